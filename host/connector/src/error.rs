@@ -1,0 +1,111 @@
+//! The one error type that crosses from connectors to the pipeline.
+//!
+//! Connectors may have richer types inside; what leaves them is a class (what to do), a stable code (what to grep
+//! for), a message (object, found, wanted), and a hint (the command that fixes it). Messages never hold row values,
+//! passwords or connection strings.
+
+use std::error::Error;
+
+use tidegate_model::TableName;
+
+/// What to do about an error. The class decides, never the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// Try again: a broken connection, a deadlock, a server that is restarting. Unknown failures of a connection too.
+    Transient,
+    /// One table cannot go on; the others can.
+    TableDefinite,
+    /// The task cannot go on until somebody changes something. Unknown data errors too.
+    TaskDefinite,
+    /// Another worker has taken the task over: stop at once, touch nothing.
+    Fenced,
+    /// The impossible happened; stop the task and say so.
+    Bug,
+}
+
+/// An error of a connector. See the module's documentation.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ConnectorError {
+    class: ErrorClass,
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    table: Option<TableName>,
+    #[source]
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ConnectorError {
+    /// An error of a class. `code` is stable, lower case with underscores: `slot_lost`. `message` is lower case
+    /// without a full stop and names the object, what was found and what is wanted.
+    pub fn new(class: ErrorClass, code: &'static str, message: impl Into<String>) -> Self {
+        Self { class, code, message: message.into(), hint: None, table: None, source: None }
+    }
+
+    /// [`ErrorClass::Transient`].
+    pub fn transient(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Transient, code, message)
+    }
+
+    /// [`ErrorClass::TaskDefinite`].
+    pub fn definite(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::TaskDefinite, code, message)
+    }
+
+    /// [`ErrorClass::TableDefinite`].
+    pub fn table(table: &TableName, code: &'static str, message: impl Into<String>) -> Self {
+        Self { table: Some(table.clone()), ..Self::new(ErrorClass::TableDefinite, code, message) }
+    }
+
+    /// [`ErrorClass::Fenced`], with the one message that users know.
+    pub fn fenced(task: &str, generation: i64) -> Self {
+        Self::new(ErrorClass::Fenced, "fenced", format!("another worker took over task \"{task}\" after generation {generation}"))
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The class.
+    pub fn class(&self) -> ErrorClass {
+        self.class
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// What the user can do about it.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The table at fault, if it is one.
+    pub fn table_name(&self) -> Option<&TableName> {
+        self.table.as_ref()
+    }
+
+    /// The message and its causes, joined by colons: one sentence for a person.
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

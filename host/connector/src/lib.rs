@@ -1,0 +1,28 @@
+//! What a database must be able to do to be a source or a target, in words that name no driver.
+//!
+//! ```text
+//!   Source ── Snapshot ── RowReader ──▶ (pipeline) ──▶ Loader ──┐
+//!      └───── ChangeStream ───────────▶ (pipeline) ──▶ Lane ────┴── Target
+//! ```
+//!
+//! `host/postgres` and `host/mysql` implement these traits and never see each other; `host/pipeline` uses them and
+//! never sees a driver. Methods that talk to a server return [`ConnectorError`], whose class decides what happens next.
+
+mod error;
+mod finding;
+mod quote;
+mod server;
+mod source;
+mod target;
+
+pub use error::{ConnectorError, ErrorClass};
+pub use finding::{Finding, Severity};
+pub use quote::Dialect;
+pub use server::{Secret, ServerSettings, TlsMode};
+pub use source::{
+    CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, NeutralDecoder, RowReader, Snapshot, Source, SourceTable, StreamEvent, TxId,
+};
+pub use target::{
+    Applied, ChunkRecord, ColumnOrigin, Group, Image, Lane, Loader, NetChange, OrderedChange, Step, Strictness, TablePreparation, TableRecord, Target,
+    TargetColumn, TargetTable, TaskRecord,
+};

@@ -1,0 +1,220 @@
+//! What a source must do: describe tables, read them in chunks from a consistent snapshot, and stream its log.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tidegate_model::change::RelationId;
+use tidegate_model::{Cell, Change, Engine, Position, Row, SqlType, TableName, TableSchema, TaskId, TxMark, Value, Window};
+
+use crate::{ConnectorError, Finding};
+
+/// A cell that is not of the form that its column's type asks for. Never shows the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("column \"{column}\": {reason}")]
+pub struct CellError {
+    /// The column's name.
+    pub column: String,
+    /// What does not fit, without the value.
+    pub reason: String,
+}
+
+/// Reads typed values out of a source's rows.
+pub trait CellDecoder: Send + Sync + fmt::Debug {
+    /// The value of a known cell (`Null`, `Binary` or `Text`) of the column at `column`.
+    ///
+    /// # Errors
+    /// [`CellError`] for bytes that are not of the column's form, and for `Unchanged` and `Absent` cells.
+    fn decode<'a>(&self, column: usize, cell: Cell<'a>) -> Result<Value<'a>, CellError>;
+}
+
+/// Decoder of rows in the neutral form.
+#[derive(Debug)]
+pub struct NeutralDecoder {
+    columns: Vec<(String, SqlType)>,
+}
+
+impl NeutralDecoder {
+    /// A decoder for rows with these columns.
+    pub fn new(columns: impl IntoIterator<Item = (String, SqlType)>) -> Self {
+        Self { columns: columns.into_iter().collect() }
+    }
+}
+
+impl CellDecoder for NeutralDecoder {
+    fn decode<'a>(&self, column: usize, cell: Cell<'a>) -> Result<Value<'a>, CellError> {
+        let Some((name, sql_type)) = self.columns.get(column) else {
+            return Err(CellError { column: format!("#{column}"), reason: "the row has more cells than the table has columns".into() });
+        };
+        let error = |reason: String| CellError { column: name.clone(), reason };
+        match cell {
+            Cell::Null => Ok(Value::Null),
+            Cell::Binary(bytes) => Value::from_neutral(sql_type, bytes).map_err(|cause| error(cause.to_string())),
+            Cell::Text(bytes) => std::str::from_utf8(bytes).map(Value::Text).map_err(|_| error("text is not UTF-8".into())),
+            Cell::Unchanged | Cell::Absent => Err(error("the source did not send the value".into())),
+        }
+    }
+}
+
+/// One version of a table's description, with the decoder of its rows.
+#[derive(Debug, Clone)]
+pub struct SourceTable {
+    /// The description.
+    pub schema: TableSchema,
+    /// Reads typed values out of its rows.
+    pub decoder: Arc<dyn CellDecoder>,
+    /// Rows by the server's own estimate, for progress and for the choice of chunks.
+    pub rows_estimate: u64,
+}
+
+/// Which tables a task captures.
+#[derive(Debug, Clone)]
+pub struct CaptureScope {
+    /// The task: names of slots, publications and server ids derive from it.
+    pub task: TaskId,
+    /// The tables, by their names at the source.
+    pub tables: Vec<TableName>,
+}
+
+/// The result of [`Source::begin_capture`].
+pub struct CaptureStart {
+    /// From here on the source keeps its log for the task.
+    pub position: Position,
+    /// A snapshot at that position or (MySQL) shortly after it.
+    pub snapshot: Box<dyn Snapshot>,
+}
+
+/// A part of a table, as its source cuts it. `bounds` is the source's own text, stable over restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Chunk {
+    /// 0-based, in table order.
+    pub index: u32,
+    /// The source's own description of the part.
+    pub bounds: String,
+}
+
+/// A database that can be read. Methods open connections of their own and may be called concurrently.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The kind of database, as found on the server (MySQL and MariaDB share a connector).
+    fn engine(&self) -> Engine;
+
+    /// What makes this source this source, for comparison after a restart: PostgreSQL's system identifier and
+    /// database, MySQL's and MariaDB's nothing but the kind (GTIDs survive a change of server).
+    async fn identity(&self) -> Result<String, ConnectorError>;
+
+    /// Names of all tables that the user may see, system schemas left out.
+    async fn table_names(&self) -> Result<Vec<TableName>, ConnectorError>;
+
+    /// Descriptions of tables, in the order asked for.
+    ///
+    /// # Errors
+    /// Table-definite when one does not exist or cannot be described.
+    async fn describe(&self, tables: &[TableName]) -> Result<Vec<Arc<SourceTable>>, ConnectorError>;
+
+    /// Everything that would stop or falsify a load of these tables or, with `cdc`, the capture of their changes.
+    /// Writes nothing. Problems are findings; an error means that the check itself could not be done.
+    async fn check(&self, task: &TaskId, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError>;
+
+    /// Makes the source keep its log from now on (PostgreSQL: publication, then slot) and takes a snapshot there.
+    /// What an earlier, unfinished call left behind for the same task is replaced.
+    async fn begin_capture(&self, scope: &CaptureScope) -> Result<CaptureStart, ConnectorError>;
+
+    /// Streams changes of transactions that `from` does not cover, in commit order.
+    ///
+    /// # Errors
+    /// Definite (`position_lost`, `source_changed`) when the source no longer has the log from there, or has another
+    /// history: never a silent gap.
+    async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError>;
+
+    /// A new snapshot, with its place in the log: for full loads without capture, for resumed loads, for reloads.
+    async fn snapshot(&self, scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError>;
+
+    /// The end of the log right now: what a target must reach to be level.
+    async fn log_end(&self) -> Result<Position, ConnectorError>;
+
+    /// Drops what [`Source::begin_capture`] made. Succeeds when there is nothing to drop.
+    async fn end_capture(&self, task: &TaskId) -> Result<(), ConnectorError>;
+}
+
+/// A consistent view of the source that several readers share.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// Cuts a table into parts of about `rows_wanted` rows; at least one, also for an empty table.
+    async fn chunks(&self, table: &SourceTable, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError>;
+
+    /// Opens one part for reading, on a connection of its own.
+    async fn read(&self, table: Arc<SourceTable>, chunk: &Chunk) -> Result<Box<dyn RowReader>, ConnectorError>;
+
+    /// True when chunks that were loaded from an earlier snapshot stay valid beside chunks of this one: rows of the
+    /// table are identified by a key. False for keyless tables, which start over.
+    fn resumable(&self, table: &SourceTable) -> bool;
+}
+
+/// The rows of one chunk.
+#[async_trait]
+pub trait RowReader: Send {
+    /// The place in the log of the rows that this reader returns.
+    fn window(&self) -> Window;
+
+    /// The next rows, a few hundred kilobytes at a time; `None` at the end. A broken read is an error, never an end.
+    async fn next_rows(&mut self) -> Result<Option<Vec<Row>>, ConnectorError>;
+}
+
+/// A number for a transaction within one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TxId(pub u64);
+
+/// One event of a stream.
+#[derive(Debug, Clone)]
+pub enum StreamEvent {
+    /// A table's description; always before the first change that uses its number. Numbers are new for each stream.
+    Relation {
+        /// The number.
+        id: RelationId,
+        /// The description.
+        table: Arc<SourceTable>,
+    },
+    /// A step of a transaction. Steps of several transactions may interleave.
+    Change {
+        /// The transaction.
+        tx: TxId,
+        /// The subtransaction; equal to `tx` outside any.
+        sub: TxId,
+        /// The step.
+        change: Change,
+    },
+    /// The transaction's changes are complete and final. Commits arrive in commit order.
+    Commit {
+        /// The transaction.
+        tx: TxId,
+        /// Its name in the log.
+        mark: TxMark,
+        /// Microseconds since 1970 on the source's clock.
+        committed_at_us: i64,
+    },
+    /// The subtransaction's changes are void; the whole transaction's, when `sub` is `tx`.
+    Abort {
+        /// The transaction.
+        tx: TxId,
+        /// The subtransaction.
+        sub: TxId,
+    },
+    /// Nothing up to this position is missing from what was delivered, and no transaction is open in the stream.
+    Idle {
+        /// Everything that it covers was delivered or does not concern the task.
+        position: Position,
+    },
+}
+
+/// A running stream. Dropping it closes the connection.
+#[async_trait]
+pub trait ChangeStream: Send {
+    /// The next events, at least one; waits for them. As many as have arrived, up to about a megabyte. Answers the
+    /// server's keep-alives meanwhile, so it must be polled; safe to cancel between calls and while waiting.
+    async fn next_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError>;
+
+    /// Tells the source that everything up to `position` is durable in the target, so that it may discard its log.
+    /// Never goes back; sent with the next status message. Does not wait.
+    fn confirm(&mut self, position: &Position);
+}

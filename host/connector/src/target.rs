@@ -1,0 +1,269 @@
+//! What a target must do: keep a task's records, prepare tables, load chunks, and apply groups, each in one
+//! transaction with its own mark.
+//!
+//! The fence: every transaction that writes for a task checks, inside itself, that the task's generation in the
+//! target is still the one it started with, and fails with [`ErrorClass::Fenced`](crate::ErrorClass) otherwise.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tidegate_model::{Engine, Fence, Position, Row, SqlType, TableName, TableState, TaskId, Window};
+
+use crate::{Chunk, ConnectorError, Finding, SourceTable};
+
+/// Where a target column's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnOrigin {
+    /// The source column at this index.
+    Source(usize),
+    /// The cell at this index of the image's computed row, in the neutral form of the column's type.
+    Computed(usize),
+    /// The same text for each row, converted to the column's type; `None` is NULL.
+    Constant(Option<String>),
+}
+
+/// A column as the task's rules want it in the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetColumn {
+    /// Name in the target.
+    pub name: String,
+    /// Wanted type. For `ColumnOrigin::Source` with the source column's own type, the connector may choose a native
+    /// type that keeps more (same engine: the native type itself).
+    pub sql_type: SqlType,
+    /// May hold NULL.
+    pub nullable: bool,
+    /// Where its values come from.
+    pub origin: ColumnOrigin,
+}
+
+/// A table as the task's rules want it in the target, and the source table that feeds it.
+#[derive(Debug, Clone)]
+pub struct TargetTable {
+    /// Name in the target.
+    pub name: TableName,
+    /// Columns, in the order in which they are created.
+    pub columns: Vec<TargetColumn>,
+    /// Indexes into `columns`: the primary key to create; empty for none.
+    pub primary_key: Vec<usize>,
+    /// Indexes into `columns`: what identifies a row when changes are applied. Empty: the whole row does (keyless).
+    /// All of them have values in every old image that the source sends.
+    pub identity: Vec<usize>,
+    /// The source table. Rows of images are in its encoding.
+    pub source: Arc<SourceTable>,
+}
+
+/// What to do with what is in the target before a table's first row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TablePreparation {
+    /// Create the table when missing, keep rows and definition otherwise (also used to go on after a restart).
+    Keep,
+    /// Drop it and create it anew.
+    DropAndCreate,
+    /// Remove its rows; create it when missing.
+    Truncate,
+}
+
+/// One row image: cells of the source, and cells that modules computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// In the source table's encoding.
+    pub row: Row,
+    /// In the neutral form; `None` when the table has no computed columns.
+    pub computed: Option<Row>,
+}
+
+/// How surprises are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strictness {
+    /// An insert of a row that exists, or an update or delete of one that does not, is an error: the target is not
+    /// what the source had.
+    Strict,
+    /// Between a snapshot's low and high: an insert replaces, a delete of nothing is fine, an update of nothing
+    /// inserts when the image is complete. An update of nothing with an incomplete image is the definite table error
+    /// `incomplete_image`: the table must be loaded again.
+    Idempotent,
+}
+
+/// The net effect of a group on one row, named by its identity. No two in a step have the same identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetChange {
+    /// The row did not exist before the group and does after it. Complete.
+    Insert(Image),
+    /// The row existed and has new values; `Unchanged` cells keep theirs. The identity is the same.
+    Update(Image),
+    /// The row existed and is gone. Only the identity is known for sure.
+    Delete(Image),
+    /// The row existed, was deleted, and a new one has its identity. Complete.
+    Replace(Image),
+}
+
+/// One change, applied in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderedChange {
+    /// A new row. Complete.
+    Insert(Image),
+    /// A changed row, found by the identity in `old`, or in `new` when there is no old image.
+    Update {
+        /// The old image as far as it is known; complete for keyless tables.
+        old: Option<Image>,
+        /// The new image; `Unchanged` cells keep their values.
+        new: Image,
+    },
+    /// A removed row; of several equal rows of a keyless table, exactly one.
+    Delete(Image),
+}
+
+/// A part of a group, in order.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Set-based: at most one change a row, applied as deletes, then updates, then inserts.
+    Net {
+        /// The table.
+        table: Arc<TargetTable>,
+        /// How surprises are taken.
+        strictness: Strictness,
+        /// The changes.
+        changes: Vec<NetChange>,
+    },
+    /// One after the other: keyless tables and changes of the identity.
+    Ordered {
+        /// The table.
+        table: Arc<TargetTable>,
+        /// How surprises are taken.
+        strictness: Strictness,
+        /// The changes.
+        changes: Vec<OrderedChange>,
+    },
+    /// Tables emptied, all at once.
+    Truncate {
+        /// The tables.
+        tables: Vec<Arc<TargetTable>>,
+    },
+}
+
+/// Consecutive whole source transactions that become one target transaction.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The checkpoint before.
+    pub from: Position,
+    /// The checkpoint after.
+    pub to: Position,
+    /// What to do, in order. Empty to move the checkpoint alone.
+    pub steps: Vec<Step>,
+}
+
+/// What an applied group did, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Rows inserted, updated and deleted in the target.
+    pub rows: u64,
+    /// Microseconds spent in COMMIT.
+    pub commit_us: u64,
+}
+
+/// A chunk of a table and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkRecord {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// The window and the count of rows when its load was committed; `None` before.
+    pub loaded: Option<(Window, u64)>,
+}
+
+/// What the target remembers of one table of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRecord {
+    /// The name at the source.
+    pub table: TableName,
+    /// Its state.
+    pub state: TableState,
+    /// Its chunks, if they were planned.
+    pub chunks: Vec<ChunkRecord>,
+}
+
+/// What the target remembers of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskRecord {
+    /// The fence that this worker now holds.
+    pub fence: Fence,
+    /// `None` when the task never began here.
+    pub checkpoint: Option<Position>,
+    /// [`Source::identity`](crate::Source::identity) as it was when the task began.
+    pub source_identity: Option<String>,
+    /// Its tables.
+    pub tables: Vec<TableRecord>,
+}
+
+/// A database that can be written. Methods open connections of their own and may be called concurrently.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// The kind of database.
+    fn engine(&self) -> Engine;
+
+    /// Everything that would stop or falsify writing these tables. Writes nothing.
+    async fn check(&self, task: &TaskId, tables: &[Arc<TargetTable>], preparation: TablePreparation) -> Result<Vec<Finding>, ConnectorError>;
+
+    /// Takes the task over: creates the control tables (schema `tidegate`) when missing, raises the generation, and
+    /// returns what is known. From then on every other worker of the task fails with `Fenced`.
+    async fn take_over(&self, task: &TaskId) -> Result<TaskRecord, ConnectorError>;
+
+    /// Stores the first checkpoint and the source's identity, and forgets the task's tables and chunks.
+    async fn begin_task(&self, fence: &Fence, position: &Position, source_identity: &str) -> Result<(), ConnectorError>;
+
+    /// Stores a table's state. `Waiting` forgets its chunks.
+    async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError>;
+
+    /// Stores the plan of a table's chunks, none of them loaded, and the state `Loading`, in one transaction.
+    async fn save_chunks(&self, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError>;
+
+    /// Makes the table ready for rows and learns its real columns. Called once for each table before a loader or a
+    /// lane gets rows for it, also after a restart (with `Keep`).
+    ///
+    /// # Errors
+    /// Table-definite when the existing table does not fit.
+    async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError>;
+
+    /// A connection that loads chunks.
+    async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError>;
+
+    /// A connection that applies groups.
+    async fn lane(&self, fence: &Fence) -> Result<Box<dyn Lane>, ConnectorError>;
+
+    /// The stored checkpoint: how to learn, after a connection broke in COMMIT, whether the group is in.
+    ///
+    /// # Errors
+    /// `Fenced` when the stored generation is another.
+    async fn checkpoint(&self, fence: &Fence) -> Result<Option<Position>, ConnectorError>;
+
+    /// The stored mark of a chunk, likewise: window and rows when its load was committed.
+    async fn chunk_mark(&self, fence: &Fence, table: &TableName, chunk: &Chunk) -> Result<Option<(Window, u64)>, ConnectorError>;
+
+    /// Removes everything that is remembered of the task, its tables' rows excepted.
+    async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError>;
+}
+
+/// One connection that loads chunks, one after the other.
+#[async_trait]
+pub trait Loader: Send {
+    /// Starts a chunk: a transaction in the target. With `replace`, rows whose primary key is there already replace
+    /// those (chunks of a resumed load may overlap in rows that moved); otherwise they are an error.
+    async fn begin(&mut self, table: &Arc<TargetTable>, chunk: &Chunk, replace: bool) -> Result<(), ConnectorError>;
+
+    /// Adds rows to the chunk.
+    async fn write(&mut self, images: Vec<Image>) -> Result<(), ConnectorError>;
+
+    /// Commits the rows together with the chunk's mark, and returns the count of rows. After an error, neither is in
+    /// the target, or (a connection that broke in COMMIT) both are: the caller reads the mark to know.
+    async fn finish(&mut self, window: &Window) -> Result<u64, ConnectorError>;
+}
+
+/// One connection that applies groups in order.
+#[async_trait]
+pub trait Lane: Send {
+    /// Applies the group and moves the checkpoint from `group.from` to `group.to` in one transaction. After an error,
+    /// neither happened, or (a connection that broke in COMMIT) both did: the caller reads the checkpoint to know.
+    ///
+    /// # Errors
+    /// `Fenced` when the stored generation or position is not the one that the group starts from.
+    async fn apply(&mut self, group: &Group) -> Result<Applied, ConnectorError>;
+}

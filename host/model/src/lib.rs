@@ -1,0 +1,20 @@
+//! The words that every part of Tidegate shares: names, types, rows, changes, positions, checkpoints and states.
+//!
+//! Nothing here does I/O, knows a database driver, or reads a clock. A stranger should be able to proofread each
+//! file alone; what a file knows stands in its name.
+
+pub mod change;
+pub mod name;
+pub mod position;
+pub mod row;
+pub mod schema;
+pub mod state;
+pub mod value;
+
+pub use change::{Change, ImageKind, RowChange};
+pub use name::{TableName, TaskId};
+pub use position::{Lsn, Position, TxMark};
+pub use row::{Cell, CellKind, Row, RowBuilder};
+pub use schema::{BeforeImages, Column, Engine, SqlType, TableSchema};
+pub use state::{Checkpoint, Fence, TableState, Window};
+pub use value::Value;

@@ -1,0 +1,91 @@
+//! What a run tells about itself while it runs. Readers may be late, never wrong.
+
+use tidegate_model::{Position, TableName};
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Checking endpoints, reading descriptions, planning tables.
+    #[default]
+    Preparing,
+    /// Copying existing rows; changes wait in the cache.
+    Loading,
+    /// Applying the changes that arrived meanwhile.
+    CatchingUp,
+    /// Following the log.
+    Replicating,
+}
+
+/// What a table is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TableStage {
+    /// Not started.
+    #[default]
+    BeforeLoad,
+    /// Copying.
+    Loading,
+    /// Copied (or never loaded), changes are applied.
+    Completed,
+    /// Out of the task.
+    Failed(String),
+}
+
+/// Counters of one table. All since the task began to run in this process, but for what the load's marks remember.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableProgress {
+    /// The stage.
+    pub stage: TableStage,
+    /// Name in the target.
+    pub target: Option<TableName>,
+    /// Rows by the source's estimate.
+    pub rows_estimate: u64,
+    /// Rows loaded so far.
+    pub rows_loaded: u64,
+    /// Chunks planned.
+    pub chunks_total: u32,
+    /// Chunks loaded.
+    pub chunks_loaded: u32,
+    /// Changes captured, by kind.
+    pub inserts: u64,
+    /// See `inserts`.
+    pub updates: u64,
+    /// See `inserts`.
+    pub deletes: u64,
+    /// Changes that reached the target, by kind.
+    pub applied_inserts: u64,
+    /// See `applied_inserts`.
+    pub applied_updates: u64,
+    /// See `applied_inserts`.
+    pub applied_deletes: u64,
+    /// When its load started and ended, microseconds since 1970.
+    pub load_started_us: Option<i64>,
+    /// See `load_started_us`.
+    pub load_ended_us: Option<i64>,
+}
+
+/// A snapshot of a run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Progress {
+    /// The phase.
+    pub phase: Phase,
+    /// Tables by their names at the source.
+    pub tables: Vec<(TableName, TableProgress)>,
+    /// The checkpoint in the target.
+    pub checkpoint: Option<Position>,
+    /// Rows loaded and changes applied since the start of this run.
+    pub rows_loaded: u64,
+    /// See `rows_loaded`.
+    pub changes_applied: u64,
+    /// Bytes of row data written to the target.
+    pub bytes_written: u64,
+    /// Age of the oldest change that is captured and not applied, in seconds; 0 when level.
+    pub lag_seconds: f64,
+    /// Changes that wait, in memory and on disk.
+    pub cache_bytes_memory: u64,
+    /// See `cache_bytes_memory`.
+    pub cache_bytes_disk: u64,
+    /// Transactions applied since the start of this run.
+    pub transactions_applied: u64,
+    /// Times that a connection was lost and the work taken up again.
+    pub reconnects: u64,
+}

@@ -1,0 +1,74 @@
+//! What a task asks of the pipeline.
+
+use std::str::FromStr;
+
+/// What a task does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MigrationType {
+    /// Copy the rows that are there, once.
+    FullLoad,
+    /// Follow the log from now (or from a given position) on.
+    Cdc,
+    /// Copy, then follow.
+    FullLoadAndCdc,
+}
+
+impl MigrationType {
+    /// DMS's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MigrationType::FullLoad => "full-load",
+            MigrationType::Cdc => "cdc",
+            MigrationType::FullLoadAndCdc => "full-load-and-cdc",
+        }
+    }
+
+    /// True when existing rows are copied.
+    pub fn loads(self) -> bool {
+        matches!(self, MigrationType::FullLoad | MigrationType::FullLoadAndCdc)
+    }
+
+    /// True when the log is followed.
+    pub fn captures(self) -> bool {
+        matches!(self, MigrationType::Cdc | MigrationType::FullLoadAndCdc)
+    }
+}
+
+/// A text that is none of `full-load`, `cdc`, `full-load-and-cdc`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("migration type \"{0}\" is none of full-load, cdc, full-load-and-cdc")]
+pub struct UnknownMigrationType(pub String);
+
+impl FromStr for MigrationType {
+    type Err = UnknownMigrationType;
+
+    fn from_str(text: &str) -> Result<Self, UnknownMigrationType> {
+        match text {
+            "full-load" => Ok(MigrationType::FullLoad),
+            "cdc" => Ok(MigrationType::Cdc),
+            "full-load-and-cdc" => Ok(MigrationType::FullLoadAndCdc),
+            other => Err(UnknownMigrationType(other.chars().take(100).collect())),
+        }
+    }
+}
+
+/// Bounds of one task. All are hard: what does not fit waits or goes to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PipelineLimits {
+    /// Connections that load chunks at once. DMS: `MaxFullLoadSubTasks`.
+    pub load_lanes: usize,
+    /// Rows that a chunk should have.
+    pub chunk_rows: u64,
+    /// Memory for changes that wait; beyond it they go to segment files.
+    pub cache_bytes_max: usize,
+    /// Bytes of changes that one target transaction may take up in memory, unless a single source transaction has more.
+    pub group_bytes_max: usize,
+}
+
+impl Default for PipelineLimits {
+    /// Four load lanes and 200,000 rows a chunk by guess; 64 MiB of cache is one capacity unit's share (DESIGN);
+    /// groups of 8 MiB keep a target transaction well under a second.
+    fn default() -> Self {
+        Self { load_lanes: 4, chunk_rows: 200_000, cache_bytes_max: 64 << 20, group_bytes_max: 8 << 20 }
+    }
+}
