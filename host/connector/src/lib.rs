@@ -20,9 +20,10 @@ pub use finding::{Finding, Severity};
 pub use quote::Dialect;
 pub use server::{Secret, ServerSettings, TlsMode};
 pub use source::{
-    CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, NeutralDecoder, RowReader, Snapshot, Source, SourceTable, StreamEvent, TxId,
+    CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, NeutralDecoder, RowReader, Snapshot, Source, SourceTable,
+    StreamEvent, TxId,
 };
 pub use target::{
-    Applied, ChunkRecord, ColumnOrigin, Group, Image, Lane, Loader, NetChange, OrderedChange, Step, Strictness, TablePreparation, TableRecord, Target,
-    TargetColumn, TargetTable, TaskRecord,
+    Applied, ChunkRecord, ColumnOrigin, Group, Image, Lane, Loader, NetChange, OrderedChange, Step, Strictness, TablePreparation,
+    TableRecord, Target, TargetColumn, TargetTable, TaskRecord,
 };

@@ -201,7 +201,12 @@ pub trait Target: Send + Sync {
     fn engine(&self) -> Engine;
 
     /// Everything that would stop or falsify writing these tables. Writes nothing.
-    async fn check(&self, task: &TaskId, tables: &[Arc<TargetTable>], preparation: TablePreparation) -> Result<Vec<Finding>, ConnectorError>;
+    async fn check(
+        &self,
+        task: &TaskId,
+        tables: &[Arc<TargetTable>],
+        preparation: TablePreparation,
+    ) -> Result<Vec<Finding>, ConnectorError>;
 
     /// Takes the task over: creates the control tables (schema `tidegate`) when missing, raises the generation, and
     /// returns what is known. From then on every other worker of the task fails with `Fenced`.

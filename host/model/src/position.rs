@@ -190,7 +190,13 @@ impl DomainPositions {
             let kept = match (self.get(*domain), other.get(*domain)) {
                 (Some(one), Some(two)) if keep_later == (one.1 >= two.1) => Some(one),
                 (Some(_), Some(two)) => Some(two),
-                (one, two) => if keep_later { one.or(two) } else { None },
+                (one, two) => {
+                    if keep_later {
+                        one.or(two)
+                    } else {
+                        None
+                    }
+                }
             };
             if let Some(kept) = kept {
                 all.insert(*domain, kept);
@@ -219,7 +225,8 @@ impl FromStr for DomainPositions {
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let mut fields = part.split('-');
             let gtid = (|| Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?)))();
-            let (domain, server, sequence) = gtid.filter(|_| fields.next().is_none()).ok_or_else(|| PositionError::new(text, "GTIDs like 0-1-100"))?;
+            let (domain, server, sequence) =
+                gtid.filter(|_| fields.next().is_none()).ok_or_else(|| PositionError::new(text, "GTIDs like 0-1-100"))?;
             positions.set(domain, server, sequence);
         }
         Ok(positions)
@@ -269,7 +276,9 @@ impl Position {
         match (self, mark) {
             (Position::Postgres(lsn), TxMark::Postgres { end }) => end <= lsn,
             (Position::Mysql(set), TxMark::Mysql { source, sequence }) => set.contains(source, *sequence),
-            (Position::Mariadb(positions), TxMark::Mariadb { domain, sequence, .. }) => positions.get(*domain).is_some_and(|(_, last)| *sequence <= last),
+            (Position::Mariadb(positions), TxMark::Mariadb { domain, sequence, .. }) => {
+                positions.get(*domain).is_some_and(|(_, last)| *sequence <= last)
+            }
             (Position::Postgres(_) | Position::Mysql(_) | Position::Mariadb(_), _) => false,
         }
     }

@@ -82,13 +82,18 @@ impl<'a> Value<'a> {
                 _ => return Err(NeutralError { length: bytes.len(), wanted: "boolean" }),
             },
             SqlType::Int8 | SqlType::Int16 | SqlType::Int32 | SqlType::Int64 => Value::Int(i64::from_le_bytes(fixed(bytes, "integer")?)),
-            SqlType::UInt8 | SqlType::UInt16 | SqlType::UInt32 | SqlType::UInt64 => Value::UInt(u64::from_le_bytes(fixed(bytes, "integer")?)),
+            SqlType::UInt8 | SqlType::UInt16 | SqlType::UInt32 | SqlType::UInt64 => {
+                Value::UInt(u64::from_le_bytes(fixed(bytes, "integer")?))
+            }
             SqlType::Float32 => Value::Float32(f32::from_le_bytes(fixed(bytes, "float")?)),
             SqlType::Float64 => Value::Float64(f64::from_le_bytes(fixed(bytes, "float")?)),
             SqlType::Decimal { .. } => Value::Decimal(utf8(bytes, "decimal")?),
-            SqlType::Text { .. } | SqlType::Interval | SqlType::Enumeration(_) | SqlType::SetOf(_) | SqlType::Other(_) | SqlType::Array(_) => {
-                Value::Text(utf8(bytes, "text")?)
-            }
+            SqlType::Text { .. }
+            | SqlType::Interval
+            | SqlType::Enumeration(_)
+            | SqlType::SetOf(_)
+            | SqlType::Other(_)
+            | SqlType::Array(_) => Value::Text(utf8(bytes, "text")?),
             SqlType::Bytes { .. } => Value::Bytes(bytes),
             SqlType::Date => Value::Date(i32::from_le_bytes(fixed(bytes, "date")?)),
             SqlType::Time => Value::Time(i64::from_le_bytes(fixed(bytes, "time")?)),

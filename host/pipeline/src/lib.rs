@@ -4,8 +4,8 @@
 //! stop it, before anything is written). Neither knows a driver, an API or a catalog: the caller gives connectors and
 //! compiled modules, watches [`Progress`], and stops a run by its cancellation token.
 
-pub mod settings;
 pub mod progress;
+pub mod settings;
 pub mod task;
 
 pub use progress::{Phase, Progress, TableProgress, TableStage};

@@ -3,6 +3,3 @@
 mod connect;
 pub mod source;
 pub mod target;
-
-
-
