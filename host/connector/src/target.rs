@@ -265,6 +265,13 @@ pub trait Loader: Send {
 /// One connection that applies groups in order.
 #[async_trait]
 pub trait Lane: Send {
+    /// Applies steps of a group that is too large to be held in memory at once: begins the group's transaction when
+    /// none is open, and leaves it open. The next [`Lane::apply`] adds its own steps and commits all of it.
+    ///
+    /// # Errors
+    /// As for `apply`; after an error nothing of the group is in the target and no transaction is open.
+    async fn add_steps(&mut self, steps: Vec<Step>) -> Result<(), ConnectorError>;
+
     /// Applies the group and moves the checkpoint from `group.from` to `group.to` in one transaction. After an error,
     /// neither happened, or (a connection that broke in COMMIT) both did: the caller reads the checkpoint to know.
     ///
