@@ -1,5 +1,7 @@
 //! PostgreSQL as a source (pgoutput, exported snapshots) and as a target (COPY, set-based apply).
 
 mod connect;
+mod fault;
 pub mod source;
 pub mod target;
+mod tls;
