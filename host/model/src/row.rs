@@ -91,14 +91,15 @@ impl Row {
         self.bytes.len() + self.spans.len() * size_of::<Span>() + size_of::<Self>()
     }
 
-    /// The row with each cell of `self` that is not known (unchanged, absent) taken from `earlier`.
+    /// The row with each cell of `self` that is not known (unchanged, absent) taken from `earlier`, where that one is known.
     pub fn filled_from(&self, earlier: &Row) -> Row {
         if self.cells().all(|cell| cell.is_known()) {
             return self.clone();
         }
         let mut builder = RowBuilder::with_capacity(self.len(), self.bytes.len() + earlier.bytes.len());
         for (index, cell) in self.cells().enumerate() {
-            let chosen = if cell.is_known() { cell } else { earlier.cell(index).unwrap_or(cell) };
+            let known_earlier = earlier.cell(index).filter(Cell::is_known);
+            let chosen = if cell.is_known() { cell } else { known_earlier.unwrap_or(cell) };
             builder.push(chosen);
         }
         builder.finish()
@@ -234,8 +235,11 @@ mod tests {
 
     #[test]
     fn unknown_cells_are_filled_from_the_earlier_row_and_known_ones_are_kept() {
-        let later = row(&[Cell::Unchanged, Cell::Null, Cell::Binary(b"new"), Cell::Absent]);
-        let earlier = row(&[Cell::Binary(b"old"), Cell::Binary(b"old"), Cell::Binary(b"old"), Cell::Text(b"t")]);
-        assert_eq!(later.filled_from(&earlier), row(&[Cell::Binary(b"old"), Cell::Null, Cell::Binary(b"new"), Cell::Text(b"t")]));
+        let later = row(&[Cell::Unchanged, Cell::Null, Cell::Binary(b"new"), Cell::Absent, Cell::Unchanged]);
+        let earlier = row(&[Cell::Binary(b"old"), Cell::Binary(b"old"), Cell::Binary(b"old"), Cell::Text(b"t"), Cell::Absent]);
+        assert_eq!(
+            later.filled_from(&earlier),
+            row(&[Cell::Binary(b"old"), Cell::Null, Cell::Binary(b"new"), Cell::Text(b"t"), Cell::Unchanged])
+        );
     }
 }

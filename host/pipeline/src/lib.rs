@@ -4,7 +4,13 @@
 //! stop it, before anything is written). Neither knows a driver, an API or a catalog: the caller gives connectors and
 //! compiled modules, watches [`Progress`], and stops a run by its cancellation token.
 
+mod board;
+mod cache;
+mod capture;
+mod net;
 pub mod progress;
+mod relations;
+
 pub mod settings;
 pub mod task;
 

@@ -1,0 +1,131 @@
+//! The run's own counters, from which [`Progress`](crate::Progress) is published.
+//!
+//! Writers are the stages; each adds at batch or change granularity. One publisher copies the whole at intervals.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tidegate_model::{Position, RowChange, TableName};
+
+use crate::{Phase, Progress, TableProgress, TableStage};
+
+/// Counts of row changes by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ChangeCounts {
+    pub(crate) inserts: u64,
+    pub(crate) updates: u64,
+    pub(crate) deletes: u64,
+}
+
+impl ChangeCounts {
+    /// Counts one change.
+    pub(crate) fn add(&mut self, change: &RowChange) {
+        match change {
+            RowChange::Insert { .. } => self.inserts += 1,
+            RowChange::Update { .. } => self.updates += 1,
+            RowChange::Delete { .. } => self.deletes += 1,
+        }
+    }
+
+    /// All kinds together.
+    pub(crate) fn total(&self) -> u64 {
+        self.inserts + self.updates + self.deletes
+    }
+}
+
+/// The counters.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    progress: Progress,
+    index: HashMap<TableName, usize>,
+}
+
+impl Board {
+    /// A copy of everything, for publication.
+    pub(crate) fn snapshot(&self) -> Progress {
+        self.with(|state| state.progress.clone())
+    }
+
+    /// Changes general figures.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Progress)) {
+        self.with(|state| change(&mut state.progress));
+    }
+
+    /// Changes one table's figures; the table appears with its first change.
+    pub(crate) fn table(&self, name: &TableName, change: impl FnOnce(&mut TableProgress)) {
+        self.with(|state| {
+            let index = match state.index.get(name) {
+                Some(index) => *index,
+                None => {
+                    state.progress.tables.push((name.clone(), TableProgress::default()));
+                    let index = state.progress.tables.len() - 1;
+                    state.index.insert(name.clone(), index);
+                    index
+                }
+            };
+            change(&mut state.progress.tables[index].1);
+        });
+    }
+
+    /// Removes what an earlier attempt said about tables that are no longer in the task.
+    pub(crate) fn start_attempt(&self) {
+        self.with(|state| {
+            state.progress.phase = Phase::Preparing;
+            state.progress.tables.clear();
+            state.index.clear();
+        });
+    }
+
+    /// Adds captured changes.
+    pub(crate) fn captured(&self, table: &TableName, counts: ChangeCounts) {
+        self.table(table, |progress| {
+            progress.inserts += counts.inserts;
+            progress.updates += counts.updates;
+            progress.deletes += counts.deletes;
+        });
+    }
+
+    /// Adds changes that are durable in the target.
+    pub(crate) fn applied(&self, table: &TableName, counts: ChangeCounts) {
+        self.table(table, |progress| {
+            progress.applied_inserts += counts.inserts;
+            progress.applied_updates += counts.updates;
+            progress.applied_deletes += counts.deletes;
+        });
+        self.update(|progress| progress.changes_applied += counts.total());
+    }
+
+    /// Counts rows that a loader committed.
+    pub(crate) fn chunk_loaded(&self, table: &TableName, rows: u64) {
+        self.table(table, |progress| {
+            progress.chunks_loaded += 1;
+            progress.rows_loaded += rows;
+        });
+        self.update(|progress| progress.rows_loaded += rows);
+    }
+
+    /// Notes a table's stage.
+    pub(crate) fn stage(&self, table: &TableName, stage: TableStage) {
+        self.table(table, |progress| progress.stage = stage);
+    }
+
+    /// Notes the durable checkpoint.
+    pub(crate) fn checkpoint(&self, position: &Position) {
+        self.update(|progress| progress.checkpoint = Some(position.clone()));
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        work(&mut self.state.lock().expect("no holder of this lock panics"))
+    }
+}
+
+/// Microseconds since 1970 on this machine's clock: for lag and for times shown to people, never for decisions about data.
+pub(crate) fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,346 @@
+//! The change cache: everything captured and not yet applied, in memory up to a budget, then on disk.
+//!
+//! ```text
+//!   capture ──▶ open transactions ──commit──▶ queue of committed transactions ──▶ apply
+//!                     │ budget used up              │ budget used up
+//!                     ▼                             ▼
+//!               blocks of one                 runs of many whole
+//!               large transaction             small transactions
+//! ```
+//!
+//! One side writes ([`CacheWriter`], owned by capture), one side reads ([`CacheReader`], owned by apply). Order is
+//! commit order; transactions that never commit leave no trace. Memory counts both open and committed transactions.
+
+mod spill;
+mod transaction;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::BytesMut;
+use tidegate_connector::TxId;
+use tidegate_model::{Change, Position, TxMark};
+use tokio::sync::Notify;
+
+use spill::{Block, Spill};
+pub(crate) use transaction::CommittedTransaction;
+use transaction::OpenTransaction;
+
+/// Bytes at which a run of small transactions on disk is closed.
+const RUN_BYTES: usize = 256 << 10;
+
+/// What the reader gets.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// A committed transaction.
+    Transaction(CommittedTransaction),
+    /// Everything up to here was in the entries before.
+    Idle(Position),
+}
+
+enum Slot {
+    Entry(Entry),
+    Run { block: Block, marks: Vec<TxMark>, oldest_us: i64 },
+}
+
+struct Shared {
+    slots: Mutex<VecDeque<Slot>>,
+    arrived: Notify,
+    memory_bytes: AtomicUsize,
+    disk_bytes: Arc<AtomicU64>,
+}
+
+/// Memory and disk that the cache takes right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct CacheSize {
+    pub(crate) memory_bytes: u64,
+    pub(crate) disk_bytes: u64,
+}
+
+/// Makes an empty cache over a directory of its own.
+pub(crate) fn open(dir: &Path, memory_bytes_max: usize) -> io::Result<(CacheWriter, CacheReader)> {
+    let disk_bytes = Arc::new(AtomicU64::new(0));
+    let spill = Spill::open(dir, disk_bytes.clone())?;
+    let shared =
+        Arc::new(Shared { slots: Mutex::new(VecDeque::new()), arrived: Notify::new(), memory_bytes: AtomicUsize::new(0), disk_bytes });
+    let writer = CacheWriter {
+        shared: shared.clone(),
+        spill,
+        memory_bytes_max,
+        open: HashMap::new(),
+        run: BytesMut::new(),
+        run_marks: Vec::new(),
+        run_oldest_us: 0,
+    };
+    Ok((writer, CacheReader { shared, run: None }))
+}
+
+/// The side that capture owns.
+pub(crate) struct CacheWriter {
+    shared: Arc<Shared>,
+    spill: Spill,
+    memory_bytes_max: usize,
+    open: HashMap<TxId, OpenTransaction>,
+    run: BytesMut,
+    run_marks: Vec<TxMark>,
+    run_oldest_us: i64,
+}
+
+impl CacheWriter {
+    /// Adds a step of a transaction.
+    pub(crate) fn push(&mut self, tx: TxId, sub: TxId, change: Change) -> io::Result<()> {
+        let bytes = self.open.entry(tx).or_insert_with(|| OpenTransaction::new(tx)).push(sub, change);
+        self.shared.memory_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.over_budget() { self.spill_largest_open() } else { Ok(()) }
+    }
+
+    /// Voids a subtransaction, or the whole transaction when `sub` is `tx`.
+    pub(crate) fn abort(&mut self, tx: TxId, sub: TxId) {
+        if tx == sub {
+            self.forget(tx);
+        } else if let Some(open) = self.open.get_mut(&tx) {
+            open.abort(sub);
+        }
+    }
+
+    /// The transaction is final: it joins the queue.
+    pub(crate) fn commit(&mut self, tx: TxId, mark: TxMark, committed_at_us: i64) -> io::Result<()> {
+        let open = self.open.remove(&tx).unwrap_or_else(|| OpenTransaction::new(tx));
+        let transaction = open.commit(mark, committed_at_us);
+        let waits_behind_run = !self.run_marks.is_empty();
+        if transaction.is_spilled() || (!waits_behind_run && !self.over_budget()) {
+            self.close_run()?;
+            self.enqueue(Slot::Entry(Entry::Transaction(transaction)));
+            return Ok(());
+        }
+        if self.run_marks.is_empty() {
+            self.run_oldest_us = committed_at_us;
+        }
+        transaction.write_to(&mut self.run_marks, &mut self.run);
+        self.shared.memory_bytes.fetch_sub(transaction.memory_bytes(), Ordering::Relaxed);
+        if self.run.len() >= RUN_BYTES { self.close_run() } else { Ok(()) }
+    }
+
+    /// Notes that the source has nothing more up to `position`.
+    pub(crate) fn idle(&mut self, position: Position) -> io::Result<()> {
+        self.close_run()?;
+        {
+            let mut slots = self.shared.slots.lock().expect("no holder of this lock panics");
+            if let Some(Slot::Entry(Entry::Idle(last))) = slots.back_mut() {
+                *last = position;
+                return Ok(());
+            }
+        }
+        self.enqueue(Slot::Entry(Entry::Idle(position)));
+        Ok(())
+    }
+
+    /// Makes everything that was committed visible to the reader. Called after each burst of events.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.close_run()
+    }
+
+    fn over_budget(&self) -> bool {
+        self.shared.memory_bytes.load(Ordering::Relaxed) > self.memory_bytes_max
+    }
+
+    fn spill_largest_open(&mut self) -> io::Result<()> {
+        // A transaction of a few bytes is not worth a block: the committed ones are what fills the memory then.
+        const WORTH_A_BLOCK: usize = 64 << 10;
+        let Some(largest) =
+            self.open.values_mut().max_by_key(|open| open.memory_bytes()).filter(|open| open.memory_bytes() >= WORTH_A_BLOCK)
+        else {
+            return Ok(());
+        };
+        let freed = largest.spill(&mut self.spill)?;
+        tracing::debug!(tx = largest.id().0, bytes = freed, "moved a transaction's changes to disk");
+        self.shared.memory_bytes.fetch_sub(freed, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn forget(&mut self, tx: TxId) {
+        if let Some(open) = self.open.remove(&tx) {
+            self.shared.memory_bytes.fetch_sub(open.memory_bytes(), Ordering::Relaxed);
+        }
+    }
+
+    fn close_run(&mut self) -> io::Result<()> {
+        if self.run_marks.is_empty() {
+            return Ok(());
+        }
+        let block = self.spill.append(&self.run)?;
+        self.run.clear();
+        let marks = std::mem::take(&mut self.run_marks);
+        self.enqueue(Slot::Run { block, marks, oldest_us: self.run_oldest_us });
+        Ok(())
+    }
+
+    fn enqueue(&self, slot: Slot) {
+        self.shared.slots.lock().expect("no holder of this lock panics").push_back(slot);
+        self.shared.arrived.notify_one();
+    }
+}
+
+/// A run of small transactions that is being read.
+struct OpenRun {
+    bytes: Vec<u8>,
+    at: usize,
+    marks: Vec<TxMark>,
+}
+
+/// The side that apply owns.
+pub(crate) struct CacheReader {
+    shared: Arc<Shared>,
+    run: Option<OpenRun>,
+}
+
+impl CacheReader {
+    /// The next entry, when there is one.
+    pub(crate) fn try_next(&mut self) -> io::Result<Option<Entry>> {
+        loop {
+            if let Some(run) = &mut self.run {
+                let mut input = &run.bytes[run.at..];
+                if input.is_empty() {
+                    self.run = None;
+                    continue;
+                }
+                let length = input.len();
+                let transaction = CommittedTransaction::read_from(&run.marks, &mut input)
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "run of transactions cannot be read"))?;
+                run.at += length - input.len();
+                self.shared.memory_bytes.fetch_add(transaction.memory_bytes(), Ordering::Relaxed);
+                return Ok(Some(Entry::Transaction(transaction)));
+            }
+            let slot = self.shared.slots.lock().expect("no holder of this lock panics").pop_front();
+            match slot {
+                None => return Ok(None),
+                Some(Slot::Entry(entry)) => return Ok(Some(entry)),
+                Some(Slot::Run { block, marks, .. }) => self.run = Some(OpenRun { bytes: block.read()?, at: 0, marks }),
+            }
+        }
+    }
+
+    /// Waits until there may be an entry. Safe to cancel.
+    pub(crate) async fn arrived(&self) {
+        loop {
+            let arrived = self.shared.arrived.notified();
+            if self.run.is_some() || !self.shared.slots.lock().expect("no holder of this lock panics").is_empty() {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
+    /// The reader is done with a transaction: its memory no longer counts.
+    pub(crate) fn release(&self, memory_bytes: usize) {
+        self.shared.memory_bytes.fetch_sub(memory_bytes, Ordering::Relaxed);
+    }
+
+    /// Memory and disk in use.
+    pub(crate) fn size(&self) -> CacheSize {
+        CacheSize {
+            memory_bytes: self.shared.memory_bytes.load(Ordering::Relaxed) as u64,
+            disk_bytes: self.shared.disk_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Commit time of the oldest transaction that waits, microseconds since 1970.
+    pub(crate) fn oldest_us(&self) -> Option<i64> {
+        self.shared.slots.lock().expect("no holder of this lock panics").iter().find_map(|slot| match slot {
+            Slot::Entry(Entry::Transaction(transaction)) => Some(transaction.committed_at_us),
+            Slot::Run { oldest_us, .. } => Some(*oldest_us),
+            Slot::Entry(Entry::Idle(_)) => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_model::change::RelationId;
+    use tidegate_model::{Cell, Lsn, RowBuilder, RowChange};
+
+    fn insert(number: u64, padding: usize) -> Change {
+        let mut builder = RowBuilder::default();
+        builder.push(Cell::Binary(&number.to_le_bytes()));
+        builder.push(Cell::Binary(&vec![b'x'; padding]));
+        Change::Row { relation: RelationId(1), change: RowChange::Insert { new: builder.finish() } }
+    }
+
+    fn mark(number: u64) -> TxMark {
+        TxMark::Postgres { end: Lsn(number) }
+    }
+
+    fn cache(name: &str, memory_bytes_max: usize) -> (CacheWriter, CacheReader) {
+        open(&std::env::temp_dir().join(format!("tidegate-cache-{name}-{}", std::process::id())), memory_bytes_max).unwrap()
+    }
+
+    /// Everything in the cache: each transaction's mark and its changes.
+    fn drain(reader: &mut CacheReader) -> Vec<(TxMark, Vec<Change>)> {
+        let mut all = Vec::new();
+        while let Some(entry) = reader.try_next().unwrap() {
+            if let Entry::Transaction(mut transaction) = entry {
+                let mut changes = Vec::new();
+                while let Some(part) = transaction.next_part().unwrap() {
+                    changes.extend(part);
+                }
+                reader.release(transaction.memory_bytes());
+                all.push((transaction.mark.clone(), changes));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn any_budget_gives_back_the_same_transactions_in_commit_order() {
+        for budget in [0, 4_000, 300_000, usize::MAX] {
+            let (mut writer, mut reader) = cache(&format!("order-{budget}"), budget);
+            let mut wanted = Vec::new();
+            for number in 0..200_u64 {
+                let tx = TxId(number);
+                let changes: Vec<_> = (0..number % 7).map(|step| insert(number * 10 + step, 100)).collect();
+                changes.iter().for_each(|change| writer.push(tx, tx, change.clone()).unwrap());
+                writer.commit(tx, mark(number), 0).unwrap();
+                wanted.push((mark(number), changes));
+            }
+            writer.flush().unwrap();
+            assert_eq!(drain(&mut reader), wanted, "budget {budget}");
+            assert_eq!(reader.size(), CacheSize::default(), "budget {budget}");
+        }
+    }
+
+    #[test]
+    fn interleaved_large_transactions_keep_their_changes_and_lose_what_was_rolled_back() {
+        let (mut writer, mut reader) = cache("interleaved", 200_000);
+        let (one, two, void, sub) = (TxId(1), TxId(2), TxId(3), TxId(4));
+        for number in 0..2_000 {
+            writer.push(one, one, insert(number, 200)).unwrap();
+            writer.push(two, if number % 2 == 0 { two } else { sub }, insert(number, 200)).unwrap();
+            writer.push(void, void, insert(number, 200)).unwrap();
+        }
+        writer.abort(two, sub);
+        writer.abort(void, void);
+        writer.commit(two, mark(20), 0).unwrap();
+        writer.commit(one, mark(30), 0).unwrap();
+        assert!(reader.size().memory_bytes <= 400_000 && reader.size().disk_bytes > 0, "{:?}", reader.size());
+        let all = drain(&mut reader);
+        assert_eq!(
+            all.iter().map(|(mark, changes)| (mark.clone(), changes.len())).collect::<Vec<_>>(),
+            [(mark(20), 1_000), (mark(30), 2_000)]
+        );
+        assert_eq!(reader.size(), CacheSize::default());
+    }
+
+    #[test]
+    fn idle_positions_do_not_pile_up() {
+        let (mut writer, mut reader) = cache("idle", 1_000);
+        for number in 0..5 {
+            writer.idle(Position::Postgres(Lsn(number))).unwrap();
+        }
+        assert!(matches!(reader.try_next().unwrap(), Some(Entry::Idle(Position::Postgres(Lsn(4))))));
+        assert!(reader.try_next().unwrap().is_none());
+    }
+}

@@ -1,0 +1,177 @@
+//! Transactions in the change cache: open ones that grow, committed ones that are read once, in order.
+
+use std::collections::HashSet;
+use std::io;
+
+use bytes::{BufMut, BytesMut};
+use tidegate_connector::TxId;
+use tidegate_model::{Change, TxMark};
+
+use super::spill::{Block, Spill};
+
+/// Bytes of changes that one block on disk holds, about: what a reader of a large transaction keeps in memory.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// A step of a transaction with the subtransaction that made it.
+type Step = (TxId, Change);
+
+/// A transaction whose commit was not seen yet.
+pub(crate) struct OpenTransaction {
+    tx: TxId,
+    tail: Vec<Step>,
+    tail_bytes: usize,
+    blocks: Vec<Block>,
+    aborted: HashSet<TxId>,
+    changes: u64,
+}
+
+impl OpenTransaction {
+    pub(crate) fn new(tx: TxId) -> Self {
+        Self { tx, tail: Vec::new(), tail_bytes: 0, blocks: Vec::new(), aborted: HashSet::new(), changes: 0 }
+    }
+
+    /// Adds a change and returns the bytes of memory that it takes.
+    pub(crate) fn push(&mut self, sub: TxId, change: Change) -> usize {
+        let bytes = change.bytes_held() + size_of::<TxId>();
+        self.tail_bytes += bytes;
+        self.changes += 1;
+        self.tail.push((sub, change));
+        bytes
+    }
+
+    /// Voids what a subtransaction did, both before and (PostgreSQL numbers are not used again) after this call.
+    pub(crate) fn abort(&mut self, sub: TxId) {
+        self.aborted.insert(sub);
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.tail_bytes
+    }
+
+    /// Moves what is in memory to disk and returns the bytes that came free.
+    pub(crate) fn spill(&mut self, spill: &mut Spill) -> io::Result<usize> {
+        let mut buffer = BytesMut::with_capacity(BLOCK_BYTES.min(self.tail_bytes) + 4096);
+        for (sub, change) in self.tail.drain(..) {
+            buffer.put_u64_le(sub.0);
+            change.write_to(&mut buffer);
+            if buffer.len() >= BLOCK_BYTES {
+                self.blocks.push(spill.append(&buffer)?);
+                buffer.clear();
+            }
+        }
+        if !buffer.is_empty() {
+            self.blocks.push(spill.append(&buffer)?);
+        }
+        self.tail = Vec::new();
+        Ok(std::mem::take(&mut self.tail_bytes))
+    }
+
+    /// The transaction, complete and final.
+    pub(crate) fn commit(mut self, mark: TxMark, committed_at_us: i64) -> CommittedTransaction {
+        self.tail.retain(|(sub, _)| !self.aborted.contains(sub));
+        CommittedTransaction {
+            mark,
+            committed_at_us,
+            memory_bytes: self.tail_bytes,
+            aborted: self.aborted,
+            blocks: self.blocks.into(),
+            tail: self.tail,
+        }
+    }
+
+    /// Its number in the stream.
+    pub(crate) fn id(&self) -> TxId {
+        self.tx
+    }
+}
+
+/// A committed transaction that waits to be applied.
+#[derive(Debug)]
+pub(crate) struct CommittedTransaction {
+    pub(crate) mark: TxMark,
+    pub(crate) committed_at_us: i64,
+    memory_bytes: usize,
+    aborted: HashSet<TxId>,
+    blocks: std::collections::VecDeque<Block>,
+    tail: Vec<Step>,
+}
+
+impl CommittedTransaction {
+    /// Bytes of memory held while it waits.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// True when nothing of it is on disk and it has no change for the task.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.tail.is_empty()
+    }
+
+    /// True when part of it is on disk.
+    pub(crate) fn is_spilled(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
+    /// The next changes in order, at most about a block's worth where they come from disk; `None` at the end.
+    pub(crate) fn next_part(&mut self) -> io::Result<Option<Vec<Change>>> {
+        if let Some(block) = self.blocks.pop_front() {
+            let bytes = block.read()?;
+            let mut input = &bytes[..];
+            let mut part = Vec::new();
+            while !input.is_empty() {
+                let (sub, change) =
+                    read_step(&mut input).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "segment block cannot be read"))?;
+                if !self.aborted.contains(&sub) {
+                    part.push(change);
+                }
+            }
+            return Ok(Some(part));
+        }
+        if self.tail.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(std::mem::take(&mut self.tail).into_iter().map(|(_, change)| change).collect()))
+    }
+
+    /// Writes a transaction that is wholly in memory, in the form that [`CommittedTransaction::read_from`] reads.
+    pub(crate) fn write_to(&self, marks: &mut Vec<TxMark>, out: &mut BytesMut) {
+        out.put_u32_le(marks.len() as u32);
+        marks.push(self.mark.clone());
+        out.put_i64_le(self.committed_at_us);
+        out.put_u32_le(self.tail.len() as u32);
+        for (_, change) in &self.tail {
+            change.write_to(out);
+        }
+    }
+
+    /// Reads the next transaction of a run; its mark stays in memory, in `marks`.
+    pub(crate) fn read_from(marks: &[TxMark], input: &mut &[u8]) -> Option<CommittedTransaction> {
+        let mark = marks.get(take_u32(input)? as usize)?.clone();
+        let committed_at_us = i64::from_le_bytes(take(input)?);
+        let count = take_u32(input)?;
+        let mut tail = Vec::new();
+        let mut memory_bytes = 0;
+        for _ in 0..count {
+            let change = Change::read_from(input)?;
+            memory_bytes += change.bytes_held();
+            tail.push((TxId(0), change));
+        }
+        Some(CommittedTransaction { mark, committed_at_us, memory_bytes, aborted: HashSet::new(), blocks: Default::default(), tail })
+    }
+}
+
+fn read_step(input: &mut &[u8]) -> Option<Step> {
+    let sub = TxId(u64::from_le_bytes(take(input)?));
+    Some((sub, Change::read_from(input)?))
+}
+
+fn take_u32(input: &mut &[u8]) -> Option<u32> {
+    take(input).map(u32::from_le_bytes)
+}
+
+fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = input.split_first_chunk::<N>()?;
+    *input = rest;
+    Some(*head)
+}

@@ -1,0 +1,106 @@
+//! Reads the source's log into the change cache, and tells the source how far the target is.
+//!
+//! ```text
+//!   source log ──▶ capture ──▶ change cache
+//!        ▲            ▲
+//!        └─ confirm ──┴──── durable checkpoint (watch)
+//! ```
+//!
+//! Capture decides nothing about rows. It ends with an error when the stream breaks: the run then starts again from
+//! the checkpoint in the target, which is the only place that knows where to go on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_connector::{ChangeStream, ConnectorError, StreamEvent};
+use tidegate_model::change::RelationId;
+use tidegate_model::{Change, Position};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{Board, ChangeCounts};
+use crate::cache::CacheWriter;
+use crate::relations::{Relations, StreamRelations};
+
+/// Everything that capture needs; owned by its task.
+pub(crate) struct Capture {
+    pub(crate) stream: Box<dyn ChangeStream>,
+    pub(crate) cache: CacheWriter,
+    pub(crate) relations: Relations,
+    /// The checkpoint that is durable in the target.
+    pub(crate) confirmed: watch::Receiver<Option<Position>>,
+    pub(crate) board: Arc<Board>,
+}
+
+impl Capture {
+    /// Runs until the stream fails or the token is cancelled.
+    pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), ConnectorError> {
+        let mut numbers = StreamRelations::new(self.relations.clone());
+        let mut counts = HashMap::new();
+        loop {
+            let events = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                changed = self.confirmed.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let position = self.confirmed.borrow_and_update().clone();
+                    if let Some(position) = position {
+                        self.stream.confirm(&position);
+                    }
+                    continue;
+                }
+                events = self.stream.next_events() => events?,
+            };
+            for event in events {
+                self.take(&mut numbers, &mut counts, event)?;
+            }
+            self.report(&mut counts);
+            self.cache.flush().map_err(cache_error)?;
+        }
+    }
+
+    fn take(
+        &mut self,
+        numbers: &mut StreamRelations,
+        counts: &mut HashMap<RelationId, ChangeCounts>,
+        event: StreamEvent,
+    ) -> Result<(), ConnectorError> {
+        match event {
+            StreamEvent::Relation { id, table } => numbers.announce(id, table),
+            StreamEvent::Change { tx, sub, change } => {
+                let change = numbers.translate(change).ok_or_else(|| {
+                    ConnectorError::new(
+                        tidegate_connector::ErrorClass::Bug,
+                        "unannounced_table",
+                        "a change came for a table that the stream did not describe",
+                    )
+                })?;
+                if let Change::Row { relation, change } = &change {
+                    counts.entry(*relation).or_default().add(change);
+                }
+                self.cache.push(tx, sub, change).map_err(cache_error)?;
+            }
+            StreamEvent::Commit { tx, mark, committed_at_us } => self.cache.commit(tx, mark, committed_at_us).map_err(cache_error)?,
+            StreamEvent::Abort { tx, sub } => self.cache.abort(tx, sub),
+            StreamEvent::Idle { position } => self.cache.idle(position).map_err(cache_error)?,
+        }
+        Ok(())
+    }
+
+    fn report(&self, counts: &mut HashMap<RelationId, ChangeCounts>) {
+        for (relation, counts) in counts.drain() {
+            if let Some(table) = self.relations.get(relation) {
+                self.board.captured(&table.schema.name, counts);
+            }
+        }
+    }
+}
+
+/// A full or failing disk under the cache: what is there is dropped, and the run is tried again from the checkpoint.
+pub(crate) fn cache_error(error: std::io::Error) -> ConnectorError {
+    ConnectorError::transient("cache_storage", "write or read the change cache's segment files")
+        .hint("free space in the data directory; the task goes on by itself")
+        .caused_by(error)
+}
