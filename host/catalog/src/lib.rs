@@ -1,1 +1,152 @@
-//! Placeholder.
+//! The catalog: endpoints, modules, tasks, their states and events, kept in SQLite in the data directory.
+//!
+//! It is the only place where the control plane and the data plane meet. The API writes what is wanted (a task's
+//! [`Desired`] state, a [`RequestRecord`]); the host process reads that, does it, and writes back what is
+//! (a [`TaskStatus`], a [`TaskProgress`], a request's result). Neither calls the other.
+//!
+//! ```text
+//!   API  ── desired state, requests ──▶  catalog  ◀── status, progress, events, results ──  host
+//!                                    work() wakes the host, news() wakes the API
+//! ```
+//!
+//! Both sides may die at any moment: everything here is level-triggered, so a reader that missed a wake-up finds the
+//! same facts when it polls. Passwords are encrypted under a key that lies beside the database ([`secret`]).
+//! A tenant column is in every table; until tenants have keys there is one, `default`.
+//!
+//! It never talks to a source or a target, never compiles a module, and never decides when something runs.
+
+pub mod endpoint;
+pub mod error;
+pub mod event;
+pub mod module;
+pub mod request;
+pub mod resource;
+pub mod secret;
+pub mod table_status;
+pub mod task;
+mod task_store;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rand::Rng;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+use tokio::sync::{Mutex, watch};
+
+pub use endpoint::{EndpointRecord, EndpointSpec, Role, TlsChoice, TlsMode, engine_named};
+pub use error::CatalogError;
+pub use event::{EventCategory, EventFilter, EventRecord, EventSeverity, NewEvent};
+pub use module::{ModuleRecord, ModuleState, ModuleVersion};
+pub use request::{
+    CheckReport, ConnectionReport, FindingRecord, ListedTable, ReloadPayload, RequestKind, RequestRecord, RequestState, TableListing,
+};
+pub use resource::ResourceRecord;
+pub use secret::Secret;
+pub use table_status::{StageName, TableStatusRecord};
+pub use task::{
+    Cleanup, Desired, Failure, Lease, Migration, Preparation, RunPhase, StartKind, StopReason, TaskDefinition, TaskProgress, TaskRecord,
+    TaskStatus,
+};
+
+/// The tenant of everything, until tenants have keys.
+pub(crate) const TENANT: &str = "default";
+
+/// How long a writer waits for another one. SQLite has one writer at a time, and ours are done in milliseconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A handle to the catalog. Clones share it.
+#[derive(Clone)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: SqlitePool,
+    cipher: secret::Cipher,
+    modules_dir: PathBuf,
+    /// Held while files in `modules_dir` come and go together with their rows.
+    module_files: Mutex<()>,
+    work: watch::Sender<u64>,
+    news: watch::Sender<u64>,
+}
+
+impl Catalog {
+    /// Opens the catalog of a data directory, creating the directory, `catalog.sqlite`, `catalog.key` (mode 0600) and
+    /// `modules/` where they are missing, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`CatalogError::Key`] when the key file is missing or another one than the database was written with;
+    /// [`CatalogError::File`] and [`CatalogError::Storage`] when files cannot be created or read.
+    pub async fn open(data_dir: &Path) -> Result<Catalog, CatalogError> {
+        let modules_dir = data_dir.join("modules");
+        std::fs::create_dir_all(&modules_dir).map_err(|source| CatalogError::file(&modules_dir, source))?;
+        let database = data_dir.join("catalog.sqlite");
+        secret::create_private(&database).map_err(|source| CatalogError::file(&database, source))?;
+        let options = SqliteConnectOptions::new()
+            .filename(&database)
+            .journal_mode(SqliteJournalMode::Wal)
+            // NORMAL would lose the last answers that users got when the power fails.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+        sqlx::migrate!("./migrations").run(&pool).await.map_err(|error| CatalogError::Storage(error.into()))?;
+        let cipher = secret::open_cipher(&pool, &data_dir.join("catalog.key")).await?;
+        let (work, _) = watch::channel(0);
+        let (news, _) = watch::channel(0);
+        Ok(Catalog { inner: Arc::new(Inner { pool, cipher, modules_dir, module_files: Mutex::new(()), work, news }) })
+    }
+
+    /// Changes whenever there may be something to do for the host: a desired state, a request, a pending module.
+    /// Only for writes through this handle and its clones; another process is noticed by polling.
+    pub fn work(&self) -> watch::Receiver<u64> {
+        self.inner.work.subscribe()
+    }
+
+    /// Changes whenever the host has written something back: a status, a result, a module's verdict.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.inner.news.subscribe()
+    }
+
+    /// Answers when the database does.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`] when it does not.
+    pub async fn ping(&self) -> Result<(), CatalogError> {
+        sqlx::query("SELECT name FROM facts LIMIT 1").fetch_optional(&self.inner.pool).await?;
+        Ok(())
+    }
+
+    /// Closes the database; waits for statements under way. Every later call through a clone fails.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+
+    /// A transaction that holds SQLite's write lock from its start: one that upgrades later can fail at once.
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, CatalogError> {
+        Ok(self.inner.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    fn wake_host(&self) {
+        self.inner.work.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn wake_api(&self) {
+        self.inner.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// Microseconds since 1970, the catalog's time.
+pub fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A fresh id: 26 random characters of `A-Z0-9`, as in DMS's ARNs.
+pub fn new_id() -> String {
+    const ALPHABET: &[u8; 36] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let mut random = rand::rng();
+    (0..26).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
+}

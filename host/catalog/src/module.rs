@@ -1,0 +1,273 @@
+//! Tenants' modules: their versions, and their bytes.
+//!
+//! A version is the SHA-256 of its bytes. The bytes lie in `modules/` under that name, written once and checked when
+//! read; the database says which names have which versions. The host compiles a pending version and gives the verdict.
+//! `latest` is the newest upload that was not rejected.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use crate::{Catalog, CatalogError, TENANT, now_us};
+
+const PREFIX: &str = "sha256:";
+
+/// Whether a version can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum ModuleState {
+    /// The host has not looked at it yet.
+    Pending,
+    /// It compiles and keeps the contract.
+    Ready,
+    /// It does not.
+    Rejected {
+        /// What was found and what is wanted.
+        message: String,
+    },
+}
+
+/// Which version of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModuleVersion {
+    /// The newest upload that was not rejected.
+    Latest,
+    /// The one with this digest, in the form `sha256:<64 hex digits>`.
+    Digest(String),
+}
+
+/// One version of a module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleRecord {
+    /// The module's name.
+    pub name: String,
+    /// `sha256:<64 hex digits>` of its bytes.
+    pub digest: String,
+    /// Size.
+    pub bytes_len: u64,
+    /// Whether it can be used.
+    pub state: ModuleState,
+    /// What the host found out about it.
+    pub info: Value,
+    /// The last upload of these bytes under this name, microseconds since 1970.
+    pub uploaded_at_us: i64,
+}
+
+impl Catalog {
+    /// Stores a version. Bytes that were rejected are looked at again; bytes that are there become the latest version.
+    ///
+    /// # Errors
+    /// [`CatalogError::File`] when they cannot be written.
+    pub async fn put_module(&self, name: &str, bytes: Vec<u8>) -> Result<ModuleRecord, CatalogError> {
+        let digest = digest_text(&bytes);
+        let path = self.module_path(&digest).expect("the digest was made here");
+        let bytes_len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        let _files = self.inner.module_files.lock().await;
+        write_once(path, bytes).await?;
+        let pending = state_text(&ModuleState::Pending);
+        let mut tx = self.write().await?;
+        // Two uploads within a microsecond would leave open which one is the latest.
+        let last: Option<i64> = sqlx::query("SELECT MAX(uploaded_at) FROM modules WHERE tenant = $1 AND name = $2")
+            .bind(TENANT)
+            .bind(name)
+            .fetch_one(&mut *tx)
+            .await?
+            .try_get(0)?;
+        sqlx::query(
+            "INSERT INTO modules (tenant, name, digest, bytes_len, state, info, uploaded_at) VALUES ($1, $2, $3, $4, $5, 'null', $6)
+             ON CONFLICT (tenant, name, digest) DO UPDATE SET uploaded_at = excluded.uploaded_at,
+               state = CASE WHEN modules.state = $7 THEN modules.state ELSE excluded.state END",
+        )
+        .bind(TENANT)
+        .bind(name)
+        .bind(&digest)
+        .bind(bytes_len)
+        .bind(pending)
+        .bind(now_us().max(last.unwrap_or(0) + 1))
+        .bind(state_text(&ModuleState::Ready))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        self.wake_host();
+        self.get_module(name, &ModuleVersion::Digest(digest)).await
+    }
+
+    /// One version of a module.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when there is no such module, no such version, or only rejected ones for `Latest`.
+    pub async fn get_module(&self, name: &str, version: &ModuleVersion) -> Result<ModuleRecord, CatalogError> {
+        let versions = self.module_versions(name).await?;
+        let found = match version {
+            ModuleVersion::Latest => versions.into_iter().find(|record| !matches!(record.state, ModuleState::Rejected { .. })),
+            ModuleVersion::Digest(digest) => versions.into_iter().find(|record| record.digest == *digest),
+        };
+        found.ok_or_else(|| match version {
+            ModuleVersion::Latest => CatalogError::not_found("usable version of module", name),
+            ModuleVersion::Digest(digest) => CatalogError::not_found("module version", &format!("{name}@{digest}")),
+        })
+    }
+
+    /// Every version of a module, newest upload first.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`].
+    pub async fn module_versions(&self, name: &str) -> Result<Vec<ModuleRecord>, CatalogError> {
+        let rows = sqlx::query("SELECT * FROM modules WHERE tenant = $1 AND name = $2 ORDER BY uploaded_at DESC")
+            .bind(TENANT)
+            .bind(name)
+            .fetch_all(&self.inner.pool)
+            .await?;
+        if rows.is_empty() {
+            return Err(CatalogError::not_found("module", name));
+        }
+        rows.iter().map(module_from).collect()
+    }
+
+    /// Every version of every module, by name, newest upload first.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn list_modules(&self) -> Result<Vec<ModuleRecord>, CatalogError> {
+        let rows = sqlx::query("SELECT * FROM modules WHERE tenant = $1 ORDER BY name, uploaded_at DESC")
+            .bind(TENANT)
+            .fetch_all(&self.inner.pool)
+            .await?;
+        rows.iter().map(module_from).collect()
+    }
+
+    /// The versions that wait for the host's verdict, oldest first.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn pending_modules(&self) -> Result<Vec<ModuleRecord>, CatalogError> {
+        let rows = sqlx::query("SELECT * FROM modules WHERE tenant = $1 AND state = $2 ORDER BY uploaded_at")
+            .bind(TENANT)
+            .bind(state_text(&ModuleState::Pending))
+            .fetch_all(&self.inner.pool)
+            .await?;
+        rows.iter().map(module_from).collect()
+    }
+
+    /// The host's verdict on the bytes with this digest, under whatever names they have.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when no module has them.
+    pub async fn set_module_state(&self, digest: &str, state: &ModuleState, info: &Value) -> Result<(), CatalogError> {
+        let done = sqlx::query("UPDATE modules SET state = $3, info = $4 WHERE tenant = $1 AND digest = $2")
+            .bind(TENANT)
+            .bind(digest)
+            .bind(state_text(state))
+            .bind(info.to_string())
+            .execute(&self.inner.pool)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(CatalogError::not_found("module version", digest));
+        }
+        self.wake_api();
+        Ok(())
+    }
+
+    /// The bytes with this digest (`sha256:…`), checked against it.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when it is no digest or there are none; [`CatalogError::Corrupt`] when they changed on disk.
+    pub async fn module_bytes(&self, digest: &str) -> Result<Vec<u8>, CatalogError> {
+        let path = self.module_path(digest).ok_or_else(|| CatalogError::not_found("module version", digest))?;
+        let bytes = match tokio::fs::read(&path).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(CatalogError::not_found("module version", digest)),
+            Err(error) => return Err(CatalogError::file(&path, error)),
+        };
+        if digest_text(&bytes) != digest {
+            return Err(CatalogError::corrupt("module version", digest, "its bytes have another digest"));
+        }
+        Ok(bytes)
+    }
+
+    /// Deletes a module with all its versions.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`]; [`CatalogError::InUse`] while a task's table mappings name it.
+    pub async fn delete_module(&self, name: &str) -> Result<(), CatalogError> {
+        let _files = self.inner.module_files.lock().await;
+        let digests: Vec<String> = self.module_versions(name).await?.into_iter().map(|record| record.digest).collect();
+        let mut tx = self.write().await?;
+        let user = sqlx::query(
+            "SELECT t.name FROM task_modules m JOIN tasks t ON t.tenant = m.tenant AND t.id = m.task_id
+             WHERE m.tenant = $1 AND m.module_name = $2 ORDER BY t.name LIMIT 1",
+        )
+        .bind(TENANT)
+        .bind(name)
+        .fetch_optional(&mut *tx)
+        .await?;
+        if let Some(row) = user {
+            let by = format!("task \"{}\"", row.try_get::<String, _>(0)?);
+            return Err(CatalogError::InUse { kind: "module", name: name.to_owned(), by });
+        }
+        sqlx::query("DELETE FROM modules WHERE tenant = $1 AND name = $2").bind(TENANT).bind(name).execute(&mut *tx).await?;
+        tx.commit().await?;
+        // After the commit: a crash here leaves a file that nothing names, never a name without its file.
+        for digest in &digests {
+            let other =
+                sqlx::query("SELECT name FROM modules WHERE digest = $1 LIMIT 1").bind(digest).fetch_optional(&self.inner.pool).await?;
+            if let (None, Some(path)) = (other, self.module_path(digest)) {
+                match tokio::fs::remove_file(&path).await {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CatalogError::file(&path, error)),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The file of a digest; `None` for a text that is none, so that no other path can be made of it.
+    fn module_path(&self, digest: &str) -> Option<PathBuf> {
+        let hex = digest.strip_prefix(PREFIX)?;
+        let well_formed = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        well_formed.then(|| self.inner.modules_dir.join(hex))
+    }
+}
+
+/// Writes a file under its final name only when it is complete and on disk; leaves one that is there alone.
+async fn write_once(path: PathBuf, bytes: Vec<u8>) -> Result<(), CatalogError> {
+    let work = tokio::task::spawn_blocking(move || {
+        if path.exists() {
+            return Ok(());
+        }
+        let partial = path.with_extension("partial");
+        std::fs::File::create(&partial)
+            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&partial, &path))
+            .map_err(|source| CatalogError::file(&path, source))
+    });
+    work.await.expect("writing a file does not panic, and nothing aborts the thread")
+}
+
+fn digest_text(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{PREFIX}{hex}")
+}
+
+fn state_text(state: &ModuleState) -> String {
+    serde_json::to_string(state).expect("a state has string keys only")
+}
+
+fn module_from(row: &SqliteRow) -> Result<ModuleRecord, CatalogError> {
+    let name: String = row.try_get("name")?;
+    let corrupt = |error| CatalogError::corrupt("module", &name, error);
+    let bytes_len: i64 = row.try_get("bytes_len")?;
+    Ok(ModuleRecord {
+        digest: row.try_get("digest")?,
+        bytes_len: bytes_len.unsigned_abs(),
+        state: serde_json::from_str(row.try_get("state")?).map_err(corrupt)?,
+        info: serde_json::from_str(row.try_get("info")?).map_err(corrupt)?,
+        uploaded_at_us: row.try_get("uploaded_at")?,
+        name,
+    })
+}

@@ -1,0 +1,470 @@
+//! Tasks in the catalog: definitions, requests to start and stop, and what the host writes back.
+//!
+//! ```text
+//!   user:  request_start ─▶ desired running, status starting      request_stop ─▶ desired stopped, status stopping
+//!          request_delete ─▶ desired deleted, status deleting
+//!   host:  running / stopped / failed by set_status; the record goes by remove_task
+//! ```
+//!
+//! A status that contradicts what the user asked for meanwhile is not recorded: a worker's late "running" never hides
+//! that a stop is under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, Transaction};
+use tidegate_model::TaskId;
+
+use crate::error::is_duplicate;
+use crate::task::{Cleanup, Desired, Lease, Migration, Preparation, StartKind, TaskDefinition, TaskProgress, TaskRecord, TaskStatus};
+use crate::{Catalog, CatalogError, TENANT, new_id, now_us};
+
+/// Endpoints by name: a task keeps their ids, so that renaming an endpoint changes no task.
+macro_rules! select_tasks {
+    ($rest:literal) => {
+        concat!(
+            "SELECT t.*, s.name AS source, g.name AS target FROM tasks t
+             JOIN endpoints s ON s.tenant = t.tenant AND s.id = t.source_id
+             JOIN endpoints g ON g.tenant = t.tenant AND g.id = t.target_id
+             WHERE t.tenant = $1 ",
+            $rest
+        )
+    };
+}
+
+/// The stored document: everything but name and endpoints, which have columns of their own.
+#[derive(Serialize, Deserialize)]
+struct StoredDefinition {
+    migration: Migration,
+    preparation: Preparation,
+    table_mappings: String,
+    settings: Value,
+    start_position: Option<String>,
+    min_units: u32,
+    max_units: u32,
+    max_lag_seconds: Option<u32>,
+    tags: BTreeMap<String, String>,
+    dms: Value,
+}
+
+impl Catalog {
+    /// Creates a task with a fresh id.
+    ///
+    /// # Errors
+    /// [`CatalogError::AlreadyExists`] when the name is taken; [`CatalogError::NotFound`] when an endpoint, or a module
+    /// that the table mappings name, does not exist.
+    pub async fn create_task(&self, definition: &TaskDefinition) -> Result<TaskRecord, CatalogError> {
+        self.create_task_with_id(&new_id(), definition).await
+    }
+
+    /// Creates a task with an id of the caller's choice (DMS: `ResourceIdentifier`).
+    ///
+    /// # Errors
+    /// As [`Catalog::create_task`]; [`CatalogError::AlreadyExists`] also when the id is taken.
+    pub async fn create_task_with_id(&self, id: &str, definition: &TaskDefinition) -> Result<TaskRecord, CatalogError> {
+        let name = definition.name.as_str();
+        let mut tx = self.write().await?;
+        let source_id = endpoint_id(&mut tx, &definition.source).await?;
+        let target_id = endpoint_id(&mut tx, &definition.target).await?;
+        sqlx::query(
+            "INSERT INTO tasks (tenant, id, name, source_id, target_id, definition, revision, desired, run_request, start_kind,
+                                run_begun, status, lease_until, generation, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, 1, $7, 0, $8, 0, $9, 0, 0, $10, $10)",
+        )
+        .bind(TENANT)
+        .bind(id)
+        .bind(name)
+        .bind(source_id)
+        .bind(target_id)
+        .bind(definition_text(definition))
+        .bind(json(&Desired::Stopped))
+        .bind(json(&StartKind::Start))
+        .bind(json(&TaskStatus::Created))
+        .bind(now_us())
+        .execute(&mut *tx)
+        .await
+        .map_err(|error| if is_duplicate(&error) { CatalogError::exists("task", name) } else { error.into() })?;
+        store_modules(&mut tx, id, &definition.table_mappings).await?;
+        tx.commit().await?;
+        self.get_task(name).await
+    }
+
+    /// The task with this name.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`].
+    pub async fn get_task(&self, name: &str) -> Result<TaskRecord, CatalogError> {
+        let row = sqlx::query(select_tasks!("AND t.name = $2")).bind(TENANT).bind(name).fetch_optional(&self.inner.pool).await?;
+        task_from(&row.ok_or_else(|| CatalogError::not_found("task", name))?)
+    }
+
+    /// The task with this id.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`].
+    pub async fn get_task_by_id(&self, id: &str) -> Result<TaskRecord, CatalogError> {
+        let row = sqlx::query(select_tasks!("AND t.id = $2")).bind(TENANT).bind(id).fetch_optional(&self.inner.pool).await?;
+        task_from(&row.ok_or_else(|| CatalogError::not_found("task", id))?)
+    }
+
+    /// Every task, by name.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn list_tasks(&self) -> Result<Vec<TaskRecord>, CatalogError> {
+        let rows = sqlx::query(select_tasks!("ORDER BY t.name")).bind(TENANT).fetch_all(&self.inner.pool).await?;
+        rows.iter().map(task_from).collect()
+    }
+
+    /// Replaces a task's definition, if it still has `revision`. Capacity bounds, objective, tags and what DMS echoes
+    /// may change at any time; the rest only while nothing runs.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] for the task, a named endpoint or module; [`CatalogError::Conflict`] while it runs or
+    /// when somebody else changed it since `revision` was read.
+    pub async fn update_task(&self, revision: i64, definition: &TaskDefinition) -> Result<TaskRecord, CatalogError> {
+        let name = definition.name.as_str();
+        let mut tx = self.write().await?;
+        let record = load(&mut tx, name).await?;
+        if record.revision != revision {
+            return Err(CatalogError::conflict("task", name, "changed by somebody else", "unchanged since it was read"));
+        }
+        if record.status.is_active() && !only_live_parts_differ(&record.definition, definition) {
+            return Err(CatalogError::conflict("task", name, record.status.name(), "created, stopped or failed to change its definition"));
+        }
+        let source_id = endpoint_id(&mut tx, &definition.source).await?;
+        let target_id = endpoint_id(&mut tx, &definition.target).await?;
+        sqlx::query(
+            "UPDATE tasks SET source_id = $3, target_id = $4, definition = $5, revision = revision + 1, updated_at = $6
+             WHERE tenant = $1 AND id = $2",
+        )
+        .bind(TENANT)
+        .bind(&record.id)
+        .bind(source_id)
+        .bind(target_id)
+        .bind(definition_text(definition))
+        .bind(now_us())
+        .execute(&mut *tx)
+        .await?;
+        store_modules(&mut tx, &record.id, &definition.table_mappings).await?;
+        tx.commit().await?;
+        self.wake_host();
+        self.get_task(name).await
+    }
+
+    /// Asks for a run. The task is `starting` when this returns.
+    ///
+    /// # Errors
+    /// [`CatalogError::Conflict`] unless it is created, stopped or failed.
+    pub async fn request_start(&self, name: &str, kind: StartKind) -> Result<TaskRecord, CatalogError> {
+        let mut tx = self.write().await?;
+        let record = load(&mut tx, name).await?;
+        if record.status.is_active() {
+            return Err(CatalogError::conflict("task", name, record.status.name(), "created, stopped or failed to start it"));
+        }
+        sqlx::query(
+            "UPDATE tasks SET desired = $3, run_request = run_request + 1, start_kind = $4, status = $5, progress = NULL, started_at = $6
+             WHERE tenant = $1 AND id = $2",
+        )
+        .bind(TENANT)
+        .bind(&record.id)
+        .bind(json(&Desired::Running))
+        .bind(json(&kind))
+        .bind(json(&TaskStatus::Starting))
+        .bind(now_us())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        self.wake_host();
+        self.get_task(name).await
+    }
+
+    /// Asks for a stop. The task is `stopping` when this returns.
+    ///
+    /// # Errors
+    /// [`CatalogError::Conflict`] unless it is starting or running.
+    pub async fn request_stop(&self, name: &str) -> Result<TaskRecord, CatalogError> {
+        let mut tx = self.write().await?;
+        let record = load(&mut tx, name).await?;
+        if !matches!(record.status, TaskStatus::Starting | TaskStatus::Running { .. }) {
+            return Err(CatalogError::conflict("task", name, record.status.name(), "starting or running to stop it"));
+        }
+        store_state(&mut tx, &record.id, Desired::Stopped, &TaskStatus::Stopping).await?;
+        tx.commit().await?;
+        self.wake_host();
+        self.get_task(name).await
+    }
+
+    /// Asks for the task's removal: the host cleans up at source and target and then calls [`Catalog::remove_task`],
+    /// or reports by [`Catalog::set_status`] that it failed, which keeps the task. Asking again is allowed.
+    ///
+    /// # Errors
+    /// [`CatalogError::Conflict`] while it is starting, running or stopping.
+    pub async fn request_delete(&self, name: &str, cleanup: Cleanup) -> Result<TaskRecord, CatalogError> {
+        let mut tx = self.write().await?;
+        let record = load(&mut tx, name).await?;
+        if record.status.is_active() && record.status != TaskStatus::Deleting {
+            return Err(CatalogError::conflict("task", name, record.status.name(), "created, stopped or failed to delete it"));
+        }
+        store_state(&mut tx, &record.id, Desired::Deleted(cleanup), &TaskStatus::Deleting).await?;
+        tx.commit().await?;
+        self.wake_host();
+        self.get_task(name).await
+    }
+
+    /// The host says what a task is doing. `Stopped` and `Failed` also settle the desired state on stopped, so that a
+    /// task which could not go on is not started again by the next host.
+    ///
+    /// Returns false, and records nothing, when the user asked for something else meanwhile: `Starting` and `Running`
+    /// count only while running is desired.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`].
+    pub async fn set_status(&self, name: &str, status: &TaskStatus) -> Result<bool, CatalogError> {
+        let mut tx = self.write().await?;
+        let record = load(&mut tx, name).await?;
+        let desired = match status {
+            TaskStatus::Starting | TaskStatus::Running { .. } if record.desired != Desired::Running => return Ok(false),
+            TaskStatus::Starting | TaskStatus::Running { .. } | TaskStatus::Created | TaskStatus::Stopping | TaskStatus::Deleting => {
+                record.desired
+            }
+            TaskStatus::Stopped { .. } | TaskStatus::Failed(_) => Desired::Stopped,
+        };
+        store_state(&mut tx, &record.id, desired, status).await?;
+        if !status.is_active() {
+            sqlx::query("UPDATE tasks SET stopped_at = $3 WHERE tenant = $1 AND id = $2")
+                .bind(TENANT)
+                .bind(&record.id)
+                .bind(now_us())
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        self.wake_api();
+        Ok(true)
+    }
+
+    /// The host has carried out the beginning of run `run_request`: whoever takes the task up from now on resumes.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`].
+    pub async fn set_run_begun(&self, name: &str, run_request: i64) -> Result<(), CatalogError> {
+        let done = sqlx::query("UPDATE tasks SET run_begun = $3 WHERE tenant = $1 AND name = $2")
+            .bind(TENANT)
+            .bind(name)
+            .bind(run_request)
+            .execute(&self.inner.pool)
+            .await?;
+        if done.rows_affected() == 0 { Err(CatalogError::not_found("task", name)) } else { Ok(()) }
+    }
+
+    /// The host's numbers; wakes nobody. Nothing happens when the task is gone.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn set_progress(&self, name: &str, progress: &TaskProgress) -> Result<(), CatalogError> {
+        sqlx::query("UPDATE tasks SET progress = $3 WHERE tenant = $1 AND name = $2")
+            .bind(TENANT)
+            .bind(name)
+            .bind(json(progress))
+            .execute(&self.inner.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The host has cleaned up: the record, its table statuses and its requests go. Its events stay.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`]; [`CatalogError::Conflict`] unless the user asked for it.
+    pub async fn remove_task(&self, name: &str) -> Result<(), CatalogError> {
+        let mut tx = self.write().await?;
+        let record = load(&mut tx, name).await?;
+        if !matches!(record.desired, Desired::Deleted(_)) {
+            return Err(CatalogError::conflict("task", name, record.status.name(), "deleting to remove it"));
+        }
+        sqlx::query("DELETE FROM requests WHERE tenant = $1 AND subject = $2 AND kind IN ('check-task', 'reload-tables')")
+            .bind(TENANT)
+            .bind(name)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM tasks WHERE tenant = $1 AND id = $2").bind(TENANT).bind(&record.id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        self.wake_api();
+        Ok(())
+    }
+
+    /// Takes the task's lease for `owner` until `until_us`, when it is free, expired, or its own already. The answer is
+    /// the generation of the lease, raised by one; `None` while another host holds it.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn acquire_lease(&self, name: &str, owner: &str, until_us: i64) -> Result<Option<i64>, CatalogError> {
+        let row = sqlx::query(
+            "UPDATE tasks SET owner = $3, lease_until = $4, generation = generation + 1
+             WHERE tenant = $1 AND name = $2 AND (owner IS NULL OR owner = $3 OR lease_until < $5) RETURNING generation",
+        )
+        .bind(TENANT)
+        .bind(name)
+        .bind(owner)
+        .bind(until_us)
+        .bind(now_us())
+        .fetch_optional(&self.inner.pool)
+        .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Renews a lease. False when it was taken over: the holder must stop.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn renew_lease(&self, name: &str, generation: i64, until_us: i64) -> Result<bool, CatalogError> {
+        let done =
+            sqlx::query("UPDATE tasks SET lease_until = $4 WHERE tenant = $1 AND name = $2 AND generation = $3 AND owner IS NOT NULL")
+                .bind(TENANT)
+                .bind(name)
+                .bind(generation)
+                .bind(until_us)
+                .execute(&self.inner.pool)
+                .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Gives a lease back; nothing happens when it was taken over.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn release_lease(&self, name: &str, generation: i64) -> Result<(), CatalogError> {
+        sqlx::query("UPDATE tasks SET owner = NULL, lease_until = 0 WHERE tenant = $1 AND name = $2 AND generation = $3")
+            .bind(TENANT)
+            .bind(name)
+            .bind(generation)
+            .execute(&self.inner.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+/// The modules that a table-mapping document names. A document that does not parse names none: the checks refuse it.
+fn modules_named(table_mappings: &str) -> BTreeSet<String> {
+    let document: Value = serde_json::from_str(table_mappings).unwrap_or_default();
+    let rules = document.get("rules").and_then(Value::as_array).into_iter().flatten();
+    rules
+        .filter(|rule| rule.get("rule-type").and_then(Value::as_str) == Some("module"))
+        .filter_map(|rule| rule.get("module").and_then(Value::as_str))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn only_live_parts_differ(old: &TaskDefinition, new: &TaskDefinition) -> bool {
+    let live = TaskDefinition {
+        min_units: new.min_units,
+        max_units: new.max_units,
+        max_lag_seconds: new.max_lag_seconds,
+        tags: new.tags.clone(),
+        dms: new.dms.clone(),
+        ..old.clone()
+    };
+    live == *new
+}
+
+async fn store_modules(tx: &mut Transaction<'static, Sqlite>, task_id: &str, table_mappings: &str) -> Result<(), CatalogError> {
+    sqlx::query("DELETE FROM task_modules WHERE tenant = $1 AND task_id = $2").bind(TENANT).bind(task_id).execute(&mut **tx).await?;
+    for module in modules_named(table_mappings) {
+        let known = sqlx::query("SELECT name FROM modules WHERE tenant = $1 AND name = $2 LIMIT 1")
+            .bind(TENANT)
+            .bind(&module)
+            .fetch_optional(&mut **tx)
+            .await?;
+        if known.is_none() {
+            return Err(CatalogError::not_found("module", &module));
+        }
+        sqlx::query("INSERT INTO task_modules (tenant, task_id, module_name) VALUES ($1, $2, $3)")
+            .bind(TENANT)
+            .bind(task_id)
+            .bind(&module)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn endpoint_id(tx: &mut Transaction<'static, Sqlite>, name: &str) -> Result<String, CatalogError> {
+    let row =
+        sqlx::query("SELECT id FROM endpoints WHERE tenant = $1 AND name = $2").bind(TENANT).bind(name).fetch_optional(&mut **tx).await?;
+    Ok(row.ok_or_else(|| CatalogError::not_found("endpoint", name))?.try_get(0)?)
+}
+
+async fn load(tx: &mut Transaction<'static, Sqlite>, name: &str) -> Result<TaskRecord, CatalogError> {
+    let row = sqlx::query(select_tasks!("AND t.name = $2")).bind(TENANT).bind(name).fetch_optional(&mut **tx).await?;
+    task_from(&row.ok_or_else(|| CatalogError::not_found("task", name))?)
+}
+
+async fn store_state(tx: &mut Transaction<'static, Sqlite>, id: &str, desired: Desired, status: &TaskStatus) -> Result<(), CatalogError> {
+    sqlx::query("UPDATE tasks SET desired = $3, status = $4 WHERE tenant = $1 AND id = $2")
+        .bind(TENANT)
+        .bind(id)
+        .bind(json(&desired))
+        .bind(json(status))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+fn definition_text(definition: &TaskDefinition) -> String {
+    json(&StoredDefinition {
+        migration: definition.migration,
+        preparation: definition.preparation,
+        table_mappings: definition.table_mappings.clone(),
+        settings: definition.settings.clone(),
+        start_position: definition.start_position.clone(),
+        min_units: definition.min_units,
+        max_units: definition.max_units,
+        max_lag_seconds: definition.max_lag_seconds,
+        tags: definition.tags.clone(),
+        dms: definition.dms.clone(),
+    })
+}
+
+fn task_from(row: &SqliteRow) -> Result<TaskRecord, CatalogError> {
+    let name: String = row.try_get("name")?;
+    let corrupt = |error: serde_json::Error| CatalogError::corrupt("task", &name, error);
+    let stored: StoredDefinition = serde_json::from_str(row.try_get("definition")?).map_err(corrupt)?;
+    let progress: Option<&str> = row.try_get("progress")?;
+    let definition = TaskDefinition {
+        name: TaskId::new(name.clone()).map_err(|error| CatalogError::corrupt("task", &name, error))?,
+        source: row.try_get("source")?,
+        target: row.try_get("target")?,
+        migration: stored.migration,
+        preparation: stored.preparation,
+        table_mappings: stored.table_mappings,
+        settings: stored.settings,
+        start_position: stored.start_position,
+        min_units: stored.min_units,
+        max_units: stored.max_units,
+        max_lag_seconds: stored.max_lag_seconds,
+        tags: stored.tags,
+        dms: stored.dms,
+    };
+    Ok(TaskRecord {
+        id: row.try_get("id")?,
+        definition,
+        revision: row.try_get("revision")?,
+        desired: serde_json::from_str(row.try_get("desired")?).map_err(corrupt)?,
+        run_request: row.try_get("run_request")?,
+        start_kind: serde_json::from_str(row.try_get("start_kind")?).map_err(corrupt)?,
+        run_begun: row.try_get("run_begun")?,
+        status: serde_json::from_str(row.try_get("status")?).map_err(corrupt)?,
+        progress: progress.map(serde_json::from_str).transpose().map_err(corrupt)?,
+        lease: Lease { owner: row.try_get("owner")?, until_us: row.try_get("lease_until")?, generation: row.try_get("generation")? },
+        created_at_us: row.try_get("created_at")?,
+        updated_at_us: row.try_get("updated_at")?,
+        started_at_us: row.try_get("started_at")?,
+        stopped_at_us: row.try_get("stopped_at")?,
+    })
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("our own types have string keys only")
+}
