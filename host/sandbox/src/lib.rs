@@ -1,1 +1,40 @@
-//! Placeholder.
+//! Runs tenants' modules: WebAssembly components of the package `tidegate:transform` in a sandbox.
+//!
+//! ```text
+//!   bytes ─▶ Engine::compile ─▶ Compiled ─▶ Sandbox::new ─▶ plan (once a table) ─▶ transform (each batch)
+//! ```
+//!
+//! A [`Sandbox`] belongs to one task and one worker. It lets a module use so much memory and so much of its thread's
+//! CPU time, and gives it nothing else: no clock, no randomness, no file, no network. A module can be wrong, slow,
+//! greedy or hostile: the call ends with a [`SandboxError`], and nothing that comes back is believed before it has
+//! been checked. Calls are synchronous and belong on threads (of 2 MiB stack or more) apart from those that do I/O.
+//!
+//! After any error but [`SandboxError::Plan`], [`SandboxError::Module`] and [`SandboxError::Malformed`] the sandbox
+//! is used up: drop it, take a new one and plan again.
+
+mod batch;
+mod budget;
+mod builtin;
+mod compile;
+mod contract;
+mod convert;
+mod engine;
+mod error;
+mod guest;
+mod layout;
+mod plan;
+mod plan_check;
+mod result;
+mod sandbox;
+
+pub use batch::{Batch, BatchBuilder, BatchError, ROWS_MAX};
+pub use builtin::builtin_rules;
+pub use compile::{Compiled, MODULE_BYTES_MAX, digest_of};
+pub use engine::{Engine, EngineSettings};
+pub use error::{ModuleError, SandboxError};
+pub use guest::{Limits, LogLevel, LogLine};
+pub use plan::{
+    ColumnOrigin, MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TargetColumn, TextLayout,
+};
+pub use result::{BatchResult, ResultColumn, RowError};
+pub use sandbox::{ModuleInfo, Sandbox, Usage};

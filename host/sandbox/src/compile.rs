@@ -1,0 +1,151 @@
+//! From uploaded bytes to a module that can be started.
+//!
+//! The bytes are looked at before the code generator sees them: size, form, and the names of imports and exports, so
+//! that an author reads what is wrong rather than a linker's message. A core module that carries the contract's types
+//! in a custom section (what `cargo build` makes with the SDK) is made a component here; everything else must come
+//! as a component.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+use wasmparser::{Parser, Payload};
+use wasmtime::component::Component;
+
+use crate::contract::TransformModulePre;
+use crate::engine::Engine;
+use crate::error::ModuleError;
+use crate::guest::Guest;
+
+/// Most bytes of an upload: Python's interpreter with its library has 18.4 MB.
+pub const MODULE_BYTES_MAX: usize = 24 << 20;
+
+const PACKAGE: &str = "tidegate:transform/";
+const TRANSFORMER: &str = "tidegate:transform/transformer@1.";
+
+/// A module that was compiled for this process's engine. Cloning shares the code.
+#[derive(Clone)]
+pub struct Compiled {
+    pre: TransformModulePre<Guest>,
+    digest: String,
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiled").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Compiled {
+    /// SHA-256 of the uploaded bytes, in lower-case hexadecimal: the module's identity.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    pub(crate) fn pre(&self) -> &TransformModulePre<Guest> {
+        &self.pre
+    }
+
+    pub(crate) fn link(engine: &Engine, component: &Component, digest: String) -> Result<Self, ModuleError> {
+        let refuse = |error: wasmtime::Error| ModuleError::Compile(format!("{error:#}"));
+        let pre = engine.linker().instantiate_pre(component).map_err(refuse)?;
+        Ok(Self { pre: TransformModulePre::new(pre).map_err(refuse)?, digest })
+    }
+}
+
+impl Engine {
+    /// Checks and compiles a module in this process: for the built-in module and for tests. Uploads are compiled by
+    /// [`crate::ArtefactCache::compile`] in a process of their own.
+    ///
+    /// # Errors
+    /// [`ModuleError`] says what is wrong with the module.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, ModuleError> {
+        let component = as_component(bytes)?;
+        let component = Component::from_binary(self.wasm(), &component).map_err(|error| ModuleError::Compile(format!("{error:#}")))?;
+        Compiled::link(self, &component, digest_of(bytes))
+    }
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn digest_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
+}
+
+/// The module as a component with acceptable imports and exports.
+pub(crate) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ModuleError> {
+    if bytes.len() > MODULE_BYTES_MAX {
+        return Err(ModuleError::TooLarge { bytes: bytes.len(), bytes_max: MODULE_BYTES_MAX });
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return Err(ModuleError::NotWasm);
+    }
+    let component = if Parser::is_component(bytes) { Cow::Borrowed(bytes) } else { Cow::Owned(componentize(bytes)?) };
+    check_surface(&component)?;
+    Ok(component)
+}
+
+fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ModuleError> {
+    let mut has_types = false;
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::CustomSection(section) = payload.map_err(malformed)? {
+            has_types |= section.name().starts_with("component-type");
+        }
+    }
+    if !has_types {
+        return Err(ModuleError::NotComponent(
+            "it is a core module without a component-type section; build it with an SDK of tidegate:transform, or make it a component \
+             (`wasm-tools component new`, `jco new`)"
+                .to_owned(),
+        ));
+    }
+    wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(bytes)
+        .and_then(|encoder| encoder.encode())
+        .map_err(|error| ModuleError::NotComponent(format!("{error:#}")))
+}
+
+/// Lists every import that the sandbox does not have, and looks for the transformer.
+fn check_surface(bytes: &[u8]) -> Result<(), ModuleError> {
+    let (mut foreign, mut exports) = (Vec::new(), Vec::new());
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(malformed)? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    let name = import.map_err(malformed)?.name.name;
+                    if !is_ours(name) {
+                        foreign.push(name.to_owned());
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    exports.push(export.map_err(malformed)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    if !foreign.is_empty() {
+        return Err(ModuleError::Imports(foreign));
+    }
+    if !exports.iter().any(|name| name.starts_with(TRANSFORMER)) {
+        return Err(ModuleError::NoTransformer(exports));
+    }
+    Ok(())
+}
+
+fn is_ours(name: &str) -> bool {
+    let Some((interface, version)) = name.strip_prefix(PACKAGE).and_then(|rest| rest.split_once('@')) else { return false };
+    matches!(interface, "host" | "types") && version.starts_with("1.")
+}
+
+fn malformed(error: wasmparser::BinaryReaderError) -> ModuleError {
+    ModuleError::Malformed(error.to_string())
+}

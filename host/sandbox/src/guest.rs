@@ -1,0 +1,175 @@
+//! What the host keeps for one running module: its limits, its budget, and what it logged and counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use crate::budget::Budget;
+use crate::contract::tidegate::transform::host;
+use crate::contract::tidegate::transform::types;
+
+/// Log lines kept between two calls of [`crate::Sandbox::take_logs`]; more are counted and dropped.
+const LOG_LINES_MAX: usize = 100;
+/// Bytes kept of a log line.
+const LOG_LINE_BYTES_MAX: usize = 1024;
+/// Distinct counters of a module.
+const COUNTERS_MAX: usize = 32;
+/// Bytes kept of a counter's name.
+const COUNTER_NAME_BYTES_MAX: usize = 64;
+/// Table elements over all tables: function tables of large interpreters have about ten thousand.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// What a module may use. The defaults are those of a tenant without an agreement of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory, summed over all memories of the module. At most the engine's own limit.
+    pub memory_bytes_max: usize,
+    /// CPU time of `describe` and of `plan` for one table.
+    pub plan_cpu: Duration,
+    /// CPU time of `transform`, before rows are counted.
+    pub transform_cpu: Duration,
+    /// CPU time of `transform` for each row of the batch.
+    pub transform_cpu_per_row: Duration,
+    /// Memory that returned values may make the host allocate in one call.
+    pub result_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 64 << 20,
+            plan_cpu: Duration::from_secs(1),
+            transform_cpu: Duration::from_millis(250),
+            transform_cpu_per_row: Duration::from_micros(100),
+            result_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Every step.
+    Trace,
+    /// For the author.
+    Debug,
+    /// For the tenant.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// A line that a module logged, cut to 1 KiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: LogLevel,
+    /// The text.
+    pub message: String,
+}
+
+/// The data of a sandbox's store.
+pub(crate) struct Guest {
+    pub(crate) budget: Budget,
+    pub(crate) memory_bytes: usize,
+    pub(crate) memory_bytes_max: usize,
+    /// Set when growth was refused: the trap that usually follows is the memory limit's.
+    pub(crate) memory_refused: bool,
+    pub(crate) logs: Vec<LogLine>,
+    pub(crate) logs_dropped: u64,
+    pub(crate) counts: BTreeMap<String, u64>,
+    table_elements: usize,
+}
+
+impl Guest {
+    pub(crate) fn new(limits: &Limits, cancel: Arc<AtomicBool>) -> Self {
+        Self {
+            budget: Budget::new(limits.plan_cpu, cancel),
+            memory_bytes: 0,
+            memory_bytes_max: limits.memory_bytes_max,
+            memory_refused: false,
+            logs: Vec::new(),
+            logs_dropped: 0,
+            counts: BTreeMap::new(),
+            table_elements: 0,
+        }
+    }
+}
+
+impl ResourceLimiter for Guest {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
+        if total > self.memory_bytes_max {
+            self.memory_refused = true;
+            return Ok(false);
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        // The pool's own limit for a single memory, or the memory's declared maximum.
+        self.memory_refused = true;
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.table_elements.saturating_sub(current).saturating_add(desired);
+        let fits = total <= TABLE_ELEMENTS_MAX;
+        if fits {
+            self.table_elements = total;
+        }
+        Ok(fits)
+    }
+
+    fn instances(&self) -> usize {
+        100
+    }
+
+    fn tables(&self) -> usize {
+        20
+    }
+
+    fn memories(&self) -> usize {
+        4
+    }
+}
+
+impl types::Host for Guest {}
+
+impl host::Host for Guest {
+    fn log(&mut self, level: host::Level, message: String) {
+        if self.logs.len() >= LOG_LINES_MAX {
+            self.logs_dropped += 1;
+            return;
+        }
+        let level = match level {
+            host::Level::Trace => LogLevel::Trace,
+            host::Level::Debug => LogLevel::Debug,
+            host::Level::Info => LogLevel::Info,
+            host::Level::Warn => LogLevel::Warn,
+            host::Level::Error => LogLevel::Error,
+        };
+        self.logs.push(LogLine { level, message: cut(message, LOG_LINE_BYTES_MAX) });
+    }
+
+    fn count(&mut self, name: String, delta: u64) {
+        let name = cut(name, COUNTER_NAME_BYTES_MAX);
+        if let Some(total) = self.counts.get_mut(&name) {
+            *total = total.saturating_add(delta);
+        } else if self.counts.len() < COUNTERS_MAX {
+            self.counts.insert(name, delta);
+        }
+    }
+}
+
+/// Cuts text to at most `bytes_max` bytes, between two characters.
+pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
