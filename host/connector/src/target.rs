@@ -208,6 +208,12 @@ pub trait Target: Send + Sync {
         preparation: TablePreparation,
     ) -> Result<Vec<Finding>, ConnectorError>;
 
+    /// True when the target remembers the task from before. Writes nothing; false where the control tables are missing.
+    async fn knows_task(&self, task: &TaskId) -> Result<bool, ConnectorError>;
+
+    /// The stored state of one table; `Waiting` for one that was never stored.
+    async fn table_state(&self, fence: &Fence, table: &TableName) -> Result<TableState, ConnectorError>;
+
     /// Takes the task over: creates the control tables (schema `tidegate`) when missing, raises the generation, and
     /// returns what is known. From then on every other worker of the task fails with `Fenced`.
     async fn take_over(&self, task: &TaskId) -> Result<TaskRecord, ConnectorError>;
