@@ -2,13 +2,13 @@
 //!
 //! Writers are the stages; each adds at batch or change granularity. One publisher copies the whole at intervals.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_model::{Position, RowChange, TableName};
 
-use crate::{Phase, Progress, TableProgress, TableStage};
+use crate::{Phase, Progress, TableProgress};
 
 /// Counts of row changes by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -110,11 +110,6 @@ impl Board {
         self.update(|progress| progress.rows_loaded += rows);
     }
 
-    /// Notes a table's stage.
-    pub(crate) fn stage(&self, table: &TableName, stage: TableStage) {
-        self.table(table, |progress| progress.stage = stage);
-    }
-
     /// Notes the durable checkpoint.
     pub(crate) fn checkpoint(&self, position: &Position) {
         self.update(|progress| progress.checkpoint = Some(position.clone()));
@@ -128,4 +123,30 @@ impl Board {
 /// Microseconds since 1970 on this machine's clock: for lag and for times shown to people, never for decisions about data.
 pub(crate) fn now_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Commit times of what is between the change cache and the target, oldest first, microseconds since 1970.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight(Mutex<VecDeque<i64>>);
+
+impl InFlight {
+    /// A group begins with this commit.
+    pub(crate) fn began(&self, oldest_us: i64) {
+        self.0.lock().expect("no holder of this lock panics").push_back(oldest_us);
+    }
+
+    /// The oldest group is in the target.
+    pub(crate) fn ended(&self) {
+        self.0.lock().expect("no holder of this lock panics").pop_front();
+    }
+
+    /// The oldest commit in flight.
+    pub(crate) fn oldest_us(&self) -> Option<i64> {
+        self.0.lock().expect("no holder of this lock panics").front().copied()
+    }
+}
+
+/// Age in seconds of a commit; 0 for none. The clocks of source and host may differ: never negative.
+pub(crate) fn age_seconds(commit_us: Option<i64>, now_us: i64) -> f64 {
+    commit_us.map_or(0.0, |commit_us| now_us.saturating_sub(commit_us).max(0) as f64 / 1e6)
 }

@@ -4,16 +4,27 @@
 //! stop it, before anything is written). Neither knows a driver, an API or a catalog: the caller gives connectors and
 //! compiled modules, watches [`Progress`], and stops a run by its cancellation token.
 
+mod apply;
+mod assemble;
+mod attempt;
 mod board;
 mod cache;
 mod capture;
+mod guests;
+mod load;
+mod modules;
 mod net;
-pub mod progress;
+mod plan;
+mod progress;
 mod relations;
+mod run;
+mod settings;
+mod tables;
+mod task;
+mod transform;
 
-pub mod settings;
-pub mod task;
-
+pub use modules::{ModuleReference, ModuleSet, RULES};
 pub use progress::{Phase, Progress, TableProgress, TableStage};
-pub use settings::{MigrationType, PipelineLimits};
-pub use task::{Control, Outcome, StopCause, TaskError, TaskSpec, check, run};
+pub use run::{check, run};
+pub use settings::{MigrationType, PipelineLimits, UnknownMigrationType};
+pub use task::{Control, Outcome, StopCause, TaskError, TaskSpec};

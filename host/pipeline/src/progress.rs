@@ -86,6 +86,8 @@ pub struct Progress {
     pub cache_bytes_disk: u64,
     /// Transactions applied since the start of this run.
     pub transactions_applied: u64,
+    /// The last transient error, while the run tries again or after it recovered.
+    pub last_error: Option<String>,
     /// Times that a connection was lost and the work taken up again.
     pub reconnects: u64,
 }

@@ -1,14 +1,12 @@
-//! One run of a task, from the checks to its end.
+//! What a run is made of and how it ends.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use tidegate_connector::{ConnectorError, Finding, Source, TablePreparation, Target};
+use tidegate_connector::{ConnectorError, ErrorClass, Finding, TablePreparation};
 use tidegate_model::{Position, TableName, TaskId};
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tidegate_sandbox::SandboxError;
 
-use crate::{MigrationType, PipelineLimits, Progress};
+use crate::{MigrationType, ModuleSet, PipelineLimits};
 
 /// Everything that defines a run, besides its connectors.
 #[derive(Clone)]
@@ -19,21 +17,15 @@ pub struct TaskSpec {
     pub migration: MigrationType,
     /// What to do with existing target tables before the load.
     pub preparation: TablePreparation,
-    /// The table-mapping JSON, as the tenant gave it.
-    pub table_mappings: String,
     /// Where a CDC task starts; `None`: now. A stored checkpoint wins.
     pub start_position: Option<Position>,
     /// Bounds.
     pub limits: PipelineLimits,
     /// A directory of this run's own for segment files; emptied at the start.
     pub spool_dir: PathBuf,
-    /// The built-in rules module and the tenant's modules, compiled.
-    pub modules: Arc<crate::task::Modules>,
+    /// The table-mapping rules with the modules that interpret them.
+    pub modules: ModuleSet,
 }
-
-/// Compiled modules: replaced by the sandbox's types when they land.
-#[derive(Default)]
-pub struct Modules;
 
 /// What a running task can be asked.
 #[derive(Debug)]
@@ -62,32 +54,110 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// The checks found errors; nothing was written.
-    #[error("{} of the checks failed", .0.len())]
+    #[error("{}", summary(.0))]
     ChecksFailed(Vec<Finding>),
-    /// A connector failed for good.
+    /// A connector failed.
     #[error(transparent)]
     Connector(#[from] ConnectorError),
+    /// The rules or a module failed. Never shows a row.
+    #[error("module \"{module}\"{}", table.as_ref().map(|table| format!(" on table \"{table}\"")).unwrap_or_default())]
+    Module {
+        /// The module's name; `rules` for the built-in one.
+        module: String,
+        /// The table, where one is concerned.
+        table: Option<TableName>,
+        /// What happened.
+        #[source]
+        source: Box<SandboxError>,
+    },
+    /// The rules, or what the modules planned, do not make sense together with this source.
+    #[error("{message}")]
+    Plan {
+        /// Stable code.
+        code: &'static str,
+        /// Object, found, wanted.
+        message: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+    },
+    /// A row cannot be replicated, by a module's own word or by the shape of its change.
+    #[error("{message}")]
+    Row {
+        /// Stable code.
+        code: &'static str,
+        /// Table, column and reason; never the row.
+        message: String,
+        /// What the user can do about it.
+        hint: Option<String>,
+    },
+    /// A stage of the run panicked.
+    #[error("a stage of the run panicked: {0}")]
+    Panicked(String),
+    /// The run was cancelled in the middle of a transaction, which was rolled back. Never leaves [`run`](crate::run).
+    #[error("the run was cancelled")]
+    Cancelled,
 }
 
-/// Everything that would stop the task or falsify its target. Writes nothing, anywhere.
-///
-/// # Errors
-/// When a check itself could not be done, for example because an endpoint cannot be reached.
-pub async fn check(_spec: &TaskSpec, _source: &dyn Source, _target: &dyn Target) -> Result<Vec<Finding>, TaskError> {
-    Ok(Vec::new())
+impl TaskError {
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            TaskError::Connector(error) => error.class(),
+            TaskError::Panicked(_) => ErrorClass::Bug,
+            TaskError::ChecksFailed(_)
+            | TaskError::Module { .. }
+            | TaskError::Plan { .. }
+            | TaskError::Row { .. }
+            | TaskError::Cancelled => ErrorClass::TaskDefinite,
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            TaskError::ChecksFailed(_) => "checks_failed",
+            TaskError::Connector(error) => error.code(),
+            TaskError::Module { .. } => "module_failed",
+            TaskError::Plan { code, .. } | TaskError::Row { code, .. } => code,
+            TaskError::Panicked(_) => "bug",
+            TaskError::Cancelled => "cancelled",
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            TaskError::Connector(error) => error.hint_text(),
+            TaskError::Plan { hint, .. } | TaskError::Row { hint, .. } => hint.as_deref(),
+            TaskError::ChecksFailed(findings) => findings.iter().find_map(|finding| finding.fix.as_deref()),
+            TaskError::Module { .. } | TaskError::Panicked(_) | TaskError::Cancelled => None,
+        }
+    }
+
+    /// The message and its causes as one sentence.
+    pub fn chain(&self) -> String {
+        match self {
+            TaskError::Connector(error) => error.chain(),
+            other => {
+                let mut text = other.to_string();
+                let mut cause = std::error::Error::source(other);
+                while let Some(error) = cause {
+                    text.push_str(": ");
+                    text.push_str(&error.to_string());
+                    cause = error.source();
+                }
+                text
+            }
+        }
+    }
 }
 
-/// Runs the task until it ends, fails or is cancelled. Transient errors are retried inside, with growing pauses.
-///
-/// # Errors
-/// [`TaskError`] when it cannot go on. Whatever was committed in the target stays a state that the source had.
-pub async fn run(
-    _spec: TaskSpec,
-    _source: Arc<dyn Source>,
-    _target: Arc<dyn Target>,
-    _progress: watch::Sender<Progress>,
-    _control: mpsc::Receiver<Control>,
-    _cancel: CancellationToken,
-) -> Result<Outcome, TaskError> {
-    Ok(Outcome { cause: StopCause::Cancelled })
+fn summary(findings: &[Finding]) -> String {
+    let errors: Vec<String> =
+        findings.iter().filter(|finding| finding.severity == tidegate_connector::Severity::Error).map(ToString::to_string).collect();
+    format!("the checks found {}: {}", count(errors.len(), "problem"), errors.join("; "))
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

@@ -239,17 +239,28 @@ impl CacheReader {
         self.shared.memory_bytes.fetch_sub(memory_bytes, Ordering::Relaxed);
     }
 
+    /// A view of the cache's size and age for whoever reports them.
+    pub(crate) fn gauge(&self) -> CacheGauge {
+        CacheGauge(self.shared.clone())
+    }
+}
+
+/// Watches a cache.
+#[derive(Clone)]
+pub(crate) struct CacheGauge(Arc<Shared>);
+
+impl CacheGauge {
     /// Memory and disk in use.
     pub(crate) fn size(&self) -> CacheSize {
         CacheSize {
-            memory_bytes: self.shared.memory_bytes.load(Ordering::Relaxed) as u64,
-            disk_bytes: self.shared.disk_bytes.load(Ordering::Relaxed),
+            memory_bytes: self.0.memory_bytes.load(Ordering::Relaxed) as u64,
+            disk_bytes: self.0.disk_bytes.load(Ordering::Relaxed),
         }
     }
 
     /// Commit time of the oldest transaction that waits, microseconds since 1970.
     pub(crate) fn oldest_us(&self) -> Option<i64> {
-        self.shared.slots.lock().expect("no holder of this lock panics").iter().find_map(|slot| match slot {
+        self.0.slots.lock().expect("no holder of this lock panics").iter().find_map(|slot| match slot {
             Slot::Entry(Entry::Transaction(transaction)) => Some(transaction.committed_at_us),
             Slot::Run { oldest_us, .. } => Some(*oldest_us),
             Slot::Entry(Entry::Idle(_)) => None,
@@ -308,7 +319,7 @@ mod tests {
             }
             writer.flush().unwrap();
             assert_eq!(drain(&mut reader), wanted, "budget {budget}");
-            assert_eq!(reader.size(), CacheSize::default(), "budget {budget}");
+            assert_eq!(reader.gauge().size(), CacheSize::default(), "budget {budget}");
         }
     }
 
@@ -325,13 +336,13 @@ mod tests {
         writer.abort(void, void);
         writer.commit(two, mark(20), 0).unwrap();
         writer.commit(one, mark(30), 0).unwrap();
-        assert!(reader.size().memory_bytes <= 400_000 && reader.size().disk_bytes > 0, "{:?}", reader.size());
+        assert!(reader.gauge().size().memory_bytes <= 400_000 && reader.gauge().size().disk_bytes > 0, "{:?}", reader.gauge().size());
         let all = drain(&mut reader);
         assert_eq!(
             all.iter().map(|(mark, changes)| (mark.clone(), changes.len())).collect::<Vec<_>>(),
             [(mark(20), 1_000), (mark(30), 2_000)]
         );
-        assert_eq!(reader.size(), CacheSize::default());
+        assert_eq!(reader.gauge().size(), CacheSize::default());
     }
 
     #[test]

@@ -103,11 +103,6 @@ impl CommittedTransaction {
         self.memory_bytes
     }
 
-    /// True when nothing of it is on disk and it has no change for the task.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.blocks.is_empty() && self.tail.is_empty()
-    }
-
     /// True when part of it is on disk.
     pub(crate) fn is_spilled(&self) -> bool {
         !self.blocks.is_empty()

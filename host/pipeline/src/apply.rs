@@ -1,0 +1,100 @@
+//! The ongoing stream: groups are assembled while the lane applies the one before.
+//!
+//! ```text
+//!   change cache ──▶ assembler ──▶ (one group waits) ──▶ lane ──▶ target
+//!                                                         └──▶ confirmed position (watch) ──▶ capture
+//! ```
+
+use std::sync::Arc;
+
+use tidegate_connector::Lane;
+use tidegate_model::Position;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::assemble::{Assembled, Assembler};
+use crate::board::{Board, InFlight};
+use crate::task::{Control, TaskError};
+
+/// Why the stream paused. In every case the target is at the end of a group and nothing is in flight.
+pub(crate) enum Paused {
+    /// Cancelled.
+    Cancelled,
+    /// Somebody asked for something that needs the stream to rest.
+    Control(Control),
+}
+
+/// What the stream needs besides the assembler.
+pub(crate) struct Stream {
+    pub(crate) lane: Box<dyn Lane>,
+    pub(crate) confirmed: watch::Sender<Option<Position>>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) in_flight: Arc<InFlight>,
+}
+
+impl Stream {
+    /// Applies until cancelled, asked for something, or failed.
+    pub(crate) async fn run(
+        &mut self,
+        assembler: &mut Assembler,
+        control: &mut mpsc::Receiver<Control>,
+        cancel: &CancellationToken,
+    ) -> Result<Paused, TaskError> {
+        let (groups, arrived) = mpsc::channel(1);
+        let assembling = assemble(assembler, groups, control, cancel);
+        let applying = self.apply(arrived);
+        // The lane ends when the assembler drops its side of the channel; the assembler ends when the lane's is closed.
+        let (paused, applied) = tokio::join!(assembling, applying);
+        applied?;
+        paused
+    }
+
+    async fn apply(&mut self, mut arrived: mpsc::Receiver<Assembled>) -> Result<(), TaskError> {
+        while let Some(assembled) = arrived.recv().await {
+            match assembled {
+                Assembled::Part(steps) => self.lane.add_steps(steps).await?,
+                Assembled::Complete(complete) => {
+                    self.lane.apply(&complete.group).await?;
+                    let position = complete.group.to;
+                    self.board.checkpoint(&position);
+                    for (table, counts) in &complete.counts {
+                        self.board.applied(table, *counts);
+                    }
+                    self.board.update(|progress| {
+                        progress.transactions_applied += complete.transactions;
+                        progress.bytes_written += complete.bytes;
+                    });
+                    if complete.transactions > 0 {
+                        self.in_flight.ended();
+                    }
+                    // Capture may have ended; the run notices by its own result.
+                    let _ = self.confirmed.send(Some(position));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn assemble(
+    assembler: &mut Assembler,
+    groups: mpsc::Sender<Assembled>,
+    control: &mut mpsc::Receiver<Control>,
+    cancel: &CancellationToken,
+) -> Result<Paused, TaskError> {
+    let mut control_open = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(Paused::Cancelled),
+            request = control.recv(), if control_open => match request {
+                Some(request) => return Ok(Paused::Control(request)),
+                None => control_open = false,
+            },
+            () = groups.closed() => return Ok(Paused::Cancelled),
+            () = assembler.ready() => {
+                assembler.next(&groups).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! One attempt of a run: from the target's checkpoint until something ends it.
+//!
+//! ```text
+//!   take over ─▶ plan tables ─▶ begin (first time) or resume ─▶ capture starts ─▶ load what is not loaded ─▶ stream
+//!                                                                   └─────────── change cache ───────────────┘
+//! ```
+//!
+//! Changes are applied when all tables are loaded; until then they wait in the cache. A reload pauses the stream at the
+//! end of a group, loads the tables from a new snapshot, and goes on: their own windows tell which changes are in it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_connector::{
+    CaptureScope, CaptureStart, ChunkRecord, ConnectorError, Snapshot, Source, TablePreparation, TableRecord, Target, TaskRecord,
+};
+use tidegate_model::{Engine, Fence, Position, TableName, TableState, Window};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::apply::{Paused, Stream};
+use crate::assemble::Assembler;
+use crate::board::InFlight;
+use crate::cache::{self, CacheReader};
+use crate::capture::{Capture, cache_error};
+use crate::load::{Load, LoadTable};
+use crate::plan::PlannedTable;
+use crate::relations::Relations;
+use crate::run::{Watched, check_tables, plan_tables, refuse_errors};
+use crate::tables::Tables;
+use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
+use crate::transform::Transformer;
+use crate::{Phase, TableStage};
+
+/// The code with which a lane says that an update of a missing row does not tell the whole row.
+const INCOMPLETE_IMAGE: &str = "incomplete_image";
+
+/// What an attempt works with; the run owns all of it.
+pub(crate) struct Attempt<'a> {
+    pub(crate) spec: &'a TaskSpec,
+    pub(crate) source: &'a Arc<dyn Source>,
+    pub(crate) target: &'a Arc<dyn Target>,
+    pub(crate) watched: &'a Arc<Watched>,
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+/// Where the task stands after it was begun or resumed.
+struct Standing {
+    fence: Fence,
+    position: Position,
+    /// Tables to load, and the snapshot to load them from; `None` when all are loaded.
+    load: Option<(Arc<dyn Snapshot>, Vec<LoadTable>)>,
+    /// Windows of the tables that are loaded.
+    windows: HashMap<TableName, Option<Window>>,
+}
+
+/// Capture while it runs, and the other end of its cache.
+struct Capturing {
+    reader: CacheReader,
+    relations: Relations,
+    confirmed: watch::Sender<Option<Position>>,
+    task: AbortOnDropHandle<Result<(), ConnectorError>>,
+}
+
+impl Attempt<'_> {
+    /// Runs until the task ends, fails or is cancelled.
+    pub(crate) async fn run(&self, control: &mut mpsc::Receiver<Control>) -> Result<Outcome, TaskError> {
+        let cancelled = Outcome { cause: StopCause::Cancelled };
+        let planned = self.stoppable(plan_tables(self.spec, self.source.as_ref(), self.target.as_ref())).await?;
+        let standing = self.stoppable(self.stand(&planned)).await?;
+        let Standing { fence, position, load, mut windows } = standing;
+        self.watched.board.checkpoint(&position);
+        self.show_tables(&planned, &windows);
+
+        let capturing = if self.spec.migration.captures() { Some(self.stoppable(self.capture(&planned, &position)).await?) } else { None };
+        let Some(mut capturing) = capturing else {
+            self.load(&fence, load, None).await?;
+            return Ok(Outcome { cause: StopCause::FullLoadFinished });
+        };
+        let loaded = load.as_ref().map(|(_, tables)| names(tables)).unwrap_or_default();
+        self.load(&fence, load, Some(&mut capturing.task)).await?;
+        windows.extend(self.windows_of(&fence, &loaded).await?);
+
+        let mut tables = Tables::new(capturing.relations.clone());
+        for table in &planned {
+            let window = windows.remove(&table.source.schema.name).flatten();
+            self.target.prepare_table(&fence, &table.target, TablePreparation::Keep).await?;
+            tables.insert(table.clone(), window);
+        }
+        let in_flight = Arc::new(InFlight::default());
+        *self.watched.in_flight.lock().expect("no holder of this lock panics") = in_flight.clone();
+        let modules = self.spec.modules.for_target(self.target.engine());
+        let limit = self.spec.limits.group_bytes_max;
+        let Capturing { reader, confirmed, mut task, .. } = capturing;
+        // What an earlier attempt made durable may not have reached the source.
+        let _ = confirmed.send(Some(position.clone()));
+        let mut assembler =
+            Assembler::new(reader, tables, Transformer::new(modules), position, limit, in_flight.clone(), self.cancel.clone());
+        let lane = self.target.lane(&fence).await?;
+        let mut stream = Stream { lane, confirmed, board: self.watched.board.clone(), in_flight };
+        self.watched.board.update(|progress| progress.phase = Phase::Replicating);
+        loop {
+            let paused = tokio::select! {
+                paused = stream.run(&mut assembler, control, self.cancel) => paused,
+                ended = &mut task => return Err(capture_ended(ended)),
+            };
+            let paused = match paused {
+                Err(TaskError::Connector(error)) if error.code() == INCOMPLETE_IMAGE => {
+                    return Err(self.load_again(&fence, &planned, error).await);
+                }
+                other => other?,
+            };
+            match paused {
+                Paused::Cancelled => return Ok(cancelled),
+                Paused::Control(Control::Reload(wanted)) => {
+                    self.reload(&fence, &planned, &wanted, &mut assembler, &mut task).await?;
+                    self.watched.board.update(|progress| progress.phase = Phase::Replicating);
+                }
+            }
+        }
+    }
+
+    /// Begins the task at the target, or finds where it stands.
+    async fn stand(&self, planned: &[Arc<PlannedTable>]) -> Result<Standing, TaskError> {
+        let identity = self.source.identity().await?;
+        // The checks of a task that began before must not stumble over what it made itself.
+        let known = self.target.knows_task(&self.spec.id).await?;
+        let preparation = if known { TablePreparation::Keep } else { self.spec.preparation };
+        let findings = check_tables(self.spec, self.source.as_ref(), self.target.as_ref(), planned, preparation).await?;
+        refuse_errors(self.spec, findings)?;
+        let TaskRecord { fence, checkpoint, source_identity, tables } = self.target.take_over(&self.spec.id).await?;
+        match checkpoint {
+            None => self.begin(fence, planned, &identity).await,
+            Some(position) => {
+                if let Some(before) = source_identity.filter(|before| *before != identity) {
+                    return Err(ConnectorError::definite(
+                        "source_changed",
+                        format!("the source is \"{identity}\", and the task began on \"{before}\""),
+                    )
+                    .hint("connect the endpoint to the database that the task began on, or reload the task")
+                    .into());
+                }
+                self.resume(fence, position, tables, planned).await
+            }
+        }
+    }
+
+    async fn begin(&self, fence: Fence, planned: &[Arc<PlannedTable>], identity: &str) -> Result<Standing, TaskError> {
+        let loads = self.spec.migration.loads();
+        let (position, snapshot) = match (&self.spec.start_position, self.spec.migration.captures()) {
+            (Some(position), true) if !loads => (position.clone(), None),
+            (_, true) => {
+                let CaptureStart { position, snapshot } = self.source.begin_capture(&self.scope(planned)).await?;
+                (position, Some(snapshot))
+            }
+            (_, false) => (self.source.log_end().await?, Some(self.source.snapshot(&self.scope(planned)).await?)),
+        };
+        self.target.begin_task(&fence, &position, identity).await?;
+        tracing::info!(task = %self.spec.id, %position, tables = planned.len(), "task begins");
+        let mut windows = HashMap::new();
+        let mut to_load = Vec::new();
+        for table in planned {
+            let name = &table.source.schema.name;
+            if loads {
+                self.target.save_table(&fence, name, &TableState::Waiting).await?;
+                to_load.push(LoadTable { table: table.clone(), preparation: self.spec.preparation, chunks: Vec::new() });
+            } else {
+                self.target.save_table(&fence, name, &TableState::Loaded { window: None }).await?;
+                windows.insert(name.clone(), None);
+            }
+        }
+        let load = snapshot.filter(|_| loads).map(|snapshot| (Arc::from(snapshot), to_load));
+        Ok(Standing { fence, position, load, windows })
+    }
+
+    async fn resume(
+        &self,
+        fence: Fence,
+        position: Position,
+        records: Vec<TableRecord>,
+        planned: &[Arc<PlannedTable>],
+    ) -> Result<Standing, TaskError> {
+        let mut records: HashMap<_, _> = records.into_iter().map(|record| (record.table.clone(), record)).collect();
+        let mut windows = HashMap::new();
+        let mut unfinished = Vec::new();
+        for table in planned {
+            let name = &table.source.schema.name;
+            match records.remove(name) {
+                Some(TableRecord { state: TableState::Loaded { window }, .. }) => {
+                    windows.insert(name.clone(), window);
+                }
+                Some(TableRecord { state: TableState::Suspended { reason }, .. }) => {
+                    return Err(ConnectorError::table(name, "table_suspended", format!("table \"{name}\" is suspended: {reason}"))
+                        .hint("reload the table")
+                        .into());
+                }
+                Some(TableRecord { state, chunks, .. }) => {
+                    let starts_over = state == TableState::Loading && chunks.is_empty();
+                    unfinished.push((table.clone(), chunks, starts_over));
+                }
+                None => {
+                    return Err(ConnectorError::table(
+                        name,
+                        "table_added",
+                        format!("table \"{name}\" is selected now and was not when the task began"),
+                    )
+                    .hint("exclude it, or reload the task: adding tables to a running task does not exist yet")
+                    .into());
+                }
+            }
+        }
+        tracing::info!(task = %self.spec.id, %position, loaded = windows.len(), unfinished = unfinished.len(), "task goes on");
+        if unfinished.is_empty() {
+            return Ok(Standing { fence, position, load: None, windows });
+        }
+        let snapshot: Arc<dyn Snapshot> = Arc::from(self.source.snapshot(&self.scope(planned)).await?);
+        let to_load = unfinished
+            .into_iter()
+            .map(|(table, chunks, starts_over)| self.load_further(snapshot.as_ref(), table, chunks, starts_over))
+            .collect();
+        Ok(Standing { fence, position, load: Some((snapshot, to_load)), windows })
+    }
+
+    /// How an unfinished table goes on. Chunks of two snapshots fit together only when rows have keys and the log
+    /// brings both to the same place; otherwise the table starts over.
+    fn load_further(&self, snapshot: &dyn Snapshot, table: Arc<PlannedTable>, chunks: Vec<ChunkRecord>, starts_over: bool) -> LoadTable {
+        let some_loaded = chunks.iter().any(|record| record.loaded.is_some());
+        let keyed = !table.target.identity.is_empty() && !table.target.primary_key.is_empty();
+        if some_loaded && keyed && self.spec.migration.captures() && snapshot.resumable(&table.source) {
+            return LoadTable { table, preparation: TablePreparation::Keep, chunks };
+        }
+        let preparation = match self.spec.preparation {
+            // Rows of an earlier load are in the table: they go, also where the task was to keep what it found.
+            TablePreparation::Keep if some_loaded || starts_over => TablePreparation::Truncate,
+            other => other,
+        };
+        LoadTable { table, preparation, chunks: Vec::new() }
+    }
+
+    async fn load(
+        &self,
+        fence: &Fence,
+        load: Option<(Arc<dyn Snapshot>, Vec<LoadTable>)>,
+        capture: Option<&mut AbortOnDropHandle<Result<(), ConnectorError>>>,
+    ) -> Result<(), TaskError> {
+        let Some((snapshot, tables)) = load else { return Ok(()) };
+        self.watched.board.update(|progress| progress.phase = Phase::Loading);
+        // Readers of MySQL and MariaDB each have a snapshot of their own; without a log to bring them to one place, a
+        // table must be read by one of them.
+        let exact = self.spec.migration.captures() || self.source.engine() == Engine::Postgres;
+        let load = Load {
+            snapshot,
+            target: self.target.clone(),
+            fence: fence.clone(),
+            limits: self.spec.limits,
+            chunk_rows: if exact { self.spec.limits.chunk_rows } else { u64::MAX },
+            modules: self.spec.modules.for_target(self.target.engine()),
+            board: self.watched.board.clone(),
+        };
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(TaskError::Cancelled),
+            result = load.run(tables) => result,
+            ended = ended(capture) => Err(capture_ended(ended)),
+        }
+    }
+
+    async fn capture(&self, planned: &[Arc<PlannedTable>], position: &Position) -> Result<Capturing, TaskError> {
+        let (writer, reader) = cache::open(&self.spec.spool_dir, self.spec.limits.cache_bytes_max).map_err(cache_error)?;
+        *self.watched.cache.lock().expect("no holder of this lock panics") = Some(reader.gauge());
+        let stream = self.source.open_stream(&self.scope(planned), position).await?;
+        let relations = Relations::default();
+        let (confirmed, confirmed_by) = watch::channel(None);
+        let capture =
+            Capture { stream, cache: writer, relations: relations.clone(), confirmed: confirmed_by, board: self.watched.board.clone() };
+        let task = AbortOnDropHandle::new(tokio::spawn(capture.run(self.cancel.clone())));
+        Ok(Capturing { reader, relations, confirmed, task })
+    }
+
+    async fn reload(
+        &self,
+        fence: &Fence,
+        planned: &[Arc<PlannedTable>],
+        wanted: &[TableName],
+        assembler: &mut Assembler,
+        capture: &mut AbortOnDropHandle<Result<(), ConnectorError>>,
+    ) -> Result<(), TaskError> {
+        let tables: Vec<_> = planned.iter().filter(|table| wanted.contains(&table.source.schema.name)).cloned().collect();
+        if tables.is_empty() {
+            return Ok(());
+        }
+        for table in &tables {
+            self.start_over(fence, &table.source.schema.name).await?;
+        }
+        let snapshot = Arc::from(self.source.snapshot(&self.scope(planned)).await?);
+        let to_load = tables
+            .iter()
+            .map(|table| LoadTable { table: table.clone(), preparation: TablePreparation::Truncate, chunks: Vec::new() })
+            .collect();
+        self.load(fence, Some((snapshot, to_load)), Some(capture)).await?;
+        let loaded: Vec<_> = tables.iter().map(|table| table.source.schema.name.clone()).collect();
+        let mut windows = self.windows_of(fence, &loaded).await?;
+        for table in tables {
+            let window = windows.remove(&table.source.schema.name).flatten();
+            assembler.tables.insert(table, window);
+        }
+        Ok(())
+    }
+
+    /// Notes that a table is to be emptied and loaded from its first row, whatever happens until then.
+    async fn start_over(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+        self.target.save_chunks(fence, table, &[]).await
+    }
+
+    /// A row that an interrupted load missed cannot be made from the log: the next attempt loads its table anew.
+    async fn load_again(&self, fence: &Fence, planned: &[Arc<PlannedTable>], error: ConnectorError) -> TaskError {
+        let concerned = |table: &&Arc<PlannedTable>| {
+            error.table_name().is_some_and(|name| *name == table.source.schema.name || *name == table.target.name)
+        };
+        let Some(table) = planned.iter().find(concerned) else { return error.into() };
+        let name = &table.source.schema.name;
+        match self.start_over(fence, name).await {
+            Ok(()) => ConnectorError::transient("load_again", format!("table \"{name}\" must be loaded again")).caused_by(error).into(),
+            Err(failed) => failed.into(),
+        }
+    }
+
+    /// The windows of tables as the target has them after their load.
+    async fn windows_of(&self, fence: &Fence, tables: &[TableName]) -> Result<HashMap<TableName, Option<Window>>, TaskError> {
+        let mut windows = HashMap::new();
+        for table in tables {
+            if let TableState::Loaded { window } = self.target.table_state(fence, table).await? {
+                windows.insert(table.clone(), window);
+            }
+        }
+        Ok(windows)
+    }
+
+    fn scope(&self, planned: &[Arc<PlannedTable>]) -> CaptureScope {
+        CaptureScope { task: self.spec.id.clone(), tables: planned.iter().map(|table| table.source.schema.name.clone()).collect() }
+    }
+
+    fn show_tables(&self, planned: &[Arc<PlannedTable>], windows: &HashMap<TableName, Option<Window>>) {
+        for table in planned {
+            let name = &table.source.schema.name;
+            self.watched.board.table(name, |progress| {
+                progress.target = Some(table.target.name.clone());
+                progress.rows_estimate = table.source.rows_estimate;
+                progress.stage = if windows.contains_key(name) { TableStage::Completed } else { TableStage::BeforeLoad };
+            });
+        }
+    }
+
+    async fn stoppable<R>(&self, work: impl Future<Output = Result<R, TaskError>>) -> Result<R, TaskError> {
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(TaskError::Cancelled),
+            result = work => result,
+        }
+    }
+}
+
+fn names(tables: &[LoadTable]) -> Vec<TableName> {
+    tables.iter().map(|load| load.table.source.schema.name.clone()).collect()
+}
+
+type Ended = Result<Result<(), ConnectorError>, tokio::task::JoinError>;
+
+/// Waits for the end of capture; for ever where there is none.
+async fn ended(capture: Option<&mut AbortOnDropHandle<Result<(), ConnectorError>>>) -> Ended {
+    match capture {
+        Some(capture) => capture.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Capture never ends well while the attempt goes on, unless both were cancelled.
+fn capture_ended(ended: Ended) -> TaskError {
+    match ended {
+        Ok(Ok(())) => TaskError::Cancelled,
+        Ok(Err(error)) => error.into(),
+        Err(error) => TaskError::Panicked(error.to_string()),
+    }
+}

@@ -1,0 +1,284 @@
+//! The sandboxes of one worker: plans tables with them and judges row images. Runs on a blocking thread.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_connector::{ColumnOrigin, ConnectorError, Image, SourceTable};
+use tidegate_model::{Cell, ImageKind, Row, RowBuilder, SqlType, Value};
+use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError};
+
+use crate::modules::Modules;
+use crate::plan::{Draft, PlannedTable, Stage};
+use crate::task::TaskError;
+
+/// Images in one call of a module: a call costs about a microsecond, so more brings little and holds more memory.
+const BATCH_ROWS: usize = 1_024;
+
+/// What the modules say of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept,
+    Dropped,
+    /// A filter's input is not in the image.
+    Unknown,
+}
+
+/// An image after all stages.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) image: Image,
+}
+
+/// See the module's documentation.
+pub(crate) struct Guests {
+    modules: Arc<Modules>,
+    sandboxes: HashMap<usize, Guest>,
+    /// Descriptions that were planned here, by their address; held so that an address is not used again.
+    planned: HashMap<usize, Planned>,
+    next_table: u32,
+}
+
+/// A description and the number under which sandboxes know it.
+struct Planned {
+    _held: Arc<SourceTable>,
+    number: u32,
+}
+
+struct Guest {
+    sandbox: Sandbox,
+    /// Tables that this sandbox knows.
+    tables: Vec<u32>,
+}
+
+/// An image on its way through the stages.
+struct Working {
+    kind: ImageKind,
+    row: Row,
+    verdict: Verdict,
+    computed: Vec<Computed>,
+}
+
+#[derive(Clone)]
+enum Computed {
+    Absent,
+    Null,
+    Bytes(Vec<u8>),
+}
+
+impl Guests {
+    pub(crate) fn new(modules: Arc<Modules>) -> Self {
+        Self { modules, sandboxes: HashMap::new(), planned: HashMap::new(), next_table: 0 }
+    }
+
+    /// What the modules make of a table; `None` when one leaves it out.
+    pub(crate) fn plan(&mut self, source: Arc<SourceTable>) -> Result<Option<PlannedTable>, TaskError> {
+        let number = self.number(&source);
+        let mut draft = Draft::new(source.clone());
+        for module in self.modules.clone().of_table(&source.schema.name) {
+            match self.plan_in(module, number, &source, &draft)? {
+                PlanOutcome::Exclude(_) => return Ok(None),
+                PlanOutcome::Include(plan) => draft.apply(module, &self.modules.module(module).name, &plan)?,
+            }
+        }
+        draft.finish().map(Some)
+    }
+
+    /// Judges images of a table, in order.
+    pub(crate) fn judge(&mut self, table: &PlannedTable, images: Vec<(ImageKind, Row)>) -> Result<Vec<Judged>, TaskError> {
+        let mut working: Vec<Working> = images
+            .into_iter()
+            .map(|(kind, row)| Working { kind, row, verdict: Verdict::Kept, computed: vec![Computed::Absent; table.computed] })
+            .collect();
+        for stage in &table.stages {
+            for batch in working.chunks_mut(BATCH_ROWS) {
+                self.run_stage(table, stage, batch)?;
+            }
+        }
+        Ok(working.into_iter().map(|image| image.finish(table)).collect())
+    }
+
+    fn number(&mut self, source: &Arc<SourceTable>) -> u32 {
+        let next = &mut self.next_table;
+        self.planned
+            .entry(Arc::as_ptr(source) as usize)
+            .or_insert_with(|| {
+                *next += 1;
+                Planned { _held: source.clone(), number: *next }
+            })
+            .number
+    }
+
+    fn plan_in(&mut self, module: usize, number: u32, source: &SourceTable, draft: &Draft) -> Result<PlanOutcome, TaskError> {
+        let modules = self.modules.clone();
+        let guest = self.guest(module).map_err(|error| failed(&modules, module, Some(source), error))?;
+        let input = PlanInput { schema: draft.view(), target: modules.target };
+        let outcome = guest.sandbox.plan(number, &input, &modules.module(module).config);
+        guest.tables.push(number);
+        outcome.map_err(|error| {
+            self.sandboxes.remove(&module);
+            failed(&modules, module, Some(source), error)
+        })
+    }
+
+    fn guest(&mut self, module: usize) -> Result<&mut Guest, SandboxError> {
+        match self.sandboxes.entry(module) {
+            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let sandbox = Sandbox::new(self.modules.engine(), &self.modules.module(module).compiled, self.modules.limits().clone())?;
+                Ok(entry.insert(Guest { sandbox, tables: Vec::new() }))
+            }
+        }
+    }
+
+    fn run_stage(&mut self, table: &PlannedTable, stage: &Stage, images: &mut [Working]) -> Result<(), TaskError> {
+        let types: Vec<SqlType> = stage.inputs.iter().map(|input| input.sql_type.clone()).collect();
+        let mut builder = BatchBuilder::new(&types, stage.text_layout);
+        let mut sent = Vec::with_capacity(images.len());
+        for (index, image) in images.iter_mut().enumerate().filter(|(_, image)| image.verdict == Verdict::Kept) {
+            if !stage.partial_images && !stage.inputs.iter().all(|input| image.has(&input.origin)) {
+                if stage.filters {
+                    image.verdict = Verdict::Unknown;
+                }
+                continue;
+            }
+            image.push(table, stage, &mut builder)?;
+            sent.push(index);
+        }
+        if sent.is_empty() {
+            return Ok(());
+        }
+        let batch = builder.finish().map_err(|error| row_error(table, "batch", error.to_string()))?;
+        let result = self.transform(table, stage, &batch)?;
+        if let Some(error) = result.errors().first() {
+            let module = &self.modules.module(stage.module).name;
+            return Err(row_error(
+                table,
+                "module_row_error",
+                format!("module \"{module}\" refused a row with the code \"{}\"", error.code),
+            ));
+        }
+        for (place, index) in sent.into_iter().enumerate() {
+            let image = &mut images[index];
+            if !result.keeps(place) {
+                image.verdict = Verdict::Dropped;
+                continue;
+            }
+            for ((cell, _), column) in stage.outputs.iter().zip(result.columns()) {
+                image.computed[*cell] = match column.value(place) {
+                    _ if column.is_absent(place) => Computed::Absent,
+                    Value::Null => Computed::Null,
+                    value => {
+                        let mut bytes = Vec::new();
+                        value.write_neutral(&mut bytes);
+                        Computed::Bytes(bytes)
+                    }
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the module; a sandbox that broke is replaced once, since limits on time can strike by chance.
+    fn transform(&mut self, table: &PlannedTable, stage: &Stage, batch: &Batch) -> Result<BatchResult, TaskError> {
+        match self.try_transform(table, stage, batch) {
+            Err(TaskError::Module { source, .. }) if !source.leaves_usable() => {
+                self.sandboxes.remove(&stage.module);
+                self.try_transform(table, stage, batch)
+            }
+            other => other,
+        }
+    }
+
+    fn try_transform(&mut self, table: &PlannedTable, stage: &Stage, batch: &Batch) -> Result<BatchResult, TaskError> {
+        let number = self.number(&table.source);
+        let known = self.sandboxes.get(&stage.module).is_some_and(|guest| guest.tables.contains(&number));
+        if !known {
+            self.plan_again(table)?;
+        }
+        let modules = self.modules.clone();
+        let guest = self.guest(stage.module).map_err(|error| failed(&modules, stage.module, Some(&table.source), error))?;
+        guest.sandbox.transform(number, batch).map_err(|error| failed(&modules, stage.module, Some(&table.source), error))
+    }
+
+    /// A fresh sandbox must plan as the first one did.
+    fn plan_again(&mut self, table: &PlannedTable) -> Result<(), TaskError> {
+        let again = self.plan(table.source.clone())?;
+        let same = again.is_some_and(|again| again.stages == table.stages && again.target.columns == table.target.columns);
+        if same {
+            return Ok(());
+        }
+        Err(TaskError::Plan {
+            code: "plan_not_deterministic",
+            message: format!("a module planned table \"{}\" differently than before", table.source.schema.name),
+            hint: Some("a module's plan must depend on its arguments alone".into()),
+        })
+    }
+}
+
+impl Working {
+    fn has(&self, origin: &ColumnOrigin) -> bool {
+        match origin {
+            ColumnOrigin::Source(index) => self.row.cell(*index).is_some_and(|cell| cell.is_known()),
+            ColumnOrigin::Computed(cell) => !matches!(self.computed[*cell], Computed::Absent),
+            ColumnOrigin::Constant(_) => true,
+        }
+    }
+
+    fn push(&self, table: &PlannedTable, stage: &Stage, builder: &mut BatchBuilder) -> Result<(), TaskError> {
+        builder.push_kind(self.kind);
+        for (column, input) in stage.inputs.iter().enumerate() {
+            let value = match &input.origin {
+                _ if !self.has(&input.origin) => {
+                    builder.push_absent(column);
+                    continue;
+                }
+                ColumnOrigin::Source(index) => table
+                    .source
+                    .decoder
+                    .decode(*index, self.row.cell(*index).unwrap_or(Cell::Absent))
+                    .map_err(|error| row_error(table, "value_not_representable", error.to_string()))?,
+                ColumnOrigin::Computed(cell) => match &self.computed[*cell] {
+                    Computed::Bytes(bytes) => Value::from_neutral(&input.sql_type, bytes)
+                        .map_err(|error| row_error(table, "value_not_representable", error.to_string()))?,
+                    Computed::Null | Computed::Absent => Value::Null,
+                },
+                ColumnOrigin::Constant(None) => Value::Null,
+                ColumnOrigin::Constant(Some(text)) => Value::Text(text),
+            };
+            builder.push_value(column, &value).map_err(|error| row_error(table, "value_not_representable", error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, table: &PlannedTable) -> Judged {
+        let computed = (table.computed > 0).then(|| {
+            let mut builder = RowBuilder::with_capacity(self.computed.len(), 64);
+            for cell in &self.computed {
+                builder.push(match cell {
+                    // In an update, a computed cell that could not be computed keeps its value in the target.
+                    Computed::Absent => Cell::Unchanged,
+                    Computed::Null => Cell::Null,
+                    Computed::Bytes(bytes) => Cell::Binary(bytes),
+                });
+            }
+            builder.finish()
+        });
+        Judged { verdict: self.verdict, image: Image { row: self.row, computed } }
+    }
+}
+
+fn failed(modules: &Modules, module: usize, table: Option<&SourceTable>, error: SandboxError) -> TaskError {
+    if error == SandboxError::NoSlot {
+        return ConnectorError::transient("sandbox_slots", "every sandbox of this process is in use").into();
+    }
+    TaskError::Module {
+        module: modules.module(module).name.clone(),
+        table: table.map(|table| table.schema.name.clone()),
+        source: Box::new(error),
+    }
+}
+
+fn row_error(table: &PlannedTable, code: &'static str, reason: String) -> TaskError {
+    TaskError::Row { code, message: format!("table \"{}\": {reason}", table.source.schema.name), hint: None }
+}

@@ -1,0 +1,211 @@
+//! The full load: tables cut into chunks, chunks copied by several lanes, each chunk with its mark in one target
+//! transaction, so that an interrupted load goes on at the next chunk.
+//!
+//! ```text
+//!   feeder: prepare table, plan chunks ──▶ queue of chunks ──▶ lane: read ▶ transform ▶ load   (load_lanes of them)
+//!                                                                └─ last chunk of a table: state Loaded
+//! ```
+//!
+//! All lanes share one snapshot. A table's window joins the windows of all its chunks, those of an earlier,
+//! interrupted load included.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Loader, RowReader, Snapshot, TablePreparation, Target};
+use tidegate_model::{Fence, Row, TableState, Window};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+
+use crate::TableStage;
+use crate::board::{Board, now_us};
+use crate::modules::Modules;
+use crate::plan::PlannedTable;
+use crate::settings::PipelineLimits;
+use crate::task::TaskError;
+use crate::transform::Transformer;
+
+/// Batches of rows that may wait between a chunk's reader and its loader. Two: one being written, one being read.
+const BATCHES_WAITING: usize = 2;
+
+/// A table that is to be loaded, or loaded further.
+pub(crate) struct LoadTable {
+    pub(crate) table: Arc<PlannedTable>,
+    /// What to do before the first row.
+    pub(crate) preparation: TablePreparation,
+    /// The chunks of an interrupted load that goes on; empty to start afresh.
+    pub(crate) chunks: Vec<ChunkRecord>,
+}
+
+/// Everything that a load needs.
+pub(crate) struct Load {
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) fence: Fence,
+    pub(crate) limits: PipelineLimits,
+    /// Rows that a chunk should have.
+    pub(crate) chunk_rows: u64,
+    pub(crate) modules: Arc<Modules>,
+    pub(crate) board: Arc<Board>,
+}
+
+/// A chunk in the queue.
+struct Job {
+    table: Arc<TableLoad>,
+    chunk: Chunk,
+}
+
+/// A table while its chunks are copied.
+struct TableLoad {
+    planned: Arc<PlannedTable>,
+    /// Rows of chunks loaded earlier may be met again.
+    replace: bool,
+    chunks_left: AtomicU32,
+    window: Mutex<Option<Window>>,
+}
+
+impl Load {
+    /// Loads the tables and returns when all are in the target and marked so. Cancelled by dropping: what was not
+    /// committed is rolled back.
+    pub(crate) async fn run(self, mut tables: Vec<LoadTable>) -> Result<(), TaskError> {
+        // The largest first, so that the lanes end at about the same time.
+        tables.sort_by_key(|load| std::cmp::Reverse(load.table.source.rows_estimate));
+        let shared = Arc::new(self);
+        let (jobs, queue) = mpsc::channel(shared.limits.load_lanes.max(1));
+        let queue = Arc::new(Mutex::new(queue));
+        let mut lanes = JoinSet::new();
+        for _ in 0..shared.limits.load_lanes.max(1) {
+            lanes.spawn(lane(shared.clone(), queue.clone()));
+        }
+        // Without this, a queue whose lanes have all failed would never look closed to the feeder.
+        drop(queue);
+        let mut feeder = std::pin::pin!(feed(shared.clone(), tables, jobs));
+        let mut fed = false;
+        loop {
+            tokio::select! {
+                result = &mut feeder, if !fed => {
+                    result?;
+                    fed = true;
+                }
+                ended = lanes.join_next() => match ended {
+                    Some(result) => result.map_err(|error| TaskError::Panicked(error.to_string()))??,
+                    None if fed => return Ok(()),
+                    None => {}
+                },
+            }
+        }
+    }
+}
+
+/// Prepares tables and queues their chunks, one table after the other.
+async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) -> Result<(), TaskError> {
+    for LoadTable { table, preparation, chunks } in tables {
+        let name = &table.source.schema.name;
+        load.target.prepare_table(&load.fence, &table.target, preparation).await?;
+        let replace = !chunks.is_empty();
+        let records = if replace { chunks } else { plan_chunks(&load, &table).await? };
+        let (done, left): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.loaded.is_some());
+        let window = done.iter().filter_map(|record| record.loaded.as_ref()).fold(None, |all, (window, _)| Some(join(all, window)));
+        load.board.table(name, |progress| {
+            progress.stage = TableStage::Loading;
+            progress.target = Some(table.target.name.clone());
+            progress.rows_estimate = table.source.rows_estimate;
+            progress.chunks_total = (done.len() + left.len()) as u32;
+            progress.chunks_loaded = done.len() as u32;
+            progress.rows_loaded = done.iter().filter_map(|record| record.loaded.as_ref()).map(|(_, rows)| rows).sum();
+            progress.load_started_us.get_or_insert_with(now_us);
+        });
+        let table =
+            Arc::new(TableLoad { planned: table, replace, chunks_left: AtomicU32::new(left.len() as u32), window: Mutex::new(window) });
+        if left.is_empty() {
+            finish_table(&load, &table).await?;
+        }
+        for record in left {
+            if jobs.send(Job { table: table.clone(), chunk: record.chunk }).await.is_err() {
+                // The lanes are gone; the one that failed tells why.
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn plan_chunks(load: &Load, table: &PlannedTable) -> Result<Vec<ChunkRecord>, ConnectorError> {
+    let chunks = load.snapshot.chunks(&table.source, load.chunk_rows).await?;
+    load.target.save_chunks(&load.fence, &table.source.schema.name, &chunks).await?;
+    Ok(chunks.into_iter().map(|chunk| ChunkRecord { chunk, loaded: None }).collect())
+}
+
+async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result<(), TaskError> {
+    let mut loader = None;
+    let mut transformer = Transformer::new(load.modules.clone());
+    loop {
+        let Some(job) = queue.lock().await.recv().await else { return Ok(()) };
+        let loader = match &mut loader {
+            Some(loader) => loader,
+            none => none.insert(load.target.loader(&load.fence).await?),
+        };
+        let reader = load.snapshot.read(job.table.planned.source.clone(), &job.chunk).await?;
+        let (window, rows) = copy(loader.as_mut(), reader, &job, &mut transformer, &load.board).await?;
+        load.board.chunk_loaded(&job.table.planned.source.schema.name, rows);
+        {
+            let mut joined = job.table.window.lock().await;
+            *joined = Some(join(joined.take(), &window));
+        }
+        if job.table.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            finish_table(&load, &job.table).await?;
+        }
+    }
+}
+
+/// Copies one chunk: a task reads ahead while this one transforms and writes.
+async fn copy(
+    loader: &mut dyn Loader,
+    mut reader: Box<dyn RowReader>,
+    job: &Job,
+    transformer: &mut Transformer,
+    board: &Board,
+) -> Result<(Window, u64), TaskError> {
+    loader.begin(&job.table.planned.target, &job.chunk, job.table.replace).await?;
+    let window = reader.window();
+    let (batches, mut arrived) = mpsc::channel::<Result<Vec<Row>, ConnectorError>>(BATCHES_WAITING);
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
+        loop {
+            let batch = reader.next_rows().await.transpose();
+            let Some(batch) = batch else { return };
+            if batches.send(batch).await.is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(batch) = arrived.recv().await {
+        let rows = batch?;
+        let bytes: usize = rows.iter().map(Row::bytes_held).sum();
+        let images = transformer.snapshot_rows(&job.table.planned, rows).await?;
+        loader.write(images).await?;
+        board.update(|progress| progress.bytes_written += bytes as u64);
+    }
+    // The channel also closes when the reader panics: that is no end of the chunk.
+    if let Some(Err(error)) = reading.join_next().await {
+        return Err(TaskError::Panicked(error.to_string()));
+    }
+    let rows = loader.finish(&window).await?;
+    Ok((window, rows))
+}
+
+async fn finish_table(load: &Load, table: &TableLoad) -> Result<(), TaskError> {
+    let name = &table.planned.source.schema.name;
+    let window = table.window.lock().await.clone();
+    load.target.save_table(&load.fence, name, &TableState::Loaded { window }).await?;
+    load.board.table(name, |progress| {
+        progress.stage = TableStage::Completed;
+        progress.load_ended_us = Some(now_us());
+    });
+    tracing::info!(table = %name, "table is loaded");
+    Ok(())
+}
+
+fn join(all: Option<Window>, window: &Window) -> Window {
+    all.map_or_else(|| window.clone(), |all| all.joined(window))
+}

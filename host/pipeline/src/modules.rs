@@ -1,0 +1,323 @@
+//! The modules of a task: the built-in rules first, then the tenant's, as the table mappings name them.
+//!
+//! Nothing here interprets a DMS rule: the whole mapping is the rules module's configuration. Only rules of the type
+//! `module` are read, because they say which programs run at all, on which tables, in which order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use tidegate_model::{Engine, TableName};
+use tidegate_sandbox::{Compiled, Limits};
+
+use crate::task::TaskError;
+
+/// The name under which the built-in rules appear in errors and metrics.
+pub const RULES: &str = "rules";
+
+/// Which module a rule of the type `module` asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ModuleReference {
+    /// The module's name.
+    pub name: String,
+    /// `latest`, or `sha256:` and the digest.
+    pub version: String,
+}
+
+/// A module as one rule uses it.
+#[derive(Clone)]
+pub(crate) struct ModuleUse {
+    pub(crate) name: String,
+    pub(crate) compiled: Compiled,
+    pub(crate) config: String,
+    /// `None`: every table (the rules).
+    pub(crate) locator: Option<(Pattern, Pattern)>,
+}
+
+/// The compiled modules of a task with their configuration.
+#[derive(Clone)]
+pub struct ModuleSet {
+    engine: tidegate_sandbox::Engine,
+    limits: Limits,
+    uses: Arc<Vec<ModuleUse>>,
+}
+
+/// A module set for one pair of databases.
+#[derive(Clone)]
+pub(crate) struct Modules {
+    pub(crate) set: ModuleSet,
+    pub(crate) target: Engine,
+}
+
+impl ModuleSet {
+    /// The modules that the mapping's rules of the type `module` name, in the order of their rule ids.
+    ///
+    /// # Errors
+    /// `TaskError::Plan` for a mapping that is not JSON, or a module rule that is not complete.
+    pub fn references(table_mappings: &str) -> Result<Vec<ModuleReference>, TaskError> {
+        Ok(module_rules(table_mappings)?.into_iter().map(|rule| rule.reference).collect())
+    }
+
+    /// Puts the set together: `rules` is the built-in module, `modules` holds one for each reference.
+    ///
+    /// # Errors
+    /// As for [`ModuleSet::references`], and for a reference that `modules` lacks.
+    pub fn new(
+        engine: tidegate_sandbox::Engine,
+        limits: Limits,
+        rules: Compiled,
+        modules: &HashMap<ModuleReference, Compiled>,
+        table_mappings: &str,
+    ) -> Result<Self, TaskError> {
+        let mut uses = vec![ModuleUse { name: RULES.into(), compiled: rules, config: table_mappings.to_owned(), locator: None }];
+        for rule in module_rules(table_mappings)? {
+            let Some(compiled) = modules.get(&rule.reference) else {
+                return Err(plan_error(
+                    "module_missing",
+                    format!(
+                        "rule {} names module \"{}\" version \"{}\", which does not exist",
+                        rule.id, rule.reference.name, rule.reference.version
+                    ),
+                    Some("upload it with PUT /v1/modules/{name}".into()),
+                ));
+            };
+            uses.push(ModuleUse {
+                name: rule.reference.name,
+                compiled: compiled.clone(),
+                config: rule.config,
+                locator: Some((Pattern::new(&rule.schema), Pattern::new(&rule.table))),
+            });
+        }
+        Ok(Self { engine, limits, uses: Arc::new(uses) })
+    }
+
+    /// The set for a target: modules are told where rows go.
+    pub(crate) fn for_target(&self, target: Engine) -> Arc<Modules> {
+        Arc::new(Modules { set: self.clone(), target })
+    }
+}
+
+impl Modules {
+    /// The modules that concern a table, with their index in the set.
+    pub(crate) fn of_table(&self, table: &TableName) -> Vec<usize> {
+        let concerns = |module: &ModuleUse| match &module.locator {
+            None => true,
+            Some((schema, name)) => schema.matches(&table.schema) && name.matches(&table.name),
+        };
+        (0..self.set.uses.len()).filter(|index| concerns(&self.set.uses[*index])).collect()
+    }
+
+    pub(crate) fn module(&self, index: usize) -> &ModuleUse {
+        &self.set.uses[index]
+    }
+
+    pub(crate) fn engine(&self) -> &tidegate_sandbox::Engine {
+        &self.set.engine
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.set.limits
+    }
+}
+
+struct ModuleRule {
+    id: u64,
+    reference: ModuleReference,
+    schema: String,
+    table: String,
+    config: String,
+}
+
+fn module_rules(table_mappings: &str) -> Result<Vec<ModuleRule>, TaskError> {
+    let document: Json = serde_json::from_str(table_mappings)
+        .map_err(|error| plan_error("table_mappings", format!("the table mappings are not JSON: {error}"), None))?;
+    let rules = document.get("rules").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut found = rules
+        .iter()
+        .filter(|rule| rule.get("rule-type").and_then(Json::as_str) == Some("module"))
+        .map(module_rule)
+        .collect::<Result<Vec<_>, _>>()?;
+    found.sort_by_key(|rule| rule.id);
+    Ok(found)
+}
+
+fn module_rule(rule: &Json) -> Result<ModuleRule, TaskError> {
+    const KEYS: [&str; 7] = ["rule-type", "rule-id", "rule-name", "object-locator", "module", "version", "config"];
+    let id = match rule.get("rule-id") {
+        Some(Json::Number(number)) => number.as_u64(),
+        Some(Json::String(text)) => text.parse().ok(),
+        _ => None,
+    };
+    let id = id.ok_or_else(|| plan_error("module_rule", "a rule of the type module has no numeric rule-id".into(), None))?;
+    let wrong = |what: &str| plan_error("module_rule", format!("rule {id} of the type module {what}"), None);
+    if let Some(key) = rule.as_object().into_iter().flatten().map(|(key, _)| key).find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(wrong(&format!("has the unknown key \"{key}\"")));
+    }
+    let text = |value: Option<&Json>| value.and_then(Json::as_str).map(str::to_owned);
+    let locator = rule.get("object-locator");
+    let part = |key: &str| {
+        let found = locator.and_then(|locator| locator.get(key));
+        text(found).ok_or_else(|| wrong(&format!("lacks \"{key}\" in its object-locator")))
+    };
+    let version = text(rule.get("version")).unwrap_or_else(|| "latest".into());
+    if version != "latest" && !version.starts_with("sha256:") {
+        return Err(wrong("has a version that is neither \"latest\" nor \"sha256:…\""));
+    }
+    Ok(ModuleRule {
+        id,
+        schema: part("schema-name")?,
+        table: part("table-name")?,
+        reference: ModuleReference { name: text(rule.get("module")).ok_or_else(|| wrong("lacks \"module\""))?, version },
+        config: rule.get("config").map_or_else(|| "{}".to_owned(), Json::to_string),
+    })
+}
+
+fn plan_error(code: &'static str, message: String, hint: Option<String>) -> TaskError {
+    TaskError::Plan { code, message, hint }
+}
+
+/// A name pattern of an object locator: `%` any text, `_` one letter, `[_]`, `[ab]` and `[a-d]` one letter of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pattern(Vec<Piece>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Any,
+    One,
+    Letter(char),
+    /// Inclusive ranges.
+    OneOf(Vec<(char, char)>),
+}
+
+impl Pattern {
+    pub(crate) fn new(text: &str) -> Self {
+        let mut pieces = Vec::new();
+        let mut letters = text.chars();
+        while let Some(letter) = letters.next() {
+            pieces.push(match letter {
+                '%' => Piece::Any,
+                '_' => Piece::One,
+                '[' => match letters.as_str().split_once(']') {
+                    Some((set, rest)) if !set.is_empty() => {
+                        letters = rest.chars();
+                        Piece::OneOf(ranges(set))
+                    }
+                    _ => Piece::Letter('['),
+                },
+                other => Piece::Letter(other),
+            });
+        }
+        Self(pieces)
+    }
+
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        let name: Vec<char> = name.chars().collect();
+        // The usual two-finger match: on a mismatch, the last `%` takes one letter more.
+        let (mut piece, mut at, mut retry) = (0, 0, None);
+        loop {
+            match self.0.get(piece) {
+                Some(Piece::Any) => {
+                    retry = Some((piece, at));
+                    piece += 1;
+                    continue;
+                }
+                Some(one) if name.get(at).is_some_and(|letter| one.takes(*letter)) => {
+                    piece += 1;
+                    at += 1;
+                    continue;
+                }
+                None if at == name.len() => return true,
+                _ => {}
+            }
+            match retry {
+                Some((star, from)) if from < name.len() => {
+                    retry = Some((star, from + 1));
+                    piece = star + 1;
+                    at = from + 1;
+                }
+                _ => return false,
+            }
+        }
+    }
+}
+
+impl Piece {
+    fn takes(&self, letter: char) -> bool {
+        match self {
+            Piece::Any | Piece::One => true,
+            Piece::Letter(wanted) => *wanted == letter,
+            Piece::OneOf(ranges) => ranges.iter().any(|(first, last)| (*first..=*last).contains(&letter)),
+        }
+    }
+}
+
+fn ranges(set: &str) -> Vec<(char, char)> {
+    let letters: Vec<char> = set.chars().collect();
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while at < letters.len() {
+        if at + 2 < letters.len() && letters[at + 1] == '-' {
+            ranges.push((letters[at], letters[at + 2]));
+            at += 3;
+        } else {
+            ranges.push((letters[at], letters[at]));
+            at += 1;
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_dms_documents_them() {
+        let cases = [
+            ("%", "", true),
+            ("%", "anything", true),
+            ("a%c%e", "abcde", true),
+            ("a%c%e", "abcdef", false),
+            ("t_x", "tax", true),
+            ("t_x", "tx", false),
+            ("tmp[_]%", "tmp_1", true),
+            ("tmp[_]%", "tmpx1", false),
+            ("[a-c]x", "bx", true),
+            ("[a-c]x", "dx", false),
+            ("[ab]", "b", true),
+            ("Orders", "orders", false),
+        ];
+        for (pattern, name, wanted) in cases {
+            assert_eq!(Pattern::new(pattern).matches(name), wanted, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn module_rules_are_read_in_the_order_of_their_ids() {
+        let mapping = r#"{"rules":[
+            {"rule-type":"module","rule-id":"10","object-locator":{"schema-name":"s","table-name":"%"},"module":"b","config":{"x":1}},
+            {"rule-type":"selection","rule-id":"1"},
+            {"rule-type":"module","rule-id":9,"object-locator":{"schema-name":"s","table-name":"t"},"module":"a","version":"sha256:00"}]}"#;
+        let references = ModuleSet::references(mapping).unwrap();
+        assert_eq!(references.iter().map(|reference| reference.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(references[1].version, "latest");
+    }
+
+    #[test]
+    fn incomplete_module_rules_name_what_they_lack() {
+        let cases = [
+            ("{", "not JSON"),
+            (r#"{"rules":[{"rule-type":"module"}]}"#, "rule-id"),
+            (r#"{"rules":[{"rule-type":"module","rule-id":"4","module":"a"}]}"#, "schema-name"),
+            (r#"{"rules":[{"rule-type":"module","rule-id":"4","modul":"a"}]}"#, "unknown key \"modul\""),
+            (
+                r#"{"rules":[{"rule-type":"module","rule-id":"4","module":"a","version":"1","object-locator":{"schema-name":"s","table-name":"t"}}]}"#,
+                "version",
+            ),
+        ];
+        for (mapping, wanted) in cases {
+            let message = ModuleSet::references(mapping).unwrap_err().to_string();
+            assert!(message.contains(wanted), "{message}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The plan of a table: what the modules, one after the other, make of it.
+//!
+//! Each module sees the table as the one before left it (the rules see the source's own). The result is one target
+//! table whose columns each have one origin, and the list of stages that have row-level work. Renames, drops and keys
+//! are settled here, once, and cost nothing per row.
+
+use std::sync::Arc;
+
+use tidegate_connector::{ColumnOrigin, Finding, Severity, SourceTable, TargetColumn, TargetTable};
+use tidegate_model::{BeforeImages, Column, Engine, SqlType, TableName, TableSchema};
+use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, OutputSource, TablePlan, TextLayout};
+
+use crate::task::TaskError;
+
+/// A table that takes part in the task.
+#[derive(Debug)]
+pub(crate) struct PlannedTable {
+    pub(crate) source: Arc<SourceTable>,
+    pub(crate) target: Arc<TargetTable>,
+    /// Modules with row-level work, in order.
+    pub(crate) stages: Vec<Stage>,
+    /// Count of computed cells that an image has once all stages ran.
+    pub(crate) computed: usize,
+    /// Notes of the modules for the tenant.
+    notes: Vec<String>,
+}
+
+/// The row-level work of one module on one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stage {
+    /// Index of the module in the task's set.
+    pub(crate) module: usize,
+    /// What the row function reads, in its order.
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) filters: bool,
+    pub(crate) partial_images: bool,
+    pub(crate) text_layout: TextLayout,
+    /// Where its computed columns go among the image's computed cells, with their types.
+    pub(crate) outputs: Vec<(usize, SqlType)>,
+}
+
+/// One input column of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    pub(crate) origin: ColumnOrigin,
+    pub(crate) sql_type: SqlType,
+}
+
+/// A table on its way through the modules.
+pub(crate) struct Draft {
+    source: Arc<SourceTable>,
+    /// The table as the next module sees it.
+    view: TableSchema,
+    /// Where each of its columns comes from.
+    origins: Vec<ColumnOrigin>,
+    stages: Vec<Stage>,
+    computed: usize,
+    /// True once a rule gave the table a key of its own.
+    key_defined: bool,
+    notes: Vec<String>,
+}
+
+impl Draft {
+    /// The table as the first module sees it.
+    pub(crate) fn new(source: Arc<SourceTable>) -> Self {
+        let origins = (0..source.schema.columns.len()).map(ColumnOrigin::Source).collect();
+        let view = source.schema.clone();
+        Self { source, view, origins, stages: Vec::new(), computed: 0, key_defined: false, notes: Vec::new() }
+    }
+
+    /// The table as the next module sees it.
+    pub(crate) fn view(&self) -> &TableSchema {
+        &self.view
+    }
+
+    /// Applies a module's plan, which the sandbox has checked against the view.
+    pub(crate) fn apply(&mut self, module: usize, module_name: &str, plan: &TablePlan) -> Result<(), TaskError> {
+        let columns = plan.target_columns(&self.view);
+        self.add_stage(module, plan);
+        let mut origins = Vec::with_capacity(columns.len());
+        let first_output = self.stages.last().filter(|stage| stage.module == module).map(|stage| stage.outputs.clone()).unwrap_or_default();
+        for column in &columns {
+            origins.push(match column.origin {
+                PlannedOrigin::Source(index) => self.origins[index].clone(),
+                PlannedOrigin::Output { output, .. } => match &plan.outputs[output].source {
+                    OutputSource::CopyOf(name) => {
+                        self.view.column_index(name).map(|index| self.origins[index].clone()).ok_or_else(|| {
+                            self.refuse(
+                                "plan",
+                                format!("module \"{module_name}\" copies the column \"{name}\", which the table does not have"),
+                            )
+                        })?
+                    }
+                    OutputSource::Constant(text) => ColumnOrigin::Constant(text.clone()),
+                    OutputSource::Computed => {
+                        let before = plan.outputs[..output].iter().filter(|earlier| earlier.source == OutputSource::Computed).count();
+                        let (cell, _) = first_output.get(before).ok_or_else(|| {
+                            self.refuse("plan", format!("module \"{module_name}\" has computed columns and no row function"))
+                        })?;
+                        ColumnOrigin::Computed(*cell)
+                    }
+                    OutputSource::Masked { column, .. } => {
+                        return Err(self.refuse(
+                            "mask",
+                            format!("module \"{module_name}\" masks the column \"{column}\": masks by the host do not exist yet"),
+                        ));
+                    }
+                },
+            });
+        }
+        let key = self.key(plan, &columns);
+        let identity = self.carried(&self.view.identity, &columns);
+        let unique_keys = self.view.unique_keys.iter().filter_map(|key| self.carried(key, &columns)).collect();
+        self.key_defined |= plan.primary_key.is_some();
+        self.view = TableSchema {
+            name: TableName::new(
+                plan.target_namespace.clone().unwrap_or_else(|| self.view.name.schema.clone()),
+                plan.target_name.clone().unwrap_or_else(|| self.view.name.name.clone()),
+            ),
+            columns: columns.iter().map(|column| self.view_column(column)).collect(),
+            primary_key: key.unwrap_or_default(),
+            unique_keys,
+            identity: identity.unwrap_or_default(),
+            ..self.view.clone()
+        };
+        self.origins = origins;
+        self.notes.extend(plan.notes.iter().cloned());
+        Ok(())
+    }
+
+    /// The finished plan.
+    pub(crate) fn finish(self) -> Result<PlannedTable, TaskError> {
+        // PostgreSQL's log does not carry generated columns, so a copy of them would go stale with the first change.
+        let left_out = |origin: &ColumnOrigin| match origin {
+            ColumnOrigin::Source(index) => self.source.schema.engine == Engine::Postgres && self.source.schema.columns[*index].generated,
+            ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => false,
+        };
+        let kept: Vec<usize> = (0..self.view.columns.len()).filter(|index| !left_out(&self.origins[*index])).collect();
+        let place = |old: &usize| kept.iter().position(|index| index == old);
+        let places = |old: &[usize]| old.iter().map(place).collect::<Option<Vec<_>>>().unwrap_or_default();
+        let columns = kept
+            .iter()
+            .map(|index| {
+                let column = &self.view.columns[*index];
+                TargetColumn {
+                    name: column.name.clone(),
+                    sql_type: column.sql_type.clone(),
+                    nullable: column.nullable,
+                    origin: self.origins[*index].clone(),
+                }
+            })
+            .collect();
+        let primary_key = places(&self.view.primary_key);
+        let keyless = self.source.schema.is_keyless();
+        let identity = if self.key_defined {
+            primary_key.clone()
+        } else if keyless {
+            Vec::new()
+        } else {
+            places(&self.view.identity)
+        };
+        if identity.is_empty() && !keyless {
+            return Err(self.refuse("key_dropped", "the rules drop a column of the key, and rows could not be found again".into()));
+        }
+        let target = Arc::new(TargetTable { name: self.view.name.clone(), columns, primary_key, identity, source: self.source.clone() });
+        let planned = PlannedTable { source: self.source, target, stages: self.stages, computed: self.computed, notes: self.notes };
+        planned.refuse_unknown_keys()?;
+        Ok(planned)
+    }
+
+    fn add_stage(&mut self, module: usize, plan: &TablePlan) {
+        let Some(rows) = &plan.rows else { return };
+        let inputs = rows
+            .inputs
+            .iter()
+            .filter_map(|name| self.view.column_index(name))
+            .map(|index| Input { origin: self.origins[index].clone(), sql_type: self.view.columns[index].sql_type.clone() })
+            .collect();
+        let computed = plan.outputs.iter().filter(|output| output.source == OutputSource::Computed);
+        let outputs: Vec<_> = computed.enumerate().map(|(number, output)| (self.computed + number, output.sql_type.clone())).collect();
+        self.computed += outputs.len();
+        self.stages.push(Stage {
+            module,
+            inputs,
+            filters: rows.filters,
+            partial_images: rows.partial_images,
+            text_layout: rows.text_layout,
+            outputs,
+        });
+    }
+
+    fn view_column(&self, column: &tidegate_sandbox::TargetColumn) -> Column {
+        let native = match column.origin {
+            PlannedOrigin::Source(index) => self.view.columns.get(index),
+            PlannedOrigin::Output { .. } => None,
+        };
+        Column {
+            name: column.name.clone(),
+            sql_type: column.sql_type.clone(),
+            native_type: native.map(|column| column.native_type.clone()).unwrap_or_default(),
+            nullable: column.nullable,
+            generated: native.is_some_and(|column| column.generated),
+        }
+    }
+
+    fn key(&self, plan: &TablePlan, columns: &[tidegate_sandbox::TargetColumn]) -> Option<Vec<usize>> {
+        match &plan.primary_key {
+            Some(names) => names.iter().map(|name| columns.iter().position(|column| column.name == *name)).collect(),
+            None => self.carried(&self.view.primary_key, columns),
+        }
+    }
+
+    /// Where columns of the view stand among the target columns; `None` when one is dropped.
+    fn carried(&self, indexes: &[usize], columns: &[tidegate_sandbox::TargetColumn]) -> Option<Vec<usize>> {
+        let stands = |wanted: &usize| {
+            columns.iter().position(|column| match column.origin {
+                PlannedOrigin::Source(index) => index == *wanted,
+                PlannedOrigin::Output { replaces, .. } => replaces == Some(*wanted),
+            })
+        };
+        indexes.iter().map(stands).collect()
+    }
+
+    fn refuse(&self, code: &'static str, what: String) -> TaskError {
+        TaskError::Plan { code, message: format!("table \"{}\": {what}", self.source.schema.name), hint: None }
+    }
+}
+
+impl PlannedTable {
+    /// What the user should know about the plan.
+    pub(crate) fn findings(&self, captures: bool) -> Vec<Finding> {
+        let schema = &self.source.schema;
+        let object = || format!("table \"{}\"", schema.name);
+        let mut findings: Vec<Finding> = self
+            .notes
+            .iter()
+            .map(|note| Finding { severity: Severity::Info, ..Finding::warning("module_note", object(), note.clone(), "nothing to do") })
+            .collect();
+        for column in schema.columns.iter().filter(|column| column.generated && schema.engine == Engine::Postgres) {
+            findings.push(Finding::warning(
+                "generated_column",
+                format!("column \"{}.{}\"", schema.name, column.name),
+                "a generated column, which the log does not carry",
+                "the target to compute it: it is left out of the copy",
+            ));
+        }
+        if captures && schema.before_images == BeforeImages::None {
+            findings.push(
+                Finding::error("no_identity", object(), "no primary key and no replica identity", "rows that the log identifies")
+                    .fix(format!("alter table {} replica identity full", tidegate_connector::Dialect::POSTGRES.table(&schema.name))),
+            );
+        }
+        findings
+    }
+
+    /// Every column that identifies a row must be known in the old images that the log has.
+    fn refuse_unknown_keys(&self) -> Result<(), TaskError> {
+        let schema = &self.source.schema;
+        if schema.before_images != BeforeImages::KeyOnly {
+            return Ok(());
+        }
+        let logged = |origin: &ColumnOrigin| match origin {
+            ColumnOrigin::Source(index) => schema.identity.contains(index),
+            ColumnOrigin::Computed(cell) => {
+                self.stages.iter().filter(|stage| stage.outputs.iter().any(|(output, _)| output == cell)).all(|stage| {
+                    stage.inputs.iter().all(|input| matches!(input.origin, ColumnOrigin::Source(index) if schema.identity.contains(&index)))
+                })
+            }
+            ColumnOrigin::Constant(_) => true,
+        };
+        match self.target.identity.iter().map(|index| &self.target.columns[*index]).find(|column| !logged(&column.origin)) {
+            None => Ok(()),
+            Some(column) => Err(TaskError::Plan {
+                code: "key_not_logged",
+                message: format!(
+                    "table \"{}\": the target's key has the column \"{}\", whose old value the source does not log",
+                    schema.name, column.name
+                ),
+                hint: Some(format!("alter table {} replica identity full", tidegate_connector::Dialect::POSTGRES.table(&schema.name))),
+            }),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A run of a task, and the checks before it.
+//!
+//! ```text
+//!   run ─▶ checks ─▶ attempt ─┬─▶ ended, cancelled, definite error ──▶ caller
+//!                       ▲     │
+//!                       └─────┘ transient error: a growing pause, then all over from the target's checkpoint
+//! ```
+//!
+//! There is one way to recover from anything: forget what is in memory, ask the target how far it is, and go on from
+//! there. A broken connection, a killed process and a restart all take it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_connector::{ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::Progress;
+use crate::attempt::Attempt;
+use crate::board::{Board, InFlight, age_seconds, now_us};
+use crate::cache::CacheGauge;
+use crate::plan::PlannedTable;
+use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
+use crate::transform::Transformer;
+
+/// The pause before the first retry; each further one doubles it.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
+
+/// The longest pause between retries: a server that comes back is noticed within it.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// An attempt that lived this long had recovered: the next failure starts with a short pause again.
+const RECOVERED_AFTER: Duration = Duration::from_secs(30);
+
+/// How often progress is published.
+const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+
+/// Everything that would stop the task or falsify its target. Writes nothing, anywhere.
+///
+/// # Errors
+/// When a check itself could not be done, for example because an endpoint cannot be reached.
+pub async fn check(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Vec<Finding>, TaskError> {
+    let tables = plan_tables(spec, source, target).await?;
+    check_tables(spec, source, target, &tables, spec.preparation).await
+}
+
+/// Runs the task until it ends, fails or is cancelled. Transient errors are retried inside, with growing pauses.
+///
+/// # Errors
+/// [`TaskError`] when it cannot go on. Whatever was committed in the target stays a state that the source had.
+pub async fn run(
+    spec: TaskSpec,
+    source: Arc<dyn Source>,
+    target: Arc<dyn Target>,
+    progress: watch::Sender<Progress>,
+    mut control: mpsc::Receiver<Control>,
+    cancel: CancellationToken,
+) -> Result<Outcome, TaskError> {
+    let watched = Arc::new(Watched::default());
+    let publisher = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(publish(watched.clone(), progress.clone())));
+    let mut pause = RETRY_PAUSE_MIN;
+    let result = loop {
+        let began = std::time::Instant::now();
+        watched.board.start_attempt();
+        let attempt = Attempt { spec: &spec, source: &source, target: &target, watched: &watched, cancel: &cancel };
+        let result = attempt.run(&mut control).await;
+        if cancel.is_cancelled() {
+            break Ok(Outcome { cause: StopCause::Cancelled });
+        }
+        match result {
+            Err(error) if error.class() == ErrorClass::Transient => {
+                if began.elapsed() > RECOVERED_AFTER {
+                    pause = RETRY_PAUSE_MIN;
+                }
+                tracing::warn!(task = %spec.id, code = error.code(), pause_ms = pause.as_millis() as u64, "{}; trying again", error.chain());
+                watched.board.update(|progress| {
+                    progress.reconnects += 1;
+                    progress.last_error = Some(error.chain());
+                });
+                tokio::select! {
+                    () = cancel.cancelled() => break Ok(Outcome { cause: StopCause::Cancelled }),
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            }
+            other => break other,
+        }
+    };
+    drop(publisher);
+    progress.send_replace(watched.snapshot());
+    result
+}
+
+/// What the publisher looks at while stages write to it.
+#[derive(Default)]
+pub(crate) struct Watched {
+    pub(crate) board: Arc<Board>,
+    pub(crate) in_flight: std::sync::Mutex<Arc<InFlight>>,
+    pub(crate) cache: std::sync::Mutex<Option<CacheGauge>>,
+}
+
+impl Watched {
+    fn snapshot(&self) -> Progress {
+        let mut progress = self.board.snapshot();
+        let in_flight = self.in_flight.lock().expect("no holder of this lock panics").oldest_us();
+        let cache = self.cache.lock().expect("no holder of this lock panics").clone();
+        let size = cache.as_ref().map(CacheGauge::size).unwrap_or_default();
+        progress.cache_bytes_memory = size.memory_bytes;
+        progress.cache_bytes_disk = size.disk_bytes;
+        progress.lag_seconds = age_seconds(in_flight.or_else(|| cache.and_then(|cache| cache.oldest_us())), now_us());
+        progress
+    }
+}
+
+async fn publish(watched: Arc<Watched>, progress: watch::Sender<Progress>) {
+    let mut ticks = tokio::time::interval(PUBLISH_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        progress.send_replace(watched.snapshot());
+    }
+}
+
+/// The tables that the rules select, planned, in the source's order.
+pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Vec<Arc<PlannedTable>>, TaskError> {
+    let names = source.table_names().await?;
+    let described = source.describe(&names).await?;
+    let mut transformer = Transformer::new(spec.modules.for_target(target.engine()));
+    let mut planned = Vec::new();
+    for table in described {
+        if let Some(table) = transformer.plan(table).await? {
+            planned.push(Arc::new(table));
+        }
+    }
+    if planned.is_empty() {
+        return Err(TaskError::Plan {
+            code: "no_tables",
+            message: format!("the table mappings select none of the {} tables that the source's user can see", names.len()),
+            hint: Some("compare the rules' schema-name and table-name with the source: names are case-sensitive".into()),
+        });
+    }
+    refuse_shared_targets(&planned)?;
+    Ok(planned)
+}
+
+/// Two source tables must not meet in one target table: their rows would overwrite each other.
+fn refuse_shared_targets(planned: &[Arc<PlannedTable>]) -> Result<(), TaskError> {
+    let mut seen = std::collections::HashMap::new();
+    for table in planned {
+        if let Some(other) = seen.insert(&table.target.name, &table.source.schema.name) {
+            return Err(TaskError::Plan {
+                code: "target_shared",
+                message: format!(
+                    "tables \"{other}\" and \"{}\" both become \"{}\" in the target",
+                    table.source.schema.name, table.target.name
+                ),
+                hint: Some("rename one of them by a rule".into()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Runs both ends' checks on planned tables.
+pub(crate) async fn check_tables(
+    spec: &TaskSpec,
+    source: &dyn Source,
+    target: &dyn Target,
+    tables: &[Arc<PlannedTable>],
+    preparation: TablePreparation,
+) -> Result<Vec<Finding>, TaskError> {
+    let sources: Vec<Arc<SourceTable>> = tables.iter().map(|table| table.source.clone()).collect();
+    let targets: Vec<Arc<TargetTable>> = tables.iter().map(|table| table.target.clone()).collect();
+    let mut findings = source.check(&spec.id, &sources, spec.migration.captures()).await?;
+    findings.extend(target.check(&spec.id, &targets, preparation).await?);
+    findings.extend(tables.iter().flat_map(|table| table.findings(spec.migration.captures())));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
+}
+
+/// Fails when a finding is an error; logs the others.
+pub(crate) fn refuse_errors(spec: &TaskSpec, findings: Vec<Finding>) -> Result<(), TaskError> {
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Err(TaskError::ChecksFailed(findings));
+    }
+    for finding in findings {
+        tracing::warn!(task = %spec.id, code = finding.code, "{finding}");
+    }
+    Ok(())
+}
