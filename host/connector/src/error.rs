@@ -5,6 +5,7 @@
 //! passwords or connection strings.
 
 use std::error::Error;
+use std::fmt;
 
 use tidegate_model::TableName;
 
@@ -23,16 +24,17 @@ pub enum ErrorClass {
     Bug,
 }
 
-/// An error of a connector. See the module's documentation.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct ConnectorError {
+/// An error of a connector. See the module's documentation. Boxed inside, because it travels through every `Result`.
+#[derive(Debug)]
+pub struct ConnectorError(Box<Details>);
+
+#[derive(Debug)]
+struct Details {
     class: ErrorClass,
     code: &'static str,
     message: String,
     hint: Option<String>,
     table: Option<TableName>,
-    #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -40,7 +42,7 @@ impl ConnectorError {
     /// An error of a class. `code` is stable, lower case with underscores: `slot_lost`. `message` is lower case
     /// without a full stop and names the object, what was found and what is wanted.
     pub fn new(class: ErrorClass, code: &'static str, message: impl Into<String>) -> Self {
-        Self { class, code, message: message.into(), hint: None, table: None, source: None }
+        Self(Box::new(Details { class, code, message: message.into(), hint: None, table: None, source: None }))
     }
 
     /// [`ErrorClass::Transient`].
@@ -55,7 +57,9 @@ impl ConnectorError {
 
     /// [`ErrorClass::TableDefinite`].
     pub fn table(table: &TableName, code: &'static str, message: impl Into<String>) -> Self {
-        Self { table: Some(table.clone()), ..Self::new(ErrorClass::TableDefinite, code, message) }
+        let mut error = Self::new(ErrorClass::TableDefinite, code, message);
+        error.0.table = Some(table.clone());
+        error
     }
 
     /// [`ErrorClass::Fenced`], with the one message that users know.
@@ -66,46 +70,63 @@ impl ConnectorError {
     /// Adds what the user can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// Adds the cause.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
     /// The class.
     pub fn class(&self) -> ErrorClass {
-        self.class
+        self.0.class
     }
 
     /// The stable code.
     pub fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 
     /// What the user can do about it.
     pub fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     /// The table at fault, if it is one.
     pub fn table_name(&self) -> Option<&TableName> {
-        self.table.as_ref()
+        self.0.table.as_ref()
+    }
+
+    /// What caused it.
+    pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_ref().map(|cause| cause.as_ref() as &(dyn Error + 'static))
     }
 
     /// The message and its causes, joined by colons: one sentence for a person.
     pub fn chain(&self) -> String {
-        let mut text = self.message.clone();
-        let mut cause = Error::source(self);
+        let mut text = self.0.message.clone();
+        let mut cause = self.cause();
         while let Some(error) = cause {
             text.push_str(": ");
             text.push_str(&error.to_string());
             cause = error.source();
         }
         text
+    }
+}
+
+impl fmt::Display for ConnectorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl Error for ConnectorError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause()
     }
 }

@@ -125,7 +125,7 @@ impl Guests {
         match self.sandboxes.entry(module) {
             std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let sandbox = Sandbox::new(self.modules.engine(), &self.modules.module(module).compiled, self.modules.limits().clone())?;
+                let sandbox = Sandbox::new(self.modules.engine(), &self.modules.module(module).compiled, *self.modules.limits())?;
                 Ok(entry.insert(Guest { sandbox, tables: Vec::new() }))
             }
         }
