@@ -2,6 +2,9 @@
 
 mod connect;
 mod fault;
+pub mod pgoutput;
 pub mod source;
 pub mod target;
 mod tls;
+mod types;
+mod wire;

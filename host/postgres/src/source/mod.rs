@@ -1,1 +1,113 @@
-//! Placeholder.
+//! PostgreSQL as a source: tables and snapshots over ordinary connections, the log over a replication connection.
+//!
+//! ```text
+//!   begin_capture   publication ─▶ slot (consistent point P) ─▶ snapshot at P ─▶ readers import it
+//!   open_stream     slot and publication checked against the checkpoint ─▶ pgoutput from there
+//! ```
+//!
+//! Needs PostgreSQL 14 or later, and `wal_level = logical` to capture changes. It never writes into the customer's
+//! tables, and refuses whatever would make the customer's own statements fail.
+//! Source of the behaviour: PostgreSQL manual, "Logical Decoding", "Logical Replication", "Streaming Replication
+//! Protocol", and "Snapshot Synchronization Functions".
+
+mod capture;
+mod catalog;
+mod check;
+mod describe;
+mod names;
+mod relations;
+mod rows;
+mod snapshot;
+mod stream;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tidegate_connector::{
+    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, ServerSettings, Snapshot, Source, SourceTable,
+};
+use tidegate_model::{Engine, Position, TableName, TaskId};
+use tokio_postgres::Client;
+
+use crate::connect;
+use crate::fault::pg_error;
+
+/// A PostgreSQL database to read from.
+#[derive(Debug)]
+pub struct PostgresSource {
+    server: ServerSettings,
+}
+
+impl PostgresSource {
+    /// Checks that the server can be reached with these settings.
+    ///
+    /// # Errors
+    /// Transient when it cannot be reached; definite when it refuses the user, the password or the database.
+    pub async fn connect(server: ServerSettings) -> Result<Self, ConnectorError> {
+        connect::client(&server, "test").await?;
+        Ok(Self { server })
+    }
+
+    async fn client(&self) -> Result<Client, ConnectorError> {
+        connect::client(&self.server, "catalog").await
+    }
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    fn engine(&self) -> Engine {
+        Engine::Postgres
+    }
+
+    async fn identity(&self) -> Result<String, ConnectorError> {
+        let attempted = "read the server's identity";
+        let sql =
+            "select system_identifier::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text from pg_catalog.pg_control_system()";
+        let row = self.client().await?.query_one(sql, &[]).await.map_err(|error| pg_error(attempted, error))?;
+        let (system, database): (String, String) = (catalog::get(&row, 0, attempted)?, catalog::get(&row, 1, attempted)?);
+        Ok(format!("postgres:{system}:{database}"))
+    }
+
+    async fn table_names(&self) -> Result<Vec<TableName>, ConnectorError> {
+        catalog::table_names(&self.client().await?).await
+    }
+
+    async fn describe(&self, tables: &[TableName]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
+        let client = self.client().await?;
+        let facts = catalog::tables_by_name(&client, tables).await?;
+        let described = describe::from_catalog(&client, &facts).await?;
+        tables
+            .iter()
+            .map(|name| {
+                described.iter().find(|table| table.schema.name == *name).cloned().ok_or_else(|| {
+                    ConnectorError::table(name, "object_missing", format!("found no table \"{name}\" that the user may see"))
+                        .hint("check its spelling: names are case-sensitive; a partition is named by its root")
+                })
+            })
+            .collect()
+    }
+
+    async fn check(&self, task: &TaskId, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError> {
+        check::check(&self.server, task, tables, cdc).await
+    }
+
+    async fn begin_capture(&self, scope: &CaptureScope) -> Result<CaptureStart, ConnectorError> {
+        capture::begin(&self.server, scope).await
+    }
+
+    async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError> {
+        Ok(Box::new(capture::open_stream(&self.server, scope, from).await?))
+    }
+
+    async fn snapshot(&self, scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError> {
+        Ok(Box::new(capture::snapshot(&self.server, scope).await?))
+    }
+
+    async fn log_end(&self) -> Result<Position, ConnectorError> {
+        catalog::log_end(&self.client().await?).await.map(Position::Postgres)
+    }
+
+    async fn end_capture(&self, task: &TaskId) -> Result<(), ConnectorError> {
+        capture::drop_capture(&self.client().await?, &names::capture_name(task)).await
+    }
+}

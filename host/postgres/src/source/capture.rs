@@ -1,0 +1,237 @@
+//! The slot and the publication of a task: made, checked, dropped.
+//!
+//! The publication comes before the slot, always: the slot's consistent point waits for every transaction that is
+//! open by then, so that a transaction which began before the publication cannot be half published. And the slot's
+//! snapshot is exactly its consistent point: what committed until then is in the snapshot, the rest in the stream.
+
+use std::time::Duration;
+
+use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ServerSettings, SourceTable};
+use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use super::catalog::{self, get};
+use super::describe;
+use super::names::capture_name;
+use super::relations::Relations;
+use super::snapshot::PostgresSnapshot;
+use super::stream::PostgresStream;
+use crate::connect;
+use crate::fault::pg_error;
+use crate::wire::{SlotKind, WireConnection};
+
+/// How long a walsender of a dead worker may keep the slot before that is an error.
+const SLOT_RELEASE: Duration = Duration::from_secs(30);
+/// How long a worker that is just ending gets before its walsender is ended for it.
+const SLOT_GRACE: Duration = Duration::from_secs(2);
+
+/// What the server says of a slot.
+struct SlotFacts {
+    database_here: bool,
+    /// Why the log from there on is not there any more, in the server's words.
+    lost: Option<String>,
+    confirmed: Option<Lsn>,
+    active_pid: Option<i32>,
+    /// The walsender on the slot is one of ours.
+    ours: bool,
+}
+
+/// See `Source::begin_capture`.
+pub(crate) async fn begin(server: &ServerSettings, scope: &CaptureScope) -> Result<CaptureStart, ConnectorError> {
+    let client = connect::client(server, "capture").await?;
+    let name = capture_name(&scope.task);
+    let tables = catalog::tables_by_name(&client, &scope.tables).await?;
+    check_identities(scope, &describe::from_catalog(&client, &tables).await?)?;
+    drop_capture(&client, &name).await?;
+    let publication = publication_sql(&name, &scope.tables);
+    client.batch_execute(&publication).await.map_err(|error| pg_error(&format!("create publication \"{name}\""), error))?;
+    let guard = PostgresSnapshot::guard(server, &scope.tables).await?;
+    let mut wire = WireConnection::open(server, &name).await?;
+    let slot = wire.create_slot(&name, SlotKind::Lasting).await?;
+    let position = Position::Postgres(slot.consistent_point);
+    let window = Window { low: position.clone(), high: position.clone() };
+    let snapshot = PostgresSnapshot::import(server, &scope.tables, &slot.snapshot, window).await?;
+    // The snapshot has its own locks now, and its own export.
+    drop((guard, wire));
+    Ok(CaptureStart { position, snapshot: Box::new(snapshot) })
+}
+
+/// See `Source::snapshot`.
+pub(crate) async fn snapshot(server: &ServerSettings, scope: &CaptureScope) -> Result<PostgresSnapshot, ConnectorError> {
+    let client = connect::client(server, "snapshot").await?;
+    let attempted = "read setting \"wal_level\"";
+    let row = client.query_one("select pg_catalog.current_setting('wal_level')", &[]).await.map_err(|error| pg_error(attempted, error))?;
+    let guard = PostgresSnapshot::guard(server, &scope.tables).await?;
+    if get::<String>(&row, 0, attempted)? != "logical" {
+        return PostgresSnapshot::take(server, &scope.tables, &client).await;
+    }
+    let name = capture_name(&scope.task);
+    let mut wire = WireConnection::open(server, &name).await?;
+    // The server's process number makes the name of a temporary slot unique among those that live.
+    let pid: i32 = {
+        let attempted = "name a temporary slot";
+        let row = client.query_one("select pg_catalog.pg_backend_pid()", &[]).await.map_err(|error| pg_error(attempted, error))?;
+        get(&row, 0, attempted)?
+    };
+    let slot = wire.create_slot(&format!("tidegate_snapshot_{pid}"), SlotKind::Temporary).await?;
+    let position = Position::Postgres(slot.consistent_point);
+    let window = Window { low: position.clone(), high: position };
+    let snapshot = PostgresSnapshot::import(server, &scope.tables, &slot.snapshot, window).await?;
+    drop((guard, wire));
+    Ok(snapshot)
+}
+
+/// See `Source::open_stream`.
+pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, from: &Position) -> Result<PostgresStream, ConnectorError> {
+    let Position::Postgres(from) = from else {
+        return Err(ConnectorError::definite("source_changed", format!("found position \"{from}\", wanted one of a PostgreSQL server")));
+    };
+    let client = connect::client(server, "stream").await?;
+    let name = capture_name(&scope.task);
+    check_slot(&client, &name, *from).await?;
+    check_publication(&client, &name, &scope.tables).await?;
+    release_slot(&client, &name).await?;
+    let mut wire = WireConnection::open(server, &name).await?;
+    wire.start_replication(&name, &name, *from).await?;
+    Ok(PostgresStream::new(wire, name, Relations::new(client), *from))
+}
+
+/// See `Source::end_capture`.
+pub(crate) async fn drop_capture(client: &Client, name: &str) -> Result<(), ConnectorError> {
+    if slot_facts(client, name).await?.is_some() {
+        release_slot(client, name).await?;
+        let attempted = format!("drop replication slot \"{name}\"");
+        let sql = "select pg_catalog.pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots \
+                   where slot_name = $1::pg_catalog.text::pg_catalog.name";
+        client.execute(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))?;
+    }
+    let sql = format!("drop publication if exists {}", Dialect::POSTGRES.identifier(name));
+    client.batch_execute(&sql).await.map_err(|error| pg_error(&format!("drop publication \"{name}\""), error))
+}
+
+/// A published table without identity makes the customer's own updates fail, so it is never published.
+fn check_identities(scope: &CaptureScope, tables: &[std::sync::Arc<SourceTable>]) -> Result<(), ConnectorError> {
+    for wanted in &scope.tables {
+        let Some(table) = tables.iter().find(|table| table.schema.name == *wanted) else {
+            return Err(ConnectorError::table(wanted, "object_missing", format!("found no table \"{wanted}\" to capture")));
+        };
+        if table.schema.before_images == BeforeImages::None {
+            let quoted = Dialect::POSTGRES.table(wanted);
+            return Err(ConnectorError::table(
+                wanted,
+                "no_replica_identity",
+                format!("table \"{wanted}\" has no replica identity, wanted a primary key, an identity index or full row images"),
+            )
+            .hint(format!("alter table {quoted} replica identity full")));
+        }
+    }
+    Ok(())
+}
+
+/// `ONLY` leaves out tables that inherit; partitions are published through their root all the same.
+fn publication_sql(name: &str, tables: &[TableName]) -> String {
+    let dialect = Dialect::POSTGRES;
+    let list: Vec<String> = tables.iter().map(|table| format!("only {}", dialect.table(table))).collect();
+    let tables = if list.is_empty() { String::new() } else { format!(" for table {}", list.join(", ")) };
+    format!("create publication {}{tables} with (publish_via_partition_root = true)", dialect.identifier(name))
+}
+
+async fn check_slot(client: &Client, name: &str, from: Lsn) -> Result<(), ConnectorError> {
+    let lost = |found: String| {
+        ConnectorError::definite("position_lost", format!("replication slot \"{name}\": {found}, wanted the log from {from} on"))
+            .hint("reload the task: its tables are copied again and a new slot is made")
+    };
+    let Some(slot) = slot_facts(client, name).await? else {
+        return Err(lost("found no such slot".into()));
+    };
+    if !slot.database_here {
+        return Err(lost("found a slot of another database".into()));
+    }
+    if let Some(reason) = slot.lost {
+        return Err(lost(format!("found it invalidated ({reason})")));
+    }
+    // The server would silently start at the later one of the two.
+    match slot.confirmed {
+        Some(confirmed) if confirmed <= from => Ok(()),
+        Some(confirmed) => Err(lost(format!("found it confirmed up to {confirmed}"))),
+        None => Err(lost("found no confirmed position".into())),
+    }
+}
+
+async fn slot_facts(client: &Client, name: &str) -> Result<Option<SlotFacts>, ConnectorError> {
+    let attempted = format!("look at replication slot \"{name}\"");
+    // Columns that newer versions added are read out of JSON, where a missing one is NULL.
+    let sql = "select coalesce(s.database = pg_catalog.current_database() and s.plugin = 'pgoutput', false), \
+        coalesce(to_jsonb(s) ->> 'invalidation_reason', case when s.wal_status = 'lost' then 'wal_removed' \
+          when to_jsonb(s) ->> 'conflicting' = 'true' then 'conflicting' end), \
+        s.confirmed_flush_lsn::pg_catalog.text, s.active_pid::pg_catalog.int4, coalesce(a.application_name = $1, false) \
+        from pg_catalog.pg_replication_slots s left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid \
+        where s.slot_name = $1::pg_catalog.text::pg_catalog.name";
+    let Some(row) = client.query_opt(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))? else { return Ok(None) };
+    let confirmed: Option<String> = get(&row, 2, &attempted)?;
+    Ok(Some(SlotFacts {
+        database_here: get(&row, 0, &attempted)?,
+        lost: get(&row, 1, &attempted)?,
+        confirmed: confirmed.and_then(|text| text.parse().ok()),
+        active_pid: get(&row, 3, &attempted)?,
+        ours: get(&row, 4, &attempted)?,
+    }))
+}
+
+/// Waits until nobody reads the slot; ends a walsender that is one of ours, left behind by a worker that died.
+async fn release_slot(client: &Client, name: &str) -> Result<(), ConnectorError> {
+    let began = Instant::now();
+    let attempted = format!("release replication slot \"{name}\"");
+    let mut ended = false;
+    loop {
+        let Some(SlotFacts { active_pid: Some(pid), ours, .. }) = slot_facts(client, name).await? else { return Ok(()) };
+        if ours && !ended && began.elapsed() >= SLOT_GRACE {
+            client.execute("select pg_catalog.pg_terminate_backend($1)", &[&pid]).await.map_err(|error| pg_error(&attempted, error))?;
+            ended = true;
+        }
+        if began.elapsed() >= SLOT_RELEASE {
+            return Err(ConnectorError::transient("slot_active", format!("{attempted}: server process {pid} still reads it"))
+                .hint(format!("select pg_terminate_backend({pid})")));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn check_publication(client: &Client, name: &str, tables: &[TableName]) -> Result<(), ConnectorError> {
+    let attempted = format!("look at publication \"{name}\"");
+    let lost = |found: String| {
+        ConnectorError::definite("position_lost", format!("publication \"{name}\": {found}; its changes since then are not in the stream"))
+            .hint("reload the task: its tables are copied again and a new publication is made")
+    };
+    let sql = "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text from pg_catalog.pg_publication p \
+        left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid left join pg_catalog.pg_class c on c.oid = r.prrelid \
+        left join pg_catalog.pg_namespace n on n.oid = c.relnamespace where p.pubname = $1::pg_catalog.text::pg_catalog.name";
+    let rows = client.query(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))?;
+    if rows.is_empty() {
+        return Err(lost("found no such publication".into()));
+    }
+    let mut published = std::collections::HashSet::new();
+    for row in &rows {
+        if let (Some(schema), Some(table)) = (get::<Option<String>>(row, 0, &attempted)?, get::<Option<String>>(row, 1, &attempted)?) {
+            published.insert(TableName::new(schema, table));
+        }
+    }
+    match tables.iter().find(|table| !published.contains(*table)) {
+        Some(table) => Err(lost(format!("found table \"{table}\" not in it"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publications_name_each_table_alone_and_quoted() {
+        let tables = [TableName::new("S", "T.a"), TableName::new("s", "b")];
+        let wanted =
+            "create publication \"tidegate_x\" for table only \"S\".\"T.a\", only \"s\".\"b\" with (publish_via_partition_root = true)";
+        assert_eq!(publication_sql("tidegate_x", &tables), wanted);
+    }
+}

@@ -1,0 +1,208 @@
+//! What the source's catalog says now of tables and types.
+//!
+//! Every statement names system tables alone, and casts each result to a type that the driver knows by itself, so
+//! that no role setting and no type of the user's changes how it is read.
+
+use std::collections::{HashMap, HashSet};
+
+use tidegate_connector::ConnectorError;
+use tidegate_model::{Lsn, TableName};
+use tokio_postgres::{Client, Row};
+
+use crate::fault::pg_error;
+use crate::types::TypeEntry;
+
+/// A table as the catalog has it now.
+#[derive(Debug, Clone)]
+pub(crate) struct TableFacts {
+    pub(crate) oid: u32,
+    pub(crate) name: TableName,
+    /// `pg_class.relpersistence`: p permanent, u unlogged.
+    pub(crate) persistence: u8,
+    /// `pg_class.relreplident`: d default, n nothing, f full, i index.
+    pub(crate) replica_identity: u8,
+    pub(crate) row_security: bool,
+    /// The current user owns it, as `CREATE PUBLICATION … FOR TABLE` wants.
+    pub(crate) owned: bool,
+    pub(crate) selectable: bool,
+    pub(crate) rows_estimate: u64,
+    pub(crate) columns: Vec<ColumnFacts>,
+    pub(crate) indexes: Vec<IndexFacts>,
+}
+
+/// A column as the catalog has it now.
+#[derive(Debug, Clone)]
+pub(crate) struct ColumnFacts {
+    pub(crate) number: i16,
+    pub(crate) name: String,
+    pub(crate) type_oid: u32,
+    pub(crate) modifier: i32,
+    pub(crate) nullable: bool,
+    pub(crate) generated: bool,
+}
+
+/// A unique index on plain columns over all rows.
+#[derive(Debug, Clone)]
+pub(crate) struct IndexFacts {
+    pub(crate) primary: bool,
+    pub(crate) replica_identity: bool,
+    /// False for a deferrable constraint, which identifies no row.
+    pub(crate) immediate: bool,
+    /// Column numbers in key order.
+    pub(crate) columns: Vec<i16>,
+}
+
+const TABLES: &str = "select c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
+    c.relpersistence::pg_catalog.text, c.relreplident::pg_catalog.text, c.relrowsecurity, \
+    pg_catalog.pg_has_role(c.relowner, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
+    case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from pg_catalog.pg_partition_tree(c.oid) t \
+      join pg_catalog.pg_class l on l.oid = t.relid where t.isleaf) else greatest(c.reltuples, 0) end::pg_catalog.float8 \
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace ";
+
+const COLUMNS: &str = "select a.attrelid::pg_catalog.oid, a.attnum::pg_catalog.int2, a.attname::pg_catalog.text, \
+    a.atttypid::pg_catalog.oid, a.atttypmod::pg_catalog.int4, not a.attnotnull, a.attgenerated <> '' \
+    from pg_catalog.pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped order by 1, 2";
+
+/// `indkey` holds INCLUDE columns too; only the first `indnkeyatts` are the key.
+const INDEXES: &str = "select i.indrelid::pg_catalog.oid, i.indisprimary, i.indisreplident, i.indimmediate, \
+    array(select k.attnum::pg_catalog.int2 from pg_catalog.unnest(i.indkey) with ordinality k(attnum, place) \
+      where k.place <= i.indnkeyatts order by k.place) \
+    from pg_catalog.pg_index i where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indpred is null \
+    and i.indexprs is null order by i.indrelid, i.indexrelid";
+
+const TYPES: &str = "select t.oid::pg_catalog.oid, t.typname::pg_catalog.text, t.typtype::pg_catalog.text, t.typbasetype::pg_catalog.oid, \
+    t.typtypmod::pg_catalog.int4, case when t.typcategory = 'A' then t.typelem else 0 end::pg_catalog.oid, \
+    array(select e.enumlabel::pg_catalog.text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) \
+    from pg_catalog.pg_type t where t.oid = any($1)";
+
+/// Tables a user may mean: ordinary and partitioned ones; partitions belong to their root.
+const LISTED: &str = "where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't' \
+    and n.nspname not in ('information_schema', 'tidegate') and n.nspname not like 'pg\\_%' ";
+
+/// Names of all tables that the user may see.
+pub(crate) async fn table_names(client: &Client) -> Result<Vec<TableName>, ConnectorError> {
+    let sql = format!(
+        "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text from pg_catalog.pg_class c \
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace {LISTED} order by 1, 2"
+    );
+    let attempted = "list tables";
+    let rows = client.query(&sql, &[]).await.map_err(|error| pg_error(attempted, error))?;
+    rows.iter().map(|row| Ok(TableName::new(get::<String>(row, 0, attempted)?, get::<String>(row, 1, attempted)?))).collect()
+}
+
+/// Facts of the tables with these names, in any order; those that do not exist are left out.
+pub(crate) async fn tables_by_name(client: &Client, names: &[TableName]) -> Result<Vec<TableFacts>, ConnectorError> {
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+    let tables: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+    let sql = format!(
+        "{TABLES} join unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w(s, t) on w.s = n.nspname and w.t = c.relname {LISTED}"
+    );
+    let rows = client.query(&sql, &[&schemas, &tables]).await.map_err(|error| pg_error("describe tables", error))?;
+    with_columns(client, rows).await
+}
+
+/// Facts of the table with this number; `None` when it is gone.
+pub(crate) async fn table_by_oid(client: &Client, oid: u32) -> Result<Option<TableFacts>, ConnectorError> {
+    let sql = format!("{TABLES} where c.oid = $1");
+    let rows = client.query(&sql, &[&oid]).await.map_err(|error| pg_error("describe a table of the log", error))?;
+    Ok(with_columns(client, rows).await?.pop())
+}
+
+async fn with_columns(client: &Client, rows: Vec<Row>) -> Result<Vec<TableFacts>, ConnectorError> {
+    let attempted = "describe tables";
+    let mut tables = rows.iter().map(|row| table(row, attempted)).collect::<Result<Vec<_>, ConnectorError>>()?;
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let places: HashMap<u32, usize> = oids.iter().enumerate().map(|(place, oid)| (*oid, place)).collect();
+    for row in client.query(COLUMNS, &[&oids]).await.map_err(|error| pg_error(attempted, error))? {
+        let column = ColumnFacts {
+            number: get(&row, 1, attempted)?,
+            name: get(&row, 2, attempted)?,
+            type_oid: get(&row, 3, attempted)?,
+            modifier: get(&row, 4, attempted)?,
+            nullable: get(&row, 5, attempted)?,
+            generated: get(&row, 6, attempted)?,
+        };
+        if let Some(place) = places.get(&get::<u32>(&row, 0, attempted)?) {
+            tables[*place].columns.push(column);
+        }
+    }
+    for row in client.query(INDEXES, &[&oids]).await.map_err(|error| pg_error(attempted, error))? {
+        let index = IndexFacts {
+            primary: get(&row, 1, attempted)?,
+            replica_identity: get(&row, 2, attempted)?,
+            immediate: get(&row, 3, attempted)?,
+            columns: get(&row, 4, attempted)?,
+        };
+        if let Some(place) = places.get(&get::<u32>(&row, 0, attempted)?) {
+            tables[*place].indexes.push(index);
+        }
+    }
+    Ok(tables)
+}
+
+fn table(row: &Row, attempted: &str) -> Result<TableFacts, ConnectorError> {
+    let letter = |index: usize| Ok::<u8, ConnectorError>(get::<String>(row, index, attempted)?.bytes().next().unwrap_or_default());
+    Ok(TableFacts {
+        oid: get(row, 0, attempted)?,
+        name: TableName::new(get::<String>(row, 1, attempted)?, get::<String>(row, 2, attempted)?),
+        persistence: letter(3)?,
+        replica_identity: letter(4)?,
+        row_security: get(row, 5, attempted)?,
+        owned: get(row, 6, attempted)?,
+        selectable: get(row, 7, attempted)?,
+        // A float's cast saturates, and the catalog's estimate is never negative here.
+        rows_estimate: get::<f64>(row, 8, attempted)? as u64,
+        columns: Vec::new(),
+        indexes: Vec::new(),
+    })
+}
+
+/// The types with these numbers, and those that domains and arrays among them stand on.
+pub(crate) async fn types(client: &Client, wanted: Vec<u32>) -> Result<HashMap<u32, TypeEntry>, ConnectorError> {
+    let attempted = "describe types";
+    let mut found = HashMap::new();
+    let mut asked: HashSet<u32> = HashSet::new();
+    let mut next = wanted;
+    loop {
+        next.retain(|oid| *oid != 0 && asked.insert(*oid));
+        if next.is_empty() {
+            return Ok(found);
+        }
+        let rows = client.query(TYPES, &[&next]).await.map_err(|error| pg_error(attempted, error))?;
+        next.clear();
+        for row in rows {
+            let entry = TypeEntry {
+                name: get(&row, 1, attempted)?,
+                kind: get::<String>(&row, 2, attempted)?.bytes().next().unwrap_or_default(),
+                base: (get(&row, 3, attempted)?, get(&row, 4, attempted)?),
+                element: get(&row, 5, attempted)?,
+                labels: get(&row, 6, attempted)?,
+            };
+            next.extend([entry.base.0, entry.element]);
+            found.insert(get(&row, 0, attempted)?, entry);
+        }
+    }
+}
+
+/// The names of types with their modifiers, as DDL spells them.
+pub(crate) async fn type_names(client: &Client, types: &[(u32, i32)]) -> Result<Vec<String>, ConnectorError> {
+    let attempted = "name types";
+    let (oids, modifiers): (Vec<u32>, Vec<i32>) = types.iter().copied().unzip();
+    let sql = "select pg_catalog.format_type(w.t, w.m)::pg_catalog.text \
+               from unnest($1::pg_catalog.oid[], $2::pg_catalog.int4[]) with ordinality w(t, m, place) order by w.place";
+    let rows = client.query(sql, &[&oids, &modifiers]).await.map_err(|error| pg_error(attempted, error))?;
+    rows.iter().map(|row| get(row, 0, attempted)).collect()
+}
+
+/// The end of the log that is safe on disk: logical decoding goes no further.
+pub(crate) async fn log_end(client: &Client) -> Result<Lsn, ConnectorError> {
+    let attempted = "read the end of the log";
+    let row = client.query_one("select pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text", &[]).await;
+    let text: String = get(&row.map_err(|error| pg_error(attempted, error))?, 0, attempted)?;
+    text.parse().map_err(|cause| ConnectorError::definite("malformed_log", attempted).caused_by(cause))
+}
+
+/// A field of a catalog's row; its type is cast in the statement, so a mismatch is the server's doing.
+pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, index: usize, attempted: &str) -> Result<T, ConnectorError> {
+    row.try_get(index).map_err(|error| pg_error(attempted, error))
+}

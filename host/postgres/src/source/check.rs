@@ -1,0 +1,177 @@
+//! What would stop or falsify a task, found before anything is written.
+
+use std::sync::Arc;
+
+use tidegate_connector::{ConnectorError, Dialect, Finding, ServerSettings, SourceTable};
+use tidegate_model::{BeforeImages, TaskId};
+use tokio_postgres::Client;
+
+use super::catalog::{self, TableFacts, get};
+use super::names::capture_name;
+use crate::connect;
+use crate::fault::pg_error;
+
+/// `publish_via_partition_root` with streaming and binary, TID range scans: PostgreSQL 14.
+const VERSION_MIN: i32 = 140_000;
+
+/// Facts of the server and of the user's rights.
+const SERVER: &str = "select pg_catalog.current_setting('server_version_num')::pg_catalog.int4, pg_catalog.current_setting('wal_level'), \
+    pg_catalog.pg_is_in_recovery(), r.rolreplication or r.rolsuper, r.rolsuper, r.rolbypassrls or r.rolsuper, \
+    pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'), pg_catalog.current_database()::pg_catalog.text, \
+    (select pg_catalog.count(*) from pg_catalog.pg_replication_slots), \
+    (select pg_catalog.count(*) from pg_catalog.pg_replication_slots s where s.slot_name = $1::pg_catalog.text::pg_catalog.name), \
+    pg_catalog.current_setting('max_replication_slots')::pg_catalog.int8, \
+    (select pg_catalog.count(*) from pg_catalog.pg_stat_activity a where a.backend_type = 'walsender'), \
+    pg_catalog.current_setting('max_wal_senders')::pg_catalog.int8, \
+    pg_catalog.current_setting('max_slot_wal_keep_size'), pg_catalog.current_setting('idle_replication_slot_timeout', true), \
+    current_user::pg_catalog.text, pg_catalog.current_setting('server_encoding') \
+    from pg_catalog.pg_roles r where r.rolname = current_user";
+
+/// See `Source::check`.
+pub(crate) async fn check(
+    server: &ServerSettings,
+    task: &TaskId,
+    tables: &[Arc<SourceTable>],
+    cdc: bool,
+) -> Result<Vec<Finding>, ConnectorError> {
+    let client = connect::client(server, "check").await?;
+    let mut findings = Vec::new();
+    let user = check_server(&client, task, cdc, &mut findings).await?;
+    let names: Vec<_> = tables.iter().map(|table| table.schema.name.clone()).collect();
+    let facts = catalog::tables_by_name(&client, &names).await?;
+    for table in tables {
+        let name = &table.schema.name;
+        match facts.iter().find(|facts| facts.name == *name) {
+            Some(facts) => check_table(table, facts, &user, cdc, &mut findings),
+            None => {
+                findings.push(Finding::error("object_missing", format!("table \"{name}\""), "nothing", "a table that the user may see"))
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// The user that is connected, and what it may do everywhere.
+struct User {
+    name: String,
+    sees_all_rows: bool,
+}
+
+async fn check_server(client: &Client, task: &TaskId, cdc: bool, findings: &mut Vec<Finding>) -> Result<User, ConnectorError> {
+    let attempted = "read the server's settings";
+    let row = client.query_one(SERVER, &[&capture_name(task)]).await.map_err(|error| pg_error(attempted, error))?;
+    let text = |index: usize| get::<String>(&row, index, attempted);
+    let flag = |index: usize| get::<bool>(&row, index, attempted);
+    let number = |index: usize| get::<i64>(&row, index, attempted);
+    let version: i32 = get(&row, 0, attempted)?;
+    let user = User { name: text(15)?, sees_all_rows: flag(5)? };
+    let quoted_user = Dialect::POSTGRES.identifier(&user.name);
+    if version < VERSION_MIN {
+        let found = format!("{}.{}", version / 10_000, version % 10_000);
+        findings.push(Finding::error("server_version", "server", format!("PostgreSQL {found}"), "PostgreSQL 14 or later"));
+    }
+    if text(16)? == "SQL_ASCII" {
+        findings.push(Finding::warning(
+            "server_encoding",
+            "database encoding",
+            "SQL_ASCII",
+            "an encoding that the server checks, such as UTF8",
+        ));
+    }
+    if !cdc {
+        return Ok(user);
+    }
+    if text(1)? != "logical" {
+        let finding = Finding::error("wal_level", "setting \"wal_level\"", text(1)?, "logical");
+        findings.push(finding.fix("alter system set wal_level = logical; then restart the server"));
+    }
+    if flag(2)? {
+        findings.push(Finding::error("in_recovery", "server", "a standby", "the primary"));
+    }
+    if !flag(3)? {
+        let finding = Finding::error("missing_privilege", format!("role \"{}\"", user.name), "no REPLICATION", "REPLICATION");
+        findings.push(finding.fix(format!("alter role {quoted_user} replication")));
+    }
+    if !flag(6)? {
+        let database = text(7)?;
+        let finding = Finding::error("missing_privilege", format!("database \"{database}\""), "no CREATE", "CREATE, to make a publication");
+        findings.push(finding.fix(format!("grant create on database {} to {quoted_user}", Dialect::POSTGRES.identifier(&database))));
+    }
+    if number(9)? == 0 && number(8)? >= number(10)? {
+        let finding = Finding::error(
+            "max_replication_slots",
+            "setting \"max_replication_slots\"",
+            format!("all {} in use", number(10)?),
+            "one free slot",
+        );
+        findings.push(finding.fix(format!("alter system set max_replication_slots = {}; then restart the server", number(10)? + 4)));
+    }
+    if number(11)? >= number(12)? {
+        let finding = Finding::error("max_wal_senders", "setting \"max_wal_senders\"", format!("all {} in use", number(12)?), "one free");
+        findings.push(finding.fix(format!("alter system set max_wal_senders = {}; then restart the server", number(12)? + 4)));
+    }
+    let keep = text(13)?;
+    if keep != "-1" {
+        findings.push(
+            Finding::warning(
+                "max_slot_wal_keep_size",
+                "setting \"max_slot_wal_keep_size\"",
+                keep,
+                "-1, or more than the source writes while the task is stopped",
+            )
+            .fix("alter system set max_slot_wal_keep_size = -1; select pg_reload_conf()"),
+        );
+    }
+    if let Some(timeout) = get::<Option<String>>(&row, 14, attempted)?.filter(|timeout| timeout != "0") {
+        findings.push(
+            Finding::warning(
+                "idle_replication_slot_timeout",
+                "setting \"idle_replication_slot_timeout\"",
+                timeout,
+                "0, or longer than the task is stopped",
+            )
+            .fix("alter system set idle_replication_slot_timeout = 0; select pg_reload_conf()"),
+        );
+    }
+    Ok(user)
+}
+
+fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, findings: &mut Vec<Finding>) {
+    let object = format!("table \"{}\"", facts.name);
+    let quoted = Dialect::POSTGRES.table(&facts.name);
+    let quoted_user = Dialect::POSTGRES.identifier(&user.name);
+    if !facts.selectable {
+        let schema = Dialect::POSTGRES.identifier(&facts.name.schema);
+        let finding = Finding::error("missing_privilege", &object, "no SELECT", "SELECT");
+        findings.push(finding.fix(format!("grant usage on schema {schema} to {quoted_user}; grant select on {quoted} to {quoted_user}")));
+    }
+    if facts.row_security && !facts.owned && !user.sees_all_rows {
+        let finding = Finding::error("row_security", &object, "row level security that may hide rows", "a role that sees all rows");
+        findings.push(finding.fix(format!("alter role {quoted_user} bypassrls")));
+    }
+    let generated: Vec<&str> = facts.columns.iter().filter(|column| column.generated).map(|column| column.name.as_str()).collect();
+    if !generated.is_empty() {
+        let found = format!("generated columns \"{}\"", generated.join("\", \""));
+        findings.push(Finding::warning("generated_columns", &object, found, "plain columns: generated ones are left out"));
+    }
+    if !cdc {
+        return;
+    }
+    if !facts.owned {
+        let finding = Finding::error("missing_privilege", &object, "another owner", "the user as owner, to publish the table");
+        findings.push(finding.fix(format!("alter table {quoted} owner to {quoted_user}")));
+    }
+    if facts.persistence == b'u' {
+        let finding = Finding::warning("unlogged", &object, "an unlogged table, whose changes are in no log", "a logged table");
+        findings.push(finding.fix(format!("alter table {quoted} set logged")));
+    }
+    let deferrable = facts.indexes.iter().any(|index| index.primary && !index.immediate);
+    if table.schema.before_images == BeforeImages::None {
+        let found = if deferrable { "a deferrable primary key, which identifies no row" } else { "no replica identity" };
+        let wanted = "a primary key, an identity index or full row images; published without, its updates would fail at the source";
+        findings
+            .push(Finding::error("no_replica_identity", &object, found, wanted).fix(format!("alter table {quoted} replica identity full")));
+    } else if deferrable {
+        findings.push(Finding::warning("deferrable_key", &object, "a deferrable primary key", "one that is checked at once"));
+    }
+}

@@ -1,0 +1,194 @@
+//! Descriptions of tables, from the catalog (now) and from the log (then).
+//!
+//! The catalog is read now, while a Relation message describes the past. So columns, types, modifiers and identity
+//! flags come from the message, and the catalog only adds what the message cannot say: key order, nullability, names
+//! of types, labels of enumerations. The primary key is never inferred from the flags: with identity FULL every column
+//! is flagged.
+//!
+//! Generated columns are left out of both: up to PostgreSQL 17 the log does not carry them, so a copy of them would go
+//! stale with the first update. The check of a task names them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_connector::{ConnectorError, SourceTable};
+use tidegate_model::schema::RowEncoding;
+use tidegate_model::{BeforeImages, Column, Engine, TableName, TableSchema};
+use tokio_postgres::Client;
+
+use super::catalog::{self, TableFacts};
+use crate::pgoutput::RelationMessage;
+use crate::types::decode::PostgresDecoder;
+use crate::types::{TypeEntry, below_domain, resolve};
+
+/// A column, from whichever side it comes.
+struct ColumnWanted<'a> {
+    name: &'a str,
+    type_oid: u32,
+    modifier: i32,
+    nullable: bool,
+}
+
+/// Descriptions of the tables with these facts, as the catalog has them now.
+pub(crate) async fn from_catalog(client: &Client, tables: &[TableFacts]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
+    let used: Vec<u32> = tables.iter().flat_map(|table| table.columns.iter().map(|column| column.type_oid)).collect();
+    let types = catalog::types(client, used).await?;
+    let mut described = Vec::with_capacity(tables.len());
+    for table in tables {
+        let wanted: Vec<ColumnWanted<'_>> = table
+            .columns
+            .iter()
+            .filter(|column| !column.generated)
+            .map(|column| ColumnWanted {
+                name: &column.name,
+                type_oid: column.type_oid,
+                modifier: column.modifier,
+                nullable: column.nullable,
+            })
+            .collect();
+        let (columns, decoder) = columns(client, &types, &wanted).await?;
+        let names: Vec<&str> = wanted.iter().map(|column| column.name).collect();
+        let key = |index: Option<Vec<String>>| index.and_then(|key| places(&names, &key)).unwrap_or_default();
+        let primary_key = key(index_names(table, |index| index.primary));
+        let usable = |index: &catalog::IndexFacts| index.immediate;
+        let identity = match table.replica_identity {
+            b'd' => key(index_names(table, |index| index.primary && usable(index))),
+            b'i' => key(index_names(table, |index| index.replica_identity && usable(index))),
+            b'f' if primary_key.is_empty() => (0..names.len()).collect(),
+            b'f' => primary_key.clone(),
+            _ => Vec::new(),
+        };
+        let before_images = before_images(table.replica_identity, &identity);
+        described.push(Arc::new(SourceTable {
+            schema: TableSchema {
+                name: table.name.clone(),
+                engine: Engine::Postgres,
+                unique_keys: unique_keys(table, &names),
+                columns,
+                primary_key,
+                identity,
+                before_images,
+                encoding: RowEncoding::Postgres,
+                version: 1,
+            },
+            decoder: Arc::new(decoder),
+            rows_estimate: table.rows_estimate,
+        }));
+    }
+    Ok(described)
+}
+
+/// The description of a table as a Relation message has it, with the catalog's help.
+pub(crate) async fn from_message(client: &Client, message: &RelationMessage, version: u32) -> Result<SourceTable, ConnectorError> {
+    let facts = catalog::table_by_oid(client, message.oid).await?;
+    let types = catalog::types(client, message.columns.iter().map(|column| column.type_oid).collect()).await?;
+    let nullable = |name: &str| {
+        facts.as_ref().and_then(|facts| facts.columns.iter().find(|column| column.name == name)).is_none_or(|column| column.nullable)
+    };
+    let wanted: Vec<ColumnWanted<'_>> = message
+        .columns
+        .iter()
+        .map(|column| ColumnWanted {
+            name: &column.name,
+            type_oid: column.type_oid,
+            modifier: column.modifier,
+            nullable: nullable(&column.name),
+        })
+        .collect();
+    let (columns, decoder) = columns(client, &types, &wanted).await?;
+    let names: Vec<&str> = wanted.iter().map(|column| column.name).collect();
+    let flagged: Vec<usize> = (0..names.len()).filter(|place| message.columns[*place].key).collect();
+    let catalog_key = |choose: fn(&catalog::IndexFacts) -> bool| {
+        facts.as_ref().and_then(|facts| index_names(facts, choose)).and_then(|key| places(&names, &key))
+    };
+    // The order of a key is the catalog's, as long as the catalog still has the key that the message flags.
+    let ordered = |key: Option<Vec<usize>>| {
+        key.filter(|key| {
+            let mut sorted = key.clone();
+            sorted.sort_unstable();
+            sorted == flagged
+        })
+        .unwrap_or_else(|| flagged.clone())
+    };
+    let catalog_primary = catalog_key(|index| index.primary);
+    let (primary_key, identity) = match message.replica_identity {
+        b'd' => {
+            let key = ordered(catalog_primary);
+            (key.clone(), key)
+        }
+        b'i' => (catalog_primary.unwrap_or_default(), ordered(catalog_key(|index| index.replica_identity))),
+        b'f' => {
+            let key = catalog_primary.unwrap_or_default();
+            let identity = if key.is_empty() { (0..names.len()).collect() } else { key.clone() };
+            (key, identity)
+        }
+        _ => (catalog_primary.unwrap_or_default(), Vec::new()),
+    };
+    let before_images = before_images(message.replica_identity, &identity);
+    Ok(SourceTable {
+        schema: TableSchema {
+            name: TableName::new(message.schema.clone(), message.name.clone()),
+            engine: Engine::Postgres,
+            unique_keys: facts.as_ref().map(|facts| unique_keys(facts, &names)).unwrap_or_default(),
+            columns,
+            primary_key,
+            identity,
+            before_images,
+            encoding: RowEncoding::Postgres,
+            version,
+        },
+        decoder: Arc::new(decoder),
+        rows_estimate: facts.map_or(0, |facts| facts.rows_estimate),
+    })
+}
+
+async fn columns(
+    client: &Client,
+    types: &HashMap<u32, TypeEntry>,
+    wanted: &[ColumnWanted<'_>],
+) -> Result<(Vec<Column>, PostgresDecoder), ConnectorError> {
+    // A domain is named by the type below it: its checks held at the source, and a target may not have it.
+    let bases: Vec<(u32, i32)> = wanted.iter().map(|column| below_domain(types, column.type_oid, column.modifier)).collect();
+    let natives = catalog::type_names(client, &bases).await?;
+    let mut columns = Vec::with_capacity(wanted.len());
+    let mut forms = Vec::with_capacity(wanted.len());
+    for ((column, (oid, modifier)), native_type) in wanted.iter().zip(bases).zip(natives) {
+        let (sql_type, form) = resolve(types, oid, modifier, &native_type);
+        forms.push((column.name.to_owned(), form));
+        columns.push(Column { name: column.name.to_owned(), sql_type, native_type, nullable: column.nullable, generated: false });
+    }
+    Ok((columns, PostgresDecoder::new(forms)))
+}
+
+/// How much of an old row the log has. A table without any column is full with nothing.
+fn before_images(replica_identity: u8, identity: &[usize]) -> BeforeImages {
+    match replica_identity {
+        b'f' => BeforeImages::Full,
+        _ if identity.is_empty() => BeforeImages::None,
+        _ => BeforeImages::KeyOnly,
+    }
+}
+
+/// Column names of the first index that `choose` takes, in key order.
+fn index_names(table: &TableFacts, choose: impl Fn(&catalog::IndexFacts) -> bool) -> Option<Vec<String>> {
+    let index = table.indexes.iter().find(|index| choose(index))?;
+    index
+        .columns
+        .iter()
+        .map(|number| table.columns.iter().find(|column| column.number == *number).map(|column| column.name.clone()))
+        .collect()
+}
+
+fn unique_keys(table: &TableFacts, names: &[&str]) -> Vec<Vec<usize>> {
+    let others = table.indexes.iter().filter(|index| !index.primary);
+    others
+        .filter_map(|index| {
+            let name = |number: &i16| table.columns.iter().find(|column| column.number == *number).map(|column| column.name.clone());
+            places(names, &index.columns.iter().map(name).collect::<Option<Vec<_>>>()?)
+        })
+        .collect()
+}
+
+fn places(names: &[&str], wanted: &[String]) -> Option<Vec<usize>> {
+    wanted.iter().map(|name| names.iter().position(|have| have == name)).collect()
+}

@@ -1,0 +1,324 @@
+//! A snapshot that several readers share, and its cuts.
+//!
+//! A holder keeps a transaction open that has the snapshot and a light lock on every table. The lock is taken before
+//! the snapshot: a table that is rewritten between the two would look empty to every reader, without an error.
+//! Readers import the snapshot on connections of their own and read ranges of blocks (`ctid`).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tidegate_connector::{Chunk, ConnectorError, Dialect, RowReader, ServerSettings, Snapshot, SourceTable};
+use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
+use tokio_postgres::Client;
+
+use super::catalog::{self, get};
+use super::rows::CopyReader;
+use crate::connect;
+use crate::fault::pg_error;
+
+/// Rows that a block holds when the server has no statistics yet: rows of about 100 bytes in blocks of 8 KiB, by guess.
+const ROWS_PER_BLOCK_GUESS: f64 = 80.0;
+
+const LEAVES: &str = "select l.oid::pg_catalog.oid, pg_catalog.pg_relation_filenode(l.oid)::pg_catalog.oid, \
+    pg_catalog.pg_relation_size(l.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8, \
+    l.reltuples::pg_catalog.float8, l.relpages::pg_catalog.int4, l.relkind::pg_catalog.text \
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+    join pg_catalog.pg_class l on l.oid = c.oid and c.relkind <> 'p' \
+      or c.relkind = 'p' and l.oid in (select t.relid from pg_catalog.pg_partition_tree(c.oid) t where t.isleaf) and l.relkind <> 'p' \
+    where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p') order by l.oid";
+
+const LEAF: &str = "select n.nspname::pg_catalog.text, l.relname::pg_catalog.text, pg_catalog.pg_relation_filenode(l.oid)::pg_catalog.oid \
+    from pg_catalog.pg_class l join pg_catalog.pg_namespace n on n.oid = l.relnamespace where l.oid = $1 and exists (\
+    select from pg_catalog.pg_class c join pg_catalog.pg_namespace cn on cn.oid = c.relnamespace \
+    where cn.nspname = $2 and c.relname = $3 and (c.oid = l.oid or c.oid in (select a.relid from pg_catalog.pg_partition_ancestors(l.oid) a)))";
+
+const SENDS: &str = "select a.attname::pg_catalog.text, t.typsend::pg_catalog.oid <> 0 from pg_catalog.pg_attribute a \
+    join pg_catalog.pg_type t on t.oid = a.atttypid where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped";
+
+/// See the module's documentation.
+pub(crate) struct PostgresSnapshot {
+    server: ServerSettings,
+    /// Keeps the snapshot and the locks; nothing else may run on it, because a failed statement would end both.
+    _holder: Client,
+    catalog: Client,
+    /// What readers import.
+    snapshot: String,
+    window: Window,
+}
+
+impl PostgresSnapshot {
+    /// Holds tables still while a snapshot is made: a transaction with a light lock on each, which only rewriting or
+    /// dropping DDL waits for. Dropping the client ends it.
+    pub(crate) async fn guard(server: &ServerSettings, tables: &[TableName]) -> Result<Client, ConnectorError> {
+        let guard = connect::client(server, "snapshot guard").await?;
+        guard
+            .batch_execute(&format!("begin; {}", lock_sql(tables)))
+            .await
+            .map_err(|error| pg_error("lock tables for the snapshot", error))?;
+        Ok(guard)
+    }
+
+    /// Takes over a snapshot that another connection has exported and still holds. Call it under a guard.
+    pub(crate) async fn import(
+        server: &ServerSettings,
+        tables: &[TableName],
+        exported: &str,
+        window: Window,
+    ) -> Result<Self, ConnectorError> {
+        let holder = connect::client(server, "snapshot holder").await?;
+        holder.batch_execute(&import_sql(exported)).await.map_err(|error| pg_error("import the snapshot of the slot", error))?;
+        Self::held(server, tables, holder, window).await
+    }
+
+    /// Takes a snapshot of its own, for servers without logical decoding. Call it under a guard.
+    ///
+    /// Its place in the log is not exact: a transaction whose commit record is written may still be invisible. So the
+    /// window is wide: nothing is sure to be in it, and nothing behind the log's end afterwards is.
+    pub(crate) async fn take(server: &ServerSettings, tables: &[TableName], log: &Client) -> Result<Self, ConnectorError> {
+        let holder = connect::client(server, "snapshot holder").await?;
+        holder
+            .batch_execute("begin isolation level repeatable read read only; select 1")
+            .await
+            .map_err(|error| pg_error("take a snapshot", error))?;
+        let high = Position::Postgres(catalog::log_end(log).await?);
+        Self::held(server, tables, holder, Window { low: Position::Postgres(Lsn(0)), high }).await
+    }
+
+    async fn held(server: &ServerSettings, tables: &[TableName], holder: Client, window: Window) -> Result<Self, ConnectorError> {
+        holder.batch_execute(&lock_sql(tables)).await.map_err(|error| pg_error("lock tables in the snapshot", error))?;
+        // Exported anew from the holder, so that the connection of the slot need not be kept.
+        let attempted = "export the snapshot";
+        let row = holder.query_one("select pg_catalog.pg_export_snapshot()", &[]).await.map_err(|error| pg_error(attempted, error))?;
+        let snapshot = get(&row, 0, attempted)?;
+        let catalog = connect::client(server, "snapshot plan").await?;
+        Ok(Self { server: server.clone(), _holder: holder, catalog, snapshot, window })
+    }
+}
+
+#[async_trait]
+impl Snapshot for PostgresSnapshot {
+    async fn chunks(&self, table: &SourceTable, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError> {
+        let name = &table.schema.name;
+        let attempted = format!("cut table \"{name}\" into chunks");
+        let leaves = self.catalog.query(LEAVES, &[&name.schema, &name.name]).await.map_err(|error| pg_error(&attempted, error))?;
+        let mut bounds = Vec::new();
+        for leaf in &leaves {
+            let (oid, filenode): (u32, Option<u32>) = (get(leaf, 0, &attempted)?, get(leaf, 1, &attempted)?);
+            let Some(filenode) = filenode.filter(|_| get::<String>(leaf, 5, &attempted).is_ok_and(|kind| kind == "r")) else {
+                return Err(ConnectorError::table(
+                    name,
+                    "foreign_partition",
+                    format!("table \"{name}\" has a foreign partition, wanted ordinary ones"),
+                )
+                .hint("detach the foreign partition, or leave the table out"));
+            };
+            let blocks = u64::try_from(get::<i64>(leaf, 2, &attempted)?).unwrap_or_default();
+            let per_chunk = blocks_per_chunk(get(leaf, 3, &attempted)?, get(leaf, 4, &attempted)?, rows_wanted);
+            bounds.extend(ranges(blocks, per_chunk).into_iter().map(|range| BlockRange { oid, filenode, ..range }.to_string()));
+        }
+        if bounds.is_empty() && !leaves.is_empty() {
+            return Err(ConnectorError::table(name, "object_missing", format!("table \"{name}\" has no storage")));
+        }
+        if bounds.is_empty() {
+            // A partitioned table without partitions is empty; a missing one fails when it is read.
+            bounds.push(NOTHING.to_owned());
+        }
+        Ok(bounds.into_iter().zip(0..).map(|(bounds, index)| Chunk { index, bounds }).collect())
+    }
+
+    async fn read(&self, table: Arc<SourceTable>, chunk: &Chunk) -> Result<Box<dyn RowReader>, ConnectorError> {
+        let name = &table.schema.name;
+        let attempted = format!("read chunk {} of table \"{name}\"", chunk.index);
+        let client = connect::client(&self.server, "snapshot reader").await?;
+        // Whatever the server says here, the cause is a holder that is gone; a new snapshot helps.
+        client.batch_execute(&import_sql(&self.snapshot)).await.map_err(|error| {
+            let cause = pg_error("import the snapshot", error);
+            ConnectorError::transient("snapshot_lost", attempted.clone()).caused_by(cause)
+        })?;
+        let columns: Vec<&str> = table.schema.columns.iter().map(|column| column.name.as_str()).collect();
+        let (text, sql) = if chunk.bounds == NOTHING {
+            (vec![false; columns.len()], format!("copy ({}) to stdout (format binary)", nothing_sql(columns.len())))
+        } else {
+            let range = BlockRange::parse(&chunk.bounds).ok_or_else(|| {
+                ConnectorError::definite(
+                    "chunk_bounds",
+                    format!("{attempted}: found bounds of another form, wanted \"ctid oid filenode from to\""),
+                )
+            })?;
+            let leaf = self.leaf(&client, name, range, &attempted).await?;
+            let text = text_columns(&client, range.oid, &columns, name, &attempted).await?;
+            let sql = range.copy_sql(&leaf, &columns, &text);
+            (text, sql)
+        };
+        let stream = client.copy_out(sql.as_str()).await.map_err(|error| pg_error(&attempted, error))?;
+        Ok(Box::new(CopyReader::new(client, stream, text, self.window.clone())))
+    }
+
+    fn resumable(&self, table: &SourceTable) -> bool {
+        let schema = &table.schema;
+        !schema.primary_key.is_empty() || (schema.before_images == BeforeImages::KeyOnly && !schema.identity.is_empty())
+    }
+}
+
+impl PostgresSnapshot {
+    /// The name of the chunk's relation, which must still belong to the table and be the same file: after a rewrite
+    /// the same blocks hold other rows.
+    async fn leaf(&self, client: &Client, table: &TableName, range: BlockRange, attempted: &str) -> Result<TableName, ConnectorError> {
+        let rows = client.query(LEAF, &[&range.oid, &table.schema, &table.name]).await.map_err(|error| pg_error(attempted, error))?;
+        let changed = |found: &str| {
+            ConnectorError::table(table, "chunks_outdated", format!("{attempted}: {found} since the table was cut"))
+                .hint("reload the table: its chunks are cut anew")
+        };
+        let row = rows.first().ok_or_else(|| changed("the chunk's partition was detached or dropped"))?;
+        if get::<Option<u32>>(row, 2, attempted)? != Some(range.filenode) {
+            return Err(changed("the table was rewritten or truncated"));
+        }
+        Ok(TableName::new(get::<String>(row, 0, attempted)?, get::<String>(row, 1, attempted)?))
+    }
+}
+
+/// Bounds of the only chunk of a partitioned table without partitions.
+const NOTHING: &str = "nothing";
+
+/// Blocks of one relation file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct BlockRange {
+    oid: u32,
+    filenode: u32,
+    from: u64,
+    /// Exclusive; `None` is the end of the file, however far it has grown.
+    to: Option<u64>,
+}
+
+impl std::fmt::Display for BlockRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ctid {} {} {} ", self.oid, self.filenode, self.from)?;
+        match self.to {
+            Some(to) => write!(f, "{to}"),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+impl BlockRange {
+    fn parse(text: &str) -> Option<BlockRange> {
+        let mut words = text.strip_prefix("ctid ")?.split(' ');
+        let range = BlockRange {
+            oid: words.next()?.parse().ok()?,
+            filenode: words.next()?.parse().ok()?,
+            from: words.next()?.parse().ok()?,
+            to: match words.next()? {
+                "-" => None,
+                to => Some(to.parse().ok()?),
+            },
+        };
+        words.next().is_none().then_some(range)
+    }
+
+    fn copy_sql(&self, leaf: &TableName, columns: &[&str], text: &[bool]) -> String {
+        let dialect = Dialect::POSTGRES;
+        let cast = |(name, text): (&&str, &bool)| dialect.identifier(name) + if *text { "::pg_catalog.text" } else { "" };
+        let columns: Vec<String> = columns.iter().zip(text).map(cast).collect();
+        let mut bounds = Vec::new();
+        if self.from > 0 {
+            bounds.push(format!("ctid >= '({},0)'::pg_catalog.tid", self.from));
+        }
+        if let Some(to) = self.to {
+            bounds.push(format!("ctid < '({to},0)'::pg_catalog.tid"));
+        }
+        let bounds = if bounds.is_empty() { String::new() } else { format!(" where {}", bounds.join(" and ")) };
+        format!("copy (select {} from only {}{bounds}) to stdout (format binary)", columns.join(", "), dialect.table(leaf))
+    }
+}
+
+fn import_sql(snapshot: &str) -> String {
+    format!("begin isolation level repeatable read read only; set transaction snapshot {}", Dialect::POSTGRES.literal(snapshot))
+}
+
+fn lock_sql(tables: &[TableName]) -> String {
+    if tables.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = tables.iter().map(|table| Dialect::POSTGRES.table(table)).collect();
+    format!("lock table {} in access share mode", names.join(", "))
+}
+
+/// A query of so many columns and no rows.
+fn nothing_sql(columns: usize) -> String {
+    format!("select {} where false", vec!["null::pg_catalog.text"; columns].join(", "))
+}
+
+/// A flag for each column whose type has no binary form.
+async fn text_columns(
+    client: &Client,
+    oid: u32,
+    columns: &[&str],
+    table: &TableName,
+    attempted: &str,
+) -> Result<Vec<bool>, ConnectorError> {
+    let rows = client.query(SENDS, &[&oid]).await.map_err(|error| pg_error(attempted, error))?;
+    let mut sends = std::collections::HashMap::new();
+    for row in &rows {
+        sends.insert(get::<String>(row, 0, attempted)?, get::<bool>(row, 1, attempted)?);
+    }
+    let flag = |name: &&str| {
+        sends.get(*name).map(|has_send| !has_send).ok_or_else(|| {
+            ConnectorError::table(table, "object_missing", format!("{attempted}: column \"{name}\" is gone")).hint("reload the table")
+        })
+    };
+    columns.iter().map(flag).collect()
+}
+
+fn blocks_per_chunk(tuples: f64, pages: i32, rows_wanted: u64) -> u64 {
+    let per_block = if tuples > 0.0 && pages > 0 { (tuples / f64::from(pages)).max(1.0) } else { ROWS_PER_BLOCK_GUESS };
+    ((rows_wanted as f64 / per_block) as u64).max(1)
+}
+
+/// Ranges that cover the file; the last one is open-ended.
+fn ranges(blocks: u64, per_chunk: u64) -> Vec<BlockRange> {
+    let count = blocks.div_ceil(per_chunk).max(1);
+    (0..count)
+        .map(|index| BlockRange {
+            oid: 0,
+            filenode: 0,
+            from: index * per_chunk,
+            to: if index + 1 < count { Some((index + 1) * per_chunk) } else { None },
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_the_file_and_what_it_grows_to() {
+        for (blocks, per_chunk) in [(0, 1), (1, 1), (10, 3), (9, 3), (10, 100)] {
+            let ranges = ranges(blocks, per_chunk);
+            assert_eq!(ranges[0].from, 0);
+            for pair in ranges.windows(2) {
+                assert_eq!(pair[0].to, Some(pair[1].from));
+            }
+            assert_eq!(ranges.last().map(|last| last.to), Some(None));
+        }
+    }
+
+    #[test]
+    fn bounds_read_back() {
+        for text in ["ctid 16384 16390 0 100", "ctid 1 2 100 -"] {
+            assert_eq!(BlockRange::parse(text).map(|range| range.to_string()).as_deref(), Some(text));
+        }
+        for text in ["", "ctid", "ctid 1 2 3", "ctid 1 2 3 4 5", "ctid 1 2 x -", "ctid 1 2 0 -; drop table t"] {
+            assert_eq!(BlockRange::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_quoted_and_types_without_binary_form_cast() {
+        let range = BlockRange { oid: 1, filenode: 1, from: 5, to: Some(9) };
+        let sql = range.copy_sql(&TableName::new("S", "T\"a"), &["Id", "acl"], &[false, true]);
+        let wanted = "copy (select \"Id\", \"acl\"::pg_catalog.text from only \"S\".\"T\"\"a\" \
+                      where ctid >= '(5,0)'::pg_catalog.tid and ctid < '(9,0)'::pg_catalog.tid) to stdout (format binary)";
+        assert_eq!(sql, wanted);
+    }
+}

@@ -1,0 +1,158 @@
+//! PostgreSQL's types: which normalised type a column has, and the form of its cells.
+
+pub(crate) mod array;
+pub(crate) mod calendar;
+pub(crate) mod decode;
+pub(crate) mod numeric;
+
+use std::collections::HashMap;
+
+use tidegate_model::SqlType;
+
+/// The form of a type's cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Form {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
+    /// Text and what is sent like it: varchar, char, name, citext, enumerations.
+    Text,
+    Bytea,
+    Date,
+    Time,
+    Timestamp,
+    TimestampTz,
+    Interval,
+    Json,
+    Jsonb,
+    Uuid,
+    Bit,
+    Array(Box<Form>),
+    /// Known to the server alone; passed through.
+    Opaque,
+}
+
+/// What the catalog says of a type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TypeEntry {
+    /// `pg_type.typname`.
+    pub(crate) name: String,
+    /// `pg_type.typtype`: b base, d domain, e enumeration, ...
+    pub(crate) kind: u8,
+    /// For a domain: the type below it and its modifier.
+    pub(crate) base: (u32, i32),
+    /// For a true array: the type of its elements; 0 otherwise.
+    pub(crate) element: u32,
+    /// For an enumeration: its labels in order.
+    pub(crate) labels: Vec<String>,
+}
+
+/// Domains can stand on domains and arrays on domains; deeper than this is no catalog but a loop.
+const DEPTH_MAX: u32 = 32;
+
+/// The normalised type and the form of a type with a modifier. `native` names it when it is none of the normalised ones.
+pub(crate) fn resolve(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32, native: &str) -> (SqlType, Form) {
+    resolve_at(types, oid, modifier, native, 0)
+}
+
+/// The type below a domain, with its modifier; the type itself otherwise.
+pub(crate) fn below_domain(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32) -> (u32, i32) {
+    let mut at = (oid, modifier);
+    for _ in 0..DEPTH_MAX {
+        match types.get(&at.0) {
+            Some(entry) if entry.kind == b'd' => at = entry.base,
+            _ => break,
+        }
+    }
+    at
+}
+
+fn resolve_at(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32, native: &str, depth: u32) -> (SqlType, Form) {
+    // Lengths carry VARHDRSZ (4). Source: PostgreSQL, varchar.c and numeric.c.
+    let length = u32::try_from(modifier.saturating_sub(4)).ok();
+    match oid {
+        16 => (SqlType::Boolean, Form::Bool),
+        17 => (SqlType::Bytes { bytes_max: None }, Form::Bytea),
+        20 => (SqlType::Int64, Form::Int8),
+        21 => (SqlType::Int16, Form::Int2),
+        23 => (SqlType::Int32, Form::Int4),
+        700 => (SqlType::Float32, Form::Float4),
+        701 => (SqlType::Float64, Form::Float8),
+        19 | 25 => (SqlType::Text { chars_max: None }, Form::Text),
+        1042 | 1043 => (SqlType::Text { chars_max: length }, Form::Text),
+        114 => (SqlType::Json, Form::Json),
+        3802 => (SqlType::Json, Form::Jsonb),
+        1082 => (SqlType::Date, Form::Date),
+        1083 => (SqlType::Time, Form::Time),
+        1114 => (SqlType::Timestamp, Form::Timestamp),
+        1184 => (SqlType::TimestampTz, Form::TimestampTz),
+        1186 => (SqlType::Interval, Form::Interval),
+        1700 => (decimal(modifier), Form::Numeric),
+        2950 => (SqlType::Uuid, Form::Uuid),
+        1560 if modifier > 0 => (SqlType::Bits(modifier.unsigned_abs()), Form::Bit),
+        _ => {
+            let other = || (SqlType::Other(native.to_owned()), Form::Opaque);
+            let Some(entry) = types.get(&oid).filter(|_| depth < DEPTH_MAX) else { return other() };
+            match entry.kind {
+                b'd' => resolve_at(types, entry.base.0, entry.base.1, native, depth + 1),
+                b'e' => (SqlType::Enumeration(entry.labels.clone()), Form::Text),
+                _ if entry.element != 0 => match resolve_at(types, entry.element, modifier, native, depth + 1) {
+                    (SqlType::Other(_), _) => other(),
+                    (element, form) => (SqlType::Array(Box::new(element)), Form::Array(Box::new(form))),
+                },
+                _ if entry.name == "citext" => (SqlType::Text { chars_max: None }, Form::Text),
+                _ => other(),
+            }
+        }
+    }
+}
+
+fn decimal(modifier: i32) -> SqlType {
+    if modifier < 4 {
+        return SqlType::Decimal { precision: None, scale: None };
+    }
+    let packed = modifier - 4;
+    // The scale is a signed number of 11 bits since PostgreSQL 15. Source: numeric.c, numeric_typmod_scale.
+    let scale = ((packed & 0x7ff) ^ 1024) - 1024;
+    SqlType::Decimal { precision: Some((packed >> 16).unsigned_abs() & 0xffff), scale: Some(scale) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: u8, base: (u32, i32), element: u32) -> TypeEntry {
+        TypeEntry { name: "t".into(), kind, base, element, labels: vec!["a".into()] }
+    }
+
+    #[test]
+    fn modifiers_give_lengths_and_scales() {
+        let types = HashMap::new();
+        let of = |oid, modifier| resolve(&types, oid, modifier, "native").0;
+        assert_eq!(of(1043, 68), SqlType::Text { chars_max: Some(64) });
+        assert_eq!(of(1043, -1), SqlType::Text { chars_max: None });
+        assert_eq!(of(1700, (5 << 16 | 2) + 4), SqlType::Decimal { precision: Some(5), scale: Some(2) });
+        assert_eq!(of(1700, (5 << 16 | (-2 & 0x7ff)) + 4), SqlType::Decimal { precision: Some(5), scale: Some(-2) });
+        assert_eq!(of(1560, 12), SqlType::Bits(12));
+        assert_eq!(of(869, -1), SqlType::Other("native".into()));
+    }
+
+    #[test]
+    fn domains_and_arrays_are_followed_and_loops_end() {
+        let types = HashMap::from([
+            (1, entry(b'd', (1700, (5 << 16 | 2) + 4), 0)),
+            (2, entry(b'b', (0, -1), 1)),
+            (3, entry(b'd', (3, -1), 0)),
+            (4, entry(b'e', (0, -1), 0)),
+        ]);
+        let decimal = SqlType::Decimal { precision: Some(5), scale: Some(2) };
+        assert_eq!(resolve(&types, 2, -1, "n").0, SqlType::Array(Box::new(decimal)));
+        assert_eq!(resolve(&types, 3, -1, "n").0, SqlType::Other("n".into()));
+        assert_eq!(resolve(&types, 4, -1, "n"), (SqlType::Enumeration(vec!["a".into()]), Form::Text));
+        assert_eq!(below_domain(&types, 1, -1), (1700, (5 << 16 | 2) + 4));
+    }
+}
