@@ -177,3 +177,38 @@ fn word<T: Serialize>(value: &T) -> String {
         Ok(_) | Err(_) => unreachable!("unit variants become strings"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn oldest_events_of_a_task_go_and_others_stay() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let catalog = Catalog::open(dir.path()).await.unwrap();
+        // Written in one statement: ten thousand appends would wait for the disk ten thousand times.
+        sqlx::query(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
+             INSERT INTO events (tenant, at, task, category, severity, message)
+             SELECT 'default', i, CASE WHEN i = 5 THEN NULL ELSE 'orders' END, 'creation', 'info', 'm' FROM n",
+        )
+        .bind(EVENTS_KEPT + 50)
+        .execute(&catalog.inner.pool)
+        .await
+        .unwrap();
+        let event = NewEvent {
+            task: Some("orders".into()),
+            category: EventCategory::Failure,
+            severity: EventSeverity::Error,
+            message: "new".into(),
+        };
+        catalog.append_event(&event).await.unwrap();
+        let count = async |task: Option<&str>| {
+            let row = sqlx::query("SELECT COUNT(*), MIN(seq) FROM events WHERE task IS NOT DISTINCT FROM $1").bind(task);
+            let row = row.fetch_one(&catalog.inner.pool).await.unwrap();
+            (row.get::<i64, _>(0), row.get::<i64, _>(1))
+        };
+        assert_eq!(count(Some("orders")).await, (EVENTS_KEPT, 52));
+        assert_eq!(count(None).await, (1, 5));
+    }
+}
