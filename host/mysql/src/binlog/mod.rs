@@ -1,0 +1,17 @@
+//! Our own decoder of binary log events, over raw bytes.
+//!
+//! The driver logs in and delivers packets; what they mean is read here, because a driver that skips an event it does
+//! not know loses rows. Each module reads one thing, checks every length, and panics on no bytes.
+
+pub(crate) mod bytes;
+pub(crate) mod cell;
+mod decimal;
+pub(crate) mod event;
+mod json;
+pub(crate) mod payload;
+pub(crate) mod rows;
+pub(crate) mod statement;
+pub(crate) mod table_map;
+
+#[cfg(test)]
+mod hostile_bytes;

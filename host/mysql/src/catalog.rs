@@ -1,0 +1,261 @@
+//! Descriptions of tables from `information_schema`.
+//!
+//! Columns stand in ordinal order, invisible ones included: the order of the binary log's row images.
+
+use std::sync::Arc;
+
+use mysql_async::Conn;
+use tidegate_connector::{ConnectorError, Dialect, NeutralDecoder, SourceTable};
+use tidegate_model::schema::RowEncoding;
+use tidegate_model::{BeforeImages, Column, Engine, SqlType, TableName, TableSchema};
+
+use crate::charset::Collations;
+use crate::connect::{row, rows};
+
+/// Databases of the servers themselves.
+const SYSTEM_SCHEMAS: &str = "('mysql', 'information_schema', 'performance_schema', 'sys')";
+
+/// Names of all tables that the user may see.
+pub(crate) async fn table_names(conn: &mut Conn) -> Result<Vec<TableName>, ConnectorError> {
+    let sql = format!(
+        "select table_schema, table_name from information_schema.tables \
+         where table_type in ('BASE TABLE', 'SYSTEM VERSIONED') and table_schema not in {SYSTEM_SCHEMAS} order by 1, 2"
+    );
+    let names: Vec<(String, String)> = rows(conn, "list tables", &sql).await?;
+    Ok(names.into_iter().map(|(schema, name)| TableName { schema, name }).collect())
+}
+
+/// The character set of each collation id.
+pub(crate) async fn collations(conn: &mut Conn, engine: Engine) -> Result<Collations, ConnectorError> {
+    let what = "list collations";
+    let mut pairs: Vec<(Option<u64>, Option<String>)> =
+        rows(conn, what, "select id, character_set_name from information_schema.collations").await?;
+    // Since MariaDB 10.10, collations that fit several character sets have their ids here.
+    if engine == Engine::Mariadb
+        && let Ok(more) =
+            rows(conn, what, "select id, character_set_name from information_schema.collation_character_set_applicability").await
+    {
+        pairs.extend(more);
+    }
+    Ok(Collations::new(pairs.into_iter().filter_map(|(id, name)| Some((u32::try_from(id?).ok()?, name?)))))
+}
+
+struct FoundColumn {
+    name: String,
+    data_type: String,
+    column_type: String,
+    nullable: String,
+    extra: String,
+    chars_max: Option<u64>,
+}
+
+/// Describes one table; `version` is the number that its description gets.
+pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName, version: u32) -> Result<SourceTable, ConnectorError> {
+    let what = format!("describe table \"{table}\"");
+    let place =
+        format!("table_schema = {} and table_name = {}", Dialect::MYSQL.literal(&table.schema), Dialect::MYSQL.literal(&table.name));
+    let sql = format!(
+        "select column_name, data_type, column_type, is_nullable, extra, character_maximum_length \
+         from information_schema.columns where {place} order by ordinal_position"
+    );
+    let found: Vec<(String, String, String, String, Option<String>, Option<u64>)> = rows(conn, &what, &sql).await?;
+    if found.is_empty() {
+        return Err(ConnectorError::table(table, "table_missing", format!("table \"{table}\" is not there or may not be read")));
+    }
+    let json = json_columns(conn, engine, table, &what).await?;
+    let mut columns = Vec::with_capacity(found.len());
+    for (name, data_type, column_type, nullable, extra, chars_max) in found {
+        let extra = extra.unwrap_or_default().to_ascii_uppercase();
+        let found = FoundColumn { name, data_type: data_type.to_ascii_lowercase(), column_type, nullable, extra, chars_max };
+        columns.push(column(table, found, &json)?);
+    }
+    let keys = keys(conn, &place, &what, &columns).await?;
+    let estimate: Option<u64> = row(conn, &what, &format!("select max(table_rows) from information_schema.tables where {place}")).await?;
+    let primary_key = keys.primary;
+    let identity = if primary_key.is_empty() { (0..columns.len()).collect() } else { primary_key.clone() };
+    let schema = TableSchema {
+        name: table.clone(),
+        engine,
+        columns,
+        primary_key,
+        unique_keys: keys.unique,
+        identity,
+        before_images: BeforeImages::Full,
+        encoding: RowEncoding::Neutral,
+        version,
+    };
+    Ok(source_table(schema, estimate.unwrap_or(0)))
+}
+
+/// A description with its decoder.
+pub(crate) fn source_table(schema: TableSchema, rows_estimate: u64) -> SourceTable {
+    let columns = schema.columns.iter().map(|column| (column.name.clone(), column.sql_type.clone()));
+    SourceTable { decoder: Arc::new(NeutralDecoder::new(columns)), schema, rows_estimate }
+}
+
+/// MariaDB's JSON is LONGTEXT with a check of its own.
+async fn json_columns(conn: &mut Conn, engine: Engine, table: &TableName, what: &str) -> Result<Vec<String>, ConnectorError> {
+    if engine != Engine::Mariadb {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "select constraint_name from information_schema.check_constraints where constraint_schema = {} and table_name = {} \
+         and lower(check_clause) = concat('json_valid(`', lower(constraint_name), '`)')",
+        Dialect::MYSQL.literal(&table.schema),
+        Dialect::MYSQL.literal(&table.name)
+    );
+    rows(conn, what, &sql).await
+}
+
+fn column(table: &TableName, found: FoundColumn, json: &[String]) -> Result<Column, ConnectorError> {
+    let is_json = found.data_type == "longtext" && json.contains(&found.name);
+    let sql_type = if is_json { Some(SqlType::Json) } else { sql_type(&found) };
+    let Some(sql_type) = sql_type else {
+        return Err(ConnectorError::table(
+            table,
+            "column_type",
+            format!("table \"{table}\" column \"{}\" has type \"{}\", which is not supported", found.name, found.data_type),
+        )
+        .hint("take the table out of the task"));
+    };
+    Ok(Column {
+        name: found.name,
+        sql_type,
+        native_type: if is_json { "json".to_owned() } else { found.column_type },
+        nullable: found.nullable.eq_ignore_ascii_case("yes"),
+        generated: found.extra.contains("GENERATED") && !found.extra.contains("DEFAULT_GENERATED"),
+    })
+}
+
+fn sql_type(found: &FoundColumn) -> Option<SqlType> {
+    let text = found.column_type.to_ascii_lowercase();
+    let unsigned = text.contains("unsigned");
+    let int = |signed, other| if unsigned { other } else { signed };
+    let chars_max = || found.chars_max.and_then(|length| u32::try_from(length).ok());
+    Some(match found.data_type.as_str() {
+        "tinyint" => int(SqlType::Int8, SqlType::UInt8),
+        "smallint" => int(SqlType::Int16, SqlType::UInt16),
+        "mediumint" | "int" | "integer" => int(SqlType::Int32, SqlType::UInt32),
+        "bigint" => int(SqlType::Int64, SqlType::UInt64),
+        "float" => SqlType::Float32,
+        "double" | "real" => SqlType::Float64,
+        "decimal" | "numeric" => {
+            let mut numbers = arguments(&text);
+            SqlType::Decimal { precision: numbers.next(), scale: Some(numbers.next().unwrap_or(0) as i32) }
+        }
+        "bit" => SqlType::Bits(arguments(&text).next().unwrap_or(1)),
+        "year" => SqlType::Int16,
+        "date" => SqlType::Date,
+        "time" => SqlType::Time,
+        "datetime" => SqlType::Timestamp,
+        "timestamp" => SqlType::TimestampTz,
+        "char" | "varchar" => SqlType::Text { chars_max: chars_max() },
+        "tinytext" | "text" | "mediumtext" | "longtext" => SqlType::Text { chars_max: None },
+        "binary" | "varbinary" => SqlType::Bytes { bytes_max: chars_max() },
+        "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" | "geometry" | "point" | "linestring" | "polygon" | "multipoint"
+        | "multilinestring" | "multipolygon" | "geometrycollection" | "geomcollection" => SqlType::Bytes { bytes_max: None },
+        "enum" => SqlType::Enumeration(labels(&found.column_type)),
+        "set" => SqlType::SetOf(labels(&found.column_type)),
+        "json" => SqlType::Json,
+        "uuid" => SqlType::Uuid,
+        "inet4" | "inet6" => SqlType::Other(found.data_type.clone()),
+        _ => return None,
+    })
+}
+
+/// The numbers between the parentheses of a type.
+fn arguments(text: &str) -> impl Iterator<Item = u32> {
+    let inside = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inside, _)| inside);
+    inside.split(',').filter_map(|number| number.trim().parse().ok()).collect::<Vec<_>>().into_iter()
+}
+
+/// The labels of `enum('a','b''c')`. The server escapes quotes by doubling and control characters by a backslash.
+fn labels(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter != '\'' {
+            continue;
+        }
+        let mut label = String::new();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\'' if letters.next_if_eq(&'\'').is_some() => label.push('\''),
+                '\'' => break,
+                '\\' => match letters.next() {
+                    Some('n') => label.push('\n'),
+                    Some('r') => label.push('\r'),
+                    Some('t') => label.push('\t'),
+                    Some('0') => label.push('\0'),
+                    Some(other) => label.push(other),
+                    None => break,
+                },
+                other => label.push(other),
+            }
+        }
+        all.push(label);
+    }
+    all
+}
+
+struct Keys {
+    primary: Vec<usize>,
+    unique: Vec<Vec<usize>>,
+}
+
+async fn keys(conn: &mut Conn, place: &str, what: &str, columns: &[Column]) -> Result<Keys, ConnectorError> {
+    // Without a column name, a part is an expression; such a key is of no use to anybody but its server.
+    let sql = format!(
+        "select index_name, column_name, sub_part from information_schema.statistics where {place} and non_unique = 0 \
+         order by index_name, seq_in_index"
+    );
+    let parts: Vec<(String, Option<String>, Option<u64>)> = rows(conn, what, &sql).await?;
+    let mut keys: Vec<(String, Option<Vec<usize>>)> = Vec::new();
+    for (name, column, prefix) in parts {
+        // A unique prefix is no unique column; the primary key identifies rows even so, as the log says it.
+        let usable = prefix.is_none() || name.eq_ignore_ascii_case("primary");
+        let index = column.filter(|_| usable).and_then(|column| columns.iter().position(|found| found.name == column));
+        if keys.last().is_none_or(|(last, _)| *last != name) {
+            keys.push((name, Some(Vec::new())));
+        }
+        if let Some((_, parts)) = keys.last_mut() {
+            *parts = parts.take().zip(index).map(|(mut parts, index)| {
+                parts.push(index);
+                parts
+            });
+        }
+    }
+    let mut found = Keys { primary: Vec::new(), unique: Vec::new() };
+    for (name, parts) in keys {
+        match parts {
+            Some(parts) if name.eq_ignore_ascii_case("primary") => found.primary = parts,
+            Some(parts) => found.unique.push(parts),
+            None => {}
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_read_with_their_escapes() {
+        assert_eq!(labels(r"enum('','a,b','it''s','back\\slash','x\ny')"), ["", "a,b", "it's", r"back\slash", "x\ny"]);
+    }
+
+    #[test]
+    fn types_become_neutral_types() {
+        let typed = |data_type: &str, column_type: &str, chars_max| {
+            let (name, nullable, extra) = (String::new(), String::new(), String::new());
+            sql_type(&FoundColumn { name, data_type: data_type.into(), column_type: column_type.into(), nullable, extra, chars_max })
+        };
+        assert_eq!(typed("int", "int(10) unsigned zerofill", None), Some(SqlType::UInt32));
+        assert_eq!(typed("decimal", "decimal(65,30)", None), Some(SqlType::Decimal { precision: Some(65), scale: Some(30) }));
+        assert_eq!(typed("bit", "bit(12)", None), Some(SqlType::Bits(12)));
+        assert_eq!(typed("varchar", "varchar(9)", Some(9)), Some(SqlType::Text { chars_max: Some(9) }));
+        assert_eq!(typed("inet6", "inet6", None), Some(SqlType::Other("inet6".into())));
+        assert_eq!(typed("sql_variant", "sql_variant", None), None);
+    }
+}

@@ -1,0 +1,280 @@
+//! What would stop or falsify a task, found before it starts.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use mysql_async::Conn;
+use tidegate_connector::{ConnectorError, Dialect, Finding, SourceTable};
+use tidegate_model::{Engine, TableName};
+
+use crate::charset::Charset;
+use crate::connect::rows;
+
+/// Below a day, a stop over night may lose the position.
+const EXPIRY_SECONDS_MIN: f64 = 86_400.0;
+
+/// All findings.
+pub(crate) async fn check(conn: &mut Conn, engine: Engine, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError> {
+    let pairs: Vec<(String, Option<String>)> = rows(conn, "read the server's settings", "show global variables").await?;
+    let settings: HashMap<String, String> =
+        pairs.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value.unwrap_or_default())).collect();
+    let mut findings = Vec::new();
+    version(engine, &settings, &mut findings);
+    if cdc {
+        log_settings(engine, &settings, &mut findings);
+        grants(conn, engine, &mut findings).await?;
+        filters(conn, engine, &mut findings).await?;
+        cascades(conn, engine, &settings, tables, &mut findings).await?;
+    }
+    for table in tables {
+        check_table(conn, engine, table, &mut findings).await?;
+    }
+    Ok(findings)
+}
+
+fn version(engine: Engine, settings: &HashMap<String, String>, findings: &mut Vec<Finding>) {
+    let found = settings.get("version").cloned().unwrap_or_default();
+    let (wanted, name) =
+        if engine == Engine::Mariadb { ((10, 5, 0), "MariaDB 10.5 or later") } else { ((8, 0, 14), "MySQL 8.0.14 or later") };
+    if version_numbers(&found) < wanted {
+        findings.push(Finding::error("server_version", "server", found, name));
+    }
+}
+
+fn version_numbers(text: &str) -> (u32, u32, u32) {
+    let mut numbers = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn log_settings(engine: Engine, settings: &HashMap<String, String>, findings: &mut Vec<Finding>) {
+    let mysql = engine == Engine::Mysql;
+    let set = if mysql { "set persist" } else { "set global" };
+    let get = |name: &str| settings.get(name).map(String::as_str);
+    let object = |name: &str| format!("setting \"{name}\"");
+    let mut want = |name: &'static str, wanted: &[&str], fix: String| {
+        let found = get(name).unwrap_or("nothing");
+        if !wanted.iter().any(|wanted| found.eq_ignore_ascii_case(wanted)) {
+            findings.push(Finding::error(name, object(name), found, wanted[0]).fix(fix));
+        }
+    };
+    want("log_bin", &["ON", "1"], "start the server with --log-bin".to_owned());
+    want("binlog_format", &["ROW"], format!("{set} binlog_format = 'ROW'"));
+    want("binlog_row_image", &["FULL"], format!("{set} binlog_row_image = 'FULL'"));
+    want("binlog_row_metadata", &["FULL"], format!("{set} binlog_row_metadata = 'FULL'"));
+    if mysql {
+        want(
+            "gtid_mode",
+            &["ON"],
+            "set persist enforce_gtid_consistency = ON, then gtid_mode through OFF_PERMISSIVE and ON_PERMISSIVE to ON".to_owned(),
+        );
+        want("enforce_gtid_consistency", &["ON"], "set persist enforce_gtid_consistency = ON".to_owned());
+        if let Some(found) = get("binlog_row_value_options").filter(|value| !value.is_empty()) {
+            let finding = Finding::error("partial_json", object("binlog_row_value_options"), found, "nothing");
+            findings.push(finding.fix("set persist binlog_row_value_options = ''"));
+        }
+        if get("log_replica_updates").or(get("log_slave_updates")) == Some("OFF") {
+            let finding =
+                Finding::warning("log_replica_updates", object("log_replica_updates"), "OFF", "ON when the source is a replica itself");
+            findings.push(finding.fix("start the server with --log-replica-updates"));
+        }
+    } else {
+        if get("gtid_strict_mode").is_some_and(|value| value.eq_ignore_ascii_case("off")) {
+            findings.push(
+                Finding::warning("gtid_strict_mode", object("gtid_strict_mode"), "OFF", "ON").fix("set global gtid_strict_mode = ON"),
+            );
+        }
+        if get("mysql56_temporal_format").is_some_and(|value| value.eq_ignore_ascii_case("off")) {
+            let finding =
+                Finding::warning("old_temporal", object("mysql56_temporal_format"), "OFF", "ON: the old format does not log fractions");
+            findings.push(finding.fix("set global mysql56_temporal_format = ON"));
+        }
+        if get("log_slave_updates").is_some_and(|value| value.eq_ignore_ascii_case("off")) {
+            let finding =
+                Finding::warning("log_replica_updates", object("log_slave_updates"), "OFF", "ON when the source is a replica itself");
+            findings.push(finding.fix("start the server with --log-slave-updates"));
+        }
+    }
+    let expiry: f64 = get("binlog_expire_logs_seconds").and_then(|value| value.parse().ok()).unwrap_or(0.0);
+    if expiry > 0.0 && expiry < EXPIRY_SECONDS_MIN {
+        let finding = Finding::warning(
+            "binlog_expiry",
+            object("binlog_expire_logs_seconds"),
+            format!("{expiry}"),
+            "604800, so that a stopped task can resume",
+        );
+        findings.push(finding.fix(format!("{set} binlog_expire_logs_seconds = 604800")));
+    }
+}
+
+async fn grants(conn: &mut Conn, engine: Engine, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    let lines: Vec<String> = rows(conn, "read grants", "show grants for current_user()").await?;
+    let global: Vec<String> = lines.iter().map(|line| line.to_ascii_uppercase()).filter(|line| line.contains(" ON *.* ")).collect();
+    let has = |names: &[&str]| global.iter().any(|line| line.contains("ALL PRIVILEGES") || names.iter().any(|name| line.contains(name)));
+    // A role may grant what the lines do not show.
+    let by_role = lines.iter().any(|line| !line.to_ascii_uppercase().contains(" ON "));
+    let (replica, client): (&[&str], &[&str]) = match engine {
+        Engine::Mariadb => (&["REPLICATION SLAVE", "REPLICATION REPLICA"], &["REPLICATION CLIENT", "BINLOG MONITOR"]),
+        Engine::Mysql | Engine::Postgres => (&["REPLICATION SLAVE"], &["REPLICATION CLIENT"]),
+    };
+    for names in [replica, client] {
+        if !has(names) {
+            let object = "user of the endpoint";
+            let found = format!("no {} on *.*", names[0]);
+            let make = if by_role { Finding::warning } else { Finding::error };
+            findings.push(
+                make("missing_privilege", object.to_owned(), found, names[0].to_owned())
+                    .fix(format!("grant {} on *.* to <user>", names[0])),
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn filters(conn: &mut Conn, engine: Engine, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    let what = "read the binary log's filters";
+    // MySQL renamed the statement in 8.2, MariaDB kept the old name.
+    let sql = if engine == Engine::Mariadb { "show master status" } else { "show binary log status" };
+    let status: Vec<mysql_async::Row> = match rows(conn, what, sql).await {
+        Ok(found) => found,
+        Err(_) if engine == Engine::Mysql => match rows(conn, what, "show master status").await {
+            Ok(found) => found,
+            Err(_) => return Ok(()),
+        },
+        Err(_) => return Ok(()),
+    };
+    for row in status {
+        for (column, code) in [("Binlog_Do_DB", "binlog_do_db"), ("Binlog_Ignore_DB", "binlog_ignore_db")] {
+            let found: Option<String> = row.get_opt(column).and_then(Result::ok).flatten();
+            if let Some(found) = found.filter(|found| !found.is_empty()) {
+                let finding = Finding::error(code, format!("setting \"{code}\""), found, "nothing: filtered databases are not logged");
+                findings.push(finding.fix(format!("start the server without --{}", code.replace('_', "-"))));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Child rows that a cascade changes are not logged by MariaDB and by MySQL before 9.6.
+async fn cascades(
+    conn: &mut Conn,
+    engine: Engine,
+    settings: &HashMap<String, String>,
+    tables: &[Arc<SourceTable>],
+    findings: &mut Vec<Finding>,
+) -> Result<(), ConnectorError> {
+    let version = version_numbers(settings.get("version").map_or("", String::as_str));
+    let native = settings.get("innodb_native_foreign_keys").is_some_and(|value| value.eq_ignore_ascii_case("on"));
+    if engine == Engine::Mysql && version >= (9, 6, 0) && !native {
+        return Ok(());
+    }
+    let scope: HashSet<&TableName> = tables.iter().map(|table| &table.schema.name).collect();
+    let schemas: HashSet<&str> = scope.iter().map(|table| table.schema.as_str()).collect();
+    if schemas.is_empty() {
+        return Ok(());
+    }
+    let list = schemas.iter().map(|schema| Dialect::MYSQL.literal(schema)).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "select constraint_schema, table_name, constraint_name, delete_rule, update_rule from information_schema.referential_constraints \
+         where constraint_schema in ({list}) and (delete_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT') or update_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT'))"
+    );
+    let found: Vec<(String, String, String, String, String)> = rows(conn, "list foreign keys", &sql).await?;
+    for (schema, child, name, on_delete, on_update) in found {
+        let child = TableName { schema, name: child };
+        if scope.contains(&child) {
+            let object = format!("foreign key \"{name}\" of table \"{child}\"");
+            let rules = format!("ON DELETE {on_delete} ON UPDATE {on_update}, whose changes this server does not log");
+            let finding = Finding::error("cascade_not_logged", object, rules, "RESTRICT or NO ACTION");
+            findings.push(finding.fix(format!(
+                "alter table {} drop foreign key {}, then add it again without actions",
+                Dialect::MYSQL.table(&child),
+                Dialect::MYSQL.identifier(&name)
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn check_table(conn: &mut Conn, engine: Engine, table: &SourceTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    let name = &table.schema.name;
+    let object = format!("table \"{name}\"");
+    let quoted = Dialect::MYSQL.table(name);
+    let place = format!("table_schema = {} and table_name = {}", Dialect::MYSQL.literal(&name.schema), Dialect::MYSQL.literal(&name.name));
+    let what = format!("check table \"{name}\"");
+    let kinds: Vec<(Option<String>, String)> =
+        rows(conn, &what, &format!("select engine, table_type from information_schema.tables where {place}")).await?;
+    for (storage, kind) in kinds {
+        if kind.eq_ignore_ascii_case("system versioned") {
+            findings.push(
+                Finding::error("system_versioned", &object, "a system-versioned table", "an ordinary table")
+                    .fix("take the table out of the task"),
+            );
+        }
+        let storage = storage.unwrap_or_default();
+        if !storage.eq_ignore_ascii_case("innodb") {
+            let finding = Finding::warning("storage_engine", &object, storage, "InnoDB: other engines are not in a consistent snapshot");
+            findings.push(finding.fix(format!("alter table {quoted} engine = InnoDB")));
+        }
+    }
+    let columns: Vec<(String, Option<String>, String)> =
+        rows(conn, &what, &format!("select column_name, character_set_name, column_type from information_schema.columns where {place}"))
+            .await?;
+    for (column, charset, column_type) in columns {
+        let object = format!("column \"{column}\" of table \"{name}\"");
+        if let Some(charset) = charset.filter(|charset| Charset::by_name(charset).is_none()) {
+            let finding = Finding::error(
+                "charset_unsupported",
+                &object,
+                format!("character set {charset}"),
+                "utf8mb4, utf8mb3, latin1, ascii, ucs2, utf16 or utf32",
+            );
+            findings.push(finding.fix(format!("alter table {quoted} convert to character set utf8mb4")));
+        }
+        if engine == Engine::Mariadb && column_type.to_ascii_lowercase().contains("compressed") {
+            let finding = Finding::error("column_compressed", &object, "COMPRESSED", "an uncompressed column");
+            findings.push(finding.fix(format!("alter table {quoted} modify the column without COMPRESSED")));
+        }
+    }
+    if rows::<u8>(conn, &what, &format!("select 1 from {quoted} limit 0")).await.is_err() {
+        findings
+            .push(Finding::error("missing_privilege", &object, "no SELECT", "SELECT").fix(format!("grant select on {quoted} to <user>")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_that_hides_changes_is_found() {
+        let settings =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<HashMap<_, _>>();
+        let good = [
+            ("log_bin", "ON"),
+            ("binlog_format", "ROW"),
+            ("binlog_row_image", "FULL"),
+            ("binlog_row_metadata", "FULL"),
+            ("gtid_mode", "ON"),
+            ("enforce_gtid_consistency", "ON"),
+            ("binlog_row_value_options", ""),
+            ("binlog_expire_logs_seconds", "2592000"),
+        ];
+        let mut findings = Vec::new();
+        log_settings(Engine::Mysql, &settings(&good), &mut findings);
+        assert_eq!(findings, []);
+        for (index, wrong) in ["OFF", "MIXED", "MINIMAL", "MINIMAL", "OFF", "WARN", "PARTIAL_JSON", "60"].iter().enumerate() {
+            let mut changed = good;
+            changed[index].1 = wrong;
+            let mut findings = Vec::new();
+            log_settings(Engine::Mysql, &settings(&changed), &mut findings);
+            assert_eq!(findings.len(), 1, "{}", changed[index].0);
+            assert!(findings[0].fix.is_some());
+        }
+    }
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(version_numbers("10.11.14-MariaDB-log") > version_numbers("10.5.2"));
+        assert_eq!(version_numbers("9.7.4-2"), (9, 7, 4));
+    }
+}

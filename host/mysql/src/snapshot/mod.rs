@@ -1,0 +1,149 @@
+//! Consistent reads for the full load, and what is known of their place in the log.
+//!
+//! Every reader has a connection and a read view of its own; views differ, and so each reader has its own window.
+//!
+//! **MariaDB** is exact: `START TRANSACTION WITH CONSISTENT SNAPSHOT` and the binary log position of that very moment
+//! come from the same lock, and `binlog_gtid_pos` names it as GTIDs. `low == high`.
+//!
+//! **MySQL** has no such moment without a global lock. `low` is `gtid_executed` read before the view: the server adds a
+//! GTID there only after the engines committed (`MYSQL_BIN_LOG::process_commit_stage_queue`: `ha_commit_low` for the
+//! whole queue, then `Gtid_state::update_commit_group`), so all of `low` is in the view. The reverse is not so: a
+//! transaction may be visible and not yet in `gtid_executed`. `high` therefore must reach beyond what `gtid_executed`
+//! says after the view: gaps are filled, and each source's last number is raised by the count of sessions that can be
+//! between their commit and their entry at once, `max_connections`. A transaction between `low` and `high` is applied
+//! idempotently, so a `high` that is too far costs nothing but that. For keyless tables there is no idempotent way:
+//! `LOCK TABLES ... READ` on a second connection waits until no writer of the table is between the two (metadata locks
+//! are held until after the GTID is entered), and while it stands, view and `gtid_executed` agree on this table.
+
+mod chunk;
+mod reader;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mysql_async::Conn;
+use tidegate_connector::{Chunk, ConnectorError, Dialect, RowReader, Snapshot, SourceTable};
+use tidegate_model::position::{GtidSet, PositionError};
+use tidegate_model::{Engine, Position, TableName, Window};
+
+use self::reader::ChunkReader;
+use crate::connect::{Connector, row, rows, run};
+
+/// Opens readers.
+pub(crate) struct SourceSnapshot {
+    pub(crate) connector: Connector,
+    pub(crate) engine: Engine,
+}
+
+#[async_trait]
+impl Snapshot for SourceSnapshot {
+    async fn chunks(&self, table: &SourceTable, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        let chunks = chunk::plan(&mut conn, table, rows_wanted).await?;
+        let _ = conn.disconnect().await;
+        Ok(chunks)
+    }
+
+    async fn read(&self, table: Arc<SourceTable>, chunk: &Chunk) -> Result<Box<dyn RowReader>, ConnectorError> {
+        let condition = chunk::condition(&table.schema, chunk)?;
+        let mut conn = self.connector.open().await?;
+        let window = match self.engine {
+            Engine::Mariadb => exact_view(&mut conn).await?,
+            _ if table.schema.primary_key.is_empty() => self.locked_view(&mut conn, &table.schema.name).await?,
+            _ => free_view(&mut conn).await?,
+        };
+        Ok(Box::new(ChunkReader::start(conn, table, condition, window)))
+    }
+
+    fn resumable(&self, table: &SourceTable) -> bool {
+        !table.schema.primary_key.is_empty()
+    }
+}
+
+const WHAT: &str = "open a snapshot";
+const BEGIN: &str = "start transaction with consistent snapshot, read only";
+const ISOLATION: &str = "set session transaction isolation level repeatable read";
+
+/// MariaDB.
+async fn exact_view(conn: &mut Conn) -> Result<Window, ConnectorError> {
+    run(conn, WHAT, ISOLATION).await?;
+    run(conn, WHAT, "start transaction with consistent snapshot").await?;
+    let status: Vec<(String, String)> = rows(conn, WHAT, "show status like 'binlog_snapshot_%'").await?;
+    let find =
+        |name: &str| status.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone()).unwrap_or_default();
+    let (file, offset) = (find("binlog_snapshot_file"), find("binlog_snapshot_position"));
+    if file.is_empty() {
+        return Err(ConnectorError::definite("log_bin", "the source writes no binary log, so a snapshot has no place in it")
+            .hint("start the server with --log-bin"));
+    }
+    let sql = format!("select binlog_gtid_pos({}, {})", Dialect::MYSQL.literal(&file), offset.parse::<u64>().unwrap_or(0));
+    let gtids: Option<String> = row(conn, WHAT, &sql).await?;
+    let gtids =
+        gtids.ok_or_else(|| ConnectorError::definite("unexpected_answer", "the server does not know its own snapshot's position"))?;
+    let position = position(Engine::Mariadb, &gtids)?;
+    Ok(Window { low: position.clone(), high: position })
+}
+
+/// MySQL, without a lock.
+async fn free_view(conn: &mut Conn) -> Result<Window, ConnectorError> {
+    run(conn, WHAT, ISOLATION).await?;
+    let low = executed(conn).await?;
+    run(conn, WHAT, BEGIN).await?;
+    let after = executed(conn).await?;
+    let sessions: u64 = row(conn, WHAT, "select @@global.max_connections").await?;
+    Ok(Window { low: Position::Mysql(low), high: Position::Mysql(reaching_beyond(&after, sessions)) })
+}
+
+/// Each source's numbers from its first to `more` after its last, without gaps.
+fn reaching_beyond(set: &GtidSet, more: u64) -> GtidSet {
+    let mut beyond = GtidSet::default();
+    for (source, ranges) in set.iter() {
+        if let (Some(first), Some(last)) = (ranges.first(), ranges.last()) {
+            beyond.add(source.clone(), first.0, last.1.saturating_add(more));
+        }
+    }
+    beyond
+}
+
+impl SourceSnapshot {
+    /// MySQL, for a keyless table.
+    async fn locked_view(&self, conn: &mut Conn, table: &TableName) -> Result<Window, ConnectorError> {
+        let mut locker = self.connector.open().await?;
+        run(conn, WHAT, ISOLATION).await?;
+        // Writers queue behind a waiting lock, so it must not wait for long.
+        run(&mut locker, WHAT, "set session lock_wait_timeout = 10").await?;
+        run(&mut locker, WHAT, &format!("lock tables {} read", Dialect::MYSQL.table(table))).await?;
+        let opened = run(conn, WHAT, BEGIN).await;
+        let low = executed(&mut locker).await;
+        let unlocked = run(&mut locker, WHAT, "unlock tables").await;
+        let _ = locker.disconnect().await;
+        opened?;
+        unlocked?;
+        let position = Position::Mysql(low?);
+        Ok(Window { low: position.clone(), high: position })
+    }
+}
+
+async fn executed(conn: &mut Conn) -> Result<GtidSet, ConnectorError> {
+    let text: String = row(conn, WHAT, "select @@global.gtid_executed").await?;
+    text.parse().map_err(|error: PositionError| ConnectorError::definite("unexpected_answer", WHAT).caused_by(error))
+}
+
+/// A position from the server's own text.
+pub(crate) fn position(engine: Engine, gtids: &str) -> Result<Position, ConnectorError> {
+    let kind = if engine == Engine::Mariadb { "mariadb" } else { "mysql" };
+    let text = format!("{kind}:{gtids}");
+    text.parse()
+        .map_err(|error: PositionError| ConnectorError::definite("unexpected_answer", "read the source's position").caused_by(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_high_mark_reaches_beyond_gaps_and_unentered_commits() {
+        let set: GtidSet = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:9-10".parse().expect("well formed");
+        assert_eq!(reaching_beyond(&set, 100).to_string(), "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-110");
+    }
+}

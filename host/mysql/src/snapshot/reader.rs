@@ -1,0 +1,223 @@
+//! Reads one chunk and makes neutral rows of it.
+//!
+//! The binary protocol keeps floats exact. Enumerations and sets are read as numbers and labelled here, because the
+//! server's text cannot tell the error value from an empty label.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Value};
+use tidegate_connector::{ConnectorError, Dialect, RowReader, SourceTable};
+use tidegate_model::{Cell, Row, RowBuilder, SqlType, Window};
+use tokio::sync::mpsc;
+
+use crate::binlog::bytes::Fault;
+use crate::fault;
+use crate::neutral;
+
+/// Bytes of rows in one batch.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// A read in progress. The rows come from a task of its own, because the driver's stream borrows its connection; the
+/// channel's bound of one batch keeps it from running ahead.
+pub(crate) struct ChunkReader {
+    window: Window,
+    batches: mpsc::Receiver<Result<Vec<Row>, ConnectorError>>,
+    reading: tokio::task::JoinHandle<()>,
+    finished: bool,
+}
+
+impl ChunkReader {
+    pub(crate) fn start(conn: Conn, table: Arc<SourceTable>, condition: String, window: Window) -> Self {
+        let (sender, batches) = mpsc::channel(1);
+        let reading = tokio::spawn(async move {
+            if let Err(error) = read(conn, &table, &condition, &sender).await {
+                let _ = sender.send(Err(error)).await;
+            } else {
+                // An empty batch says that the end was reached; a channel that just closes does not.
+                let _ = sender.send(Ok(Vec::new())).await;
+            }
+        });
+        Self { window, batches, reading, finished: false }
+    }
+}
+
+impl Drop for ChunkReader {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+#[async_trait]
+impl RowReader for ChunkReader {
+    fn window(&self) -> Window {
+        self.window.clone()
+    }
+
+    async fn next_rows(&mut self) -> Result<Option<Vec<Row>>, ConnectorError> {
+        if self.finished {
+            return Ok(None);
+        }
+        match self.batches.recv().await {
+            Some(Ok(rows)) if rows.is_empty() => {
+                self.finished = true;
+                Ok(None)
+            }
+            Some(Ok(rows)) => Ok(Some(rows)),
+            Some(Err(error)) => Err(error),
+            None => Err(ConnectorError::transient("read_stopped", "the read of a chunk stopped before its end")),
+        }
+    }
+}
+
+async fn read(
+    mut conn: Conn,
+    table: &SourceTable,
+    condition: &str,
+    sender: &mpsc::Sender<Result<Vec<Row>, ConnectorError>>,
+) -> Result<(), ConnectorError> {
+    let name = &table.schema.name;
+    let what = format!("read table \"{name}\"");
+    let expressions: Vec<String> = table
+        .schema
+        .columns
+        .iter()
+        .map(|column| {
+            let quoted = Dialect::MYSQL.identifier(&column.name);
+            match column.sql_type {
+                SqlType::Enumeration(_) | SqlType::SetOf(_) => format!("cast({quoted} as unsigned)"),
+                _ => quoted,
+            }
+        })
+        .collect();
+    let sql = format!("select {} from {}{condition}", expressions.join(", "), Dialect::MYSQL.table(name));
+    let mut found = conn.exec_iter(sql, ()).await.map_err(|error| fault::driver(&what, error))?;
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while let Some(values) = found.next().await.map_err(|error| fault::driver(&what, error))? {
+        let row = row(table, values.unwrap())?;
+        bytes += row.bytes_held();
+        batch.push(row);
+        if bytes >= BATCH_BYTES {
+            bytes = 0;
+            if sender.send(Ok(std::mem::take(&mut batch))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    drop(found);
+    if !batch.is_empty() {
+        let _ = sender.send(Ok(batch)).await;
+    }
+    let _ = conn.disconnect().await;
+    Ok(())
+}
+
+fn row(table: &SourceTable, values: Vec<Value>) -> Result<Row, ConnectorError> {
+    let columns = &table.schema.columns;
+    let mut builder = RowBuilder::with_capacity(columns.len(), 64);
+    for (column, value) in columns.iter().zip(&values) {
+        if *value == Value::NULL {
+            builder.push(Cell::Null);
+            continue;
+        }
+        let mut result = Ok(());
+        builder.push_with(|out| result = write_value(&column.sql_type, value, out));
+        result.map_err(|fault| fault::decode(Some(&table.schema.name), Some(&column.name), "in the full load", &fault))?;
+    }
+    Ok(builder.finish())
+}
+
+const MISFIT: Fault = Fault::Malformed("value: another type than its column's");
+
+/// Appends the neutral form of a value of the binary protocol.
+fn write_value(sql_type: &SqlType, value: &Value, out: &mut impl Extend<u8>) -> Result<(), Fault> {
+    match sql_type {
+        SqlType::Int8 | SqlType::Int16 | SqlType::Int32 | SqlType::Int64 => out.extend(signed(value)?.to_le_bytes()),
+        SqlType::UInt8 | SqlType::UInt16 | SqlType::UInt32 | SqlType::UInt64 => out.extend(unsigned(value)?.to_le_bytes()),
+        SqlType::Float32 => match value {
+            Value::Float(number) => out.extend(number.to_le_bytes()),
+            _ => return Err(MISFIT),
+        },
+        SqlType::Float64 => match value {
+            Value::Double(number) => out.extend(number.to_le_bytes()),
+            _ => return Err(MISFIT),
+        },
+        SqlType::Date => {
+            let (days, _) = date(value)?;
+            out.extend(days.to_le_bytes());
+        }
+        SqlType::Timestamp | SqlType::TimestampTz => {
+            let (days, clock) = date(value)?;
+            out.extend(neutral::datetime_us(days, clock)?.to_le_bytes());
+        }
+        SqlType::Time => match value {
+            Value::Time(negative, days, hours, minutes, seconds, us) => {
+                let hours = days.checked_mul(24).and_then(|all| all.checked_add(u32::from(*hours))).ok_or(MISFIT)?;
+                out.extend(neutral::time_us(*negative, hours, u32::from(*minutes), u32::from(*seconds), *us)?.to_le_bytes());
+            }
+            _ => return Err(MISFIT),
+        },
+        SqlType::Enumeration(labels) => out.extend(neutral::enum_label(labels, unsigned(value)?)?.bytes()),
+        SqlType::SetOf(labels) => out.extend(neutral::set_text(labels, unsigned(value)?)?.bytes()),
+        SqlType::Bytes { .. } | SqlType::Bits(_) => out.extend(bytes(value)?.iter().copied()),
+        SqlType::Uuid => out.extend(uuid(bytes(value)?)?),
+        // One spelling for both ways of reading: the log carries addresses as bytes.
+        SqlType::Other(name) if name == "inet6" => out.extend(text(value)?.parse::<Ipv6Addr>().map_err(|_| MISFIT)?.to_string().bytes()),
+        SqlType::Other(name) if name == "inet4" => out.extend(text(value)?.parse::<Ipv4Addr>().map_err(|_| MISFIT)?.to_string().bytes()),
+        SqlType::Decimal { .. } | SqlType::Text { .. } | SqlType::Json | SqlType::Other(_) => out.extend(text(value)?.bytes()),
+        SqlType::Boolean | SqlType::Interval | SqlType::Array(_) => return Err(MISFIT),
+    }
+    Ok(())
+}
+
+fn signed(value: &Value) -> Result<i64, Fault> {
+    match value {
+        Value::Int(number) => Ok(*number),
+        Value::UInt(number) => i64::try_from(*number).map_err(|_| MISFIT),
+        _ => Err(MISFIT),
+    }
+}
+
+fn unsigned(value: &Value) -> Result<u64, Fault> {
+    match value {
+        Value::UInt(number) => Ok(*number),
+        Value::Int(number) => u64::try_from(*number).map_err(|_| MISFIT),
+        _ => Err(MISFIT),
+    }
+}
+
+fn bytes(value: &Value) -> Result<&[u8], Fault> {
+    match value {
+        Value::Bytes(bytes) => Ok(bytes),
+        _ => Err(MISFIT),
+    }
+}
+
+fn text(value: &Value) -> Result<&str, Fault> {
+    std::str::from_utf8(bytes(value)?).map_err(|_| Fault::value("charset_bytes", "bytes that are no text of the column's character set"))
+}
+
+fn date(value: &Value) -> Result<(i32, i64), Fault> {
+    match value {
+        Value::Date(year, month, day, hours, minutes, seconds, us) => {
+            let days = neutral::date_days(u32::from(*year), u32::from(*month), u32::from(*day))?;
+            Ok((days, neutral::time_us(false, u32::from(*hours), u32::from(*minutes), u32::from(*seconds), *us)?))
+        }
+        _ => Err(MISFIT),
+    }
+}
+
+fn uuid(text: &[u8]) -> Result<[u8; 16], Fault> {
+    let digit = |letter: u8| char::from(letter).to_digit(16).map(|digit| digit as u8);
+    let digits: Vec<u8> = text.iter().filter(|letter| **letter != b'-').filter_map(|letter| digit(*letter)).collect();
+    let mut all = [0; 16];
+    if digits.len() != 32 {
+        return Err(MISFIT);
+    }
+    for (byte, pair) in all.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
+    Ok(all)
+}

@@ -1,0 +1,114 @@
+//! The source: a server that was found to be what its endpoint says.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mysql_async::Conn;
+use tidegate_connector::{
+    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, ServerSettings, Snapshot, Source, SourceTable,
+};
+use tidegate_model::{Engine, Position, TableName, TaskId};
+
+use crate::connect::{Connector, row};
+use crate::snapshot::{SourceSnapshot, position};
+use crate::stream::ChangeReader;
+use crate::{catalog, check};
+
+/// A MySQL or MariaDB server as a source.
+#[derive(Debug)]
+pub struct MysqlSource {
+    connector: Connector,
+    engine: Engine,
+}
+
+impl MysqlSource {
+    /// Logs in and looks what the server is.
+    ///
+    /// # Errors
+    /// `engine_mismatch` when `server.engine` is another kind than the server; the errors of a login.
+    pub async fn connect(server: ServerSettings) -> Result<Self, ConnectorError> {
+        if server.engine == Engine::Postgres {
+            return Err(ConnectorError::definite("engine_mismatch", "the endpoint's engine is postgres, wanted mysql or mariadb"));
+        }
+        let connector = Connector::new(&server)?;
+        let mut conn = connector.open().await?;
+        let version: String = row(&mut conn, "read the server's version", "select version()").await?;
+        let engine = if version.to_ascii_lowercase().contains("mariadb") { Engine::Mariadb } else { Engine::Mysql };
+        let _ = conn.disconnect().await;
+        if engine != server.engine {
+            let text = format!("the endpoint's engine is {}, found {} {version}", server.engine.as_str(), engine.as_str());
+            return Err(ConnectorError::definite("engine_mismatch", text).hint(format!("set the endpoint's engine to {}", engine.as_str())));
+        }
+        Ok(Self { connector, engine })
+    }
+
+    async fn end_of_log(&self, conn: &mut Conn) -> Result<Position, ConnectorError> {
+        let sql = match self.engine {
+            // What this server itself has in its log; gtid_current_pos would mix in what it got as a replica.
+            Engine::Mariadb => "select @@global.gtid_binlog_pos",
+            Engine::Mysql | Engine::Postgres => "select @@global.gtid_executed",
+        };
+        let gtids: String = row(conn, "read the end of the log", sql).await?;
+        position(self.engine, &gtids)
+    }
+
+    fn new_snapshot(&self) -> Box<dyn Snapshot> {
+        Box::new(SourceSnapshot { connector: self.connector.clone(), engine: self.engine })
+    }
+}
+
+#[async_trait]
+impl Source for MysqlSource {
+    fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    async fn identity(&self) -> Result<String, ConnectorError> {
+        Ok(self.engine.as_str().to_owned())
+    }
+
+    async fn table_names(&self) -> Result<Vec<TableName>, ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        catalog::table_names(&mut conn).await
+    }
+
+    async fn describe(&self, tables: &[TableName]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        let mut described = Vec::with_capacity(tables.len());
+        for table in tables {
+            described.push(Arc::new(catalog::describe(&mut conn, self.engine, table, 1).await?));
+        }
+        Ok(described)
+    }
+
+    async fn check(&self, _task: &TaskId, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        check::check(&mut conn, self.engine, tables, cdc).await
+    }
+
+    /// The server keeps its log by time, so there is nothing to make: the position is read before any snapshot, and
+    /// the stream from it has every later change.
+    async fn begin_capture(&self, _scope: &CaptureScope) -> Result<CaptureStart, ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        let position = self.end_of_log(&mut conn).await?;
+        let _ = conn.disconnect().await;
+        Ok(CaptureStart { position, snapshot: self.new_snapshot() })
+    }
+
+    async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError> {
+        Ok(Box::new(ChangeReader::open(&self.connector, self.engine, scope, from).await?))
+    }
+
+    async fn snapshot(&self, _scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError> {
+        Ok(self.new_snapshot())
+    }
+
+    async fn log_end(&self) -> Result<Position, ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        self.end_of_log(&mut conn).await
+    }
+
+    async fn end_capture(&self, _task: &TaskId) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,452 @@
+//! Turns raw events into steps of transactions.
+//!
+//! ```text
+//!   GTID ─▶ BEGIN ─▶ (TABLE_MAP+ ROWS+)* ─▶ XID | COMMIT        rows
+//!   GTID ─▶ statement                                            DDL, ends by itself
+//!   GTID ─▶ XA START ─▶ ... ─▶ XA PREPARE      GTID ─▶ XA COMMIT
+//! ```
+//!
+//! A position moves only at the end of a whole group. Whatever would let rows pass unseen (an unknown event, rows as
+//! text, images without all columns, a prepared transaction of unknown content) is an error that names its place.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tidegate_connector::{ConnectorError, SourceTable, StreamEvent, TxId};
+use tidegate_model::change::RelationId;
+use tidegate_model::position::uuid_text;
+use tidegate_model::{Change, Engine, Position, RowChange, TableName, TxMark};
+
+use super::relation::{Resolved, resolve};
+use crate::binlog::bytes::{Fault, Reader};
+use crate::binlog::event::{Gtid, Kind, RawEvent, mariadb_gtid, mysql_gtid, mysql_tagged_gtid, query};
+use crate::binlog::payload::{UNFOLDED_BYTES_MAX, mariadb_compressed};
+use crate::binlog::rows::{RowsKind, image, rows_event};
+use crate::binlog::statement::{Statement, judge};
+use crate::binlog::table_map::{TableMap, table_map_head};
+use crate::charset::Collations;
+use crate::fault;
+
+/// What the caller must do before the event is taken.
+pub(crate) enum Taken {
+    /// Nothing: the event is done.
+    Done,
+    /// Ask the catalog for this table, call [`Assembler::offer`], and give the event again.
+    Describe(TableName),
+}
+
+struct OpenGroup {
+    id: TxId,
+    gtid: Gtid,
+    /// BEGIN was seen, or MariaDB's GTID event stands for it.
+    began: bool,
+    xa: bool,
+    /// Holds changes of the scope.
+    touched: bool,
+}
+
+struct Known {
+    /// What the catalog said, and whether it was asked for this map.
+    catalog: Option<Arc<SourceTable>>,
+    asked_for: Option<TableMap>,
+    last: Option<(TableMap, Resolved)>,
+    relation: Option<RelationId>,
+    version: u32,
+}
+
+enum Mapped {
+    Ignored,
+    Scoped { table: TableName, relation: RelationId, layouts: Arc<[crate::binlog::cell::Layout]> },
+}
+
+/// See the module's documentation.
+pub(crate) struct Assembler {
+    engine: Engine,
+    collations: Collations,
+    scope: HashMap<TableName, Known>,
+    maps: HashMap<u64, Mapped>,
+    group: Option<OpenGroup>,
+    position: Position,
+    prepared_elsewhere: HashSet<String>,
+    next_tx: u64,
+    next_relation: u32,
+    file: String,
+    out: Vec<StreamEvent>,
+    out_bytes: usize,
+}
+
+impl Assembler {
+    /// `tables` are the scope, as the catalog describes them now; `None` for those that are gone.
+    pub(crate) fn new(engine: Engine, collations: Collations, tables: Vec<(TableName, Option<Arc<SourceTable>>)>, from: Position) -> Self {
+        let known = |catalog| Known { catalog, asked_for: None, last: None, relation: None, version: 1 };
+        Self {
+            engine,
+            collations,
+            scope: tables.into_iter().map(|(name, catalog)| (name, known(catalog))).collect(),
+            maps: HashMap::new(),
+            group: None,
+            position: from,
+            prepared_elsewhere: HashSet::new(),
+            next_tx: 1,
+            next_relation: 1,
+            file: String::new(),
+            out: Vec::new(),
+            out_bytes: 0,
+        }
+    }
+
+    /// Bytes of changes that wait to be taken.
+    pub(crate) fn out_bytes(&self) -> usize {
+        self.out_bytes
+    }
+
+    /// True when events wait to be taken.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// The events so far.
+    pub(crate) fn take(&mut self) -> Vec<StreamEvent> {
+        self.out_bytes = 0;
+        std::mem::take(&mut self.out)
+    }
+
+    /// The catalog's answer to [`Taken::Describe`].
+    pub(crate) fn offer(&mut self, table: &TableName, found: Option<SourceTable>) {
+        if let Some(known) = self.scope.get_mut(table) {
+            known.catalog = found.map(Arc::new);
+        }
+    }
+
+    /// Takes one event that is no transaction payload.
+    pub(crate) fn apply(&mut self, event: &RawEvent) -> Result<Taken, ConnectorError> {
+        let Some(kind) = Kind::of(event.code) else {
+            if event.ignorable() {
+                return Ok(Taken::Done);
+            }
+            let text = format!("binary log event of unknown kind {} {}", event.code, self.place(event));
+            return Err(
+                ConnectorError::definite("unknown_event", text).hint("this server version writes events that this version cannot read")
+            );
+        };
+        match kind {
+            Kind::Passive => self.passive(event),
+            Kind::Heartbeat => self.idle(),
+            Kind::MysqlGtid => self.open(event, mysql_gtid(&event.body))?,
+            Kind::MysqlTaggedGtid => self.open(event, mysql_tagged_gtid(&event.body))?,
+            Kind::MariadbGtid => self.open(event, mariadb_gtid(&event.body, event.server))?,
+            Kind::AnonymousGtid => {
+                let text = format!("transaction without a GTID {}", self.place(event));
+                return Err(ConnectorError::definite("gtid_mode", text).hint("set persist gtid_mode = ON"));
+            }
+            Kind::Query { compressed } => self.query(event, compressed)?,
+            Kind::Xid => self.commit(event)?,
+            Kind::XaPrepare => self.xa_prepare(event)?,
+            Kind::TableMap => return self.table_map(event),
+            Kind::Rows { kind, version, compressed } => self.rows(event, kind, version, compressed)?,
+            Kind::PartialUpdate => {
+                let text = format!("partial JSON update {}", self.place(event));
+                return Err(ConnectorError::definite("partial_json", text).hint("set persist binlog_row_value_options = ''"));
+            }
+            Kind::Payload => return Err(self.broken(event, "transaction payload within a payload")),
+            Kind::Incident => {
+                let text = format!("the source lost events of its binary log {}", self.place(event));
+                return Err(ConnectorError::definite("incident", text).hint("load the task again"));
+            }
+            Kind::StatementFormat => return Err(self.statement_format(event, "LOAD DATA or variables")),
+        }
+        Ok(Taken::Done)
+    }
+
+    fn passive(&mut self, event: &RawEvent) {
+        if event.code == 4 {
+            // A rotation names the next file. Before the format is known, a checksum may hang behind the name.
+            let name: String = event.body.iter().skip(8).take_while(|byte| byte.is_ascii_graphic()).map(|byte| char::from(*byte)).collect();
+            let digits =
+                name.rfind('.').map_or(name.len(), |dot| dot + 1 + name[dot + 1..].chars().take_while(char::is_ascii_digit).count());
+            self.file = name[..digits].to_owned();
+            self.maps.clear();
+        }
+        if event.code == 15 {
+            // A new format starts a new file, perhaps after a crash: what was half written there is void.
+            if let Some(group) = self.group.take()
+                && group.touched
+            {
+                self.out.push(StreamEvent::Abort { tx: group.id, sub: group.id });
+            }
+        }
+    }
+
+    fn idle(&mut self) {
+        if self.group.is_none() {
+            self.out.push(StreamEvent::Idle { position: self.position.clone() });
+        }
+    }
+
+    fn open(&mut self, event: &RawEvent, gtid: Result<Gtid, Fault>) -> Result<(), ConnectorError> {
+        let gtid = gtid.map_err(|fault| self.decode(event, None, None, &fault))?;
+        if self.group.is_some() {
+            return Err(self.broken(event, "a transaction begins before the one before it ended"));
+        }
+        if self.position.covers(&gtid.mark) {
+            let text = format!("GTID {} is not after the position {} {}", mark_text(&gtid.mark), self.position, self.place(event));
+            return Err(ConnectorError::definite("gtid_order", text)
+                .hint("GTIDs of one domain must rise: set global gtid_strict_mode = ON, then load the task again"));
+        }
+        let id = TxId(self.next_tx);
+        self.next_tx += 1;
+        let began = matches!(gtid.mark, TxMark::Mariadb { .. }) && !gtid.standalone;
+        self.group = Some(OpenGroup { id, xa: gtid.xa, gtid, began, touched: false });
+        Ok(())
+    }
+
+    fn query(&mut self, event: &RawEvent, compressed: bool) -> Result<(), ConnectorError> {
+        let (database, text) = query(&event.body).map_err(|fault| self.decode(event, None, None, &fault))?;
+        let unfolded;
+        let text = if compressed {
+            unfolded = mariadb_compressed(text, UNFOLDED_BYTES_MAX).map_err(|fault| self.decode(event, None, None, &fault))?;
+            &unfolded[..]
+        } else {
+            text
+        };
+        let database = String::from_utf8_lossy(database).into_owned();
+        match judge(text, &database, self.scope.keys()) {
+            Statement::Begin => self.group_mut(event)?.began = true,
+            Statement::XaStart => {
+                let group = self.group_mut(event)?;
+                (group.began, group.xa) = (true, true);
+            }
+            Statement::Commit => return self.commit(event),
+            Statement::Rollback => return self.rollback(event),
+            Statement::Dml(verb) => return Err(self.statement_format(event, &verb)),
+            Statement::XaFinish { commit, name } => return self.xa_finish(event, commit, &name),
+            Statement::Truncate(table) => self.truncate(event, &table)?,
+            Statement::Breaks { table, how } => {
+                let text = format!("table \"{table}\" met {how} {}", self.place(event));
+                return Err(ConnectorError::table(&table, "table_dropped", text).hint("reload the table, or take it out of the task"));
+            }
+            Statement::Neutral => {}
+        }
+        // Without BEGIN, a statement is its own transaction.
+        if self.group.as_ref().is_some_and(|group| !group.began) { self.commit(event) } else { Ok(()) }
+    }
+
+    fn truncate(&mut self, event: &RawEvent, table: &TableName) -> Result<(), ConnectorError> {
+        let Some(name) =
+            self.scope.keys().find(|name| name.schema.eq_ignore_ascii_case(&table.schema) && name.name.eq_ignore_ascii_case(&table.name))
+        else {
+            return Ok(());
+        };
+        let name = name.clone();
+        let place = self.place(event);
+        let Some(known) = self.scope.get_mut(&name) else { return Ok(()) };
+        let relation = match (known.relation, &known.catalog) {
+            (Some(relation), _) => relation,
+            (None, Some(table)) => {
+                let id = RelationId(self.next_relation);
+                self.next_relation += 1;
+                known.relation = Some(id);
+                self.out.push(StreamEvent::Relation { id, table: table.clone() });
+                id
+            }
+            (None, None) => {
+                return Err(ConnectorError::table(&name, "table_missing", format!("table \"{name}\" was truncated and is gone {place}")));
+            }
+        };
+        self.change(event, Change::Truncate { relations: vec![relation] })
+    }
+
+    fn table_map(&mut self, event: &RawEvent) -> Result<Taken, ConnectorError> {
+        let head = table_map_head(&event.body).map_err(|fault| self.decode(event, None, None, &fault))?;
+        let (id, name) = (head.id, head.table.clone());
+        if !self.scope.contains_key(&name) {
+            self.maps.insert(id, Mapped::Ignored);
+            return Ok(Taken::Done);
+        }
+        let map =
+            head.read(&self.collations, self.engine == Engine::Mariadb).map_err(|fault| self.decode(event, Some(&name), None, &fault))?;
+        let place = self.place(event);
+        let Some(known) = self.scope.get_mut(&name) else { return Ok(Taken::Done) };
+        if known.last.as_ref().is_none_or(|(last, _)| *last != map) {
+            let resolved = resolve(&map, known.catalog.as_deref(), self.engine, &place)?;
+            if !resolved.agrees && known.asked_for.as_ref() != Some(&map) {
+                known.asked_for = Some(map);
+                return Ok(Taken::Describe(name));
+            }
+            if known.last.is_some() {
+                known.version += 1;
+            }
+            let mut table = (*resolved.table).clone();
+            table.schema.version = known.version;
+            let table = Arc::new(table);
+            let relation = RelationId(self.next_relation);
+            self.next_relation += 1;
+            known.relation = Some(relation);
+            known.last = Some((map, Resolved { table: table.clone(), ..resolved }));
+            self.out.push(StreamEvent::Relation { id: relation, table });
+        }
+        if let (Some(relation), Some((_, resolved))) = (known.relation, &known.last) {
+            self.maps.insert(id, Mapped::Scoped { table: name, relation, layouts: resolved.layouts.clone() });
+        }
+        Ok(Taken::Done)
+    }
+
+    fn rows(&mut self, event: &RawEvent, kind: RowsKind, version: u8, compressed: bool) -> Result<(), ConnectorError> {
+        let head = rows_event(&event.body, kind, version).map_err(|fault| self.decode(event, None, None, &fault))?;
+        let (table, relation, layouts) = match self.maps.get(&head.table_id) {
+            Some(Mapped::Ignored) => return Ok(()),
+            Some(Mapped::Scoped { table, relation, layouts }) => (table.clone(), *relation, layouts.clone()),
+            // The server ends a statement without rows by an event for this number.
+            None if head.table_id == 0xff_ffff => return Ok(()),
+            None => return Err(self.broken(event, "rows of a table that was not described")),
+        };
+        if head.columns != layouts.len() {
+            return Err(self.broken(event, "rows with another count of columns than their table"));
+        }
+        if !head.full {
+            let text = format!("table \"{table}\": a row image without all columns {}", self.place(event));
+            return Err(ConnectorError::table(&table, "row_image", text)
+                .hint("a session had binlog_row_image other than FULL: set it to FULL everywhere, then reload the table"));
+        }
+        if self.group.as_ref().is_some_and(|group| group.xa) {
+            return Err(self.xa_rows(event, &table));
+        }
+        let unfolded;
+        let images = if compressed {
+            unfolded =
+                mariadb_compressed(head.images, UNFOLDED_BYTES_MAX).map_err(|fault| self.decode(event, Some(&table), None, &fault))?;
+            &unfolded[..]
+        } else {
+            head.images
+        };
+        let mut reader = Reader::new(images, "row image");
+        while !reader.is_empty() {
+            let before = reader.len();
+            let mut next = || {
+                image(&mut reader, &layouts).map_err(|(index, fault)| {
+                    let column = self.column_name(&table, index);
+                    self.decode(event, Some(&table), column.as_deref(), &fault)
+                })
+            };
+            let change = match kind {
+                RowsKind::Write => RowChange::Insert { new: next()? },
+                RowsKind::Update => {
+                    let old = next()?;
+                    RowChange::Update { old: Some(old), new: next()? }
+                }
+                RowsKind::Delete => RowChange::Delete { old: next()? },
+            };
+            if reader.len() == before {
+                return Err(self.broken(event, "rows of a table without columns"));
+            }
+            self.change(event, Change::Row { relation, change })?;
+        }
+        Ok(())
+    }
+
+    fn column_name(&self, table: &TableName, index: usize) -> Option<String> {
+        let (map, _) = self.scope.get(table)?.last.as_ref()?;
+        map.columns.get(index).map(|column| column.name.clone())
+    }
+
+    fn change(&mut self, event: &RawEvent, change: Change) -> Result<(), ConnectorError> {
+        let group = self.group_mut(event)?;
+        group.touched = true;
+        let tx = group.id;
+        self.out_bytes += change.bytes_held();
+        self.out.push(StreamEvent::Change { tx, sub: tx, change });
+        Ok(())
+    }
+
+    fn commit(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
+        let Some(group) = self.group.take() else {
+            return Err(self.broken(event, "a commit without a GTID"));
+        };
+        let committed_at_us = group.gtid.committed_at_us.unwrap_or(i64::from(event.timestamp) * 1_000_000);
+        self.position.advance(&group.gtid.mark);
+        self.out_bytes += size_of::<StreamEvent>();
+        self.out.push(StreamEvent::Commit { tx: group.id, mark: group.gtid.mark, committed_at_us });
+        Ok(())
+    }
+
+    /// A group that was rolled back after changes of tables without transactions: its rows stand in the log as they
+    /// happened, and the server's own replicas roll back what can be. Without changes of ours it only moves on.
+    fn rollback(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
+        if self.group.as_ref().is_some_and(|group| group.touched) {
+            let text = format!("a rolled-back group with changes of tables without transactions {}", self.place(event));
+            return Err(ConnectorError::definite("rollback_logged", text).hint("convert the tables to InnoDB, then reload them"));
+        }
+        self.commit(event)
+    }
+
+    fn xa_prepare(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
+        let mut reader = Reader::new(&event.body, "XA prepare event");
+        let mut read = || -> Result<(bool, String), Fault> {
+            let one_phase = reader.u8()? != 0;
+            let format = reader.u32()?;
+            let (global, branch) = (reader.u32()? as usize, reader.u32()? as usize);
+            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let (global, branch) = (hex(reader.take(global)?), hex(reader.take(branch)?));
+            Ok((one_phase, format!("x'{global}',x'{branch}',{format}")))
+        };
+        let (one_phase, name) = read().map_err(|fault| self.decode(event, None, None, &fault))?;
+        if !one_phase {
+            self.prepared_elsewhere.insert(name);
+        }
+        self.commit(event)
+    }
+
+    fn xa_finish(&mut self, event: &RawEvent, commit: bool, name: &str) -> Result<(), ConnectorError> {
+        // A prepared transaction whose rows were all seen here and are none of ours may end either way. One that was
+        // prepared before this stream may hold rows of ours.
+        let known = self.prepared_elsewhere.remove(&name.to_ascii_lowercase());
+        if commit && !known {
+            let text = format!("XA COMMIT of a transaction that was prepared before this stream began {}", self.place(event));
+            return Err(ConnectorError::definite("xa_unsupported", text)
+                .hint("end all XA transactions (XA RECOVER lists them), then load the task again"));
+        }
+        self.commit(event)
+    }
+
+    fn xa_rows(&self, event: &RawEvent, table: &TableName) -> ConnectorError {
+        let text = format!("table \"{table}\" was changed by an XA transaction {}", self.place(event));
+        ConnectorError::table(table, "xa_unsupported", text)
+            .hint("XA transactions on replicated tables are not supported: take the table out of the task, or reload it")
+    }
+
+    fn statement_format(&self, event: &RawEvent, verb: &str) -> ConnectorError {
+        let text = format!("{verb} was logged as text instead of rows {}", self.place(event));
+        ConnectorError::definite("binlog_format", text)
+            .hint("a session had binlog_format other than ROW: set it to ROW everywhere, then load the task again")
+    }
+
+    fn group_mut(&mut self, event: &RawEvent) -> Result<&mut OpenGroup, ConnectorError> {
+        if self.group.is_none() {
+            return Err(self.broken(event, "a change without a GTID"));
+        }
+        Ok(self.group.as_mut().expect("checked above"))
+    }
+
+    fn broken(&self, event: &RawEvent, what: &str) -> ConnectorError {
+        ConnectorError::definite("binlog_malformed", format!("{what} {}", self.place(event)))
+    }
+
+    fn decode(&self, event: &RawEvent, table: Option<&TableName>, column: Option<&str>, fault: &Fault) -> ConnectorError {
+        fault::decode(table, column, &self.place(event), fault)
+    }
+
+    /// Where an event stands, for errors.
+    fn place(&self, event: &RawEvent) -> String {
+        let gtid = self.group.as_ref().map(|group| format!(", GTID {}", mark_text(&group.gtid.mark))).unwrap_or_default();
+        format!("in binary log \"{}\" before position {}{gtid}", self.file, event.end)
+    }
+}
+
+fn mark_text(mark: &TxMark) -> String {
+    match mark {
+        TxMark::Mysql { source, sequence } if source.tag.is_empty() => format!("{}:{sequence}", uuid_text(&source.uuid)),
+        TxMark::Mysql { source, sequence } => format!("{}:{}:{sequence}", uuid_text(&source.uuid), source.tag),
+        TxMark::Mariadb { domain, server, sequence } => format!("{domain}-{server}-{sequence}"),
+        TxMark::Postgres { end } => end.to_string(),
+    }
+}

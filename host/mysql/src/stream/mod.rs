@@ -1,0 +1,169 @@
+//! The change stream: raw events in, steps of transactions out.
+//!
+//! Events are handed on as they come; nothing is held back for a commit. What was half sent when a connection breaks
+//! is never finished, and the reader of the stream drops it.
+
+mod assemble;
+mod relation;
+pub(crate) mod wire;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tidegate_connector::{CaptureScope, ChangeStream, ConnectorError, ErrorClass, SourceTable, StreamEvent};
+use tidegate_model::{Engine, Position, TableName};
+
+use self::assemble::{Assembler, Taken};
+use self::wire::Wire;
+use crate::binlog::event::{Kind, RawEvent};
+use crate::binlog::payload::{UNFOLDED_BYTES_MAX, transaction_payload};
+use crate::catalog;
+use crate::connect::{Connector, row};
+use crate::fault;
+
+/// Bytes of changes after which a batch is handed out.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// A running stream.
+pub(crate) struct ChangeReader {
+    connector: Connector,
+    engine: Engine,
+    wire: Wire,
+    /// Events that arrived and are not done: at most one, or a payload's.
+    pending: VecDeque<RawEvent>,
+    assembler: Assembler,
+}
+
+impl ChangeReader {
+    /// Opens the stream after `from`.
+    pub(crate) async fn open(connector: &Connector, engine: Engine, scope: &CaptureScope, from: &Position) -> Result<Self, ConnectorError> {
+        let mut conn = connector.open().await?;
+        check_position(&mut conn, engine, from).await?;
+        let collations = catalog::collations(&mut conn, engine).await?;
+        let mut tables: Vec<(TableName, Option<Arc<SourceTable>>)> = Vec::with_capacity(scope.tables.len());
+        for name in &scope.tables {
+            tables.push((name.clone(), describe(&mut conn, engine, name).await?.map(Arc::new)));
+        }
+        let mut wire = Wire::start(conn, &scope.task, from).await?;
+        // A server that refuses the position says so in place of the first event.
+        let first = wire.next().await?;
+        let assembler = Assembler::new(engine, collations, tables, from.clone());
+        Ok(Self { connector: connector.clone(), engine, wire, pending: VecDeque::from([first]), assembler })
+    }
+
+    /// Works off what arrived, up to a batch. Safe to cancel: an event leaves `pending` only when it is done.
+    async fn work(&mut self) -> Result<(), ConnectorError> {
+        while let Some(event) = self.pending.front() {
+            if self.assembler.out_bytes() >= BATCH_BYTES {
+                return Ok(());
+            }
+            if Kind::of(event.code) == Some(Kind::Payload) {
+                self.unfold()?;
+                continue;
+            }
+            match self.assembler.apply(event)? {
+                Taken::Done => drop(self.pending.pop_front()),
+                Taken::Describe(table) => {
+                    let mut conn = self.connector.open().await?;
+                    let found = describe(&mut conn, self.engine, &table).await?;
+                    self.assembler.offer(&table, found);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a payload's events in its place.
+    fn unfold(&mut self) -> Result<(), ConnectorError> {
+        let Some(event) = self.pending.pop_front() else { return Ok(()) };
+        let place = format!("in the transaction payload that ends at position {}", event.end);
+        let decode = |fault| fault::decode(None, None, &place, &fault);
+        let mut payload = transaction_payload(&event.body, UNFOLDED_BYTES_MAX).map_err(decode)?;
+        let mut events = VecDeque::new();
+        while !payload.is_empty() {
+            let inner = RawEvent::inner(&mut payload).map_err(decode)?;
+            let allowed = Kind::of(inner.code).is_none_or(|kind| {
+                matches!(
+                    kind,
+                    Kind::Query { .. }
+                        | Kind::Xid
+                        | Kind::XaPrepare
+                        | Kind::TableMap
+                        | Kind::Rows { .. }
+                        | Kind::PartialUpdate
+                        | Kind::Passive
+                )
+            });
+            if !allowed || matches!(inner.code, 3 | 4 | 15) {
+                return Err(ConnectorError::definite("binlog_malformed", format!("event of kind {} {place}", inner.code)));
+            }
+            events.push_back(RawEvent { end: event.end, ..inner });
+        }
+        self.wire.expect_repeated(events.iter().map(|inner| (inner.code, inner.timestamp, inner.size)));
+        events.append(&mut self.pending);
+        self.pending = events;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ChangeStream for ChangeReader {
+    async fn next_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError> {
+        loop {
+            self.work().await?;
+            let full = self.assembler.out_bytes() >= BATCH_BYTES;
+            if !self.assembler.has_output() {
+                let event = self.wire.next().await?;
+                self.pending.push_back(event);
+            } else if full {
+                return Ok(self.assembler.take());
+            } else {
+                match self.wire.next().now_or_never() {
+                    Some(event) => self.pending.push_back(event?),
+                    None => return Ok(self.assembler.take()),
+                }
+            }
+        }
+    }
+
+    /// The server keeps its log by time and space, not for readers: there is nobody to tell.
+    fn confirm(&mut self, _position: &Position) {}
+}
+
+/// The catalog's description; `None` for a table that is gone or that the catalog's form no longer fits.
+async fn describe(conn: &mut mysql_async::Conn, engine: Engine, name: &TableName) -> Result<Option<SourceTable>, ConnectorError> {
+    match catalog::describe(conn, engine, name, 1).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.class() == ErrorClass::TableDefinite => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// MySQL tells beforehand whether the position is its own and still there; MariaDB answers the dump itself.
+async fn check_position(conn: &mut mysql_async::Conn, engine: Engine, from: &Position) -> Result<(), ConnectorError> {
+    let what = "compare the position with the source's log";
+    match (engine, from) {
+        (Engine::Mysql, Position::Mysql(from)) => {
+            let (executed, purged): (String, String) = row(conn, what, "select @@global.gtid_executed, @@global.gtid_purged").await?;
+            let parse = |text: &str| {
+                text.parse::<tidegate_model::position::GtidSet>()
+                    .map_err(|error| ConnectorError::definite("unexpected_answer", what).caused_by(error))
+            };
+            let (executed, purged) = (parse(&executed)?, parse(&purged)?);
+            if !executed.contains_set(from) {
+                let text = "the source's executed GTIDs do not hold all of the position: it lost transactions, or is another server";
+                return Err(ConnectorError::definite("source_changed", text).hint("load the task again from this source"));
+            }
+            if !from.contains_set(&purged) {
+                let text = "the source has purged binary logs that the position still needs";
+                return Err(ConnectorError::definite("position_lost", text)
+                    .hint("load the task again; to keep more log: set persist binlog_expire_logs_seconds = 604800"));
+            }
+            Ok(())
+        }
+        (Engine::Mariadb, Position::Mariadb(_)) => Ok(()),
+        _ => Err(ConnectorError::definite("position_kind", "the position is of another kind of source than the server")),
+    }
+}
