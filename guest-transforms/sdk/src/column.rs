@@ -1,0 +1,195 @@
+//! Typed views of a batch's columns, and builders for the answer.
+
+use crate::{Batch, Column, Values, VarValues};
+
+impl Batch {
+    /// The indexes of the rows.
+    pub fn row_numbers(&self) -> std::ops::Range<usize> {
+        0..self.rows as usize
+    }
+}
+
+impl Column {
+    /// True when the value is NULL.
+    pub fn is_null(&self, row: usize) -> bool {
+        bit(&self.nulls, row)
+    }
+
+    /// True when the log does not carry the value.
+    pub fn is_absent(&self, row: usize) -> bool {
+        bit(&self.absent, row)
+    }
+
+    /// True when there is a value to read.
+    pub fn has_value(&self, row: usize) -> bool {
+        !self.is_null(row) && !self.is_absent(row)
+    }
+
+    /// Text of a column that travels as text; `None` for NULL, an absent value, or another layout.
+    pub fn text(&self, row: usize) -> Option<&str> {
+        match &self.values {
+            Values::Utf8(var) if self.has_value(row) => std::str::from_utf8(span(var, row)?).ok(),
+            Values::Strings(list) if self.has_value(row) => list.get(row).map(String::as_str),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a column that travels as bytes or text, likewise.
+    pub fn bytes(&self, row: usize) -> Option<&[u8]> {
+        match &self.values {
+            Values::Utf8(var) | Values::Binary(var) if self.has_value(row) => span(var, row),
+            _ => None,
+        }
+    }
+
+    /// Any integer, date or time of 32 or 64 bits, signed, likewise.
+    pub fn int(&self, row: usize) -> Option<i64> {
+        match &self.values {
+            Values::Int32(list) if self.has_value(row) => list.get(row).map(|number| i64::from(*number)),
+            Values::Int64(list) if self.has_value(row) => list.get(row).copied(),
+            _ => None,
+        }
+    }
+
+    /// An unsigned 64-bit integer, likewise.
+    pub fn uint(&self, row: usize) -> Option<u64> {
+        match &self.values {
+            Values::Uint64(list) if self.has_value(row) => list.get(row).copied(),
+            _ => None,
+        }
+    }
+
+    /// A float, likewise.
+    pub fn float(&self, row: usize) -> Option<f64> {
+        match &self.values {
+            Values::Float64(list) if self.has_value(row) => list.get(row).copied(),
+            _ => None,
+        }
+    }
+
+    /// A truth value, likewise.
+    pub fn boolean(&self, row: usize) -> Option<bool> {
+        match &self.values {
+            Values::Bool8(list) if self.has_value(row) => list.get(row).map(|byte| *byte != 0),
+            _ => None,
+        }
+    }
+}
+
+fn bit(bitmap: &[u8], row: usize) -> bool {
+    bitmap.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1)
+}
+
+fn set_bit(bitmap: &mut Vec<u8>, row: usize, rows: usize) {
+    bitmap.resize(rows.div_ceil(8), 0);
+    bitmap[row / 8] |= 1 << (row % 8);
+}
+
+fn span(var: &VarValues, row: usize) -> Option<&[u8]> {
+    let (start, end) = (*var.offsets.get(row)?, *var.offsets.get(row + 1)?);
+    var.data.get(start as usize..end as usize)
+}
+
+/// Which rows stay.
+pub struct Keep {
+    bits: Vec<u8>,
+    rows: usize,
+}
+
+impl Keep {
+    /// Every row stays.
+    pub fn all(rows: u32) -> Self {
+        Self { bits: Vec::new(), rows: rows as usize }
+    }
+
+    /// The row goes.
+    pub fn drop_row(&mut self, row: usize) {
+        if self.bits.is_empty() {
+            self.bits = vec![0xff; self.rows.div_ceil(8)];
+        }
+        if let Some(byte) = self.bits.get_mut(row / 8) {
+            *byte &= !(1 << (row % 8));
+        }
+    }
+
+    /// The bitmap of [`crate::BatchResult`].
+    pub fn into_bits(self) -> Vec<u8> {
+        self.bits
+    }
+}
+
+/// Builds a column of text for an answer.
+pub struct TextBuilder {
+    rows: usize,
+    nulls: Vec<u8>,
+    absent: Vec<u8>,
+    offsets: Vec<u32>,
+    data: Vec<u8>,
+}
+
+impl TextBuilder {
+    /// For a batch of so many rows.
+    pub fn new(rows: u32) -> Self {
+        let rows = rows as usize;
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Self { rows, nulls: Vec::new(), absent: Vec::new(), offsets, data: Vec::new() }
+    }
+
+    /// The next row's text.
+    pub fn push(&mut self, text: &str) {
+        self.data.extend_from_slice(text.as_bytes());
+        self.close();
+    }
+
+    /// The next row is NULL.
+    pub fn push_null(&mut self) {
+        set_bit(&mut self.nulls, self.offsets.len() - 1, self.rows);
+        self.close();
+    }
+
+    /// The next row's column stays in the target as it is.
+    pub fn push_absent(&mut self) {
+        set_bit(&mut self.absent, self.offsets.len() - 1, self.rows);
+        self.close();
+    }
+
+    /// The column.
+    pub fn finish(self) -> Column {
+        let values = Values::Utf8(VarValues { offsets: self.offsets, data: self.data });
+        Column { nulls: self.nulls, absent: self.absent, values }
+    }
+
+    fn close(&mut self) {
+        self.offsets.push(self.data.len() as u32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_text_reads_back() {
+        let mut builder = TextBuilder::new(10);
+        for row in 0..10 {
+            match row % 3 {
+                0 => builder.push_null(),
+                1 => builder.push("é"),
+                _ => builder.push_absent(),
+            }
+        }
+        let column = builder.finish();
+        assert_eq!((column.is_null(9), column.is_null(8), column.is_absent(8)), (true, false, true));
+        assert_eq!((column.text(7), column.text(8), column.text(9), column.text(10)), (Some("é"), None, None, None));
+        assert_eq!(column.nulls.len(), 2);
+    }
+
+    #[test]
+    fn keep_drops_only_what_it_is_told() {
+        let mut keep = Keep::all(9);
+        keep.drop_row(8);
+        assert_eq!(keep.into_bits(), [0xff, 0xfe]);
+        assert!(Keep::all(9).into_bits().is_empty());
+    }
+}
