@@ -3,6 +3,7 @@
 pub(crate) mod array;
 pub(crate) mod calendar;
 pub(crate) mod decode;
+pub(crate) mod encode;
 pub(crate) mod numeric;
 
 use std::collections::HashMap;

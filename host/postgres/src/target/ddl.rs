@@ -1,0 +1,184 @@
+//! Tables of the target as SQL.
+//!
+//! A PostgreSQL source's column keeps its native type when the target knows it; an enumeration that the target does not
+//! know is created in the table's schema; a domain, composite or extension type that it does not know becomes the type
+//! below it or text. Types of MySQL and MariaDB follow one table, which loses nothing that PostgreSQL can hold.
+
+use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, TargetTable};
+use tidegate_model::{Column, Engine, SqlType};
+use tokio_postgres::GenericClient;
+
+use super::session::table_error;
+
+/// The greatest length that `varchar(n)` takes. Source: PostgreSQL manual, "Character Types".
+const VARCHAR_CHARS_MAX: u32 = 10_485_760;
+
+/// Creates the table, the schema and the enumerations that it needs, inside the caller's transaction.
+pub(crate) async fn create_table(client: &impl GenericClient, table: &TargetTable) -> Result<(), ConnectorError> {
+    create_schema(client, &table.name.schema, table).await?;
+    let mut columns = Vec::with_capacity(table.columns.len() + 1);
+    for (index, column) in table.columns.iter().enumerate() {
+        let not_null = if column.nullable && !table.primary_key.contains(&index) { "" } else { " not null" };
+        let type_sql = column_type(client, table, index).await?;
+        columns.push(format!("{} {type_sql}{not_null}", Dialect::POSTGRES.identifier(&column.name)));
+    }
+    if !table.primary_key.is_empty() {
+        let names = table.primary_key.iter().filter_map(|index| table.columns.get(*index)).map(|column| column.name.as_str());
+        columns.push(format!("primary key ({})", Dialect::POSTGRES.identifiers(names)));
+    }
+    let sql = format!("create table {} ({})", Dialect::POSTGRES.table(&table.name), columns.join(", "));
+    run(client, table, &format!("create table \"{}\"", table.name), &sql).await
+}
+
+async fn create_schema(client: &impl GenericClient, schema: &str, table: &TargetTable) -> Result<(), ConnectorError> {
+    let attempted = format!("create schema \"{schema}\"");
+    let failed = |error| table_error(&table.source.schema.name, &attempted, error);
+    let found = client.query_opt("select 1 from pg_namespace where nspname = $1", &[&schema]).await.map_err(failed)?;
+    if found.is_some() {
+        return Ok(());
+    }
+    run(client, table, &attempted, &format!("create schema {}", Dialect::POSTGRES.identifier(schema))).await
+}
+
+async fn column_type(client: &impl GenericClient, table: &TargetTable, index: usize) -> Result<String, ConnectorError> {
+    let wanted = &table.columns[index];
+    let engine = table.source.schema.engine;
+    let source = match wanted.origin {
+        ColumnOrigin::Source(at) => table.source.schema.columns.get(at).filter(|column| column.sql_type == wanted.sql_type),
+        ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => None,
+    };
+    let Some(source) = source else { return Ok(neutral_type(&wanted.sql_type, engine, "")) };
+    if engine != Engine::Postgres {
+        return Ok(neutral_type(&source.sql_type, engine, &source.native_type));
+    }
+    let attempted = format!("find the type of column \"{}\"", wanted.name);
+    let failed = |error| table_error(&table.source.schema.name, &attempted, error);
+    let row = client.query_one("select to_regtype($1) is not null", &[&source.native_type]).await.map_err(failed)?;
+    if row.get(0) {
+        return Ok(source.native_type.clone());
+    }
+    match &source.sql_type {
+        SqlType::Enumeration(labels) => create_enumeration(client, table, source, labels).await,
+        other => Ok(neutral_type(other, engine, &source.native_type)),
+    }
+}
+
+/// Creates the source's enumeration in the table's schema when it is not there; its labels are compared when the
+/// table's plan is made.
+async fn create_enumeration(
+    client: &impl GenericClient,
+    table: &TargetTable,
+    column: &Column,
+    labels: &[String],
+) -> Result<String, ConnectorError> {
+    let name = type_name(&column.native_type);
+    let type_sql = format!("{}.{}", Dialect::POSTGRES.identifier(&table.name.schema), Dialect::POSTGRES.identifier(&name));
+    let attempted = format!("create type {type_sql}");
+    let failed = |error| table_error(&table.source.schema.name, &attempted, error);
+    let found = client.query_one("select to_regtype($1) is not null", &[&type_sql]).await.map_err(failed)?;
+    if !found.get::<_, bool>(0) {
+        let labels: Vec<String> = labels.iter().map(|label| Dialect::POSTGRES.literal(label)).collect();
+        run(client, table, &attempted, &format!("create type {type_sql} as enum ({})", labels.join(", "))).await?;
+    }
+    Ok(type_sql)
+}
+
+/// The last part of a possibly qualified, possibly quoted type name, without quotes.
+fn type_name(native: &str) -> String {
+    let (mut name, mut in_quotes, mut letters) = (String::new(), false, native.chars().peekable());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if in_quotes && letters.peek() == Some(&'"') => {
+                letters.next();
+                name.push('"');
+            }
+            '"' => in_quotes = !in_quotes,
+            '.' if !in_quotes => name.clear(),
+            _ => name.push(letter),
+        }
+    }
+    name
+}
+
+/// The type for values of a normalised type, given the source's engine and, for lengths and precisions, its own
+/// spelling of the column's type (empty for computed columns).
+pub(crate) fn neutral_type(sql_type: &SqlType, engine: Engine, native: &str) -> String {
+    let native = native.to_ascii_lowercase();
+    let of_mysql = engine != Engine::Postgres;
+    match sql_type {
+        SqlType::Boolean => "boolean".into(),
+        SqlType::Int8 | SqlType::Int16 | SqlType::UInt8 => "smallint".into(),
+        SqlType::Int32 | SqlType::UInt16 => "integer".into(),
+        SqlType::Int64 | SqlType::UInt32 => "bigint".into(),
+        SqlType::UInt64 => "numeric(20)".into(),
+        SqlType::Float32 => "real".into(),
+        SqlType::Float64 => "double precision".into(),
+        SqlType::Decimal { precision: Some(precision @ 1..=1000), scale } => format!("numeric({precision},{})", scale.unwrap_or(0)),
+        SqlType::Decimal { .. } => "numeric".into(),
+        SqlType::Text { chars_max: Some(chars @ 1..=VARCHAR_CHARS_MAX) } if !native.contains("text") => {
+            format!("character varying({chars})")
+        }
+        SqlType::Text { .. } | SqlType::Enumeration(_) | SqlType::Other(_) => "text".into(),
+        SqlType::Bytes { .. } => "bytea".into(),
+        SqlType::Date => "date".into(),
+        SqlType::Time if of_mysql => format!("interval{}", fraction(&native)),
+        SqlType::Time => "time without time zone".into(),
+        SqlType::Timestamp if of_mysql => format!("timestamp{} without time zone", fraction(&native)),
+        SqlType::Timestamp => "timestamp without time zone".into(),
+        SqlType::TimestampTz if of_mysql => format!("timestamp{} with time zone", fraction(&native)),
+        SqlType::TimestampTz => "timestamp with time zone".into(),
+        SqlType::Interval => "interval".into(),
+        // MariaDB's JSON is a text of which nothing may be lost.
+        SqlType::Json if engine == Engine::Mariadb => "json".into(),
+        SqlType::Json | SqlType::Array(_) => "jsonb".into(),
+        SqlType::Uuid => "uuid".into(),
+        SqlType::SetOf(_) => "text[]".into(),
+        SqlType::Bits(bits @ 1..) => format!("bit({bits})"),
+        SqlType::Bits(0) => "bit varying".into(),
+    }
+}
+
+/// `(3)` of `datetime(3)`; `(0)` for MySQL's types without one, which keep whole seconds. Nothing for computed columns.
+fn fraction(native: &str) -> String {
+    if native.is_empty() {
+        return String::new();
+    }
+    let digits: String = native.chars().skip_while(|letter| *letter != '(').skip(1).take_while(char::is_ascii_digit).collect();
+    match digits.parse::<u8>() {
+        Ok(digits @ 0..=6) => format!("({digits})"),
+        _ => "(0)".into(),
+    }
+}
+
+pub(crate) async fn run(client: &impl GenericClient, table: &TargetTable, attempted: &str, sql: &str) -> Result<(), ConnectorError> {
+    client.batch_execute(sql).await.map_err(|error| table_error(&table.source.schema.name, attempted, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_mysql_lose_nothing() {
+        let of = |sql_type, native| neutral_type(&sql_type, Engine::Mysql, native);
+        assert_eq!(of(SqlType::Int8, "tinyint"), "smallint");
+        assert_eq!(of(SqlType::UInt32, "int unsigned"), "bigint");
+        assert_eq!(of(SqlType::UInt64, "bigint unsigned"), "numeric(20)");
+        assert_eq!(of(SqlType::Decimal { precision: Some(65), scale: Some(30) }, "decimal(65,30)"), "numeric(65,30)");
+        assert_eq!(of(SqlType::Time, "time(3)"), "interval(3)");
+        assert_eq!(of(SqlType::Timestamp, "datetime"), "timestamp(0) without time zone");
+        assert_eq!(of(SqlType::TimestampTz, "timestamp(6)"), "timestamp(6) with time zone");
+        assert_eq!(of(SqlType::Text { chars_max: Some(64) }, "varchar(64)"), "character varying(64)");
+        assert_eq!(of(SqlType::Text { chars_max: Some(16_383) }, "mediumtext"), "text");
+        assert_eq!(of(SqlType::SetOf(vec!["a".into()]), "set('a')"), "text[]");
+        assert_eq!(of(SqlType::Bits(12), "bit(12)"), "bit(12)");
+        assert_eq!(of(SqlType::Json, "json"), "jsonb");
+        assert_eq!(neutral_type(&SqlType::Json, Engine::Mariadb, "json"), "json");
+    }
+
+    #[test]
+    fn enumerations_keep_their_names() {
+        assert_eq!(type_name("mood"), "mood");
+        assert_eq!(type_name(r#"shop."Odd.""Type""#), r#"Odd."Type"#);
+    }
+}

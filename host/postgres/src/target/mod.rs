@@ -1,0 +1,203 @@
+//! PostgreSQL as a target: rows by COPY, groups by sets, and the task's records in the same transactions.
+//!
+//! Control tables live in schema `tidegate` ([`control`]). A table is prepared once: created or checked, and planned
+//! from its real columns ([`plan`]). Loaders and lanes share the plans and have connections of their own.
+
+mod check;
+mod control;
+mod copy;
+mod ddl;
+mod lane;
+mod loader;
+mod net;
+mod ordered;
+mod plan;
+mod plans;
+mod real;
+mod rows;
+mod session;
+mod statements;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tidegate_connector::{
+    Chunk, ConnectorError, Dialect, Finding, Lane, Loader, ServerSettings, TablePreparation, Target, TargetTable, TaskRecord,
+};
+use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
+use tokio_postgres::{Client, Transaction};
+
+use self::lane::PostgresLane;
+use self::loader::PostgresLoader;
+use self::plans::Plans;
+use self::session::{LOCK_TIMEOUT, open};
+use crate::connect::{client, pg_error};
+
+/// Sessions for control work that are kept for the next call.
+const IDLE_SESSIONS_MAX: usize = 4;
+
+/// Lets one preparation at a time create schemas and types, which `if not exists` alone does not make safe. "prepare" in ASCII.
+const PREPARE_LOCK: i64 = 0x0070_7265_7061_7265;
+
+/// A PostgreSQL database that a task writes to.
+pub struct PostgresTarget {
+    server: ServerSettings,
+    plans: Arc<Plans>,
+    idle: Mutex<Vec<(Fence, Client)>>,
+}
+
+impl PostgresTarget {
+    /// Connects once, to find out that it can be done.
+    ///
+    /// # Errors
+    /// Transient when the server cannot be reached; definite when it refuses the user or is too old.
+    pub async fn connect(server: ServerSettings) -> Result<Self, ConnectorError> {
+        let session = client(&server, "connect").await?;
+        check::version(&session).await?;
+        Ok(Self { server, plans: Arc::default(), idle: Mutex::default() })
+    }
+
+    async fn session(&self, fence: &Fence) -> Result<Client, ConnectorError> {
+        let kept = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|(holder, session)| holder == fence && !session.is_closed());
+            idle.pop()
+        };
+        match kept {
+            Some((_, session)) => Ok(session),
+            None => open(&self.server, "task", fence).await,
+        }
+    }
+
+    /// Keeps a session that has no transaction open.
+    fn keep(&self, fence: &Fence, session: Client) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_SESSIONS_MAX {
+            idle.push((fence.clone(), session));
+        }
+    }
+}
+
+/// A transaction that holds the fence. Dropped, it is rolled back.
+async fn fenced<'a>(session: &'a mut Client, fence: &Fence) -> Result<Transaction<'a>, ConnectorError> {
+    let tx = session.transaction().await.map_err(|error| pg_error("begin a transaction", error))?;
+    control::hold_fence(&tx, fence).await?;
+    Ok(tx)
+}
+
+async fn commit(tx: Transaction<'_>) -> Result<(), ConnectorError> {
+    tx.commit().await.map_err(|error| pg_error("commit", error))
+}
+
+#[async_trait]
+impl Target for PostgresTarget {
+    fn engine(&self) -> Engine {
+        Engine::Postgres
+    }
+
+    async fn check(
+        &self,
+        _task: &TaskId,
+        tables: &[Arc<TargetTable>],
+        preparation: TablePreparation,
+    ) -> Result<Vec<Finding>, ConnectorError> {
+        let mut session = client(&self.server, "check").await?;
+        check::check(&mut session, tables, preparation).await
+    }
+
+    async fn knows_task(&self, task: &TaskId) -> Result<bool, ConnectorError> {
+        let session = client(&self.server, "check").await?;
+        control::knows_task(&session, task).await
+    }
+
+    async fn table_state(&self, fence: &Fence, table: &TableName) -> Result<TableState, ConnectorError> {
+        let session = self.session(fence).await?;
+        let state = control::table_state(&session, fence, table).await?;
+        self.keep(fence, session);
+        Ok(state)
+    }
+
+    async fn take_over(&self, task: &TaskId) -> Result<TaskRecord, ConnectorError> {
+        control::take_over(&self.server, task).await
+    }
+
+    async fn begin_task(&self, fence: &Fence, position: &Position, source_identity: &str) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = session.transaction().await.map_err(|error| pg_error("begin a transaction", error))?;
+        control::begin_task(&tx, fence, position, source_identity).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        control::save_table(&tx, fence, table, state).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn save_chunks(&self, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        control::save_chunks(&tx, fence, table, chunks).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        let lock = format!("set local lock_timeout = '{LOCK_TIMEOUT}'; select pg_advisory_xact_lock({PREPARE_LOCK})");
+        tx.batch_execute(&lock).await.map_err(|error| pg_error("take turns to prepare tables", error))?;
+        let name = Dialect::POSTGRES.table(&table.name);
+        let found = real::read_real(&tx, &table.name).await?;
+        match (&found, preparation) {
+            (None, _) => ddl::create_table(&tx, table).await?,
+            (Some(_), TablePreparation::Keep) => {}
+            (Some(_), TablePreparation::DropAndCreate) => {
+                ddl::run(&tx, table, &format!("drop table {name}"), &format!("drop table {name}")).await?;
+                ddl::create_table(&tx, table).await?;
+            }
+            (Some(real), TablePreparation::Truncate) => {
+                // A table that does not fit keeps its rows.
+                plan::TablePlan::new(table, real)?;
+                ddl::run(&tx, table, &format!("truncate {name}"), &format!("truncate {name}")).await?;
+            }
+        }
+        let plan = plans::learn(&tx, table).await?;
+        commit(tx).await?;
+        self.plans.put(Arc::new(plan));
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {
+        Ok(Box::new(PostgresLoader::new(self.server.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
+    }
+
+    async fn lane(&self, fence: &Fence) -> Result<Box<dyn Lane>, ConnectorError> {
+        Ok(Box::new(PostgresLane::new(self.server.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
+    }
+
+    async fn checkpoint(&self, fence: &Fence) -> Result<Option<Position>, ConnectorError> {
+        let session = self.session(fence).await?;
+        let position = control::checkpoint(&session, fence).await?;
+        self.keep(fence, session);
+        Ok(position)
+    }
+
+    async fn chunk_mark(&self, fence: &Fence, table: &TableName, chunk: &Chunk) -> Result<Option<(Window, u64)>, ConnectorError> {
+        let session = self.session(fence).await?;
+        let mark = control::chunk_mark(&session, fence, table, chunk).await?;
+        self.keep(fence, session);
+        Ok(mark)
+    }
+
+    async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError> {
+        control::forget_task(&self.server, task).await
+    }
+}

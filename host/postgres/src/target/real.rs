@@ -1,0 +1,121 @@
+//! A table of the target as it really is, read from its catalog.
+
+use tidegate_connector::ConnectorError;
+use tidegate_model::TableName;
+use tokio_postgres::GenericClient;
+
+use crate::connect::pg_error;
+
+/// The first object id that PostgreSQL gives to a user's objects. Source: src/include/access/transam.h.
+const FIRST_USER_OID: u32 = 16_384;
+
+/// A column as it is. Of a domain, the type is the one below it.
+#[derive(Debug, Clone)]
+pub(crate) struct RealColumn {
+    pub(crate) name: String,
+    pub(crate) not_null: bool,
+    pub(crate) has_default: bool,
+    pub(crate) is_generated: bool,
+    pub(crate) is_identity_always: bool,
+    pub(crate) is_identity: bool,
+    /// As DDL spells the column's own type, without and with modifiers.
+    pub(crate) native: String,
+    pub(crate) native_full: String,
+    pub(crate) type_oid: u32,
+    pub(crate) type_schema: String,
+    pub(crate) type_name: String,
+    /// `pg_type.typtype`: b base, e enumeration, c composite, r range, ...
+    pub(crate) type_kind: u8,
+    /// Of a true array, its element's type; 0 otherwise.
+    pub(crate) element_oid: u32,
+    /// The type can be sent and received in binary.
+    pub(crate) has_binary: bool,
+    /// The function that makes the binary form, as SQL.
+    pub(crate) send: String,
+    pub(crate) labels: Vec<String>,
+}
+
+impl RealColumn {
+    /// One of PostgreSQL's own types.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.type_oid < FIRST_USER_OID
+    }
+
+    /// An array whose elements are of a user's type: its binary form holds an object id.
+    pub(crate) fn is_array_of_user_type(&self) -> bool {
+        self.element_oid >= FIRST_USER_OID
+    }
+}
+
+/// A table as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct RealTable {
+    pub(crate) oid: u32,
+    /// `pg_class.relkind`: r ordinary, p partitioned.
+    pub(crate) kind: u8,
+    pub(crate) columns: Vec<RealColumn>,
+    /// Columns of unique indexes that hold for every row, at once.
+    pub(crate) unique_keys: Vec<Vec<String>>,
+}
+
+const TABLE_SQL: &str = "select c.oid, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+                         where n.nspname = $1 and c.relname = $2";
+
+const COLUMNS_SQL: &str = "
+select a.attname::text, a.attnotnull, a.atthasdef, a.attgenerated::text, a.attidentity::text,
+       format_type(a.atttypid, null), format_type(a.atttypid, a.atttypmod),
+       b.oid, n.nspname::text, b.typname::text, b.typtype::text,
+       case when b.typlen = -1 and b.typelem <> 0 and b.typcategory = 'A' then b.typelem else 0::oid end,
+       b.typsend <> 0 and b.typreceive <> 0, b.typsend::regproc::text,
+       coalesce((select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_enum e where e.enumtypid = b.oid), '{}')
+from pg_attribute a
+join lateral (
+    with recursive below as (
+        select t.oid, t.typbasetype from pg_type t where t.oid = a.atttypid
+        union all
+        select t.oid, t.typbasetype from pg_type t join below on t.oid = below.typbasetype)
+    select oid from below where typbasetype = 0) base on true
+join pg_type b on b.oid = base.oid
+join pg_namespace n on n.oid = b.typnamespace
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+order by a.attnum";
+
+const KEYS_SQL: &str = "
+select (select array_agg(a.attname::text order by k.place)
+        from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
+        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+        where k.place <= i.indnkeyatts)
+from pg_index i
+where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
+order by not i.indisprimary";
+
+/// Reads a table's description; `None` when there is none.
+pub(crate) async fn read_real(client: &impl GenericClient, table: &TableName) -> Result<Option<RealTable>, ConnectorError> {
+    let failed = |error| pg_error(&format!("describe table \"{table}\" of the target"), error);
+    let Some(row) = client.query_opt(TABLE_SQL, &[&table.schema, &table.name]).await.map_err(failed)? else { return Ok(None) };
+    let oid: u32 = row.get(0);
+    let letter = |text: &str| text.bytes().next().unwrap_or(0);
+    let columns = client.query(COLUMNS_SQL, &[&oid]).await.map_err(failed)?;
+    let columns = columns.iter().map(|row| RealColumn {
+        name: row.get(0),
+        not_null: row.get(1),
+        has_default: row.get(2),
+        is_generated: !row.get::<_, &str>(3).is_empty(),
+        is_identity: !row.get::<_, &str>(4).is_empty(),
+        is_identity_always: row.get::<_, &str>(4) == "a",
+        native: row.get(5),
+        native_full: row.get(6),
+        type_oid: row.get(7),
+        type_schema: row.get(8),
+        type_name: row.get(9),
+        type_kind: letter(row.get(10)),
+        element_oid: row.get(11),
+        has_binary: row.get(12),
+        send: row.get(13),
+        labels: row.get(14),
+    });
+    let columns = columns.collect();
+    let keys = client.query(KEYS_SQL, &[&oid]).await.map_err(failed)?;
+    let unique_keys = keys.iter().map(|row| row.get(0)).collect();
+    Ok(Some(RealTable { oid, kind: letter(row.get(1)), columns, unique_keys }))
+}
