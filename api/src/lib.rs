@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The control plane: native REST under `/v1`, the DMS wire protocol on `POST /`, metrics and health.
+//!
+//! ```text
+//!   request ─▶ guard (host, body) ─▶ handler ─▶ catalog ─▶ (host process) ─▶ catalog ─▶ answer
+//! ```
+//!
+//! It reads and writes the catalog and nothing else: what takes work (testing a connection, checking a task, cleaning
+//! up) is a request or a desired state there, which the host process carries out. Every error is
+//! `application/problem+json` with a stable code; unknown keys are refused; passwords go in and never come out.
+
+mod endpoint_body;
+mod endpoints;
+mod events;
+mod fields;
+mod guard;
+mod health;
+mod modules;
+mod name;
+pub mod problem;
+mod routes;
+pub mod serve;
+mod state;
+mod task_body;
+mod task_view;
+mod tasks;
+
+pub use routes::{listed_routes, router};
+pub use serve::serve;
+pub use state::ApiState;

@@ -1,5 +1,7 @@
 //! The catalog through its public functions: what it keeps, what it refuses, and what two writers do to each other.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where its setup fails")]
+
 use std::path::Path;
 
 use serde_json::{Value, json};

@@ -1,0 +1,128 @@
+//! What every request passes before it reaches a handler.
+//!
+//! Without keys the server trusts whoever reaches its loopback address, so a web page in the user's browser must not:
+//! the `Host` must be a loopback name (a page that rebinds its own name to 127.0.0.1 fails here) and an `Origin`, if
+//! there is one, too (a form posted from elsewhere fails here). Bodies are read here, with a limit and a deadline, so
+//! that no handler ever sees an unbounded one. Compressed bodies are refused, and with them what they could unpack to.
+//!
+//! Tenants' keys, when they come, are checked here as well.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::problem::Problem;
+
+/// Longest JSON body. A table-mapping document of 10,000 rules fits.
+pub(crate) const JSON_BYTES_MAX: usize = 1 << 20;
+
+/// Largest module. An interpreter compiled to WebAssembly has 10 to 15 MiB.
+pub(crate) const MODULE_BYTES_MAX: usize = 24 << 20;
+
+/// A body has to arrive within this time; 24 MiB then need 7 Mbit/s.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Refuses requests that a foreign web page could have sent.
+pub(crate) async fn loopback_only(request: Request, next: Next) -> Response {
+    match check_host(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
+    // A request without a Host comes from no browser.
+    if let Some(host) = headers.get(header::HOST)
+        && !host.to_str().is_ok_and(is_loopback_authority)
+    {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", "the Host header is no loopback name")
+            .object("header \"host\"")
+            .hint("without keys, use http://localhost, http://127.0.0.1 or http://[::1]"));
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let local = origin
+            .to_str()
+            .is_ok_and(|text| text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).is_some_and(is_loopback_authority));
+        if !local {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", "the request comes from a foreign web page")
+                .object("header \"origin\""));
+        }
+    }
+    Ok(())
+}
+
+/// `localhost`, `127.0.0.1` or `[::1]`, with a port or without.
+fn is_loopback_authority(authority: &str) -> bool {
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
+        let Some((head, rest)) = authority.split_at_checked(name.len()) else { return false };
+        let port = rest.strip_prefix(':').map(|port| !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()));
+        head.eq_ignore_ascii_case(name) && (rest.is_empty() || port == Some(true))
+    })
+}
+
+/// Reads the whole body, at most `bytes_max`, before the handler runs.
+pub(crate) async fn bounded_body(State(bytes_max): State<usize>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match read_body(&parts.headers, body, bytes_max).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(problem) => {
+            // What is left of the body would be taken for the next request.
+            let mut response = problem.into_response();
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
+
+async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body has more than {bytes_max} bytes")).object("body")
+    };
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", "the body is compressed, wanted plain")
+            .object("header \"content-encoding\""));
+    }
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::bad_request("body_broken", "the body ended before its end").object("body")),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} seconds", BODY_DEADLINE.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail).object("body"))
+        }
+    }
+}
+
+/// Answers are for the one who asked, and are what their type says.
+pub(crate) async fn answer_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_hosts() {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:65535"] {
+            assert!(is_loopback_authority(host), "{host}");
+        }
+        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "localhost:", "localhost:80x", "[::1]x", "é"]
+        {
+            assert!(!is_loopback_authority(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Every native route, in one table: the router is built from it, and a test compares it with the OpenAPI document.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use crate::guard::{JSON_BYTES_MAX, MODULE_BYTES_MAX, answer_headers, bounded_body, loopback_only};
+use crate::problem::Problem;
+use crate::{ApiState, endpoints, events, health, modules, tasks};
+
+/// The OpenAPI document, written by hand.
+pub(crate) const OPENAPI: &str = include_str!("../openapi.json");
+
+struct Route {
+    method: Method,
+    path: &'static str,
+    handler: MethodRouter<ApiState>,
+}
+
+fn route<H, T>(method: Method, path: &'static str, handler: H) -> Route
+where
+    H: Handler<T, ApiState>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).expect("only ordinary methods stand in the table");
+    Route { method, path, handler: on(filter, handler) }
+}
+
+fn json_routes() -> Vec<Route> {
+    const ENDPOINT: &str = "/v1/endpoints/{name}";
+    const MODULE: &str = "/v1/modules/{name}";
+    const TASK: &str = "/v1/tasks/{name}";
+    vec![
+        route(Method::POST, "/v1/endpoints", endpoints::create),
+        route(Method::GET, "/v1/endpoints", endpoints::list),
+        route(Method::GET, ENDPOINT, endpoints::get),
+        route(Method::PATCH, ENDPOINT, endpoints::patch),
+        route(Method::DELETE, ENDPOINT, endpoints::delete),
+        route(Method::POST, "/v1/endpoints/{name}/test", endpoints::test),
+        route(Method::GET, "/v1/endpoints/{name}/tables", endpoints::tables),
+        route(Method::GET, "/v1/modules", modules::list),
+        route(Method::GET, MODULE, modules::get),
+        route(Method::DELETE, MODULE, modules::delete),
+        route(Method::POST, "/v1/tasks", tasks::create),
+        route(Method::GET, "/v1/tasks", tasks::list),
+        route(Method::GET, TASK, tasks::get),
+        route(Method::PATCH, TASK, tasks::patch),
+        route(Method::DELETE, TASK, tasks::delete),
+        route(Method::POST, "/v1/tasks/{name}/start", tasks::start),
+        route(Method::POST, "/v1/tasks/{name}/stop", tasks::stop),
+        route(Method::POST, "/v1/tasks/{name}/resume", tasks::resume),
+        route(Method::POST, "/v1/tasks/{name}/reload", tasks::reload),
+        route(Method::POST, "/v1/tasks/{name}/check", tasks::check),
+        route(Method::GET, "/v1/tasks/{name}/lag", tasks::lag),
+        route(Method::GET, "/v1/tasks/{name}/tables", tasks::tables),
+        route(Method::POST, "/v1/tasks/{name}/tables/reload", tasks::reload_tables),
+        route(Method::GET, "/v1/tasks/{name}/events", events::of_task),
+        route(Method::GET, "/v1/events", events::list),
+        route(Method::GET, "/openapi.json", openapi),
+        route(Method::GET, "/metrics", health::metrics),
+        route(Method::GET, "/healthz", health::alive),
+        route(Method::GET, "/readyz", health::ready),
+    ]
+}
+
+fn module_routes() -> Vec<Route> {
+    vec![route(Method::PUT, "/v1/modules/{name}", modules::put)]
+}
+
+/// Method and path of every native route, for comparison with the OpenAPI document.
+pub fn listed_routes() -> Vec<(Method, &'static str)> {
+    json_routes().into_iter().chain(module_routes()).map(|route| (route.method, route.path)).collect()
+}
+
+/// All routes: the native ones and, on `POST /`, the DMS wire protocol.
+pub fn router(state: ApiState) -> Router {
+    let json = assembled(json_routes()).with_state(state.clone());
+    let uploads = assembled(module_routes()).with_state(state);
+    let json = json.layer(from_fn_with_state(JSON_BYTES_MAX, bounded_body));
+    let uploads = uploads.layer(from_fn_with_state(MODULE_BYTES_MAX, bounded_body));
+    json.merge(uploads)
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        // The guard has already bounded what a handler may collect.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(loopback_only))
+        .layer(from_fn(answer_headers))
+}
+
+fn assembled(routes: Vec<Route>) -> Router<ApiState> {
+    routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler))
+}
+
+async fn openapi() -> Response {
+    let mut response = OPENAPI.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn no_such_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "path_not_found", "there is nothing at this path").hint("GET /openapi.json lists every path")
+}
+
+async fn no_such_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
+        .hint("GET /openapi.json lists every path with its methods")
+}

@@ -1,0 +1,72 @@
+//! What is shown of a task.
+
+use serde_json::{Value, json};
+use tidegate_catalog::{StageName, TableStatusRecord, TaskProgress, TaskRecord, TaskStatus, now_us};
+
+/// A task with its definition, its state and its numbers.
+pub(crate) fn task(task: &TaskRecord) -> Value {
+    let definition = &task.definition;
+    let (phase, stop_reason, failure) = match &task.status {
+        TaskStatus::Running { phase } => (Some(phase), None, None),
+        TaskStatus::Stopped { reason } => (None, Some(reason), None),
+        TaskStatus::Failed(failure) => (None, None, Some(failure)),
+        TaskStatus::Created | TaskStatus::Starting | TaskStatus::Stopping | TaskStatus::Deleting => (None, None, None),
+    };
+    json!({
+        "id": task.id,
+        "name": definition.name.as_str(),
+        "source": definition.source,
+        "target": definition.target,
+        "migration_type": definition.migration,
+        "preparation": definition.preparation,
+        "table_mappings": definition.table_mappings,
+        "settings": definition.settings,
+        "start_position": definition.start_position,
+        "min_units": definition.min_units,
+        "max_units": definition.max_units,
+        "max_lag_seconds": definition.max_lag_seconds,
+        "tags": definition.tags,
+        "status": task.status.name(),
+        "phase": phase,
+        "stop_reason": stop_reason,
+        "failure": failure,
+        "progress": task.progress,
+        "created_at_us": task.created_at_us,
+        "updated_at_us": task.updated_at_us,
+        "started_at_us": task.started_at_us,
+        "stopped_at_us": task.stopped_at_us,
+    })
+}
+
+/// How far a task is behind. `age_seconds` says how old the numbers are: a host that died leaves its last ones.
+pub(crate) fn lag(task: &TaskRecord) -> Value {
+    let measured = task.progress.as_ref();
+    let number = |read: fn(&TaskProgress) -> f64| measured.map(read);
+    json!({
+        "task": task.definition.name.as_str(),
+        "status": task.status.name(),
+        "phase": measured.map(|progress| progress.phase),
+        "lag_seconds": number(|progress| progress.lag_seconds),
+        "max_lag_seconds": task.definition.max_lag_seconds,
+        "rows_per_second": number(|progress| progress.rows_per_second),
+        "bytes_per_second": number(|progress| progress.bytes_per_second),
+        "cache_bytes_memory": measured.map(|progress| progress.cache_bytes_memory),
+        "cache_bytes_disk": measured.map(|progress| progress.cache_bytes_disk),
+        "checkpoint": measured.and_then(|progress| progress.checkpoint.as_ref()),
+        "reconnects": measured.map(|progress| progress.reconnects),
+        "units": measured.map(|progress| progress.units),
+        "age_seconds": measured.map(|progress| now_us().saturating_sub(progress.at_us).max(0) / 1_000_000),
+    })
+}
+
+/// The tables of a task, and how many are in each stage.
+pub(crate) fn tables(tables: &[TableStatusRecord]) -> Value {
+    let count = |stage| tables.iter().filter(|table| table.stage == stage).count();
+    json!({
+        "tables": tables,
+        "before_load": count(StageName::BeforeLoad),
+        "loading": count(StageName::Loading),
+        "completed": count(StageName::Completed),
+        "failed": count(StageName::Failed),
+    })
+}

@@ -1,0 +1,154 @@
+//! Tasks from creation to deletion, and what their states refuse.
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tidegate_catalog::{StageName, TableStatusRecord, TaskProgress};
+
+use crate::fake_host::{FakeHost, Mood};
+use crate::{Api, selection, task};
+
+/// Waits until the task has the status; panics with the last one seen.
+async fn await_status(api: &Api, name: &str, wanted: &str) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..500 {
+        last = api.get(&format!("/v1/tasks/{name}")).await.expect(StatusCode::OK).json;
+        if last["status"] == wanted {
+            return last;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("task {name} did not become {wanted}: {last}");
+}
+
+#[tokio::test]
+async fn task_lives_from_creation_to_deletion() {
+    let api = Api::with_task().await;
+    let created = api.get("/v1/tasks/orders").await.expect(StatusCode::OK).json;
+    assert_eq!((&created["status"], &created["preparation"], &created["max_units"]), (&json!("created"), &json!("do-nothing"), &json!(4)));
+    assert_eq!(created["settings"], json!({ "load_lanes": 2 }));
+    assert_eq!(api.get("/v1/tasks").await.json["tasks"], json!([created]));
+    api.bare(Method::POST, "/v1/tasks/orders/resume").await.expect_problem(StatusCode::CONFLICT, "task_never_started");
+    api.bare(Method::POST, "/v1/tasks/orders/stop").await.expect_problem(StatusCode::CONFLICT, "task_not_running");
+
+    let started = api.bare(Method::POST, "/v1/tasks/orders/start").await.expect(StatusCode::ACCEPTED).json;
+    assert_eq!(started["status"], "starting", "the answer never shows the state before");
+    api.bare(Method::POST, "/v1/tasks/orders/start").await.expect_problem(StatusCode::CONFLICT, "task_active");
+    let _host = FakeHost::start(&api.catalog, Mood::Willing);
+    let running = await_status(&api, "orders", "running").await;
+    assert_eq!(running["phase"], "replicating");
+    let refused = api.bare(Method::POST, "/v1/tasks/orders/start").await.expect_problem(StatusCode::CONFLICT, "task_active").json;
+    assert_eq!(refused["object"], "task \"orders\"");
+    api.bare(Method::DELETE, "/v1/tasks/orders").await.expect_problem(StatusCode::CONFLICT, "task_active");
+
+    api.bare(Method::POST, "/v1/tasks/orders/stop").await.expect(StatusCode::ACCEPTED);
+    assert_eq!(await_status(&api, "orders", "stopped").await["stop_reason"], "requested");
+    api.bare(Method::POST, "/v1/tasks/orders/resume").await.expect(StatusCode::ACCEPTED);
+    await_status(&api, "orders", "running").await;
+    api.bare(Method::POST, "/v1/tasks/orders/stop").await.expect(StatusCode::ACCEPTED);
+    await_status(&api, "orders", "stopped").await;
+    api.bare(Method::DELETE, "/v1/tasks/orders").await.expect(StatusCode::NO_CONTENT);
+    api.get("/v1/tasks/orders").await.expect_problem(StatusCode::NOT_FOUND, "task_not_found");
+    let events = api.get("/v1/events?limit=1000").await.expect(StatusCode::OK).json;
+    assert!(events["events"].as_array().unwrap().iter().any(|event| event["task"] == "orders" && event["category"] == "deletion"));
+}
+
+#[tokio::test]
+async fn deletion_that_cannot_clean_up_keeps_the_task_unless_told_otherwise() {
+    let api = Api::with_task().await;
+    let _host = FakeHost::start(&api.catalog, Mood::Failing);
+    api.bare(Method::POST, "/v1/tasks/orders/start").await.expect(StatusCode::ACCEPTED);
+    let failed = await_status(&api, "orders", "failed").await;
+    assert_eq!(failed["failure"]["code"], "unreachable");
+    api.bare(Method::DELETE, "/v1/tasks/orders").await.expect_problem(StatusCode::BAD_GATEWAY, "unreachable");
+    await_status(&api, "orders", "failed").await;
+    api.bare(Method::DELETE, "/v1/tasks/orders?cleanup=best-effort").await.expect(StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn table_mappings_given_as_text_come_back_to_the_last_blank() {
+    let api = Api::with_task().await;
+    let text = format!("{{ \"rules\" : [ {} ] }}\n", selection());
+    let mut body = task("verbatim");
+    body["table_mappings"] = json!(text);
+    let created = api.send(Method::POST, "/v1/tasks", &body).await.expect(StatusCode::CREATED).json;
+    assert_eq!(created["table_mappings"], json!(text));
+}
+
+#[tokio::test]
+async fn changes_keep_what_they_do_not_name() {
+    let api = Api::with_task().await;
+    let change = json!({ "max_units": 9, "max_lag_seconds": 5, "settings": { "chunk_rows": 1000 } });
+    let changed = api.send(Method::PATCH, "/v1/tasks/orders", &change).await.expect(StatusCode::OK).json;
+    assert_eq!((&changed["max_units"], &changed["max_lag_seconds"], &changed["tags"]), (&json!(9), &json!(5), &json!({ "team": "shop" })));
+    assert_eq!(changed["settings"], json!({ "chunk_rows": 1000 }));
+    let cleared = api.send(Method::PATCH, "/v1/tasks/orders", &json!({ "max_lag_seconds": null })).await.expect(StatusCode::OK).json;
+    assert_eq!(cleared["max_lag_seconds"], json!(null));
+
+    api.bare(Method::POST, "/v1/tasks/orders/start").await.expect(StatusCode::ACCEPTED);
+    api.send(Method::PATCH, "/v1/tasks/orders", &json!({ "max_units": 2 })).await.expect(StatusCode::OK);
+    let refused = api.send(Method::PATCH, "/v1/tasks/orders", &json!({ "migration_type": "cdc" })).await;
+    refused.expect_problem(StatusCode::CONFLICT, "task_active");
+}
+
+#[tokio::test]
+async fn check_tells_findings_and_whether_they_stop_the_task() {
+    let api = Api::with_task().await;
+    let host = FakeHost::start(&api.catalog, Mood::Willing);
+    let report = api.bare(Method::POST, "/v1/tasks/orders/check").await.expect(StatusCode::OK).json;
+    assert_eq!((&report["passed"], &report["findings"][0]["code"]), (&json!(false), &json!("wal_level")));
+    drop(host);
+    let _host = FakeHost::start(&api.catalog, Mood::Failing);
+    api.bare(Method::POST, "/v1/tasks/orders/check").await.expect_problem(StatusCode::BAD_GATEWAY, "unreachable");
+}
+
+#[tokio::test]
+async fn tables_and_lag_show_what_the_host_wrote() {
+    let api = Api::with_task().await;
+    let lag = api.get("/v1/tasks/orders/lag").await.expect(StatusCode::OK).json;
+    assert_eq!((&lag["lag_seconds"], &lag["age_seconds"]), (&json!(null), &json!(null)), "nothing measured is not zero");
+    let progress = TaskProgress { lag_seconds: 1.5, checkpoint: Some("postgres:0/1".into()), at_us: 1, ..TaskProgress::default() };
+    api.catalog.set_progress("orders", &progress).await.unwrap();
+    let record =
+        |table: &str, stage| TableStatusRecord { schema: "shop".into(), table: table.into(), stage, rows_loaded: 3, ..Default::default() };
+    let tables = [record("a", StageName::Loading), record("b", StageName::Completed)];
+    api.catalog.put_table_statuses("orders", &tables).await.unwrap();
+
+    let lag = api.get("/v1/tasks/orders/lag").await.json;
+    assert_eq!((&lag["lag_seconds"], &lag["checkpoint"]), (&json!(1.5), &json!("postgres:0/1")));
+    assert!(lag["age_seconds"].as_i64().unwrap() > 1_000_000, "numbers of a dead host show their age");
+    let shown = api.get("/v1/tasks/orders/tables").await.json;
+    assert_eq!((&shown["loading"], &shown["completed"], &shown["failed"]), (&json!(1), &json!(1), &json!(0)));
+    assert_eq!((&shown["tables"][0]["table"], &shown["tables"][0]["rows_loaded"]), (&json!("a"), &json!(3)));
+}
+
+#[tokio::test]
+async fn tables_of_a_running_task_are_reloaded() {
+    let api = Api::with_task().await;
+    let body = json!({ "tables": [{ "schema": "shop", "table": "orders" }] });
+    api.send(Method::POST, "/v1/tasks/orders/tables/reload", &body).await.expect_problem(StatusCode::CONFLICT, "task_not_running");
+    let _host = FakeHost::start(&api.catalog, Mood::Willing);
+    api.bare(Method::POST, "/v1/tasks/orders/start").await.expect(StatusCode::ACCEPTED);
+    await_status(&api, "orders", "running").await;
+    assert_eq!(api.send(Method::POST, "/v1/tasks/orders/tables/reload", &body).await.expect(StatusCode::ACCEPTED).json, body);
+}
+
+#[tokio::test]
+async fn events_are_paged_forward() {
+    let api = Api::with_task().await;
+    for units in 1..=5 {
+        api.send(Method::PATCH, "/v1/tasks/orders", &json!({ "max_units": units })).await.expect(StatusCode::OK);
+    }
+    let mut after = 0;
+    let mut seen = Vec::new();
+    loop {
+        let page = api.get(&format!("/v1/tasks/orders/events?after_seq={after}&limit=2")).await.expect(StatusCode::OK).json;
+        let events = page["events"].as_array().unwrap();
+        if events.is_empty() {
+            break;
+        }
+        seen.extend(events.iter().map(|event| event["category"].as_str().unwrap().to_owned()));
+        after = page["last_seq"].as_i64().unwrap();
+    }
+    assert_eq!(seen, [&["creation"][..], &["configuration-change"; 5]].concat());
+    api.get("/v1/tasks/nobody/events").await.expect_problem(StatusCode::NOT_FOUND, "task_not_found");
+}
