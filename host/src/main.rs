@@ -1,3 +1,80 @@
-//! Placeholder.
+//! The `tidegate` process: command line, configuration, scheduler and API, wired together.
+//!
+//! ```text
+//!   cli ─▶ serve ─▶ catalog ◀─▶ scheduler ─▶ pipeline ◀─▶ connectors, sandbox
+//!    │       └────▶ API ──▶ catalog
+//!    └──▶ run, check ─▶ pipeline (no catalog)          task, module ─▶ HTTP to a server
+//! ```
+//!
+//! Only this package knows all the others. It holds no rule about rows: those are in the pipeline and below it.
 
-fn main() {}
+mod cli;
+mod client;
+mod config;
+mod connectors;
+mod data_dir;
+mod display;
+mod endpoint;
+mod exit;
+mod findings;
+mod logging;
+mod metric;
+mod modules;
+mod run;
+mod scheduler;
+mod serve;
+mod signals;
+mod task_file;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
+use config::ServeSettings;
+use exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            if let Some(hint) = &failure.hint {
+                eprintln!(" hint: {hint}");
+            }
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Serve(args) => {
+            let settings = ServeSettings::new(args, &cli.log)?;
+            logging::start(settings.log_level, settings.log_format);
+            runtime()?.block_on(serve::serve(settings))
+        }
+        Command::Run(args) => {
+            start_quiet_log(&cli.log);
+            runtime()?.block_on(run::run(args))
+        }
+        Command::Check(args) => {
+            start_quiet_log(&cli.log);
+            runtime()?.block_on(run::check(args))
+        }
+        Command::Task(args) => client::task(&args),
+        Command::Module(args) => client::module(&args),
+    }
+}
+
+fn start_quiet_log(log: &LogArgs) {
+    logging::start(log.log_level.unwrap_or(LogLevel::Warn), log.log_format.unwrap_or(LogFormat::Human));
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::environment("runtime", format!("start the runtime: {error}")))
+}

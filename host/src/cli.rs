@@ -1,0 +1,190 @@
+//! The command line: words, flags and their environment variables. What they mean is in the modules of the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  the task failed, or a check found errors
+    2  arguments, configuration file or task file are not right
+    3  the machine or the server asked does not give what is needed (directory, port, no answer)
+  130  stopped by a signal before its end; the same command goes on
+
+Data goes to standard output, everything else to standard error.";
+
+/// Replicates databases: copies what is there, follows the log, applies every transaction exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How much is logged, and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogArgs {
+    /// Least severity that is logged [default: info for serve, warn otherwise].
+    #[arg(long, global = true, env = "TIDEGATE_LOG_LEVEL", value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+    /// Form of a log line [default: human].
+    #[arg(long, global = true, env = "TIDEGATE_LOG_FORMAT", value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// Least severity that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what is surprising.
+    Warn,
+    /// And what happened.
+    Info,
+    /// And why.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API and run the tasks that it is given, until a signal.
+    Serve(ServeArgs),
+    /// Run one task in the foreground, without a server.
+    Run(TaskFileArgs),
+    /// Check everything that would stop a task, and write nothing.
+    Check(TaskFileArgs),
+    /// Tasks of a running server.
+    Task(TaskArgs),
+    /// Modules of a running server.
+    Module(ModuleArgs),
+}
+
+/// Flags of `serve`; each is also an environment variable and a key of the configuration file, in this order of precedence.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Address and port of the API; loopback only, as there are no API keys [default: 127.0.0.1:8080].
+    #[arg(long, env = "TIDEGATE_LISTEN", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Directory of the catalog, the modules and the waiting changes; made when missing.
+    #[arg(long, env = "TIDEGATE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file (TOML) with the same keys as these flags, underscores for hyphens.
+    #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Capacity units of this node: one is a load lane and 64 MiB for waiting changes of a task [default: 8].
+    #[arg(long, env = "TIDEGATE_UNITS", value_name = "COUNT")]
+    pub(crate) units: Option<u32>,
+}
+
+/// Flags of the commands that take a task file.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TaskFileArgs {
+    /// The task, as JSON.
+    #[arg(value_name = "TASK.json")]
+    pub(crate) file: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Directory for waiting changes and compiled modules [default: tidegate in the user's cache directory].
+    #[arg(long, env = "TIDEGATE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Where the server is that the client commands talk to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// URL of the server.
+    #[arg(long, global = true, env = "TIDEGATE_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) server: String,
+    /// Print the server's answer as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// Tasks of a running server.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) command: TaskCommand,
+}
+
+/// What to do with tasks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// All tasks with their states.
+    List,
+    /// One task.
+    Show {
+        /// Name of the task.
+        task: String,
+    },
+    /// Start a task, or let it go on where it stopped.
+    Start {
+        /// Name of the task.
+        task: String,
+    },
+    /// Stop a task; it keeps its place.
+    Stop {
+        /// Name of the task.
+        task: String,
+    },
+    /// Delete a task and what it made at its source; the target keeps its rows.
+    Delete {
+        /// Name of the task.
+        task: String,
+    },
+}
+
+/// Modules of a running server.
+#[derive(Debug, Args)]
+pub(crate) struct ModuleArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) command: ModuleCommand,
+}
+
+/// What to do with modules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModuleCommand {
+    /// Upload a module.
+    Push {
+        /// Name under which rules find it.
+        name: String,
+        /// The WebAssembly component.
+        file: PathBuf,
+    },
+    /// All modules.
+    List,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,204 @@
+//! Makes what the catalog says is wanted come true: runs, stops, clean-ups, and answers to requests.
+//!
+//! ```text
+//!   catalog ──list──▶ decide ──▶ start worker | stop worker | settle | clean up
+//!      ▲                              │
+//!      └── status, progress, events ──┘        requests: tests, listings, checks, reloads, module verdicts
+//! ```
+//!
+//! One loop owns the set of workers; each worker owns its run. The loop looks at everything every half second and
+//! whenever the catalog wakes it; nothing depends on a wake-up. A worker that panics fails its task and nothing else.
+//! At shutdown workers stop after the group that is under way, and the wish to run stays in the catalog.
+
+mod cleanup;
+mod connect;
+mod decide;
+mod lease;
+mod report;
+mod requests;
+mod spec;
+mod worker;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use tidegate_catalog::{Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskRecord, TaskStatus, now_us};
+use tidegate_pipeline::Control;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::exit::{Failure, chain};
+use crate::metric;
+use crate::modules::ModuleStore;
+use decide::{Action, Worker, decide};
+
+/// How often the catalog is looked at when nothing wakes the loop.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Reload requests that one worker has not taken yet.
+const CONTROL_QUEUE: usize = 16;
+
+/// The tenant of everything, until tenants have keys.
+pub(crate) const TENANT: &str = "default";
+
+/// What every worker needs.
+pub(crate) struct Node {
+    pub(crate) catalog: Catalog,
+    pub(crate) modules: ModuleStore,
+    /// Holds a directory for each task's waiting changes.
+    pub(crate) spool_dir: PathBuf,
+    /// This process's name in leases.
+    pub(crate) name: String,
+    /// The most load lanes of a task.
+    pub(crate) units: u32,
+}
+
+impl Node {
+    /// Records an event of a task; a catalog that cannot take it is logged and stops nothing.
+    pub(crate) async fn event(&self, task: &str, category: EventCategory, severity: EventSeverity, message: impl Into<String>) {
+        let event = NewEvent { task: Some(task.to_owned()), category, severity, message: message.into() };
+        if let Err(error) = self.catalog.append_event(&event).await {
+            error!(task, error = chain(&error), "record event");
+        }
+    }
+
+    /// Records that a task failed.
+    pub(crate) async fn fail(&self, task: &str, failure: Failure) {
+        error!(task, code = failure.code, hint = failure.hint, "task failed: {}", failure.message);
+        let message = match &failure.hint {
+            Some(hint) => format!("{}; {hint}", failure.message),
+            None => failure.message.clone(),
+        };
+        self.event(task, EventCategory::Failure, EventSeverity::Error, message).await;
+        self.settle(task, TaskStatus::Failed(failure.into())).await;
+    }
+
+    /// Records a status; a catalog that cannot take it is logged, and the loop decides again from what it says then.
+    pub(crate) async fn settle(&self, task: &str, status: TaskStatus) {
+        match self.catalog.set_status(task, &status).await {
+            Ok(_) | Err(CatalogError::NotFound { .. }) => {}
+            Err(error) => error!(task, status = status.name(), error = chain(&error), "record status"),
+        }
+    }
+}
+
+/// A worker as the loop sees it.
+struct Running {
+    handle: Id,
+    run_request: i64,
+    stop: CancellationToken,
+    control: mpsc::Sender<Control>,
+}
+
+/// The loop's own state.
+pub(crate) struct Scheduler {
+    node: Arc<Node>,
+    workers: JoinSet<()>,
+    running: HashMap<String, Running>,
+}
+
+impl Scheduler {
+    pub(crate) fn new(node: Node) -> Self {
+        Self { node: Arc::new(node), workers: JoinSet::new(), running: HashMap::new() }
+    }
+
+    /// Runs until `shutdown`, then until every worker has stopped.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut work = self.node.catalog.work();
+        let mut requests = requests::Desk::open(Arc::clone(&self.node)).await;
+        while !shutdown.is_cancelled() {
+            work.mark_unchanged();
+            self.step(&shutdown).await;
+            requests.take(&self.controls()).await;
+            metric::record_memory();
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some(ended) = self.workers.join_next_with_id() => self.forget(ended),
+                _ = work.changed() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+        self.running.values().for_each(|worker| worker.stop.cancel());
+        while let Some(ended) = self.workers.join_next_with_id().await {
+            self.forget(ended);
+        }
+        requests.close().await;
+    }
+
+    /// Looks at every task once.
+    async fn step(&mut self, shutdown: &CancellationToken) {
+        while let Some(ended) = self.workers.try_join_next_with_id() {
+            self.forget(ended);
+        }
+        let tasks = match self.node.catalog.list_tasks().await {
+            Ok(tasks) => tasks,
+            Err(error) => {
+                error!(error = chain(&error), "read tasks");
+                return;
+            }
+        };
+        count_by_status(&tasks);
+        for record in tasks {
+            let name = record.definition.name.as_str();
+            let worker =
+                self.running.get(name).map(|running| Worker { run_request: running.run_request, stopping: running.stop.is_cancelled() });
+            if let Some(action) = decide(&record, worker, &self.node.name, now_us()) {
+                self.act(record, action, shutdown).await;
+            }
+        }
+    }
+
+    async fn act(&mut self, record: TaskRecord, action: Action, shutdown: &CancellationToken) {
+        let name = record.definition.name.as_str().to_owned();
+        match action {
+            Action::Stop => {
+                info!(task = name, "stop task");
+                self.running.get(&name).inspect(|running| running.stop.cancel());
+            }
+            Action::Settle(status) => self.node.settle(&name, status).await,
+            Action::Start(begin) => {
+                info!(task = name, ?begin, "start task");
+                let (control, commands) = mpsc::channel(CONTROL_QUEUE);
+                let (node, stop) = (Arc::clone(&self.node), shutdown.child_token());
+                let (run_request, token) = (record.run_request, stop.clone());
+                let handle = self.workers.spawn(worker::supervise(node, record, begin, commands, token)).id();
+                self.running.insert(name, Running { handle, run_request, stop, control });
+            }
+            Action::Clean(cleanup) => {
+                info!(task = name, "delete task");
+                let (control, _) = mpsc::channel(1);
+                let (node, stop) = (Arc::clone(&self.node), shutdown.child_token());
+                let (run_request, token) = (record.run_request, stop.clone());
+                let handle = self.workers.spawn(cleanup::clean(node, record, cleanup, token)).id();
+                self.running.insert(name, Running { handle, run_request, stop, control });
+            }
+        }
+    }
+
+    fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        let handle = match ended {
+            Ok((handle, ())) => handle,
+            Err(error) => {
+                error!("a task's supervisor panicked; the task is taken up again");
+                error.id()
+            }
+        };
+        self.running.retain(|_, running| running.handle != handle);
+    }
+
+    fn controls(&self) -> HashMap<String, mpsc::Sender<Control>> {
+        self.running.iter().map(|(name, running)| (name.clone(), running.control.clone())).collect()
+    }
+}
+
+fn count_by_status(tasks: &[TaskRecord]) {
+    for status in ["created", "starting", "running", "stopping", "stopped", "failed", "deleting"] {
+        let count = tasks.iter().filter(|task| task.status.name() == status).count();
+        gauge!(metric::TASKS, "status" => status).set(count as f64);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a run tells goes to the catalog and to the metrics, about once a second.
+
+use std::time::Instant;
+
+use tidegate_catalog::{Catalog, CatalogError, RunPhase, StageName, TableStatusRecord, TaskProgress, TaskStatus, now_us};
+use tidegate_model::TableName;
+use tidegate_pipeline::{Phase, Progress, TableProgress, TableStage};
+
+use super::TENANT;
+use crate::metric;
+
+/// What was written last, to write only what changed.
+pub(crate) struct Report {
+    task: String,
+    load_lanes: u32,
+    written: Progress,
+    phase: Option<Phase>,
+    at: Instant,
+}
+
+impl Report {
+    pub(crate) fn new(task: &str, load_lanes: usize) -> Self {
+        let load_lanes = u32::try_from(load_lanes).unwrap_or(u32::MAX);
+        Self { task: task.to_owned(), load_lanes, written: Progress::default(), phase: None, at: Instant::now() }
+    }
+
+    /// Writes a view of the run. Answers the phase when it is another one than before.
+    ///
+    /// # Errors
+    /// The catalog's; what was not written is written the next time.
+    pub(crate) async fn write(&mut self, catalog: &Catalog, now: &Progress) -> Result<Option<Phase>, CatalogError> {
+        let elapsed = self.at.elapsed().as_secs_f64();
+        catalog.set_progress(&self.task, &self.numbers(now, elapsed)).await?;
+        let changed = changed_tables(&self.written.tables, &now.tables);
+        if !changed.is_empty() {
+            catalog.put_table_statuses(&self.task, &changed).await?;
+        }
+        let entered = (self.phase != Some(now.phase)).then_some(now.phase);
+        if let Some(phase) = entered {
+            catalog.set_status(&self.task, &TaskStatus::Running { phase: run_phase(phase) }).await?;
+            self.phase = entered;
+        }
+        metric::record_progress(TENANT, &self.task, &self.written, now);
+        self.written = now.clone();
+        self.at = Instant::now();
+        Ok(entered)
+    }
+
+    fn numbers(&self, now: &Progress, elapsed: f64) -> TaskProgress {
+        let rate = |before: u64, after: u64| if elapsed > 0.0 { after.saturating_sub(before) as f64 / elapsed } else { 0.0 };
+        let before = &self.written;
+        TaskProgress {
+            phase: run_phase(now.phase),
+            checkpoint: now.checkpoint.as_ref().map(ToString::to_string),
+            lag_seconds: now.lag_seconds,
+            rows_loaded: now.rows_loaded,
+            changes_applied: now.changes_applied,
+            transactions_applied: now.transactions_applied,
+            bytes_written: now.bytes_written,
+            rows_per_second: rate(before.rows_loaded + before.changes_applied, now.rows_loaded + now.changes_applied),
+            bytes_per_second: rate(before.bytes_written, now.bytes_written),
+            cache_bytes_memory: now.cache_bytes_memory,
+            cache_bytes_disk: now.cache_bytes_disk,
+            reconnects: now.reconnects,
+            units: match now.phase {
+                Phase::Preparing => 0,
+                Phase::Loading => self.load_lanes,
+                Phase::CatchingUp | Phase::Replicating => 1,
+            },
+            at_us: now_us(),
+        }
+    }
+}
+
+/// The word for a phase that events use.
+pub(crate) fn run_phase(phase: Phase) -> RunPhase {
+    match phase {
+        Phase::Preparing => RunPhase::Preparing,
+        Phase::Loading => RunPhase::Loading,
+        Phase::CatchingUp => RunPhase::CatchingUp,
+        Phase::Replicating => RunPhase::Replicating,
+    }
+}
+
+/// Tables that are new or say something else than before. Tables keep their order within a run, so most compare by
+/// index; a restart of the run inside the pipeline only costs one write of each.
+fn changed_tables(before: &[(TableName, TableProgress)], now: &[(TableName, TableProgress)]) -> Vec<TableStatusRecord> {
+    let changed = now.iter().enumerate().filter(|(index, table)| before.get(*index) != Some(*table));
+    changed.map(|(_, (name, progress))| table_status(name, progress)).collect()
+}
+
+fn table_status(name: &TableName, progress: &TableProgress) -> TableStatusRecord {
+    let (stage, failure) = match &progress.stage {
+        TableStage::BeforeLoad => (StageName::BeforeLoad, None),
+        TableStage::Loading => (StageName::Loading, None),
+        TableStage::Completed => (StageName::Completed, None),
+        TableStage::Failed(reason) => (StageName::Failed, Some(reason.clone())),
+    };
+    TableStatusRecord {
+        schema: name.schema.clone(),
+        table: name.name.clone(),
+        target_schema: progress.target.as_ref().map(|target| target.schema.clone()),
+        target_table: progress.target.as_ref().map(|target| target.name.clone()),
+        stage,
+        failure,
+        rows_estimate: progress.rows_estimate,
+        rows_loaded: progress.rows_loaded,
+        chunks_total: progress.chunks_total,
+        chunks_loaded: progress.chunks_loaded,
+        inserts: progress.inserts,
+        updates: progress.updates,
+        deletes: progress.deletes,
+        ddls: 0,
+        applied_inserts: progress.applied_inserts,
+        applied_updates: progress.applied_updates,
+        applied_deletes: progress.applied_deletes,
+        applied_ddls: 0,
+        load_started_us: progress.load_started_us,
+        load_ended_us: progress.load_ended_us,
+        updated_us: now_us(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tables_that_changed_are_written() {
+        let table = |name: &str, rows_loaded| (TableName::new("s", name), TableProgress { rows_loaded, ..TableProgress::default() });
+        let before = [table("a", 1), table("b", 1)];
+        let now = [table("a", 1), table("b", 2), table("c", 0)];
+        let changed: Vec<String> = changed_tables(&before, &now).into_iter().map(|record| record.table).collect();
+        assert_eq!(changed, ["b", "c"]);
+    }
+}

@@ -1,0 +1,207 @@
+//! Answers to what the API asks through the catalog: connection tests, listings, checks, reloads, module verdicts.
+//!
+//! Each answer is a piece of work of its own, at most four at a time, each bounded in time: an endpoint that never
+//! answers holds up neither the tasks nor the other questions for long.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tidegate_catalog::{
+    CheckReport, ConnectionReport, FindingRecord, ListedTable, ModuleRecord, ModuleState, ReloadPayload, RequestKind, RequestRecord, Role,
+    TableListing,
+};
+use tidegate_connector::Finding;
+use tidegate_model::TableName;
+use tidegate_pipeline::Control;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::{Node, spec};
+use crate::exit::{Failure, chain};
+use crate::{connectors, findings};
+
+/// Answers under way at once.
+const CONCURRENCY: usize = 4;
+
+/// The longest that an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where requests are taken and answered.
+pub(super) struct Desk {
+    node: Arc<Node>,
+    permits: Arc<Semaphore>,
+    answers: JoinSet<()>,
+    verdicts: JoinSet<()>,
+}
+
+impl Desk {
+    /// Opens the desk; what a dead process had taken is waiting again.
+    pub(super) async fn open(node: Arc<Node>) -> Self {
+        if let Err(error) = node.catalog.requeue_taken().await {
+            error!(error = chain(&error), "take up requests of the process before");
+        }
+        Self { node, permits: Arc::new(Semaphore::new(CONCURRENCY)), answers: JoinSet::new(), verdicts: JoinSet::new() }
+    }
+
+    /// Takes what waits and can be worked on now. `controls` leads to the running tasks.
+    pub(super) async fn take(&mut self, controls: &HashMap<String, mpsc::Sender<Control>>) {
+        while self.answers.try_join_next().is_some() {}
+        while self.verdicts.try_join_next().is_some() {}
+        for kind in [RequestKind::ReloadTables, RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask] {
+            while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+                let request = match self.node.catalog.take_request(kind).await {
+                    Ok(Some(request)) => request,
+                    Ok(None) => break,
+                    Err(error) => return error!(error = chain(&error), "take request"),
+                };
+                let (node, control) = (Arc::clone(&self.node), controls.get(&request.subject).cloned());
+                self.answers.spawn(async move {
+                    answer(&node, request, control).await;
+                    drop(permit);
+                });
+            }
+        }
+        // One at a time: compiling keeps a core busy, and a second look at the same version would be wasted.
+        if self.verdicts.is_empty() {
+            match self.node.catalog.pending_modules().await {
+                Ok(pending) if pending.is_empty() => {}
+                Ok(pending) => {
+                    self.verdicts.spawn(judge(Arc::clone(&self.node), pending));
+                }
+                Err(error) => error!(error = chain(&error), "read pending modules"),
+            }
+        }
+    }
+
+    /// Drops what is under way: the next process answers it.
+    pub(super) async fn close(mut self) {
+        self.answers.shutdown().await;
+        self.verdicts.shutdown().await;
+    }
+}
+
+async fn answer(node: &Arc<Node>, request: RequestRecord, control: Option<mpsc::Sender<Control>>) {
+    let (id, kind) = (request.id, request.kind);
+    let worker = Arc::clone(node);
+    // In a task of its own, so that a panic is an answer too.
+    let work = tokio::spawn(async move {
+        let limit = tokio::time::timeout(TIMEOUT, find_answer(&worker, &request, control)).await;
+        limit.unwrap_or_else(|_| {
+            Err(Failure::failed("timeout", format!("no answer within {} seconds", TIMEOUT.as_secs()))
+                .hint("check that the host and port can be reached from here: a firewall may drop packets silently"))
+        })
+    });
+    let result =
+        work.await.unwrap_or_else(|_| Err(Failure::failed("bug", "the answer panicked (this is a fault of tidegate: please report it)")));
+    match &result {
+        Ok(_) => info!(request = id, kind = kind.as_str(), "request answered"),
+        Err(failure) => warn!(request = id, kind = kind.as_str(), code = failure.code, "request failed: {}", failure.message),
+    }
+    if let Err(error) = node.catalog.finish_request(id, result.map_err(Into::into)).await {
+        error!(request = id, error = chain(&error), "record answer");
+    }
+}
+
+async fn find_answer(node: &Node, request: &RequestRecord, control: Option<mpsc::Sender<Control>>) -> Result<Value, Failure> {
+    match request.kind {
+        RequestKind::TestConnection => document(&test_connection(node, &request.subject).await?),
+        RequestKind::ListTables => document(&list_tables(node, &request.subject).await?),
+        RequestKind::CheckTask => document(&check_task(node, &request.subject).await?),
+        RequestKind::ReloadTables => reload_tables(&request.subject, &request.payload, control).await,
+    }
+}
+
+fn document(answer: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(answer).map_err(|error| Failure::failed("bug", error.to_string()))
+}
+
+async fn test_connection(node: &Node, endpoint: &str) -> Result<ConnectionReport, Failure> {
+    let endpoint = node.catalog.get_endpoint_by_id(endpoint).await?.spec;
+    let settings = spec::server_settings(&endpoint);
+    let version = match endpoint.role {
+        Role::Source => connectors::source(settings).await.map_err(|error| Failure::from(&error))?.engine(),
+        Role::Target => connectors::target(settings).await.map_err(|error| Failure::from(&error))?.engine(),
+    };
+    Ok(ConnectionReport { version: version.as_str().to_owned() })
+}
+
+/// Targets are listed too: every engine that can be a target can be read.
+async fn list_tables(node: &Node, endpoint: &str) -> Result<TableListing, Failure> {
+    let settings = spec::server_settings(&node.catalog.get_endpoint_by_id(endpoint).await?.spec);
+    let source = connectors::source(settings).await.map_err(|error| Failure::from(&error))?;
+    let mut names = source.table_names().await.map_err(|error| Failure::from(&error))?;
+    names.sort();
+    let schemas: BTreeSet<String> = names.iter().map(|name| name.schema.clone()).collect();
+    let tables = names.into_iter().map(|name| ListedTable { schema: name.schema, table: name.name }).collect();
+    Ok(TableListing { schemas: schemas.into_iter().collect(), tables })
+}
+
+async fn check_task(node: &Node, task: &str) -> Result<CheckReport, Failure> {
+    let definition = node.catalog.get_task(task).await?.definition;
+    let source = spec::server_settings(&node.catalog.get_endpoint(&definition.source).await?.spec);
+    let target = spec::server_settings(&node.catalog.get_endpoint(&definition.target).await?.spec);
+    let modules = node.modules.of_catalog(&definition.table_mappings, &node.catalog).await?;
+    // A check writes nothing, so its directory is never made.
+    let spec = spec::task_spec(&definition, modules, node.spool_dir.join(task), node.units)?;
+    let (source, target) = tokio::join!(connectors::source(source), connectors::target(target));
+    let mut found = Vec::new();
+    found.extend(source.as_ref().err().map(|error| findings::from_error(&format!("source endpoint \"{}\"", definition.source), error)));
+    found.extend(target.as_ref().err().map(|error| findings::from_error(&format!("target endpoint \"{}\"", definition.target), error)));
+    if let (Ok(source), Ok(target)) = (source, target) {
+        let checked = tidegate_pipeline::check(&spec, source.as_ref(), target.as_ref()).await;
+        found.extend(checked.unwrap_or_else(|error| findings::from_task_error(&error)));
+    }
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(CheckReport { findings: found.into_iter().map(finding_record).collect() })
+}
+
+fn finding_record(finding: Finding) -> FindingRecord {
+    FindingRecord {
+        severity: findings::severity_name(finding.severity).to_owned(),
+        code: finding.code.to_owned(),
+        object: finding.object,
+        found: finding.found,
+        wanted: finding.wanted,
+        fix: finding.fix,
+    }
+}
+
+async fn reload_tables(task: &str, payload: &Value, control: Option<mpsc::Sender<Control>>) -> Result<Value, Failure> {
+    let payload: ReloadPayload = serde_json::from_value(payload.clone())
+        .map_err(|error| Failure::failed("payload", format!("reload of task \"{task}\": {error}")))?;
+    let tables = payload.tables.into_iter().map(|table| TableName::new(table.schema, table.table)).collect();
+    let not_running = || {
+        Failure::failed("not_running", format!("task \"{task}\" is not running, wanted a running task to load tables again"))
+            .hint("start the task first")
+    };
+    let control = control.ok_or_else(not_running)?;
+    control.send(Control::Reload(tables)).await.map_err(|_| not_running())?;
+    Ok(Value::Null)
+}
+
+/// Compiles each pending version and records the verdict.
+async fn judge(node: Arc<Node>, pending: Vec<ModuleRecord>) {
+    for record in pending {
+        let verdict = match node.catalog.module_bytes(&record.digest).await {
+            Ok(bytes) => node.modules.examine(&record.name, bytes).await,
+            Err(error) => Err(error.into()),
+        };
+        let (state, about) = match verdict {
+            Ok((_, info)) => {
+                info!(module = record.name, digest = record.digest, "module is ready");
+                (ModuleState::Ready, json!({"name": info.name, "version": info.version, "config_schema": info.config_schema}))
+            }
+            Err(failure) => {
+                warn!(module = record.name, digest = record.digest, "module rejected: {}", failure.message);
+                (ModuleState::Rejected { message: failure.message }, Value::Null)
+            }
+        };
+        if let Err(error) = node.catalog.set_module_state(&record.digest, &state, &about).await {
+            error!(module = record.name, error = chain(&error), "record the module's verdict");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! From the catalog's words to the pipeline's and the connectors'.
+
+use std::path::PathBuf;
+
+use tidegate_catalog::{EndpointSpec, Migration, Preparation, TaskDefinition};
+use tidegate_connector::{Secret, ServerSettings, TablePreparation, TlsMode};
+use tidegate_pipeline::{MigrationType, ModuleSet, TaskSpec};
+
+use crate::exit::Failure;
+use crate::task_file::LimitsForm;
+
+/// How to reach an endpoint.
+pub(crate) fn server_settings(endpoint: &EndpointSpec) -> ServerSettings {
+    let authorities_pem = endpoint.tls.authorities_pem.clone();
+    ServerSettings {
+        engine: endpoint.engine,
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        user: endpoint.username.clone(),
+        password: Secret::new(endpoint.password.reveal()),
+        database: endpoint.database.clone(),
+        tls: match endpoint.tls.mode {
+            tidegate_catalog::TlsMode::Disable => TlsMode::Disable,
+            tidegate_catalog::TlsMode::Require => TlsMode::Require,
+            tidegate_catalog::TlsMode::VerifyCa => TlsMode::VerifyCa { authorities_pem },
+            tidegate_catalog::TlsMode::VerifyFull => TlsMode::VerifyFull { authorities_pem },
+        },
+    }
+}
+
+/// What the pipeline is to do. `units` bounds the load lanes, whatever the task's settings say.
+///
+/// # Errors
+/// A failure that names the setting or the position that does not read.
+pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_dir: PathBuf, units: u32) -> Result<TaskSpec, Failure> {
+    let settings = match &definition.settings {
+        serde_json::Value::Null => LimitsForm::default(),
+        document => serde_json::from_value(document.clone())
+            .map_err(|error| Failure::failed("settings", format!("settings of task \"{}\": {error}", definition.name)))?,
+    };
+    let mut limits = settings.limits()?;
+    limits.load_lanes = limits.load_lanes.min(units.max(1) as usize);
+    let start_position = definition
+        .start_position
+        .as_deref()
+        .map(|text| {
+            text.parse()
+                .map_err(|error| Failure::failed("start_position", format!("start position of task \"{}\": {error}", definition.name)))
+        })
+        .transpose()?;
+    Ok(TaskSpec {
+        id: definition.name.clone(),
+        migration: match definition.migration {
+            Migration::FullLoad => MigrationType::FullLoad,
+            Migration::Cdc => MigrationType::Cdc,
+            Migration::FullLoadAndCdc => MigrationType::FullLoadAndCdc,
+        },
+        preparation: match definition.preparation {
+            Preparation::DoNothing => TablePreparation::Keep,
+            Preparation::DropAndCreate => TablePreparation::DropAndCreate,
+            Preparation::TruncateBeforeLoad => TablePreparation::Truncate,
+        },
+        start_position,
+        limits,
+        spool_dir,
+        modules,
+    })
+}

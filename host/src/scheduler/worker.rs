@@ -1,0 +1,171 @@
+//! One run of one task in this process.
+//!
+//! ```text
+//!   lease ─▶ connect ─▶ (reload: forget) ─▶ modules ─▶ running ─▶ pipeline ─▶ how it ended ─▶ status
+//! ```
+//!
+//! A run that was cancelled writes a status only when the user asked for the stop: at a shutdown the wish to run
+//! stays, and the next process takes the task up again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_catalog::{Desired, EventCategory, EventSeverity, StartKind, StopReason, TaskRecord, TaskStatus};
+use tidegate_pipeline::{Control, Outcome, Progress, StopCause, TaskSpec};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, info, warn};
+
+use super::connect::{Ends, FIRST_PATIENCE, Retry, connect};
+use super::lease::HeldLease;
+use super::report::Report;
+use super::{Node, TENANT, spec};
+use crate::display::phase_name;
+use crate::exit::{Failure, chain};
+use crate::metric;
+
+/// How often numbers are written to the catalog.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a run ended.
+enum Ending {
+    /// Cancelled, at a group's boundary.
+    Cancelled,
+    /// A full load has copied everything.
+    Finished,
+    Failed(Failure),
+}
+
+/// Runs the task and records how that ended. Panics of the run end here.
+pub(crate) async fn supervise(
+    node: Arc<Node>,
+    record: TaskRecord,
+    begin: StartKind,
+    control: mpsc::Receiver<Control>,
+    stop: CancellationToken,
+) {
+    let task = record.definition.name.as_str().to_owned();
+    let lease = match HeldLease::acquire(&node.catalog, &task, &node.name, &stop).await {
+        Ok(Some(lease)) => lease,
+        // Another process was faster, or the catalog does not answer: the loop decides again.
+        Ok(None) => return,
+        Err(error) => return error!(task, error = chain(&error), "take lease"),
+    };
+    let run = run(Arc::clone(&node), record, begin, control, stop);
+    let ending = match AbortOnDropHandle::new(tokio::spawn(run)).await {
+        Ok(Ok(ending)) => ending,
+        Ok(Err(failure)) => Ending::Failed(failure),
+        Err(_) => Ending::Failed(Failure::failed("bug", "the task's worker panicked (this is a fault of tidegate: please report it)")),
+    };
+    metric::clear_task(TENANT, &task);
+    if lease.lost.is_cancelled() {
+        warn!(task, "another worker took over");
+        node.event(&task, EventCategory::StateChange, EventSeverity::Warning, "another worker took over").await;
+        return;
+    }
+    match ending {
+        Ending::Cancelled => settle_stop(&node, &task).await,
+        Ending::Finished => {
+            node.event(&task, EventCategory::StateChange, EventSeverity::Info, "full load finished").await;
+            node.settle(&task, TaskStatus::Stopped { reason: StopReason::FullLoadFinished }).await;
+        }
+        Ending::Failed(failure) => node.fail(&task, failure).await,
+    }
+    lease.release().await;
+}
+
+async fn settle_stop(node: &Node, task: &str) {
+    match node.catalog.get_task(task).await {
+        Ok(record) if record.desired == Desired::Stopped => {
+            node.event(task, EventCategory::StateChange, EventSeverity::Info, "task stopped").await;
+            node.settle(task, TaskStatus::Stopped { reason: StopReason::Requested }).await;
+        }
+        Ok(_) => info!(task, "task paused; it goes on with the next start of this node"),
+        Err(error) => error!(task, error = chain(&error), "read task"),
+    }
+}
+
+async fn run(
+    node: Arc<Node>,
+    record: TaskRecord,
+    begin: StartKind,
+    control: mpsc::Receiver<Control>,
+    stop: CancellationToken,
+) -> Result<Ending, Failure> {
+    let task = record.definition.name.as_str();
+    let patience = (record.run_begun == 0).then_some(FIRST_PATIENCE);
+    let Some(ends) = connect(&node, &record, patience, &stop).await? else { return Ok(Ending::Cancelled) };
+    let modules = node.modules.of_catalog(&record.definition.table_mappings, &node.catalog).await?;
+    let spec = spec::task_spec(&record.definition, modules, node.spool_dir.join(task), node.units)?;
+    crate::data_dir::make_private(&spec.spool_dir)?;
+    match begin {
+        StartKind::Start | StartKind::Resume => {}
+        StartKind::Reload => {
+            if !forget(&node, &record, &ends, &stop).await? {
+                return Ok(Ending::Cancelled);
+            }
+        }
+    }
+    let message = match begin {
+        StartKind::Start => "task started",
+        StartKind::Resume => "task resumed",
+        StartKind::Reload => "task started; all tables are loaded again",
+    };
+    node.event(task, EventCategory::StateChange, EventSeverity::Info, message).await;
+    node.catalog.set_run_begun(task, record.run_request).await?;
+    follow(&node, spec, ends, control, stop).await
+}
+
+/// For a reload: the source lets go of its log, the target forgets how far it was. False when stopped meanwhile.
+async fn forget(node: &Node, record: &TaskRecord, ends: &Ends, stop: &CancellationToken) -> Result<bool, Failure> {
+    let id = &record.definition.name;
+    let retry = Retry { node, task: id.as_str(), deadline: Some(Instant::now() + FIRST_PATIENCE), stop };
+    let target = retry.until_done("forget the task in the target", || ends.target.forget_task(id)).await?;
+    let source = retry.until_done("release the source's log", || ends.source.end_capture(id)).await?;
+    node.catalog.clear_table_statuses(id.as_str()).await?;
+    Ok(source.is_some() && target.is_some())
+}
+
+/// Runs the pipeline in a task of its own and writes down what it tells.
+async fn follow(
+    node: &Node,
+    spec: TaskSpec,
+    ends: Ends,
+    control: mpsc::Receiver<Control>,
+    stop: CancellationToken,
+) -> Result<Ending, Failure> {
+    let task = spec.id.as_str().to_owned();
+    let mut report = Report::new(&task, spec.limits.load_lanes);
+    let (progress, view) = watch::channel(Progress::default());
+    let run = tidegate_pipeline::run(spec, ends.source, ends.target, progress, control, stop);
+    let mut run = AbortOnDropHandle::new(tokio::spawn(run));
+    let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let result = loop {
+        tokio::select! {
+            result = &mut run => break result,
+            _ = ticks.tick() => write_report(node, &mut report, &task, &view).await,
+        }
+    };
+    write_report(node, &mut report, &task, &view).await;
+    match result {
+        Ok(Ok(Outcome { cause: StopCause::Cancelled })) => Ok(Ending::Cancelled),
+        Ok(Ok(Outcome { cause: StopCause::FullLoadFinished })) => Ok(Ending::Finished),
+        Ok(Err(error)) => Err((&error).into()),
+        Err(_) => Err(Failure::failed("bug", "the task's run panicked (this is a fault of tidegate: please report it)")),
+    }
+}
+
+async fn write_report(node: &Node, report: &mut Report, task: &str, view: &watch::Receiver<Progress>) {
+    let now = view.borrow().clone();
+    match report.write(&node.catalog, &now).await {
+        Ok(Some(phase)) => {
+            info!(task, phase = phase_name(phase), "phase");
+            node.event(task, EventCategory::StateChange, EventSeverity::Info, format!("phase: {}", phase_name(phase))).await;
+        }
+        Ok(None) => {}
+        Err(error) => error!(task, error = chain(&error), "write progress"),
+    }
+}

@@ -1,0 +1,200 @@
+//! The file that `tidegate run` and `tidegate check` take.
+//!
+//! ```json
+//! { "name": "shop", "type": "full-load-and-cdc", "preparation": "do-nothing",
+//!   "source": {"engine": "mariadb", "host": "…", "port": 3306, "username": "…", "password_env": "SHOP_PASSWORD", "tls": "require"},
+//!   "target": {"engine": "postgres", "host": "…", "username": "…", "password_file": "…", "database": "shop"},
+//!   "table_mappings": {"rules": [ … ]},
+//!   "modules": {"mask-email": "mask_email.wasm"},
+//!   "settings": {"load_lanes": 4} }
+//! ```
+//!
+//! An unknown key is refused by name: a setting that is silently not there is worse than an error. Paths are relative
+//! to the file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tidegate_connector::{ServerSettings, TablePreparation};
+use tidegate_model::{Position, TaskId};
+use tidegate_pipeline::{MigrationType, PipelineLimits};
+
+use crate::endpoint::EndpointFile;
+use crate::exit::Failure;
+
+/// A checked task file.
+#[derive(Debug)]
+pub(crate) struct TaskFile {
+    pub(crate) id: TaskId,
+    pub(crate) source: ServerSettings,
+    pub(crate) target: ServerSettings,
+    pub(crate) migration: MigrationType,
+    pub(crate) preparation: TablePreparation,
+    /// The table mappings as JSON text.
+    pub(crate) table_mappings: String,
+    pub(crate) start_position: Option<Position>,
+    /// Module files by the names that rules use.
+    pub(crate) modules: BTreeMap<String, PathBuf>,
+    pub(crate) limits: PipelineLimits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileForm {
+    name: String,
+    source: EndpointFile,
+    target: EndpointFile,
+    #[serde(rename = "type")]
+    migration: String,
+    #[serde(default)]
+    preparation: Option<String>,
+    table_mappings: serde_json::Value,
+    #[serde(default)]
+    start_position: Option<String>,
+    #[serde(default)]
+    modules: BTreeMap<String, PathBuf>,
+    #[serde(default)]
+    settings: LimitsForm,
+}
+
+/// Bounds of a task, as files and the API spell them; what is left out has [`PipelineLimits`]' default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsForm {
+    load_lanes: Option<usize>,
+    chunk_rows: Option<u64>,
+    cache_bytes_max: Option<usize>,
+    group_bytes_max: Option<usize>,
+}
+
+impl LimitsForm {
+    /// Fills in defaults and refuses zero, with which nothing would move.
+    pub(crate) fn limits(&self) -> Result<PipelineLimits, Failure> {
+        let default = PipelineLimits::default();
+        let limits = PipelineLimits {
+            load_lanes: self.load_lanes.unwrap_or(default.load_lanes),
+            chunk_rows: self.chunk_rows.unwrap_or(default.chunk_rows),
+            cache_bytes_max: self.cache_bytes_max.unwrap_or(default.cache_bytes_max),
+            group_bytes_max: self.group_bytes_max.unwrap_or(default.group_bytes_max),
+        };
+        let values = [
+            ("load_lanes", limits.load_lanes as u64),
+            ("chunk_rows", limits.chunk_rows),
+            ("cache_bytes_max", limits.cache_bytes_max as u64),
+            ("group_bytes_max", limits.group_bytes_max as u64),
+        ];
+        match values.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(Failure::usage("settings", format!("setting \"{name}\" is 0, wanted at least 1"))),
+            None => Ok(limits),
+        }
+    }
+}
+
+impl TaskFile {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// A usage failure that names the file and the key.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let named = |message: String| format!("task file \"{}\": {message}", path.display());
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage("task_file", format!("read task file \"{}\": {error}", path.display())))?;
+        let form: FileForm = serde_json::from_str(&text).map_err(|error| Failure::usage("task_file", named(error.to_string())))?;
+        let beside = |file: PathBuf| path.parent().map_or_else(|| file.clone(), |dir| dir.join(&file));
+        Self::from_form(form, beside).map_err(|failure| Failure { message: named(failure.message), ..failure })
+    }
+
+    fn from_form(form: FileForm, beside: impl Fn(PathBuf) -> PathBuf) -> Result<Self, Failure> {
+        let usage = |code: &str, error: &dyn std::fmt::Display| Failure::usage(code, error.to_string());
+        Ok(Self {
+            id: TaskId::new(form.name).map_err(|error| usage("name", &error))?,
+            source: form.source.settings("source")?,
+            target: form.target.settings("target")?,
+            migration: form.migration.parse().map_err(|error| usage("type", &error))?,
+            preparation: parse_preparation(form.preparation.as_deref().unwrap_or("do-nothing"))?,
+            table_mappings: mappings_text(form.table_mappings)?,
+            start_position: form.start_position.map(|text| text.parse().map_err(|error| usage("start_position", &error))).transpose()?,
+            modules: form.modules.into_iter().map(|(name, file)| (name, beside(file))).collect(),
+            limits: form.settings.limits()?,
+        })
+    }
+}
+
+/// The preparation of a word, as the API has them; `truncate` for short.
+pub(crate) fn parse_preparation(text: &str) -> Result<TablePreparation, Failure> {
+    match text {
+        "do-nothing" => Ok(TablePreparation::Keep),
+        "drop-and-create" => Ok(TablePreparation::DropAndCreate),
+        "truncate" | "truncate-before-load" => Ok(TablePreparation::Truncate),
+        other => Err(Failure::usage(
+            "preparation",
+            format!("preparation \"{other}\" is none of do-nothing, drop-and-create, truncate-before-load"),
+        )),
+    }
+}
+
+/// Both forms in which people have table mappings: the document itself, and the document as a text (DMS's API).
+fn mappings_text(value: serde_json::Value) -> Result<String, Failure> {
+    match value {
+        serde_json::Value::String(text) => Ok(text),
+        serde_json::Value::Object(_) => Ok(value.to_string()),
+        _ => Err(Failure::usage(
+            "table_mappings",
+            "key \"table_mappings\" is neither an object with the key \"rules\" nor such an object as a text",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"name":"shop","type":"cdc",
+        "source":{"engine":"mysql","host":"h","username":"u"},
+        "target":{"engine":"postgres","host":"h","username":"u","database":"d"},
+        "table_mappings":{"rules":[]},"modules":{"mask":"m.wasm"},"settings":{"load_lanes":2}}"#;
+
+    fn read(text: &str) -> Result<TaskFile, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("task.json");
+        std::fs::write(&path, text).unwrap();
+        TaskFile::read(&path)
+    }
+
+    #[test]
+    fn a_task_file_is_read_with_defaults_and_paths_beside_it() {
+        let task = read(GOOD).unwrap();
+        assert_eq!(task.migration, MigrationType::Cdc);
+        assert_eq!(task.preparation, TablePreparation::Keep);
+        assert_eq!(task.table_mappings, r#"{"rules":[]}"#);
+        assert!(task.modules["mask"].is_absolute() && task.modules["mask"].ends_with("m.wasm"));
+        assert_eq!(task.limits, PipelineLimits { load_lanes: 2, ..PipelineLimits::default() });
+    }
+
+    #[test]
+    fn mappings_may_be_a_text() {
+        let task = read(&GOOD.replace(r#"{"rules":[]}"#, r#""{\"rules\": []}""#)).unwrap();
+        assert_eq!(task.table_mappings, r#"{"rules": []}"#);
+        assert_eq!(read(&GOOD.replace(r#"{"rules":[]}"#, "7")).unwrap_err().code, "table_mappings");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases = [
+            (r#""host":"h","username":"u"}"#, r#""hots":"h","username":"u"}"#, "hots"),
+            (r#""type":"cdc""#, r#""type":"cdk""#, "cdk"),
+            (r#""name":"shop""#, r#""name":"Shop_1""#, "Shop_1"),
+            (r#""load_lanes":2"#, r#""load_lanes":0"#, "load_lanes"),
+            (r#""load_lanes":2"#, r#""lanes":2"#, "lanes"),
+            (r#""type":"cdc""#, r#""type":"cdc","preparation":"wipe""#, "wipe"),
+            (r#""type":"cdc""#, r#""type":"cdc","start_position":"here""#, "here"),
+            (r#""type":"cdc","#, "", "type"),
+            (r#"{"name""#, r#"["name""#, "line 1"),
+        ];
+        for (from, to, named) in cases {
+            let failure = read(&GOOD.replace(from, to)).unwrap_err();
+            assert!(failure.message.contains(named) && failure.message.contains("task.json"), "{named}: {}", failure.message);
+        }
+    }
+}
