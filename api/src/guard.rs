@@ -7,22 +7,31 @@
 //!
 //! Tenants' keys, when they come, are checked here as well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::problem::Problem;
 
-/// Longest JSON body. A table-mapping document of 10,000 rules fits.
-pub(crate) const JSON_BYTES_MAX: usize = 1 << 20;
+/// Longest JSON body, in bytes. A table-mapping document of 10,000 rules fits.
+const JSON_BYTES_MAX: usize = 1 << 20;
 
 /// Largest module. An interpreter compiled to WebAssembly has 10 to 15 MiB.
-pub(crate) const MODULE_BYTES_MAX: usize = 24 << 20;
+const MODULE_BYTES_MAX: usize = 24 << 20;
+
+/// JSON bodies being read at once: together at most 128 MiB.
+const JSON_BODIES_MAX: usize = 128;
+
+/// Modules being uploaded at once: together at most 192 MiB.
+const MODULE_BODIES_MAX: usize = 8;
 
 /// A body has to arrive within this time; 24 MiB then need 7 Mbit/s.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
@@ -65,10 +74,35 @@ fn is_loopback_authority(authority: &str) -> bool {
     })
 }
 
-/// Reads the whole body, at most `bytes_max`, before the handler runs.
-pub(crate) async fn bounded_body(State(bytes_max): State<usize>, request: Request, next: Next) -> Response {
+/// How much of bodies a group of routes takes up in memory: bytes of one, and how many at once.
+pub(crate) struct BodyBounds {
+    bytes_max: usize,
+    at_once: Semaphore,
+}
+
+impl BodyBounds {
+    pub(crate) fn json() -> Arc<BodyBounds> {
+        Arc::new(BodyBounds { bytes_max: JSON_BYTES_MAX, at_once: Semaphore::new(JSON_BODIES_MAX) })
+    }
+
+    pub(crate) fn modules() -> Arc<BodyBounds> {
+        Arc::new(BodyBounds { bytes_max: MODULE_BYTES_MAX, at_once: Semaphore::new(MODULE_BODIES_MAX) })
+    }
+}
+
+/// Reads the whole body before the handler runs. A request without a body waits for nobody.
+pub(crate) async fn bounded_body(State(bounds): State<Arc<BodyBounds>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    match read_body(&parts.headers, body, bytes_max).await {
+    let deadline = Instant::now() + BODY_DEADLINE;
+    let turn = match body.is_end_stream() {
+        true => Ok(None),
+        false => tokio::time::timeout_at(deadline, bounds.at_once.acquire()).await.map(Some),
+    };
+    let read = match turn {
+        Ok(_turn) => read_body(&parts.headers, body, bounds.bytes_max, deadline).await,
+        Err(_) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many bodies are being read").hint("try again")),
+    };
+    match read {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(problem) => {
             // What is left of the body would be taken for the next request.
@@ -79,7 +113,7 @@ pub(crate) async fn bounded_body(State(bytes_max): State<usize>, request: Reques
     }
 }
 
-async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize, deadline: Instant) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body has more than {bytes_max} bytes")).object("body")
     };
@@ -91,7 +125,7 @@ async fn read_body(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<
     if announced.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_DEADLINE, Limited::new(body, bytes_max).collect()).await {
+    match tokio::time::timeout_at(deadline, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::bad_request("body_broken", "the body ended before its end").object("body")),

@@ -8,9 +8,9 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use crate::guard::{JSON_BYTES_MAX, MODULE_BYTES_MAX, answer_headers, bounded_body, loopback_only};
+use crate::guard::{BodyBounds, answer_headers, bounded_body, loopback_only};
 use crate::problem::Problem;
-use crate::{ApiState, endpoints, events, health, modules, tasks};
+use crate::{ApiState, dms, endpoints, events, health, modules, tasks};
 
 /// The OpenAPI document, written by hand.
 pub(crate) const OPENAPI: &str = include_str!("../openapi.json");
@@ -78,10 +78,10 @@ pub fn listed_routes() -> Vec<(Method, &'static str)> {
 
 /// All routes: the native ones and, on `POST /`, the DMS wire protocol.
 pub fn router(state: ApiState) -> Router {
-    let json = assembled(json_routes()).with_state(state.clone());
+    let json = assembled(json_routes()).with_state(state.clone()).merge(dms::router(state.clone()));
     let uploads = assembled(module_routes()).with_state(state);
-    let json = json.layer(from_fn_with_state(JSON_BYTES_MAX, bounded_body));
-    let uploads = uploads.layer(from_fn_with_state(MODULE_BYTES_MAX, bounded_body));
+    let json = json.layer(from_fn_with_state(BodyBounds::json(), bounded_body));
+    let uploads = uploads.layer(from_fn_with_state(BodyBounds::modules(), bounded_body));
     json.merge(uploads)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

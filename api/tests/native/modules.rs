@@ -67,3 +67,16 @@ async fn module_of_a_task_is_not_deleted() {
     api.bare(Method::DELETE, "/v1/tasks/masked").await.expect(StatusCode::NO_CONTENT);
     api.bare(Method::DELETE, "/v1/modules/mask").await.expect(StatusCode::NO_CONTENT);
 }
+
+#[tokio::test]
+async fn more_uploads_than_turns_all_get_theirs() {
+    let api = std::sync::Arc::new(Api::new().await);
+    let _host = FakeHost::start(&api.catalog, Mood::Willing);
+    let mut uploads = tokio::task::JoinSet::new();
+    for index in 0..20 {
+        let api = std::sync::Arc::clone(&api);
+        uploads.spawn(async move { upload(&api, "mask", format!("\0asm {index}").as_bytes()).await.status });
+    }
+    assert!(uploads.join_all().await.iter().all(|status| *status == StatusCode::CREATED));
+    assert_eq!(api.get("/v1/modules/mask").await.json["versions"].as_array().unwrap().len(), 20);
+}

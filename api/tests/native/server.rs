@@ -85,3 +85,18 @@ async fn one_address_cannot_take_all_connections() {
     let answer = talk(&mut idle[0], "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
+
+#[tokio::test]
+async fn head_that_does_not_arrive_costs_its_connection() {
+    let api = Api::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(tidegate_api::serve(listener, api.router.clone(), stopped));
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "the server closed the connection by itself");
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+}
