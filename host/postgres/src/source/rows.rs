@@ -22,6 +22,8 @@ const BATCH_BYTES: usize = 256 << 10;
 pub(crate) struct CopyReader {
     stream: Pin<Box<CopyOutStream>>,
     parser: CopyParser,
+    /// The stream has ended, with its end mark; it must not be asked again.
+    ended: bool,
     window: Window,
     /// Keeps the connection, and on it the transaction that has imported the snapshot.
     _client: Client,
@@ -30,7 +32,7 @@ pub(crate) struct CopyReader {
 impl CopyReader {
     /// A reader of a COPY that was just started on `client`. `text` has a flag for each column that was cast to text.
     pub(crate) fn new(client: Client, stream: CopyOutStream, text: Vec<bool>, window: Window) -> Self {
-        Self { stream: Box::pin(stream), parser: CopyParser::new(text), window, _client: client }
+        Self { stream: Box::pin(stream), parser: CopyParser::new(text), ended: false, window, _client: client }
     }
 }
 
@@ -43,15 +45,16 @@ impl RowReader for CopyReader {
     async fn next_rows(&mut self) -> Result<Option<Vec<Row>>, ConnectorError> {
         let mut rows = Vec::new();
         let mut bytes = 0;
-        while bytes < BATCH_BYTES {
+        while bytes < BATCH_BYTES && !self.ended {
             match self.parser.next()? {
                 Some(row) => {
                     bytes += row.bytes_held();
                     rows.push(row);
                 }
+                // After the end mark the stream must not be asked again: it would read the answer to the statement.
+                None if self.parser.is_complete() => self.ended = true,
                 None => match self.stream.next().await {
                     Some(data) => self.parser.add(&data.map_err(|error| pg_error("read rows of a chunk", error))?)?,
-                    None if self.parser.is_complete() => break,
                     None => {
                         return Err(ConnectorError::transient("connection_failed", "rows of a chunk ended without the end mark of COPY"));
                     }
