@@ -1,1 +1,28 @@
-//! Placeholder.
+//! What tests and the demo stand on: private servers, a proxy with faults, the real binary, workloads, comparison.
+//!
+//! Every server is the test's own: its own data directory, its own port, gone when the value is dropped, and gone as
+//! well when the test's process is killed (see [`instance`]). Nothing that was running before is used or touched. The
+//! programs come from `cargo xtask setup`; a missing one is a panic that says so, never a test that passes silently.
+//!
+//! These are tools for tests: what a test cannot go on without panics here, with the server's log in the message.
+
+mod binaries;
+//SOON pub mod compare;
+mod instance;
+mod lease;
+pub mod mysql;
+pub mod postgres;
+//SOON pub mod process;
+//SOON pub mod proxy;
+mod template;
+pub mod wait;
+//SOON pub mod workload;
+
+pub use binaries::cache_dir;
+//SOON pub use compare::{Comparison, Database, TablePair, compare_databases};
+pub use mysql::{MysqlFlavour, MysqlServer};
+pub use postgres::{PostgresServer, PostgresVersion};
+//SOON pub use process::Tidegate;
+//SOON pub use proxy::{Direction, Fault, Proxy};
+pub use wait::wait_for;
+//SOON pub use workload::{Workload, WorkloadPlan};

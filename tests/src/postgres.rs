@@ -1,0 +1,274 @@
+//! Private PostgreSQL servers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, NoTls};
+
+use crate::binaries::{postgres_bin, running_as_root};
+use crate::instance::{Instance, Signal, set_mode};
+use crate::lease::Lease;
+use crate::template::{copy, run, template};
+
+/// How long a start or a stop may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Settings of every server; a test's own come after these and win. Without fsync a server that is killed still loses
+/// nothing, since the operating system survives; a test that wants the real thing passes `fsync=on`.
+const SETTINGS: &str = "
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+wal_level = logical
+max_wal_senders = 20
+max_replication_slots = 20
+max_connections = 200
+shared_buffers = 64MB
+fsync = off
+max_wal_size = 2GB
+";
+
+/// The versions that are tested against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PostgresVersion {
+    /// PostgreSQL 15.
+    V15,
+    /// PostgreSQL 17.
+    V17,
+    /// PostgreSQL 18.
+    V18,
+}
+
+impl PostgresVersion {
+    /// The major version's number.
+    pub fn major(self) -> u32 {
+        match self {
+            PostgresVersion::V15 => 15,
+            PostgresVersion::V17 => 17,
+            PostgresVersion::V18 => 18,
+        }
+    }
+}
+
+/// A running PostgreSQL, ready for logical replication: user `postgres`, no password, database `postgres`.
+#[derive(Debug)]
+pub struct PostgresServer {
+    instance: Instance,
+    lease: Lease,
+    bin: PathBuf,
+    settings: Vec<String>,
+}
+
+impl PostgresServer {
+    /// Starts a server with the usual settings.
+    pub async fn start(version: PostgresVersion) -> PostgresServer {
+        Self::start_with(version, &[]).await
+    }
+
+    /// Starts a server with settings of `postgresql.conf` of its own, each `name=value`.
+    pub async fn start_with(version: PostgresVersion, settings: &[&str]) -> PostgresServer {
+        let bin = postgres_bin(version.major());
+        let name = format!("postgresql-{}", version.major());
+        let ready = template(&name, &bin.join("postgres"), |draft| create(bin.clone(), draft)).await;
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        for attempt in 1.. {
+            let instance = Instance::new(&name);
+            copy(&ready.join("data"), &instance.dir().join("data"));
+            let lease = Lease::take().await;
+            let mut server = PostgresServer { instance, lease, bin: bin.clone(), settings: settings.clone() };
+            match server.launch().await {
+                Ok(()) => return server,
+                Err(log) if log.contains("Address already in use") && attempt < 5 => {}
+                Err(log) => panic!("PostgreSQL {} did not start:\n{log}", version.major()),
+            }
+        }
+        unreachable!("the loop returns or panics")
+    }
+
+    /// Always `127.0.0.1`.
+    pub fn host(&self) -> &str {
+        "127.0.0.1"
+    }
+
+    /// The server's port; it stays the same over restarts.
+    pub fn port(&self) -> u16 {
+        self.lease.port
+    }
+
+    /// Connection URL of the database `postgres`.
+    pub fn url(&self) -> String {
+        self.url_for("postgres")
+    }
+
+    /// Connection URL of another database.
+    pub fn url_for(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.lease.port)
+    }
+
+    /// A connection to the database `postgres`.
+    pub async fn client(&self) -> Client {
+        self.client_for("postgres").await
+    }
+
+    /// A connection to another database.
+    pub async fn client_for(&self, database: &str) -> Client {
+        self.connect(database).await.unwrap_or_else(|error| panic!("connect to {database:?}: {error:?}\n{}", self.instance.log_tail()))
+    }
+
+    /// Runs statements, separated by semicolons, on a connection of their own; panics when one fails.
+    pub async fn sql(&self, statements: &str) {
+        self.sql_in("postgres", statements).await;
+    }
+
+    /// The same in another database.
+    pub async fn sql_in(&self, database: &str, statements: &str) {
+        let result = self.client_for(database).await.batch_execute(statements).await;
+        result.unwrap_or_else(|error| panic!("{statements}\n{error:?}"));
+    }
+
+    /// Rows of a query, every value as the server's own text.
+    pub async fn rows(&self, query: &str) -> Vec<Vec<Option<String>>> {
+        let client = self.client().await;
+        let messages = client.simple_query(query).await.unwrap_or_else(|error| panic!("{query}\n{error:?}"));
+        let rows = messages.iter().filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        rows.map(|row| (0..row.len()).map(|index| row.get(index).map(str::to_owned)).collect()).collect()
+    }
+
+    /// The only value of a query's only row; panics when there is none.
+    pub async fn value(&self, query: &str) -> String {
+        let rows = self.rows(query).await;
+        rows.first().and_then(|row| row.first()?.clone()).unwrap_or_else(|| panic!("no value from: {query}"))
+    }
+
+    /// Ends server and connections with SIGKILL, as a crash would.
+    pub async fn kill(&mut self) {
+        self.instance.kill();
+        // Its process id may belong to somebody else when the server starts again, which it would take for itself.
+        let _ = std::fs::remove_file(self.instance.dir().join("data/postmaster.pid"));
+    }
+
+    /// Shuts down in order, breaking connections ("fast").
+    pub async fn stop(&mut self) {
+        self.instance.signal(Signal::Interrupt);
+        self.instance.ended(PATIENCE).await;
+    }
+
+    /// Starts again, after a stop if it is running. Same data, same port.
+    pub async fn restart(&mut self) {
+        if self.instance.running() {
+            self.stop().await;
+        } else {
+            self.kill().await;
+        }
+        if let Err(log) = self.launch().await {
+            panic!("PostgreSQL did not start again:\n{log}");
+        }
+    }
+
+    /// What the server wrote to its log.
+    pub fn log(&self) -> String {
+        self.instance.log()
+    }
+
+    /// The server's data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.instance.dir().join("data")
+    }
+
+    /// Starts the process and waits until it lets us in; otherwise the end of its log.
+    async fn launch(&mut self) -> Result<(), String> {
+        let mut command = unprivileged(&self.bin.join("postgres"));
+        command.arg("-D").arg(self.data_dir()).arg("-p").arg(self.port().to_string());
+        for setting in &self.settings {
+            command.arg("-c").arg(setting);
+        }
+        self.instance.spawn(command);
+        let since = Instant::now();
+        while self.instance.running() && since.elapsed() < PATIENCE {
+            if self.connect("postgres").await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(self.instance.log_tail())
+    }
+
+    async fn connect(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = tokio_postgres::connect(&self.url_for(database), NoTls).await?;
+        // Ends with the client; its error is the client's error too.
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}
+
+async fn create(bin: PathBuf, draft: PathBuf) {
+    let data = draft.join("data");
+    std::fs::create_dir(&data).unwrap_or_else(|error| panic!("create {}: {error}", data.display()));
+    set_mode(&data, 0o700);
+    if running_as_root() {
+        run(Command::new("chown").arg("nobody:nogroup").arg(&data));
+    }
+    run(unprivileged(&bin.join("initdb")).arg("-D").arg(&data).args([
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]));
+    let path = data.join("postgresql.conf");
+    let settings = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+    std::fs::write(&path, settings + SETTINGS).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+}
+
+/// A command that PostgreSQL accepts to run as: it refuses root.
+fn unprivileged(program: &Path) -> Command {
+    let mut command = if running_as_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    // A session's own settings must not reach the server.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("PG") || name.starts_with("LC_") || name == "LANG") {
+            command.env_remove(name);
+        }
+    }
+    command.env("HOME", "/tmp").env("LC_ALL", "C").env("TZ", "UTC").current_dir("/");
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_killed_server_starts_again_with_its_data_and_is_removed_in_the_end() {
+        for version in [PostgresVersion::V15, PostgresVersion::V17, PostgresVersion::V18] {
+            let mut server = PostgresServer::start_with(version, &["wal_sender_timeout=5s"]).await;
+            server.sql("create table kept (id int primary key); insert into kept values (7)").await;
+            let (port, dir) = (server.port(), server.data_dir());
+
+            server.kill().await;
+            assert!(server.connect("postgres").await.is_err());
+            server.restart().await;
+            server.restart().await;
+
+            assert_eq!(server.port(), port);
+            assert_eq!(server.rows("select id, null from kept").await, [[Some("7".to_owned()), None]]);
+            assert_eq!(server.value("show wal_sender_timeout").await, "5s");
+            assert_eq!(server.value("show wal_level").await, "logical");
+            assert!(server.value("show server_version").await.starts_with(&version.major().to_string()));
+            let process = server.instance.process_id().expect("it runs");
+            drop(server);
+            assert!(!dir.exists() && !Path::new(&format!("/proc/{process}")).exists());
+        }
+    }
+}
