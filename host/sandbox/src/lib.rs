@@ -12,6 +12,7 @@
 //! After any error but [`SandboxError::Plan`], [`SandboxError::Module`] and [`SandboxError::Malformed`] the sandbox
 //! is used up: drop it, take a new one and plan again.
 
+mod artefact;
 mod batch;
 mod budget;
 mod builtin;
@@ -21,18 +22,21 @@ mod convert;
 mod engine;
 mod error;
 mod guest;
+mod helper;
 mod layout;
 mod plan;
 mod plan_check;
 mod result;
 mod sandbox;
 
+pub use artefact::ArtefactCache;
 pub use batch::{Batch, BatchBuilder, BatchError, ROWS_MAX};
 pub use builtin::builtin_rules;
 pub use compile::{Compiled, MODULE_BYTES_MAX, digest_of};
 pub use engine::{Engine, EngineSettings};
 pub use error::{ModuleError, SandboxError};
 pub use guest::{Limits, LogLevel, LogLine};
+pub use helper::{HelperLimits, helper_main};
 pub use plan::{
     ColumnOrigin, MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TargetColumn, TextLayout,
 };

@@ -257,7 +257,8 @@ fn failure(call: &'static str, error: &wasmtime::Error, guest: &Guest) -> Sandbo
     if guest.memory_refused {
         return SandboxError::Memory { call, bytes_max: guest.memory_bytes_max };
     }
-    SandboxError::Trap { call, message: cut(format!("{error:#}"), MESSAGE_BYTES_MAX) }
+    // The cause first, then where in the module: a deep recursion fills the rest.
+    SandboxError::Trap { call, message: cut(format!("{}; {error}", error.root_cause()), MESSAGE_BYTES_MAX) }
 }
 
 fn stopped(call: &'static str, stop: Stop) -> SandboxError {

@@ -1,0 +1,44 @@
+//! Compiling in a helper process, and the cache of what it made.
+
+mod support;
+
+use std::process::Command;
+
+use support::{ENGINE, guest, sandbox};
+use tidegate_sandbox::{ArtefactCache, HelperLimits, ModuleError, digest_of};
+
+fn helper() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_compile-module"))
+}
+
+#[test]
+fn a_compiled_module_is_found_again_and_a_damaged_one_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ArtefactCache::open(dir.path()).unwrap();
+    let bytes = guest("hostile");
+    assert!(cache.load(&ENGINE, &digest_of(&bytes)).unwrap().is_none());
+    let compiled = cache.compile(&ENGINE, &mut helper(), HelperLimits::default(), &bytes).unwrap();
+    assert_eq!(sandbox(&compiled).describe().unwrap().name, "hostile");
+
+    let again = ArtefactCache::open(dir.path()).unwrap();
+    let loaded = again.load(&ENGINE, compiled.digest()).unwrap().unwrap();
+    assert_eq!(sandbox(&loaded).describe().unwrap().name, "hostile");
+
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let artefact = files.into_iter().find(|path| !path.ends_with("key")).unwrap();
+    let mut damaged = std::fs::read(&artefact).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&artefact, damaged).unwrap();
+    assert!(again.load(&ENGINE, compiled.digest()).unwrap().is_none());
+}
+
+#[test]
+fn the_helper_refuses_what_is_no_module_and_dies_at_its_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ArtefactCache::open(dir.path()).unwrap();
+    let compile = |limits, bytes: &[u8]| cache.compile(&ENGINE, &mut helper(), limits, bytes).unwrap_err();
+    let error = compile(HelperLimits::default(), b"garbage");
+    assert_eq!(error, ModuleError::Refused(ModuleError::NotWasm.to_string()));
+    let tight = HelperLimits { memory_bytes_max: 24 << 20, ..HelperLimits::default() };
+    assert!(matches!(compile(tight, &guest("rules")), ModuleError::Helper(_)));
+}
