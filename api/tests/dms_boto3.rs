@@ -15,7 +15,7 @@ async fn boto3_drives_the_main_job() {
     let host = FakeHost::start().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = tokio::spawn(axum::serve(listener, tidegate_api::dms::router(host.state.clone())).into_future());
+    let server = tokio::spawn(axum::serve(listener, tidegate_api::router(host.state.clone())).into_future());
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dms_boto3.py");
     let arguments = "--source-engine mariadb --source-host db.test --source-port 3306 --source-user repl --source-password canary-4711 \

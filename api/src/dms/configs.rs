@@ -11,7 +11,7 @@ use super::fault::{Fault, missing, required};
 use super::page::{ListRequest, USUAL_PAGE, cut, filtered};
 use super::shape::replication::{ComputeConfig, ConfigAnswer, ConfigRequest, ConfigsAnswer, ReplicationConfig};
 use super::shape::seconds;
-use super::task_echo::{TaskEcho, TaskForm, apply_settings, checked_mappings, find, migration, task_name};
+use super::task_echo::{TaskEcho, TaskForm, apply_settings, catalog_name, checked_mappings, find, migration};
 use super::{Call, endpoints, settings, tags};
 
 pub(crate) const IDENTIFIER_CHARS_MAX: usize = 255;
@@ -35,7 +35,7 @@ pub(crate) async fn create(call: &Call, request: ConfigRequest) -> Result<Config
         identifier: name,
     };
     let mut definition = TaskDefinition {
-        name: task_name(&echo.identifier),
+        name: catalog_name(&echo.identifier),
         source: endpoint_name(call, request.source_endpoint_arn, "SourceEndpointArn", Role::Source).await?,
         target: endpoint_name(call, request.target_endpoint_arn, "TargetEndpointArn", Role::Target).await?,
         migration: migration(&required(request.replication_type, "ReplicationType")?, "ReplicationType")?,

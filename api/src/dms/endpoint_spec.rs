@@ -15,6 +15,7 @@ use super::arn::{Arn, Kind};
 use super::caller::Caller;
 use super::fault::{Fault, missing, required, shortened};
 use super::shape::endpoint::{Endpoint, EndpointRequest, MysqlSettings, PostgresSettings};
+use super::task_echo::catalog_name;
 
 /// The `dms` document of an endpoint.
 #[derive(Clone, Serialize, Deserialize)]
@@ -170,7 +171,7 @@ pub(crate) fn changed(mut spec: EndpointSpec, mut echo: EndpointEcho, request: E
     if spec.engine == Engine::Postgres && spec.database.as_deref().is_none_or(str::is_empty) {
         return Err(missing("DatabaseName"));
     }
-    spec.name = echo.identifier.to_ascii_lowercase();
+    spec.name = catalog_name(&echo.identifier).to_string();
     spec.dms = echo.document();
     Ok(spec)
 }

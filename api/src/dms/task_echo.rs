@@ -129,7 +129,7 @@ pub(crate) fn checked_mappings(text: String) -> Result<String, Fault> {
 
 /// The catalog's name for an identifier: lower case, and cut with a digest where it is longer than task names may be.
 /// Identifiers have the form of task names but for case and length, so the mapping cannot fail.
-pub(crate) fn task_name(identifier: &str) -> TaskId {
+pub(crate) fn catalog_name(identifier: &str) -> TaskId {
     const CHARS_MAX: usize = 63;
     const KEPT: usize = 50;
     let lower = identifier.to_ascii_lowercase();
@@ -147,9 +147,9 @@ mod tests {
 
     #[test]
     fn identifiers_become_task_names() {
-        assert_eq!(task_name("Shop-To-Lake").as_str(), "shop-to-lake");
+        assert_eq!(catalog_name("Shop-To-Lake").as_str(), "shop-to-lake");
         let long = format!("A{}-b", "x".repeat(200));
-        assert!(task_name(&long).as_str().len() <= 63);
-        assert_ne!(task_name(&long), task_name(&format!("{long}c")));
+        assert!(catalog_name(&long).as_str().len() <= 63);
+        assert_ne!(catalog_name(&long), catalog_name(&format!("{long}c")));
     }
 }

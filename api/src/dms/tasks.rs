@@ -12,7 +12,7 @@ use super::replications::{Positions, checked_positions, start_kind, start_positi
 use super::shape::replication::ComputeConfig;
 use super::shape::seconds;
 use super::shape::task::{ReplicationTask, TaskAnswer, TaskRequest, TasksAnswer};
-use super::task_echo::{TaskEcho, TaskForm, apply_settings, checked_mappings, find, migration, task_name};
+use super::task_echo::{TaskEcho, TaskForm, apply_settings, catalog_name, checked_mappings, find, migration};
 use super::{Call, instances, settings, tags};
 
 /// Capacity units of a task whose API has no word for them: none while idle, eight at most. By guess.
@@ -35,7 +35,7 @@ pub(crate) async fn create(call: &Call, request: TaskRequest) -> Result<TaskAnsw
         identifier: name,
     };
     let mut definition = TaskDefinition {
-        name: task_name(&echo.identifier),
+        name: catalog_name(&echo.identifier),
         source: endpoint_name(call, request.source_endpoint_arn, "SourceEndpointArn", Role::Source).await?,
         target: endpoint_name(call, request.target_endpoint_arn, "TargetEndpointArn", Role::Target).await?,
         migration: migration(&required(request.migration_type, "MigrationType")?, "MigrationType")?,
