@@ -119,7 +119,7 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Reason> {
 fn hex(text: &str) -> Result<Vec<u8>, Reason> {
     let error = || Reason::from("text is not of whole hexadecimal bytes");
     let digit = |letter: u8| char::from(letter).to_digit(16).ok_or_else(error);
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return Err(error());
     }
     text.as_bytes().chunks_exact(2).map(|pair| Ok((digit(pair[0])? << 4 | digit(pair[1])?) as u8)).collect()

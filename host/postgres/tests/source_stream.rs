@@ -1,0 +1,287 @@
+//! The source against real servers: the hand-over from snapshot to stream, and what the stream makes of the log.
+
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fixture::{Fixture, public, read_until, rows_of, scope, text};
+use tidegate_connector::{ErrorClass, Source};
+use tidegate_harness::PostgresVersion;
+use tidegate_model::{Change, RowChange, TableName};
+
+const VERSIONS: [PostgresVersion; 2] = [PostgresVersion::V15, PostgresVersion::V18];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hand_over_with_writers_in_flight_loses_and_doubles_nothing() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture.run("create table a(id int primary key, v text); insert into a select g, 'old' from generate_series(1000, 1999) g").await;
+        let tables = public(&["a"]);
+        let slow = fixture.client().await;
+        slow.batch_execute("begin; insert into a values (1, 'before')").await.expect("insert");
+        let busy = fixture.client().await;
+        let writer = tokio::spawn(async move {
+            for id in 10_000..10_400 {
+                busy.execute("insert into a values ($1, 'busy')", &[&id]).await.expect("insert");
+            }
+        });
+        let source = fixture.another_source().await;
+        let task = scope(&tables);
+        let begin = tokio::spawn(async move { source.begin_capture(&task).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        slow.batch_execute("insert into a values (2, 'after'); commit").await.expect("insert");
+
+        let start = begin.await.expect("no panic").expect("capture begins");
+        let table = fixture.source.describe(&tables).await.expect("described").remove(0);
+        let loaded = rows_of(start.snapshot.as_ref(), &table, 300).await;
+        writer.await.expect("writes");
+        let mut stream = fixture.source.open_stream(&scope(&tables), &start.position).await.expect("a stream");
+        let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+
+        let mut ids: BTreeMap<String, u32> = BTreeMap::new();
+        for row in &loaded {
+            *ids.entry(text(&table, row, "id")).or_default() += 1;
+        }
+        for change in seen.changes() {
+            let Change::Row { relation, change: RowChange::Insert { new } } = change else { panic!("only inserts: {change:?}") };
+            *ids.entry(text(seen.table(*relation), new, "id")).or_default() += 1;
+        }
+        assert_eq!(ids.len(), 1402, "{version:?}");
+        assert!(ids.values().all(|count| *count == 1), "{version:?}: {ids:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolled_back_savepoints_of_streamed_transactions_are_voided() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture.run("create table s(id int primary key, v text)").await;
+        let tables = public(&["s"]);
+        let position = fixture.begin_without_load(&scope(&tables)).await;
+        fixture
+            .run(
+                "begin; insert into s select g, repeat('a', 200) from generate_series(1, 700) g; savepoint a;
+                 alter table s add column d int default 5;
+                 insert into s select g, repeat('b', 200) from generate_series(1001, 1700) g;
+                 rollback to a; insert into s values (9999, 'kept'); commit;
+                 begin; insert into s select g, repeat('c', 200) from generate_series(20001, 20700) g; rollback;
+                 begin; savepoint a; insert into s select g, repeat('d', 200) from generate_series(30001, 30700) g; rollback to a;
+                 insert into s values (40000, 'kept'); commit",
+            )
+            .await;
+        let mut stream = fixture.source.open_stream(&scope(&tables), &position).await.expect("a stream");
+        let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+
+        assert!(seen.aborted_parts > 0, "the transaction was streamed");
+        assert_eq!(seen.commits.iter().map(|commit| commit.changes.len()).collect::<Vec<_>>(), [701, 1], "{version:?}");
+        for change in seen.changes() {
+            let Change::Row { relation, .. } = change else { panic!("only rows") };
+            assert!(seen.table(*relation).schema.column_index("d").is_none(), "column d was rolled back");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_images_and_large_values_are_what_the_identity_says() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture
+            .run(
+                "create table toast(id int primary key, a text, b text); alter table toast alter a set storage external;
+                 create table idx(a int primary key, b text not null, c int); create unique index ix on idx(b);
+                 alter table idx replica identity using index ix;
+                 create table two(a int, b int, c int, primary key (b, a))",
+            )
+            .await;
+        let tables = public(&["toast", "idx", "two"]);
+        let position = fixture.begin_without_load(&scope(&tables)).await;
+        fixture
+            .run(
+                "insert into toast values (1, repeat('x', 9000), 'b'); update toast set b = 'c'; update toast set id = 2;
+                 alter table toast replica identity full; update toast set b = 'd';
+                 insert into idx values (1, 'k', 1); update idx set a = 5; delete from idx;
+                 insert into two values (1, 2, 3); update two set a = 9",
+            )
+            .await;
+        let mut stream = fixture.source.open_stream(&scope(&tables), &position).await.expect("a stream");
+        let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+
+        let mut told = Vec::new();
+        for change in seen.changes() {
+            let Change::Row { relation, change } = change else { panic!("only rows") };
+            let table = seen.table(*relation);
+            let show = |row| {
+                let cells = table.schema.columns.iter().map(|column| text(table, row, &column.name));
+                cells.map(|cell| if cell.len() == 9000 { "9000".into() } else { cell }).collect::<Vec<_>>().join(" ")
+            };
+            told.push(match change {
+                RowChange::Insert { new } => format!("+ {}", show(new)),
+                RowChange::Update { old: None, new } => format!("~ {}", show(new)),
+                RowChange::Update { old: Some(old), new } => format!("~ {} -> {}", show(old), show(new)),
+                RowChange::Delete { old } => format!("- {}", show(old)),
+            });
+        }
+        let wanted = [
+            "+ 1 9000 b",
+            "~ 1 (unchanged) c",
+            "~ 1 (absent) (absent) -> 2 (unchanged) c",
+            "~ 2 9000 c -> 2 9000 d",
+            "+ 1 k 1",
+            "~ 5 k 1",
+            "- (absent) k (absent)",
+            "+ 1 2 3",
+            "~ 1 2 (absent) -> 9 2 3",
+        ];
+        assert_eq!(told, wanted, "{version:?}");
+        let described = fixture.source.describe(&tables).await.expect("described");
+        assert_eq!(described[1].schema.identity, [1]);
+        assert_eq!(described[1].schema.primary_key, [0]);
+        assert_eq!(described[2].schema.identity, [1, 0]);
+        let two = seen.tables.values().find(|table| table.schema.name.name == "two").expect("announced");
+        assert_eq!(two.schema.primary_key, [1, 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_arrive_through_their_root_with_columns_by_name() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture
+            .run(
+                "create table part(id int, k int, v text, primary key (id, k)) partition by list (k);
+                 create table part1 partition of part for values in (1);
+                 create table part2(v text, junk int, k int not null, id int not null); alter table part2 drop column junk;
+                 alter table part attach partition part2 for values in (2);
+                 create table empty_part(id int) partition by list (id)",
+            )
+            .await;
+        fixture.run("insert into part values (1, 1, 'a'), (2, 2, 'b')").await;
+        let tables = public(&["part"]);
+        assert_eq!(fixture.source.table_names().await.expect("listed"), public(&["empty_part", "part"]));
+        let start = fixture.source.begin_capture(&scope(&tables)).await.expect("capture begins");
+        fixture.run("insert into part values (3, 2, 'c'); update part set k = 2 where id = 1").await;
+        let table = fixture.source.describe(&tables).await.expect("described").remove(0);
+        let loaded = rows_of(start.snapshot.as_ref(), &table, 1000).await;
+        let mut stream = fixture.source.open_stream(&scope(&tables), &start.position).await.expect("a stream");
+        // TRUNCATE waits for the snapshot's locks.
+        drop(start);
+        fixture.run("truncate part").await;
+        let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+
+        let mut rows: Vec<String> = loaded.iter().map(|row| format!("{} {}", text(&table, row, "id"), text(&table, row, "v"))).collect();
+        rows.sort();
+        assert_eq!(rows, ["1 a", "2 b"], "{version:?}");
+        let kinds: Vec<String> = seen
+            .changes()
+            .map(|change| match change {
+                Change::Row { relation, change } => {
+                    let table = seen.table(*relation);
+                    assert_eq!(table.schema.name, TableName::new("public", "part"));
+                    let row = match change {
+                        RowChange::Insert { new } | RowChange::Update { new, .. } => new,
+                        RowChange::Delete { old } => old,
+                    };
+                    format!("{} {}", text(table, row, "id"), text(table, row, "v"))
+                }
+                Change::Truncate { relations } => format!("truncate {}", relations.len()),
+            })
+            .collect();
+        assert_eq!(kinds, ["3 c", "1 (absent)", "1 a", "truncate 1"], "{version:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncate_names_all_tables_at_once() {
+    let fixture = Fixture::start(PostgresVersion::V15).await;
+    fixture.run("create table a(id int primary key); create table b(id int primary key); create table c(id int primary key)").await;
+    let tables = public(&["a", "b"]);
+    let position = fixture.begin_without_load(&scope(&tables)).await;
+    fixture.run("begin; insert into a values (1); truncate a, b, c restart identity cascade; insert into a values (2); commit").await;
+    let mut stream = fixture.source.open_stream(&scope(&tables), &position).await.expect("a stream");
+    let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+    let [commit] = &seen.commits[..] else { panic!("one transaction") };
+    assert!(matches!(&commit.changes[1], Change::Truncate { relations } if relations.len() == 2), "{commit:?}");
+    assert_eq!(commit.changes.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_name_is_read_and_streamed() {
+    let fixture = Fixture::start(PostgresVersion::V18).await;
+    fixture
+        .run(r#"create schema "r.""W"; create table "r.""W"."T.a""b'c 😀"("Col.1" int primary key, "select" text, "%s" int, "${x}" text)"#)
+        .await;
+    let tables = vec![TableName::new("r.\"W", "T.a\"b'c 😀")];
+    fixture.run(r#"insert into "r.""W"."T.a""b'c 😀" values (1, 'a', 2, 'b')"#).await;
+    let start = fixture.source.begin_capture(&scope(&tables)).await.expect("capture begins");
+    let table = fixture.source.describe(&tables).await.expect("described").remove(0);
+    assert_eq!(rows_of(start.snapshot.as_ref(), &table, 10).await.len(), 1);
+    fixture.run(r#"insert into "r.""W"."T.a""b'c 😀" values (2, 'a', 2, 'b')"#).await;
+    let mut stream = fixture.source.open_stream(&scope(&tables), &start.position).await.expect("a stream");
+    let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+    assert_eq!(seen.changes().count(), 1);
+    assert_eq!(seen.tables.values().next().expect("announced").schema, table.schema);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_place_in_the_log_is_refused() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture.run("create table a(id int primary key)").await;
+        let tables = public(&["a"]);
+        let scope = scope(&tables);
+        let refused = |what: &'static str, from| {
+            let scope = scope.clone();
+            let source = &fixture.source;
+            async move {
+                let Err(error) = source.open_stream(&scope, &from).await else { panic!("{what} went unnoticed") };
+                assert_eq!((error.code(), error.class()), ("position_lost", ErrorClass::TaskDefinite), "{what}: {}", error.chain());
+                assert!(error.hint_text().is_some());
+            }
+        };
+
+        let start = fixture.source.begin_capture(&scope).await.expect("capture begins");
+        fixture.run("insert into a values (1)").await;
+        fixture.run("select pg_replication_slot_advance('tidegate_orders_1', pg_current_wal_lsn())").await;
+        refused("a slot that went on without us", start.position.clone()).await;
+
+        let again = fixture.source.begin_capture(&scope).await.expect("a second start replaces what the first left");
+        fixture.run("drop publication tidegate_orders_1").await;
+        refused("a publication that is gone", again.position.clone()).await;
+
+        fixture.source.end_capture(&scope.task).await.expect("what is there is dropped");
+        fixture.source.end_capture(&scope.task).await.expect("nothing is there to drop");
+        refused("a slot that is gone", again.position).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_a_dead_worker_left_active_is_taken_over() {
+    let fixture = Fixture::start(PostgresVersion::V18).await;
+    fixture.run("create table a(id int primary key)").await;
+    let tables = public(&["a"]);
+    let start = fixture.source.begin_capture(&scope(&tables)).await.expect("capture begins");
+    let _silent = fixture.source.open_stream(&scope(&tables), &start.position).await.expect("a stream");
+    let mut stream = fixture.source.open_stream(&scope(&tables), &start.position).await.expect("the slot is released");
+    fixture.run("insert into a values (1)").await;
+    assert_eq!(read_until(stream.as_mut(), &fixture.end().await).await.changes().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_identity_is_never_published() {
+    let fixture = Fixture::start(PostgresVersion::V15).await;
+    fixture.run("create table k(a int); create table d(a int primary key deferrable)").await;
+    for name in ["k", "d"] {
+        let tables = public(&[name]);
+        let described = fixture.source.describe(&tables).await.expect("described");
+        let findings = fixture.source.check(&scope(&tables).task, &described, true).await.expect("checked");
+        assert!(findings.iter().any(|finding| finding.code == "no_replica_identity" && finding.fix.is_some()), "{findings:?}");
+        let Err(error) = fixture.source.begin_capture(&scope(&tables)).await else { panic!("published") };
+        assert_eq!(error.code(), "no_replica_identity");
+    }
+    fixture.run("insert into k values (1); update k set a = 2").await;
+    fixture.run("alter table k replica identity full").await;
+    let tables = public(&["k"]);
+    let described = fixture.source.describe(&tables).await.expect("described");
+    assert_eq!(fixture.source.check(&scope(&tables).task, &described, true).await.expect("checked"), []);
+}

@@ -1,0 +1,149 @@
+//! Every type, from the snapshot and from the stream, against what the server itself prints.
+
+mod fixture;
+
+use fixture::{Fixture, public, read_until, rows_of, scope, text};
+use tidegate_connector::Source;
+use tidegate_harness::PostgresVersion;
+use tidegate_model::{Change, RowChange};
+
+/// Type, how the server prints a value `x` in the form that the test's own rendering has, and literals.
+const CASES: &[(&str, &str, &[&str])] = &[
+    ("bool", "x::text", &["'t'", "'f'", "null"]),
+    ("int2", "x::text", &["-32768", "32767"]),
+    ("int4", "x::text", &["-2147483648", "0"]),
+    ("int8", "x::text", &["9223372036854775807"]),
+    ("float4", "x::text", &["0.1", "-1.5"]),
+    ("float8", "x::text", &["0.1", "0.30000000000000004", "'NaN'"]),
+    (
+        "numeric",
+        "x::text",
+        &["1.10", "'NaN'", "'Infinity'", "'-Infinity'", "0", "0.000", "-0.00001", "10000", "12345678901234567890.123", "1e-20", "1e20"],
+    ),
+    ("numeric(5,2)", "x::text", &["1", "-999.99"]),
+    ("numeric(3,5)", "x::text", &["0.00123"]),
+    ("text", "x", &["''", "'é😀'", "E'a\\tb\\nc'", "'\\N'"]),
+    ("varchar(5)", "x", &["'ab'"]),
+    ("char(5)", "format('%s', x)", &["'ab'"]),
+    ("name", "x::text", &["'n'"]),
+    ("bytea", "encode(x, 'hex')", &["'\\x00ff5c'", "''"]),
+    ("date", "(x - date '1970-01-01')::text", &["'2024-02-29'", "'4713-01-01 BC'", "'5874897-12-31'", "'0001-01-01'"]),
+    ("time", "(extract(epoch from x) * 1000000)::int8::text", &["'24:00:00'", "'23:59:59.999999'"]),
+    ("timestamp", "(extract(epoch from x) * 1000000)::int8::text", &["'0044-03-15 01:02:03 BC'", "'1999-12-31 23:59:59.999999'"]),
+    ("timestamp(3)", "(extract(epoch from x) * 1000000)::int8::text", &["'2024-01-01 00:00:00.1236'"]),
+    ("timestamptz", "(extract(epoch from x) * 1000000)::int8::text", &["'1850-01-01 00:00:00+05:53:28'", "'294246-12-31 23:59:59+00'"]),
+    (
+        "interval",
+        "x::text",
+        &["'-1 year -2 mons +3 days -04:05:06.789'", "'178000000 years'", "'1 mon'", "'30 days'", "'0'", "'00:00:00.5'"],
+    ),
+    ("json", "x::text", &["' {\"b\":1,  \"a\" : \"\\u0041\", \"a\":2} '", "'null'"]),
+    ("jsonb", "x::text", &["'{\"b\": 1.10, \"a\": [1, null]}'"]),
+    ("uuid", "x::text", &["'00010203-0405-0607-0809-0a0b0c0d0e0f'"]),
+    ("mood", "x::text", &["'it''s'", "''"]),
+    ("money_domain", "x::text", &["1.5"]),
+    ("bit(8)", "encode(decode(to_hex(x::int), 'hex'), 'hex')", &["B'10100101'"]),
+    ("int4[]", "to_json(x)::text", &["'{1,NULL,3}'", "'{}'", "'{{1,2},{3,4}}'"]),
+    ("text[]", "to_json(x)::text", &["array['a,b', '\"q\"', E'\\\\', '', null, 'NULL', E'\\t']"]),
+    ("numeric[]", "to_json(x)::text", &["'{1.10,-2}'"]),
+    ("date[]", "to_json(x)::text", &["'{2024-02-29}'"]),
+    ("timestamp[]", "to_json(x)::text", &["'{\"2024-02-29 12:00:00.5\"}'"]),
+    ("bool[]", "to_json(x)::text", &["'{t,f}'"]),
+    ("uuid[]", "to_json(x)::text", &["'{00010203-0405-0607-0809-0a0b0c0d0e0f}'"]),
+    ("mood[]", "to_json(x)::text", &["array['it''s', '']::mood[]"]),
+    // Without a binary form: cast to text in the snapshot, sent as text in the stream.
+    ("aclitem", "x::text", &["'postgres=r/postgres'"]),
+];
+
+/// Values that no neutral type holds.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("date", "'infinity'", "infinity"),
+    ("date", "'-infinity'", "-infinity"),
+    ("timestamp", "'infinity'", "infinity"),
+    ("timestamptz", "'-infinity'", "-infinity"),
+    ("int4[]", "'[0:1]={1,2}'", "another index"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_the_servers_own_in_snapshot_and_stream() {
+    for version in [PostgresVersion::V15, PostgresVersion::V18] {
+        let fixture = Fixture::start(version).await;
+        fixture.run("create type mood as enum ('', 'it''s'); create domain money_domain as numeric(7,2) check (value > 0)").await;
+        // Settings that would change the text of values, had they not been pinned.
+        fixture
+            .run(
+                "alter role postgres set datestyle = 'SQL, DMY'; alter role postgres set intervalstyle = 'sql_standard';
+                 alter role postgres set extra_float_digits = 0; alter role postgres set bytea_output = 'escape';
+                 alter role postgres set timezone = 'Asia/Kolkata'",
+            )
+            .await;
+        let mut names = Vec::new();
+        let mut create = String::new();
+        let mut insert = String::new();
+        for (index, (sql_type, _, literals)) in CASES.iter().enumerate() {
+            let name = format!("t{index:02}");
+            create.push_str(&format!("create table {name}(id int primary key, x {sql_type});"));
+            for (id, literal) in literals.iter().enumerate() {
+                insert.push_str(&format!("insert into {name} values ({id}, {literal});"));
+            }
+            names.push(name);
+        }
+        for (index, (sql_type, literal, _)) in REFUSED.iter().enumerate() {
+            let name = format!("u{index:02}");
+            create.push_str(&format!("create table {name}(id int primary key, x {sql_type});"));
+            insert.push_str(&format!("insert into {name} values (0, {literal});"));
+            names.push(name);
+        }
+        fixture.run(&create).await;
+        fixture.run(&insert).await;
+        let tables = public(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let start = fixture.source.begin_capture(&scope(&tables)).await.expect("capture begins");
+        fixture.run(&insert.replace(" values (", " values (100 + ")).await;
+        let described = fixture.source.describe(&tables).await.expect("described");
+        let mut stream = fixture.source.open_stream(&scope(&tables), &start.position).await.expect("a stream");
+        let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+
+        for (index, table) in described.iter().enumerate() {
+            let snapshot_rows = rows_of(start.snapshot.as_ref(), table, 1000).await;
+            let mut found: Vec<(i32, String)> =
+                snapshot_rows.iter().map(|row| (id(&text(table, row, "id")), text(table, row, "x"))).collect();
+            for change in seen.changes() {
+                let Change::Row { relation, change: RowChange::Insert { new } } = change else { panic!("only inserts") };
+                let streamed = seen.table(*relation);
+                if streamed.schema.name == table.schema.name {
+                    assert_eq!(streamed.schema, table.schema, "{version:?}");
+                    found.push((id(&text(streamed, new, "id")), text(streamed, new, "x")));
+                }
+            }
+            found.sort();
+            match CASES.get(index) {
+                Some((sql_type, print, literals)) => {
+                    let name = &table.schema.name.name;
+                    let sql = format!("select id, coalesce({print}, '(null)') from {name} order by id");
+                    let server = fixture.client().await;
+                    server
+                        .batch_execute(
+                            "set intervalstyle = iso_8601; set timezone = 'UTC'; set datestyle = 'ISO'; set extra_float_digits = 3",
+                        )
+                        .await
+                        .expect("settings");
+                    let wanted = server.query(&sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+                    let wanted: Vec<(i32, String)> = wanted.iter().map(|row| (row.get(0), row.get(1))).collect();
+                    assert_eq!(found, wanted, "{version:?} {sql_type}");
+                    assert_eq!(wanted.len(), literals.len() * 2);
+                }
+                None => {
+                    let (sql_type, _, reason) = REFUSED[index - CASES.len()];
+                    assert_eq!(found.len(), 2);
+                    for (_, said) in &found {
+                        assert!(said.starts_with("(error: ") && said.contains(reason), "{version:?} {sql_type}: {said}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn id(text: &str) -> i32 {
+    text.parse().expect("an id")
+}
