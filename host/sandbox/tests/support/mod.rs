@@ -1,6 +1,7 @@
 //! Tables, batches and modules for the tests.
 
-#![allow(dead_code)]
+// Helpers of several test programs, each of which uses some; outside #[test] functions clippy asks for expect.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::sync::LazyLock;
 
