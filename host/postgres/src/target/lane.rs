@@ -17,7 +17,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidegate_connector::{Applied, ConnectorError, Group, Lane, ServerSettings, Step};
+use tidegate_connector::{Applied, ConnectorError, Group, Lane, NetChange, ServerSettings, Step};
 use tidegate_model::Fence;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
@@ -98,6 +98,23 @@ impl PostgresLane {
         Ok(Applied { rows, commit_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX) })
     }
 
+    /// Rows of a group may have exchanged the values of a unique key, which an UPDATE trips over at the first of them:
+    /// a second attempt deletes those rows first and inserts them with their new values. Only as a replica, where a
+    /// delete does not cascade.
+    fn may_swap_keys(&mut self, group: &Group) -> bool {
+        let updates = |step: &Step| match step {
+            Step::Net { changes, .. } => changes.iter().any(|change| matches!(change, NetChange::Update(_))),
+            Step::Ordered { .. } | Step::Truncate { .. } => false,
+        };
+        match &mut self.session {
+            Some(session) if session.is_replica && group.steps.iter().any(updates) => {
+                session.replaces_updates = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Rolls back what is open, so that the next group starts clean.
     async fn abandon(&mut self) {
         self.rows = 0;
@@ -135,9 +152,19 @@ impl Lane for PostgresLane {
         if self.session.as_ref().is_some_and(|session| session.is_busy) {
             self.abandon().await;
         }
-        let done = self.run_group(group).await;
+        let is_whole = self.session.as_ref().is_none_or(|session| !session.is_begun);
+        let mut done = self.run_group(group).await;
         if done.is_err() {
             self.abandon().await;
+        }
+        if is_whole && done.as_ref().is_err_and(|error| error.code() == "target_diverged") && self.may_swap_keys(group) {
+            done = self.run_group(group).await;
+            if done.is_err() {
+                self.abandon().await;
+            }
+        }
+        if let Some(session) = &mut self.session {
+            session.replaces_updates = false;
         }
         done
     }
@@ -151,6 +178,8 @@ pub(crate) struct LaneSession {
     is_begun: bool,
     /// A call is running; still true at the next one when it was cancelled.
     is_busy: bool,
+    /// Complete updates are deletes and inserts.
+    pub(crate) replaces_updates: bool,
     statements: HashMap<Shape, Statement>,
     /// Plans with a staging table in this session, those made in this transaction, and those with rows in it.
     stages: HashSet<u64>,
@@ -167,6 +196,7 @@ impl LaneSession {
             is_replica,
             is_begun: false,
             is_busy: false,
+            replaces_updates: false,
             statements: HashMap::new(),
             stages: HashSet::new(),
             stages_made: HashSet::new(),

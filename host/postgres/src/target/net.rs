@@ -38,7 +38,7 @@ pub(crate) async fn apply(
     strictness: Strictness,
     changes: &[NetChange],
 ) -> Result<u64, ConnectorError> {
-    let work = Work::new(plan, strictness, changes)?;
+    let work = Work::new(plan, strictness, session.replaces_updates, changes)?;
     let is_pure_insert = work.rows.iter().all(|(mark, _)| mark.operation == b'I');
     let counts = if work.rows.len() <= STATEMENTS_MAX || plan.columns.len() > STAGED_COLUMNS_MAX {
         work.by_statements(session, plan).await?
@@ -62,7 +62,7 @@ struct Counts {
 }
 
 impl<'a> Work<'a> {
-    fn new(plan: &TablePlan, strictness: Strictness, changes: &'a [NetChange]) -> Result<Work<'a>, ConnectorError> {
+    fn new(plan: &TablePlan, strictness: Strictness, replaces_updates: bool, changes: &'a [NetChange]) -> Result<Work<'a>, ConnectorError> {
         let is_loose = strictness == Strictness::Idempotent && !plan.identity.is_empty();
         let mut work = Work { rows: Vec::with_capacity(changes.len()), masks: Vec::new(), updates: Vec::new(), deletes: 0, inserts: 0 };
         let mut numbers: HashMap<Vec<bool>, usize> = HashMap::new();
@@ -74,7 +74,7 @@ impl<'a> Work<'a> {
                 NetChange::Replace(image) => (b'R', image),
                 NetChange::Update(image) => {
                     let known: Vec<bool> = (0..plan.columns.len()).map(|column| plan.knows(column, image)).collect();
-                    if is_loose && known.iter().all(|is_known| *is_known) {
+                    if (is_loose || replaces_updates) && known.iter().all(|is_known| *is_known) {
                         (b'R', image)
                     } else {
                         let next = work.masks.len();

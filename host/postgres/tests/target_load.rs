@@ -1,0 +1,281 @@
+//! Tables prepared, checked and loaded on a real server, and what a worker may do after another took over.
+
+mod target_support;
+
+use std::sync::Arc;
+
+use target_support::{Bench, In, at, binary, chunk, encoded_table, group, image, note, notes, table, task, window};
+use tidegate_connector::{ErrorClass, NetChange, Step, Strictness, TablePreparation, Target};
+use tidegate_model::schema::RowEncoding;
+use tidegate_model::{SqlType, TableName, TableState, Value};
+
+const TEXT: SqlType = SqlType::Text { chars_max: None };
+
+#[tokio::test]
+async fn chunk_and_its_mark_arrive_together() {
+    let bench = Bench::new().await;
+    let (table, name) = (notes("loaded"), TableName::new("app", "loaded"));
+    bench.prepare(&table).await.unwrap();
+    bench.target.save_chunks(&bench.fence, &name, &[chunk(0), chunk(1)]).await.unwrap();
+    let mut loader = bench.target.loader(&bench.fence).await.unwrap();
+    loader.begin(&table, &chunk(0), false).await.unwrap();
+    for part in 0..10 {
+        loader.write((0..5_000).map(|id| note(part * 5_000 + id, "a text of some length")).collect()).await.unwrap();
+    }
+    assert_eq!(bench.target.chunk_mark(&bench.fence, &name, &chunk(0)).await.unwrap(), None);
+    assert_eq!(loader.finish(&window(7)).await.unwrap(), 50_000);
+    assert_eq!(bench.one("select count(*) from app.loaded").await, "(50000)");
+    assert_eq!(bench.target.chunk_mark(&bench.fence, &name, &chunk(0)).await.unwrap(), Some((window(7), 50_000)));
+
+    // A chunk that is begun again without being finished is void.
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    loader.write(vec![note(60_000, "void")]).await.unwrap();
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    loader.write(vec![note(60_001, "kept")]).await.unwrap();
+    loader.finish(&window(8)).await.unwrap();
+    assert_eq!(bench.one("select * from app.loaded where id >= 60000").await, "(60001,kept)");
+
+    // The same chunk twice is refused, unless it replaces.
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    loader.write(vec![note(60_002, "twice")]).await.unwrap();
+    assert_eq!(loader.finish(&window(8)).await.unwrap_err().code(), "chunk_unknown");
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    loader.write(vec![note(60_001, "duplicate")]).await.unwrap();
+    assert_eq!(loader.finish(&window(8)).await.unwrap_err().code(), "target_diverged");
+    loader.begin(&table, &chunk(1), true).await.unwrap();
+    loader.write(vec![note(60_001, "replaced"), note(60_003, "new")]).await.unwrap();
+    assert_eq!(loader.finish(&window(9)).await.unwrap(), 2);
+    assert_eq!(bench.one("select * from app.loaded where id >= 60000 order by id").await, "(60001,replaced)|(60003,new)");
+
+    bench.target.save_table(&bench.fence, &name, &TableState::Loaded { window: Some(window(9)) }).await.unwrap();
+    let record = bench.target.take_over(&task()).await.unwrap();
+    assert_eq!((record.checkpoint, record.source_identity.as_deref()), (Some(at(0)), Some("source")));
+    assert_eq!(record.tables[0].state, TableState::Loaded { window: Some(window(9)) });
+    assert_eq!(record.tables[0].chunks.iter().filter(|chunk| chunk.loaded.is_some()).count(), 2);
+    bench.target.save_table(&record.fence, &name, &TableState::Waiting).await.unwrap();
+    assert_eq!(bench.target.chunk_mark(&record.fence, &name, &chunk(0)).await.unwrap(), None);
+    bench.target.forget_task(&task()).await.unwrap();
+    assert!(!bench.target.knows_task(&task()).await.unwrap());
+}
+
+#[tokio::test]
+async fn older_worker_can_do_nothing_after_a_take_over() {
+    let bench = Bench::new().await;
+    let (table, name) = (notes("fenced"), TableName::new("app", "fenced"));
+    bench.prepare(&table).await.unwrap();
+    bench.target.save_chunks(&bench.fence, &name, &[chunk(0)]).await.unwrap();
+    let (mut loader, mut lane) = (bench.target.loader(&bench.fence).await.unwrap(), bench.lane().await);
+    // Both have a transaction open when the other worker comes, which does not wait for them for long.
+    loader.begin(&table, &chunk(0), false).await.unwrap();
+    loader.write(vec![note(1, "zombie")]).await.unwrap();
+    let insert =
+        |id| Step::Net { table: Arc::clone(&table), strictness: Strictness::Strict, changes: vec![NetChange::Insert(note(id, "zombie"))] };
+    lane.add_steps(vec![insert(2)]).await.unwrap();
+    let started = std::time::Instant::now();
+    let newer = bench.target.take_over(&task()).await.unwrap().fence;
+    assert!(started.elapsed().as_secs() < 10);
+
+    assert!(loader.finish(&window(1)).await.is_err());
+    assert!(lane.apply(&group(0, 1, vec![insert(3)])).await.is_err());
+    let mut errors = vec![lane.apply(&group(0, 1, vec![insert(4)])).await.unwrap_err()];
+    errors.push(lane.apply(&group(0, 1, Vec::new())).await.unwrap_err());
+    errors.push(loader.begin(&table, &chunk(0), false).await.unwrap_err());
+    errors.push(bench.target.checkpoint(&bench.fence).await.unwrap_err());
+    errors.push(bench.target.save_table(&bench.fence, &name, &TableState::Waiting).await.unwrap_err());
+    errors.push(bench.target.begin_task(&bench.fence, &at(9), "other").await.unwrap_err());
+    errors.push(bench.target.prepare_table(&bench.fence, &table, TablePreparation::DropAndCreate).await.unwrap_err());
+    for error in errors {
+        assert_eq!(error.class(), ErrorClass::Fenced, "{}", error.chain());
+        assert!(error.to_string().contains("another worker took over"));
+    }
+    assert_eq!(bench.one("select count(*) from app.fenced").await, "(0)");
+    let mut lane = bench.target.lane(&newer).await.unwrap();
+    // A position that is not the stored one is another worker's, too.
+    assert_eq!(lane.apply(&group(5, 6, Vec::new())).await.unwrap_err().class(), ErrorClass::Fenced);
+    lane.apply(&group(0, 1, vec![insert(5)])).await.unwrap();
+    assert_eq!(bench.one("select * from app.fenced").await, "(5,zombie)");
+}
+
+#[tokio::test]
+async fn workers_that_take_over_at_once_get_generations_of_their_own() {
+    let bench = Bench::new().await;
+    bench.sql.batch_execute("drop schema tidegate cascade").await.unwrap();
+    let task = task();
+    let taken = futures_util::future::join_all((0..6).map(|_| bench.target.take_over(&task))).await;
+    let mut generations: Vec<i64> = taken.into_iter().map(|record| record.unwrap().fence.generation).collect();
+    generations.sort_unstable();
+    assert_eq!(generations, [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn every_neutral_type_arrives_in_its_own_column() {
+    let bench = Bench::new().await;
+    let columns: Vec<(&str, SqlType, bool)> = vec![
+        ("id", SqlType::UInt64, false),
+        ("b", SqlType::Boolean, true),
+        ("i", SqlType::Int8, true),
+        ("f", SqlType::Float32, true),
+        ("d", SqlType::Decimal { precision: Some(65), scale: Some(30) }, true),
+        ("t", SqlType::Text { chars_max: Some(8) }, true),
+        ("y", SqlType::Bytes { bytes_max: None }, true),
+        ("day", SqlType::Date, true),
+        ("tm", SqlType::Time, true),
+        ("ts", SqlType::Timestamp, true),
+        ("tz", SqlType::TimestampTz, true),
+        ("j", SqlType::Json, true),
+        ("u", SqlType::Uuid, true),
+        ("e", SqlType::Enumeration(vec!["x".into()]), true),
+        ("s", SqlType::SetOf(vec!["a".into(), "b".into()]), true),
+        ("bits", SqlType::Bits(12), true),
+    ];
+    let table = table("types", &columns, 1);
+    bench.prepare(&table).await.unwrap();
+    let row = |id: u64| {
+        image(&[
+            In::Is(Value::UInt(id)),
+            In::Is(Value::Bool(true)),
+            In::Is(Value::Int(-128)),
+            In::Is(Value::Float32(0.1)),
+            In::Is(Value::Decimal("-12345678901234567890.000000000000000000000000000001")),
+            In::Is(Value::Text("é\\\n")),
+            In::Is(Value::Bytes(&[0, 255])),
+            In::Is(Value::Date(-719_162)),
+            In::Is(Value::Time(-3_020_399_000_000)),
+            In::Is(Value::Timestamp(951_826_554_500_000)),
+            In::Is(Value::TimestampTz(-1_000_000)),
+            In::Is(Value::Json("{\"a\": [1, null]}")),
+            In::Is(Value::Uuid([0x12; 16])),
+            In::Is(Value::Text("x")),
+            In::Is(Value::Text("a,b")),
+            In::Is(Value::Bits(&[0x0a, 0xbc])),
+        ])
+    };
+    let step = |ids: std::ops::Range<u64>| Step::Net {
+        table: Arc::clone(&table),
+        strictness: Strictness::Strict,
+        changes: ids.map(|id| NetChange::Insert(row(u64::MAX - id))).collect(),
+    };
+    bench.lane().await.apply(&group(0, 1, vec![step(0..2), step(2..52)])).await.unwrap();
+    let cells = "b, i, f, d, t, y, day, tm, ts, tz at time zone 'UTC', j, u, e, s, bits, count(*)";
+    let found = bench.one(&format!("select concat_ws(' ', {cells}) from app.types group by {}", &cells[..cells.len() - 10])).await;
+    let wanted = "t -128 0.1 -12345678901234567890.000000000000000000000000000001 é\\\n \\x00ff 0001-01-01 -838:59:59 2000-02-29 12:15:54.5 \
+                  1969-12-31 23:59:59 {\"a\": [1, null]} 12121212-1212-1212-1212-121212121212 x {a,b} 101010111100 52";
+    // A row's text doubles quotes and backslashes.
+    assert_eq!(found.replace("\\\\", "\\").replace("\"\"", "\""), format!("(\"{wanted}\")"));
+    assert_eq!(bench.one("select max(id) from app.types").await, "(18446744073709551615)");
+}
+
+#[tokio::test]
+async fn existing_columns_of_other_types_are_converted_or_refused() {
+    let bench = Bench::new().await;
+    bench
+        .sql
+        .batch_execute(
+            "create schema app; create domain app.small as text check (length(value) < 4);
+             create table app.\"Odd \"\"Name\" (\"order\" int generated always as identity primary key, \"select\" inet, flag bool, d app.small, extra int default 5, twice int generated always as (\"order\" * 2) stored)",
+        )
+        .await
+        .unwrap();
+    let columns = [("order", SqlType::Int64, false), ("select", TEXT, true), ("flag", SqlType::Int8, true), ("d", TEXT, true)];
+    let table = table("Odd \"Name", &columns, 1);
+    bench.prepare(&table).await.unwrap();
+    let row = |id, address: &'static str, flag, d: &'static str| {
+        image(&[In::Is(Value::Int(id)), In::Is(Value::Text(address)), In::Is(Value::Int(flag)), In::Is(Value::Text(d))])
+    };
+    let step = |changes| Step::Net { table: Arc::clone(&table), strictness: Strictness::Strict, changes };
+    let mut lane = bench.lane().await;
+    let few = vec![NetChange::Insert(row(1, "10.0.0.1", 1, "abc")), NetChange::Insert(row(2, "::1", 0, "x"))];
+    let many = (10..60).map(|id| NetChange::Insert(row(id, "10.0.0.0/8", 0, "y"))).collect();
+    lane.apply(&group(0, 1, vec![step(few), step(many)])).await.unwrap();
+    let many = (10..60).map(|id| NetChange::Update(row(id, "10.0.0.0/9", 1, "z"))).collect();
+    lane.apply(&group(1, 2, vec![step(many), step(vec![NetChange::Update(row(1, "10.0.0.2", 1, "abc"))])])).await.unwrap();
+    let found = bench.one("select * from app.\"Odd \"\"Name\" where \"order\" < 11 order by 1").await;
+    assert_eq!(found, "(1,10.0.0.2,t,abc,5,2)|(2,::1,f,x,5,4)|(10,10.0.0.0/9,t,z,5,20)");
+    for bad in [
+        row(3, "no address", 1, "abc"),
+        row(3, "::1", 7, "abc"),
+        row(3, "::1", 1, "too long"),
+        row(i64::MAX, "::1", 1, "abc"),
+        row(3, "::1", 1, "a\0"),
+    ] {
+        let error = lane.apply(&group(2, 3, vec![step(vec![NetChange::Insert(bad)])])).await.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::TableDefinite, "{}", error.chain());
+        for value in ["no address", "too long"] {
+            assert!(!error.chain().contains(value), "{}", error.chain());
+        }
+    }
+    lane.apply(&group(2, 3, vec![step(vec![NetChange::Delete(row(1, "10.0.0.2", 1, "abc"))])])).await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
+    let bench = Bench::new().await;
+    let sql = "create schema app; create table app.a (id bigint primary key); insert into app.a values (1);
+               create table app.b (id bigint primary key, note text, more int not null);
+               create table app.c (id bigint, note text); create view app.d as select 1 as id, '' as note;
+               create table app.ok (id bigint primary key, note varchar(5)); insert into app.ok values (1, 'x');
+               create table app.child (id bigint references app.ok);";
+    bench.sql.batch_execute(sql).await.unwrap();
+    for (name, code) in [("a", "column_missing"), ("b", "column_extra"), ("c", "key_missing"), ("d", "table_kind")] {
+        let findings = bench.target.check(&task(), &[notes(name)], TablePreparation::Keep).await.unwrap();
+        assert!(
+            findings.iter().any(|finding| finding.code == code && finding.severity == tidegate_connector::Severity::Error),
+            "{findings:?}"
+        );
+        let error = bench.target.prepare_table(&bench.fence, &notes(name), TablePreparation::Truncate).await.unwrap_err();
+        assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, code));
+    }
+    assert_eq!(bench.one("select count(*) from app.a").await, "(1)");
+    let codes = |preparation| {
+        let (target, table) = (&bench.target, notes("ok"));
+        async move { target.check(&task(), &[table], preparation).await.unwrap().iter().map(|finding| finding.code).collect::<Vec<_>>() }
+    };
+    assert_eq!(codes(TablePreparation::Keep).await, ["table_not_empty"]);
+    assert_eq!(codes(TablePreparation::DropAndCreate).await, ["referenced_table"]);
+    assert!(bench.target.prepare_table(&bench.fence, &notes("ok"), TablePreparation::DropAndCreate).await.is_err());
+    assert_eq!(bench.one("select count(*) from app.ok").await, "(1)");
+    bench.sql.batch_execute("drop table app.child").await.unwrap();
+    bench.target.prepare_table(&bench.fence, &notes("ok"), TablePreparation::Truncate).await.unwrap();
+    assert_eq!(bench.one("select count(*) from app.ok").await, "(0)");
+    bench.target.prepare_table(&bench.fence, &notes("ok"), TablePreparation::DropAndCreate).await.unwrap();
+    assert_eq!(
+        bench
+            .one("select format_type(atttypid, atttypmod) from pg_attribute where attrelid = 'app.ok'::regclass and attname = 'note'")
+            .await,
+        "(text)"
+    );
+}
+
+#[tokio::test]
+async fn postgres_cells_pass_as_they_are() {
+    let bench = Bench::new().await;
+    let columns = [
+        ("id", SqlType::Int32, false),
+        ("n", SqlType::Decimal { precision: Some(6), scale: Some(2) }, true),
+        ("mood", SqlType::Enumeration(vec!["sad".into(), "glad".into()]), true),
+        ("tags", SqlType::Array(Box::new(TEXT)), true),
+        ("p", SqlType::Other("point".into()), true),
+    ];
+    let natives = ["integer", "numeric(6,2)", "elsewhere.\"Mood\"", "text[]", "point"];
+    let table = encoded_table("native", &columns, 1, RowEncoding::Postgres, &natives);
+    bench.prepare(&table).await.unwrap();
+    let row = bench.sql.query_one("select array_send(array['a', null]), point_send('(1,2)'), numeric_send(12.50)", &[]).await.unwrap();
+    let (tags, point, number): (Vec<u8>, Vec<u8>, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
+    let native = |id: i32| binary(&[Some(&id.to_be_bytes()), Some(&number), Some(b"glad"), Some(&tags), Some(&point)]);
+    let step = |ids: std::ops::Range<i32>| Step::Net {
+        table: Arc::clone(&table),
+        strictness: Strictness::Strict,
+        changes: ids.map(|id| NetChange::Insert(native(id))).collect(),
+    };
+    let update = Step::Net {
+        table: Arc::clone(&table),
+        strictness: Strictness::Strict,
+        changes: (0..50).map(|id| NetChange::Update(native(id))).collect(),
+    };
+    bench.lane().await.apply(&group(0, 1, vec![step(0..2), step(2..50), update])).await.unwrap();
+    assert_eq!(
+        bench.one("select n, mood, tags, p::text, count(*) from app.native group by 1, 2, 3, 4").await,
+        "(12.50,glad,\"{a,NULL}\",\"(1,2)\",50)"
+    );
+    assert_eq!(bench.one("select to_regtype('app.\"Mood\"') is not null").await, "(t)");
+}
