@@ -19,7 +19,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 ///
 /// # Errors
 /// A sentence about the step that failed.
-pub fn build(root: &Path) -> Result<(), String> {
+pub(crate) fn build(root: &Path) -> Result<(), String> {
     let sources = root.join("guest-transforms");
     let out = root.join("target/guests");
     let stamp = out.join("inputs");
