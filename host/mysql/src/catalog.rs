@@ -40,6 +40,9 @@ pub(crate) async fn collations(conn: &mut Conn, engine: Engine) -> Result<Collat
     Ok(Collations::new(pairs.into_iter().filter_map(|(id, name)| Some((u32::try_from(id?).ok()?, name?)))))
 }
 
+/// Name, data type, column type, nullable, extra, greatest length.
+type FoundRow = (String, String, String, String, Option<String>, Option<u64>);
+
 struct FoundColumn {
     name: String,
     data_type: String,
@@ -58,7 +61,7 @@ pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName,
         "select column_name, data_type, column_type, is_nullable, extra, character_maximum_length \
          from information_schema.columns where {place} order by ordinal_position"
     );
-    let found: Vec<(String, String, String, String, Option<String>, Option<u64>)> = rows(conn, &what, &sql).await?;
+    let found = rows::<FoundRow>(conn, &what, &sql).await?;
     if found.is_empty() {
         return Err(ConnectorError::table(table, "table_missing", format!("table \"{table}\" is not there or may not be read")));
     }

@@ -69,7 +69,7 @@ fn dump(what: &str, error: &ServerError) -> ConnectorError {
     let text = error.message.to_ascii_lowercase();
     let (class, code, hint) = if text.contains("same server_uuid") || text.contains("same server_id") || text.contains("same uuid") {
         (ErrorClass::Transient, "stream_replaced", "another reader uses the same server id; stop it")
-    } else if text.contains("not a slave") || text.contains("more gtids") || text.contains("diverged") || text.contains("has gtid") {
+    } else if ["more gtids", "diverged", "not in the master's binlog"].iter().any(|part| text.contains(part)) {
         (ErrorClass::TaskDefinite, "source_changed", "the source has another history than the one that was replicated; load the task again")
     } else if text.contains("max_allowed_packet") {
         (ErrorClass::TaskDefinite, "packet_too_large", "raise max_allowed_packet on the source to 1G")
@@ -118,6 +118,7 @@ mod tests {
             (1146, "x", ErrorClass::TableDefinite, "table_missing"),
             (1213, "x", ErrorClass::Transient, "lock_wait"),
             (1053, "x", ErrorClass::Transient, "connection_lost"),
+            (1236, "requested to start from GTID 0-1-9, which is not in the master's binlog", ErrorClass::TaskDefinite, "source_changed"),
             (1236, "the master has purged binary logs", ErrorClass::TaskDefinite, "position_lost"),
             (1236, "A replica with the same server_uuid/server_id as this replica has connected", ErrorClass::Transient, "stream_replaced"),
         ];

@@ -3,7 +3,8 @@
 //! Every reader has a connection and a read view of its own; views differ, and so each reader has its own window.
 //!
 //! **MariaDB** is exact: `START TRANSACTION WITH CONSISTENT SNAPSHOT` and the binary log position of that very moment
-//! come from the same lock, and `binlog_gtid_pos` names it as GTIDs. `low == high`.
+//! come from the same lock, and `binlog_gtid_pos` names it as GTIDs. `low == high`. (`gtid_binlog_pos` could not serve
+//! instead: it moves when a transaction is written to the log, before the engine shows it.)
 //!
 //! **MySQL** has no such moment without a global lock. `low` is `gtid_executed` read before the view: the server adds a
 //! GTID there only after the engines committed (`MYSQL_BIN_LOG::process_commit_stage_queue`: `ha_commit_low` for the
@@ -48,7 +49,10 @@ impl Snapshot for SourceSnapshot {
         let condition = chunk::condition(&table.schema, chunk)?;
         let mut conn = self.connector.open().await?;
         let window = match self.engine {
-            Engine::Mariadb => exact_view(&mut conn).await?,
+            Engine::Mariadb => match exact_view(&mut conn).await? {
+                Some(window) => window,
+                None => self.locked_view(&mut conn, &table.schema.name).await?,
+            },
             _ if table.schema.primary_key.is_empty() => self.locked_view(&mut conn, &table.schema.name).await?,
             _ => free_view(&mut conn).await?,
         };
@@ -64,8 +68,9 @@ const WHAT: &str = "open a snapshot";
 const BEGIN: &str = "start transaction with consistent snapshot, read only";
 const ISOLATION: &str = "set session transaction isolation level repeatable read";
 
-/// MariaDB.
-async fn exact_view(conn: &mut Conn) -> Result<Window, ConnectorError> {
+/// MariaDB. `None` when the server cannot name the position: it reads its log file from the start for that, and gives
+/// up at an event above its own `max_allowed_packet`.
+async fn exact_view(conn: &mut Conn) -> Result<Option<Window>, ConnectorError> {
     run(conn, WHAT, ISOLATION).await?;
     run(conn, WHAT, "start transaction with consistent snapshot").await?;
     let status: Vec<(String, String)> = rows(conn, WHAT, "show status like 'binlog_snapshot_%'").await?;
@@ -78,10 +83,12 @@ async fn exact_view(conn: &mut Conn) -> Result<Window, ConnectorError> {
     }
     let sql = format!("select binlog_gtid_pos({}, {})", Dialect::MYSQL.literal(&file), offset.parse::<u64>().unwrap_or(0));
     let gtids: Option<String> = row(conn, WHAT, &sql).await?;
-    let gtids =
-        gtids.ok_or_else(|| ConnectorError::definite("unexpected_answer", "the server does not know its own snapshot's position"))?;
+    let Some(gtids) = gtids else {
+        run(conn, WHAT, "rollback").await?;
+        return Ok(None);
+    };
     let position = position(Engine::Mariadb, &gtids)?;
-    Ok(Window { low: position.clone(), high: position })
+    Ok(Some(Window { low: position.clone(), high: position }))
 }
 
 /// MySQL, without a lock.
@@ -106,7 +113,7 @@ fn reaching_beyond(set: &GtidSet, more: u64) -> GtidSet {
 }
 
 impl SourceSnapshot {
-    /// MySQL, for a keyless table.
+    /// For keyless tables of MySQL, and where MariaDB cannot name its position.
     async fn locked_view(&self, conn: &mut Conn, table: &TableName) -> Result<Window, ConnectorError> {
         let mut locker = self.connector.open().await?;
         run(conn, WHAT, ISOLATION).await?;
@@ -114,13 +121,21 @@ impl SourceSnapshot {
         run(&mut locker, WHAT, "set session lock_wait_timeout = 10").await?;
         run(&mut locker, WHAT, &format!("lock tables {} read", Dialect::MYSQL.table(table))).await?;
         let opened = run(conn, WHAT, BEGIN).await;
-        let low = executed(&mut locker).await;
+        let low = self.log_end(&mut locker).await;
         let unlocked = run(&mut locker, WHAT, "unlock tables").await;
         let _ = locker.disconnect().await;
         opened?;
         unlocked?;
-        let position = Position::Mysql(low?);
+        let position = low?;
         Ok(Window { low: position.clone(), high: position })
+    }
+
+    async fn log_end(&self, conn: &mut Conn) -> Result<Position, ConnectorError> {
+        if self.engine == Engine::Mariadb {
+            let gtids: String = row(conn, WHAT, "select @@global.gtid_binlog_pos").await?;
+            return position(self.engine, &gtids);
+        }
+        Ok(Position::Mysql(executed(conn).await?))
     }
 }
 

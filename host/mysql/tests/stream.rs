@@ -1,0 +1,209 @@
+//! The stream loses nothing, doubles nothing, and stops with a cause where it cannot go on.
+
+mod support;
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use support::{Bench, FLAVOURS, follow, inserted, stop, table_name};
+use tidegate_connector::{ErrorClass, Source, StreamEvent};
+use tidegate_model::{Cell, Change, Engine, Position, Row, RowChange};
+
+fn number(row: &Row, index: usize) -> i64 {
+    match row.cell(index) {
+        Some(Cell::Binary(bytes)) => i64::from_le_bytes(bytes.try_into().expect("an integer has eight bytes")),
+        other => panic!("cell {index}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stream_resumed_anywhere_gives_each_transaction_once() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table r (id int primary key, v int)", "create table other (id int)"]).await;
+        let start = bench.source.log_end().await.expect("log end");
+        for id in 0..20 {
+            bench.run(&["begin", &format!("insert into r values ({id}, 0)"), &format!("insert into other values ({id})"), "commit"]).await;
+        }
+        let mut conn = bench.conn().await;
+        for sql in [
+            "start transaction",
+            "insert into r values (100, 1)",
+            "savepoint a",
+            "insert into r values (101, 1)",
+            "rollback to a",
+            "commit",
+        ] {
+            conn.query_drop(sql).await.expect("a plain statement");
+        }
+        bench.run(&["update r set id = 200 where id = 100", "delete from r where id = 200", "flush binary logs", "truncate table r"]).await;
+        let end = bench.source.log_end().await.expect("log end");
+        let mut whole = bench.stream(&["r"], &start).await;
+        let all = follow(&mut *whole, &start, &end).await.expect("the stream goes on");
+        let rows = inserted(&all);
+        assert_eq!(rows.len(), 22, "{engine:?}");
+        assert!(all.iter().flat_map(|committed| &committed.changes).all(|(table, _)| *table == table_name("r")));
+        let last = |index: usize| &all[all.len() - index].changes;
+        assert!(matches!(&last(1)[..], [(_, Change::Truncate { .. })]));
+        assert!(matches!(&last(2)[..], [(_, Change::Row { change: RowChange::Delete { old }, .. })] if number(old, 0) == 200));
+        let [(_, Change::Row { change: RowChange::Update { old: Some(old), new }, .. })] = &last(3)[..] else { panic!("an update") };
+        assert_eq!((number(old, 0), number(new, 0)), (100, 200));
+        let mut position = start.clone();
+        for committed in &all {
+            position.advance(&committed.mark);
+        }
+        assert_eq!(position, end);
+        let mut middle = start.clone();
+        for committed in all.iter().take(7) {
+            middle.advance(&committed.mark);
+        }
+        let mut resumed = bench.stream(&["r"], &middle).await;
+        let rest = follow(&mut *resumed, &middle, &end).await.expect("the stream goes on");
+        assert_eq!(inserted(&rest), rows[rows.len() - inserted(&rest).len()..]);
+        assert_eq!(rest.len() + 7, all.len());
+    }
+}
+
+#[tokio::test]
+async fn compressed_logs_read_like_plain_ones() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table k (id int primary key, v longtext)"]).await;
+        let start = bench.source.log_end().await.expect("log end");
+        let mut stream = bench.stream(&["k"], &start).await;
+        let on = if engine == Engine::Mysql { "set binlog_transaction_compression = on" } else { "set global log_bin_compress = on" };
+        bench
+            .run(&[on, "begin", "insert into k values (1, repeat('a', 100000))", "insert into k values (2, repeat('b', 50000))", "commit"])
+            .await;
+        bench.run(&[on, "update k set v = repeat('c', 70000)", "delete from k where id = 1"]).await;
+        bench
+            .run(&[if engine == Engine::Mysql { "do 1" } else { "set global log_bin_compress = off" }, "insert into k values (9, 'plain')"])
+            .await;
+        let end = bench.source.log_end().await.expect("log end");
+        let done = follow(&mut *stream, &start, &end).await.expect("the stream goes on");
+        let length = |row: &Row| match row.cell(1) {
+            Some(Cell::Binary(bytes)) => bytes.len(),
+            other => panic!("{other:?}"),
+        };
+        let lengths: Vec<(i64, usize)> = inserted(&done).iter().map(|row| (number(row, 0), length(row))).collect();
+        assert_eq!(lengths, [(1, 100_000), (2, 50_000), (1, 70_000), (2, 70_000), (9, 5)], "{engine:?}");
+    }
+}
+
+#[tokio::test]
+async fn tagged_gtids_are_followed_and_resumed() {
+    let (flavour, engine) = FLAVOURS[1];
+    let bench = Bench::start(flavour, engine).await;
+    bench.run(&["create table g (id int primary key)"]).await;
+    let start = bench.source.log_end().await.expect("log end");
+    let mut stream = bench.stream(&["g"], &start).await;
+    bench.run(&["set gtid_next = 'automatic:blue'", "insert into g values (1)", "insert into g values (2)"]).await;
+    bench
+        .run(&["set gtid_next = 'automatic:blue_2'", "insert into g values (3)", "set gtid_next = 'automatic'", "insert into g values (4)"])
+        .await;
+    let end = bench.source.log_end().await.expect("log end");
+    let done = follow(&mut *stream, &start, &end).await.expect("the stream goes on");
+    assert_eq!(inserted(&done).iter().map(|row| number(row, 0)).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let mut middle = start.clone();
+    middle.advance(&done[0].mark);
+    middle.advance(&done[1].mark);
+    assert!(middle.to_string().contains("blue"), "{middle}");
+    let mut resumed = bench.stream(&["g"], &middle).await;
+    let rest = follow(&mut *resumed, &middle, &end).await.expect("the stream goes on");
+    assert_eq!(inserted(&rest).iter().map(|row| number(row, 0)).collect::<Vec<_>>(), [3, 4]);
+}
+
+#[tokio::test]
+async fn changes_that_rows_do_not_tell_stop_the_stream() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        let cases: [(&str, &[&str], &str); 6] = [
+            ("s0", &["set binlog_format = 'STATEMENT'", "insert into s0 values (7, 7)"], "binlog_format"),
+            ("s1", &["set binlog_row_image = 'MINIMAL'", "update s1 set v = 9"], "row_image"),
+            ("s2", &["xa start 'x2'", "update s2 set v = 9", "xa end 'x2'", "xa prepare 'x2'", "xa commit 'x2'"], "xa_unsupported"),
+            ("s3", &["rename table s3 to s3_old"], "table_dropped"),
+            ("s4", &["drop table s4"], "table_dropped"),
+            (
+                "s5",
+                &["set global binlog_row_metadata = 'MINIMAL'", "update s5 set v = 9", "set global binlog_row_metadata = 'FULL'"],
+                "row_metadata",
+            ),
+        ];
+        for (name, statements, code) in cases {
+            bench.run(&[&format!("create table {name} (id int primary key, v int)"), &format!("insert into {name} values (1, 1)")]).await;
+            let start = bench.source.log_end().await.expect("log end");
+            let mut stream = bench.stream(&[name], &start).await;
+            bench.run(statements).await;
+            let error = stop(&mut *stream).await;
+            assert_eq!(error.code(), code, "{engine:?} {}", error.chain());
+            assert!(error.class() != ErrorClass::Transient && error.chain().contains("position"), "{}", error.chain());
+            assert!(error.hint_text().is_some(), "{code} has a hint");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_altered_table_gets_a_new_description() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table a (id int primary key, e enum('a','b'))"]).await;
+        let start = bench.source.log_end().await.expect("log end");
+        bench.run(&["insert into a values (1, 'a')", "alter table a modify e enum('b','a'), add column x int unsigned first"]).await;
+        bench.run(&["insert into a values (5, 2, 'a')", "create table unrelated (id int)"]).await;
+        let end = bench.source.log_end().await.expect("log end");
+        let mut stream = bench.stream(&["a"], &start).await;
+        let (mut versions, mut position) = (Vec::new(), start);
+        while !position.covers_position(&end) {
+            for event in stream.next_events().await.expect("the stream goes on") {
+                match event {
+                    StreamEvent::Relation { table, .. } => versions.push((table.schema.version, table.schema.columns.len())),
+                    StreamEvent::Commit { mark, .. } => position.advance(&mark),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(versions, [(1, 2), (2, 3)], "{engine:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_beyond_the_servers_packet_limit_is_read() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["set global max_allowed_packet = 67108864", "create table big (id int primary key, v longblob)"]).await;
+        let start = bench.source.log_end().await.expect("log end");
+        let mut stream = bench.stream(&["big"], &start).await;
+        bench.run(&["insert into big values (1, repeat('x', 40000000))", "update big set v = repeat('y', 40000000)"]).await;
+        let end = bench.source.log_end().await.expect("log end");
+        let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
+        assert_eq!(bench.snapshot("big", 10).await, streamed[1..]);
+    }
+}
+
+#[tokio::test]
+async fn positions_of_another_history_are_refused() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table p (id int primary key)", "insert into p values (1)"]).await;
+        let end = bench.source.log_end().await.expect("log end");
+        let ahead: Position = match engine {
+            Engine::Mysql => "mysql:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".parse().expect("well formed"),
+            _ => {
+                let text = end.to_string();
+                let (head, last) = text.rsplit_once('-').expect("a GTID has hyphens");
+                format!("{head}-{}", last.parse::<u64>().expect("a number") + 1000).parse().expect("well formed")
+            }
+        };
+        let error = bench.source.open_stream(&support::scope(&["p"]), &ahead).await.err().expect("another history");
+        assert_eq!(error.code(), "source_changed", "{engine:?} {}", error.chain());
+        let before: Position = if engine == Engine::Mysql { "mysql:".parse() } else { "mariadb:".parse() }.expect("well formed");
+        bench.run(&["flush binary logs", "insert into p values (2)", "flush binary logs"]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.run(&["purge binary logs before now()"]).await;
+        let mut conn = bench.conn().await;
+        let logs: Vec<mysql_async::Row> = conn.query("show binary logs").await.expect("a plain statement");
+        assert_eq!(logs.len(), 1, "the older logs are purged");
+        let error = bench.source.open_stream(&support::scope(&["p"]), &before).await.err().expect("purged");
+        assert_eq!((error.class(), error.code()), (ErrorClass::TaskDefinite, "position_lost"), "{engine:?} {}", error.chain());
+    }
+}

@@ -1,0 +1,179 @@
+//! Snapshot and stream make the same neutral cells of the same value, and these are the server's own values.
+
+mod support;
+
+use mysql_async::prelude::Queryable;
+use support::{Bench, FLAVOURS, follow, inserted};
+use tidegate_connector::{ErrorClass, Source};
+use tidegate_model::{Engine, Value};
+
+const COLUMNS: &str = "id int primary key, t1 tinyint, t2 tinyint unsigned, m mediumint, mu mediumint unsigned, bu bigint unsigned, b bigint, \
+    d decimal(65,30), d2 decimal(5,0), f float, g double, bi bit(12), y year, da date, ti time, ti1 time(1), ti2 time(2), ti4 time(4), ti6 time(6), \
+    dt datetime, dt6 datetime(6), ts timestamp null, ts3 timestamp(3) null, c char(5), vc varchar(300), \
+    l1 varchar(20) character set latin1, u16 varchar(20) character set utf16, u3 text character set utf8mb3, lc longtext, \
+    bn binary(6), vb varbinary(300), bl mediumblob, e enum('','a,b','it''s','é') character set latin1, \
+    s set('x','y','z'), j json, g1 point, l2 char(3) character set latin1 collate latin1_bin, \
+    inv int default 7 invisible, gv int generated always as (id + 1) virtual, gs int generated always as (id + 2) stored";
+const NAMES: &str = "id,t1,t2,m,mu,bu,b,d,d2,f,g,bi,y,da,ti,ti1,ti2,ti4,ti6,dt,dt6,ts,ts3,c,vc,l1,u16,u3,lc,bn,vb,bl,e,s,j,g1,l2";
+
+fn value_rows() -> Vec<String> {
+    let nines = format!("-{}.{}", "9".repeat(35), "9".repeat(30));
+    let long = "é".repeat(300);
+    vec![
+        format!(
+            "1,-128,255,-8388608,16777215,18446744073709551615,-9223372036854775808,{nines},-7,16777216,1e300,b'101010101010',1901,'1000-01-01',\
+             '-838:59:59','-00:00:00.5','-00:00:01.10','-12:34:56.7891','-00:00:00.000001','9999-12-31 23:59:59','1969-12-31 23:59:59.999999',\
+             '1970-01-01 00:00:01','2038-01-19 03:14:07.999','ab  ','ab  ','€ü','😀','ä','{long}',x'010200000000',x'0100',x'00ff','','x,z','{{\"b\": 1, \"a\": [1.5, null, \"x\\\\n\"]}}',\
+             st_geomfromtext('POINT(1 2)'),'a'"
+        ),
+        "2,127,0,8388607,0,0,9223372036854775807,0.5,0,0.1,-0.1,b'1',0,'9999-12-31','838:59:59','00:00:00.9','23:59:59.99','00:00:00.0001','00:00:00',\
+         '1000-01-01 00:00:00','2024-02-29 12:00:00.5','2024-06-01 00:00:00','2024-06-01 00:00:00.001','','','','','','',x'000000000000',x'','','it''s','','{}',null,''"
+            .to_owned(),
+        format!("3{}", ",null".repeat(36)),
+        "4,0,1,0,1,1,0,-0.000000000000000000000000000001,99999,3.4028234e38,0,b'0',2155,'2000-02-29','00:00:00','00:00:00','-00:00:00.01','00:00:00','00:00:00.999999',\
+         '2000-01-01 00:00:00','2000-01-01 00:00:00','2000-01-01 00:00:00','2000-01-01 00:00:00','é','x','y','z','w','v',x'ffffffffffff',x'ff',x'','é','x,y,z','[]',null,'é'"
+            .to_owned(),
+    ]
+}
+
+#[tokio::test]
+async fn both_ways_of_reading_make_the_same_cells() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["set global binlog_row_metadata = 'FULL'", &format!("create table v ({COLUMNS})")]).await;
+        let start = bench.source.log_end().await.expect("log end");
+        let mut stream = bench.stream(&["v"], &start).await;
+        for row in value_rows() {
+            bench.run(&["set sql_mode = ''", &format!("insert into v ({NAMES}) values ({row})")]).await;
+        }
+        let end = bench.source.log_end().await.expect("log end");
+        let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
+        let read = bench.snapshot("v", 2).await;
+        let table = bench.table("v").await;
+        assert_eq!(read.len(), 4);
+        assert_eq!(streamed.len(), 4);
+        for (index, (one, two)) in read.iter().zip(&streamed).enumerate() {
+            for (place, column) in table.schema.columns.iter().enumerate() {
+                assert_eq!(one.cell(place), two.cell(place), "{engine:?} row {index} column {}", column.name);
+            }
+        }
+        check_text(&bench, &read).await;
+    }
+}
+
+/// What the cells say is what the server prints.
+async fn check_text(bench: &Bench, rows: &[tidegate_model::Row]) {
+    let table = bench.table("v").await;
+    let mut conn = bench.conn().await;
+    for column in ["t1", "bu", "b", "d", "y", "c", "vc", "l1", "u16", "u3", "lc", "e", "s", "j", "inv", "gv", "gs"] {
+        let sql = format!("select cast({column} as char character set utf8mb4) from v order by id");
+        let wanted: Vec<Option<String>> = conn.query(sql).await.expect("a plain statement");
+        let place = table.schema.column_index(column).expect("a column of the table");
+        for (row, wanted) in rows.iter().zip(wanted) {
+            let value = table.decoder.decode(place, row.cell(place).expect("a cell for each column")).expect("well formed");
+            let found = match &value {
+                Value::Null => None,
+                Value::Int(number) if column == "y" => Some(format!("{number:04}")),
+                Value::Int(number) => Some(number.to_string()),
+                Value::UInt(number) => Some(number.to_string()),
+                other => Some(other.as_text().expect("a text").to_owned()),
+            };
+            assert_eq!(found, wanted, "column {column}");
+        }
+    }
+    let place = table.schema.column_index("ti2").expect("a column of the table");
+    assert_eq!(table.decoder.decode(place, rows[0].cell(place).expect("a cell")), Ok(Value::Time(-1_100_000)));
+    let place = table.schema.column_index("bn").expect("a column of the table");
+    assert_eq!(table.decoder.decode(place, rows[0].cell(place).expect("a cell")), Ok(Value::Bytes(&[1, 2, 0, 0, 0, 0])));
+}
+
+const JSON: [&str; 14] = [
+    "cast(1.0 as json)",
+    "cast('1e2' as json)",
+    "cast('[1.0, -0.0, 1e15, 1e-7, 0.1, 123456789012345678901234567890, 18446744073709551615, -9223372036854775808]' as json)",
+    "json_array(cast(12.50 as decimal(10,2)), cast(-1 as decimal(30,0)))",
+    "json_array(cast('2020-02-03' as date), cast('-12:34:56.789' as time(3)), cast('2020-02-03 04:05:06.7' as datetime(1)), timestamp('2021-01-01'))",
+    "json_object('b', 2, 'a', json_array(true, false, null), '', json_object())",
+    "json_array(x'0001ff', b'101')",
+    "json_array(cast(repeat('x', 100) as binary))",
+    "json_quote(concat('é😀\"\\\\', char(1, 31, 10, 9, 127 using utf8mb4), '/'))",
+    "json_array('a', repeat('long ', 20000))",
+    "cast('\"plain\"' as json)",
+    "cast('null' as json)",
+    "json_array(st_geomfromtext('POINT(1 2)'))",
+    "json_array(1.5e300, 2.5e-20, 3.141592653589793, 1.7976931348623157e308, 5e-324, 100000.0, 1234567890123456.0)",
+];
+
+#[tokio::test]
+async fn json_text_is_the_servers_own() {
+    let (flavour, engine) = FLAVOURS[1];
+    let bench = Bench::start(flavour, engine).await;
+    bench.run(&["create table j (id int primary key, j json)"]).await;
+    let start = bench.source.log_end().await.expect("log end");
+    let mut stream = bench.stream(&["j"], &start).await;
+    for (index, expression) in JSON.iter().enumerate() {
+        bench.run(&[&format!("insert into j values ({index}, {expression})")]).await;
+    }
+    let end = bench.source.log_end().await.expect("log end");
+    let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
+    let read = bench.snapshot("j", 1000).await;
+    let text = |row: &tidegate_model::Row| match row.cell(1) {
+        Some(tidegate_model::Cell::Binary(bytes)) => String::from_utf8(bytes.to_vec()).expect("UTF-8"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read.len(), JSON.len());
+    for (index, expression) in JSON.iter().enumerate() {
+        assert_eq!(text(&streamed[index]), text(&read[index]), "{expression}");
+    }
+}
+
+#[tokio::test]
+async fn mariadb_types_of_its_own_read_alike() {
+    let (flavour, engine) = FLAVOURS[0];
+    let bench = Bench::start(flavour, engine).await;
+    bench
+        .run(&["create table u (id int primary key, u uuid, i6 inet6, i4 inet4, j json, g geometry, l varchar(9) character set latin1)"])
+        .await;
+    let start = bench.source.log_end().await.expect("log end");
+    let mut stream = bench.stream(&["u"], &start).await;
+    bench
+        .run(&[
+            "insert into u values (1, '123e4567-e89b-12d3-a456-426655440000', '2001:db8::', '10.0.0.0', '{\"a\":  1}', point(1,2), 'é')",
+            "insert into u values (2, '018f3a4e-7c1b-7d2e-9abc-0123456789ab', '::1', '1.2.3.4', '[]', null, '')",
+            "insert into u values (3, '00000000-0000-0000-0000-000000000000', '::ffff:1.2.3.4', '0.0.0.0', 'null', null, null)",
+            "insert into u values (4, 'ffffffff-ffff-ffff-ffff-ffffffffffff', '::', null, null, null, null)",
+            "insert into u values (5, '6ccd780c-baba-4026-9564-5b8c656024db', '1:0:0:2::3', null, null, null, null)",
+        ])
+        .await;
+    let end = bench.source.log_end().await.expect("log end");
+    let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
+    assert_eq!(bench.snapshot("u", 1000).await, streamed);
+    assert_eq!(streamed.len(), 5);
+}
+
+#[tokio::test]
+async fn values_without_a_twin_stop_their_table_in_both_ways() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        let cases = [
+            ("date", "'0000-00-00'", "zero_date"),
+            ("datetime", "'2020-00-00 00:00:00'", "zero_date"),
+            ("timestamp null", "'0000-00-00 00:00:00'", "zero_date"),
+            ("enum('a','b')", "'nonsense'", "enum_empty"),
+        ];
+        for (index, (column, value, code)) in cases.into_iter().enumerate() {
+            let name = format!("z{index}");
+            bench.run(&[&format!("create table {name} (id int primary key, v {column})")]).await;
+            let start = bench.source.log_end().await.expect("log end");
+            let mut stream = bench.stream(&[&name], &start).await;
+            bench.run(&["set sql_mode = ''", &format!("insert into {name} values (1, {value})")]).await;
+            let streamed = support::stop(&mut *stream).await;
+            let read = bench.try_snapshot(&name, 1000).await.err().expect("the value has no twin");
+            for error in [streamed, read] {
+                assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, code), "{engine:?} {}", error.chain());
+                assert!(error.chain().contains("\"v\""), "{}", error.chain());
+            }
+        }
+        assert!(matches!(engine, Engine::Mysql | Engine::Mariadb));
+    }
+}

@@ -1,0 +1,150 @@
+//! A snapshot taken amid writers, joined with the stream at its window, is the table: nothing lost, nothing doubled.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mysql_async::prelude::Queryable;
+use support::{Bench, Committed, FLAVOURS, follow, read_all, scope};
+use tidegate_connector::Source;
+use tidegate_model::{Cell, Change, Row, RowChange, Window};
+
+/// Rows of the table, by key or, for keyless tables, by content, with their counts.
+type Rows = BTreeMap<Vec<u8>, (Row, i64)>;
+
+fn key(row: &Row, keyed: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for cell in row.cells().take(if keyed { 1 } else { usize::MAX }) {
+        if let Cell::Binary(value) = cell {
+            bytes.extend_from_slice(value);
+        }
+    }
+    bytes
+}
+
+/// Applies as a target does: covered by low, skipped; up to high, idempotently; later, strictly.
+fn apply(rows: &mut Rows, done: &[Committed], window: &Window, keyed: bool) {
+    for committed in done.iter().filter(|committed| !window.low.covers(&committed.mark)) {
+        let strict = !window.high.covers(&committed.mark);
+        assert!(keyed || strict, "a keyless table has an exact window");
+        for (_, change) in &committed.changes {
+            let Change::Row { change, .. } = change else { panic!("rows only") };
+            let (old, new) = match change {
+                RowChange::Insert { new } => (None, Some(new)),
+                RowChange::Update { old, new } => (old.as_ref(), Some(new)),
+                RowChange::Delete { old } => (Some(old), None),
+            };
+            if let Some(old) = old {
+                match rows.get_mut(&key(old, keyed)) {
+                    Some((row, _)) if strict && keyed => assert_eq!(row, old, "the old row is the one that is there"),
+                    None if strict => panic!("a strict change met no row"),
+                    _ => {}
+                }
+                if let Some((_, count)) = rows.get_mut(&key(old, keyed)) {
+                    *count -= 1;
+                    if *count == 0 {
+                        rows.remove(&key(old, keyed));
+                    }
+                }
+            }
+            if let Some(new) = new {
+                let found = rows.entry(key(new, keyed)).or_insert((new.clone(), 0));
+                assert!(!(strict && keyed && found.1 != 0), "a strict insert met a row");
+                *found = (new.clone(), if keyed { 1 } else { found.1 + 1 });
+            }
+        }
+    }
+}
+
+async fn join(keyed: bool) {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Arc::new(Bench::start(flavour, engine).await);
+        let definition = if keyed { "id int primary key, v bigint, w int" } else { "id int, v bigint, w int, index (id)" };
+        bench.run(&[&format!("create table w ({definition})")]).await;
+        let mut conn = bench.conn().await;
+        for start in (0..400).step_by(100) {
+            let values: Vec<String> = (start..start + 100).map(|id| format!("({id}, 0, 0)")).collect();
+            conn.query_drop(format!("insert into w values {}", values.join(","))).await.expect("a plain statement");
+        }
+        conn.query_drop("analyze table w").await.expect("a plain statement");
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..8_u64 {
+            let (bench, stop) = (bench.clone(), stop.clone());
+            writers.spawn(async move {
+                let mut conn = bench.conn().await;
+                let mut state = writer * 7919 + 1;
+                while !stop.load(Ordering::Relaxed) {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    // Each writer has keys of its own, so that inserts never meet a row.
+                    let id = (state >> 33) % 50 * 8 + writer;
+                    let sql = match state >> 60 {
+                        0..=3 => format!("delete from w where id = {id}"),
+                        4..=7 => format!(
+                            "insert ignore into w select {id}, {}, {writer} from dual where not exists (select 1 from w where id = {id})",
+                            state >> 40
+                        ),
+                        _ => format!("update w set v = v + 1 where id = {id}"),
+                    };
+                    // A deadlock is the server's answer to some of these; the next statement goes on.
+                    let _ = conn.query_drop(sql).await;
+                }
+            });
+        }
+        for _ in 0..6 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            let start = bench.source.begin_capture(&scope(&["w"])).await.expect("capture begins");
+            let table = bench.table("w").await;
+            let parts = read_all(&*start.snapshot, table, 60).await.expect("the table reads");
+            assert!(!keyed || parts.len() > 1, "{} chunks", parts.len());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            // Reading writers' table under a lock names the very state of one position.
+            let mut locker = bench.conn().await;
+            locker.query_drop("lock tables w read").await.expect("a plain statement");
+            let end = bench.source.log_end().await.expect("log end");
+            let wanted: Vec<(i64, i64, i64)> = locker.query("select id, v, w from w").await.expect("a plain statement");
+            locker.query_drop("unlock tables").await.expect("a plain statement");
+            let mut stream = bench.stream(&["w"], &start.position).await;
+            let done = follow(&mut *stream, &start.position, &end).await.expect("the stream goes on");
+            let mut rows = Rows::new();
+            let window = parts.iter().map(|(window, _)| window.clone()).reduce(|one, two| one.joined(&two)).expect("one chunk at least");
+            assert!(window.low.covers_position(&start.position), "nothing between the capture's start and the snapshot is missed");
+            for (_, chunk) in &parts {
+                for row in chunk {
+                    rows.entry(key(row, keyed)).or_insert((row.clone(), 0)).1 += 1;
+                }
+            }
+            // `end` is what is compared with, so later transactions that came in the same batch are left out.
+            let upto: Vec<Committed> = done.into_iter().filter(|committed| end.covers(&committed.mark)).collect();
+            apply(&mut rows, &upto, &window, keyed);
+            let mut found: Vec<(i64, i64, i64)> = Vec::new();
+            for (row, count) in rows.values() {
+                let number = |index| match row.cell(index) {
+                    Some(Cell::Binary(bytes)) => i64::from_le_bytes(bytes.try_into().expect("eight bytes")),
+                    other => panic!("{other:?}"),
+                };
+                for _ in 0..*count {
+                    found.push((number(0), number(1), number(2)));
+                }
+            }
+            let mut wanted = wanted;
+            wanted.sort_unstable();
+            found.sort_unstable();
+            assert_eq!(found, wanted, "{engine:?} keyed {keyed}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        while writers.join_next().await.is_some() {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyed_table_joins_the_stream_exactly() {
+    join(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyless_table_joins_the_stream_exactly() {
+    join(false).await;
+}
