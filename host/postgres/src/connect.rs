@@ -120,7 +120,7 @@ pub(crate) async fn client(server: &ServerSettings, purpose: &str) -> Result<Cli
             config.password(server.password.reveal());
         }
         config.dbname(database(server)?);
-        let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|error| pg_error(&attempted, error))?;
+        let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|error| login_error(&attempted, server, error))?;
         let purpose = purpose.to_owned();
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -132,6 +132,16 @@ pub(crate) async fn client(server: &ServerSettings, purpose: &str) -> Result<Cli
         Ok(client)
     })
     .await
+}
+
+/// Without a password the driver gives up by itself, in words that do not say so.
+fn login_error(attempted: &str, server: &ServerSettings, error: tokio_postgres::Error) -> ConnectorError {
+    let error = pg_error(attempted, error);
+    if error.code() == "driver_refused" && server.password.reveal().is_empty() {
+        return ConnectorError::definite("password_refused", format!("{attempted}: the server asks for a password, the endpoint has none"))
+            .hint("set the endpoint's password");
+    }
+    error
 }
 
 /// A connected, if need be encrypted, stream on which nothing was said yet.

@@ -162,7 +162,8 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
         findings.push(finding.fix(format!("alter table {quoted} owner to {quoted_user}")));
     }
     if facts.persistence == b'u' {
-        let finding = Finding::warning("unlogged", &object, "an unlogged table, whose changes are in no log", "a logged table");
+        // No server version takes an unlogged table into a publication.
+        let finding = Finding::error("unlogged", &object, "an unlogged table, whose changes are in no log", "a logged table");
         findings.push(finding.fix(format!("alter table {quoted} set logged")));
     }
     let deferrable = facts.indexes.iter().any(|index| index.primary && !index.immediate);
