@@ -23,6 +23,8 @@ pub(crate) struct PostgresLoader {
     plans: Arc<Plans>,
     session: Option<Session>,
     load: Option<Load>,
+    /// A chunk was begun and not finished; also after an error and after a call that was cancelled.
+    is_open: bool,
 }
 
 struct Session {
@@ -40,7 +42,7 @@ struct Load {
 
 impl PostgresLoader {
     pub(crate) async fn new(server: ServerSettings, fence: Fence, plans: Arc<Plans>) -> Result<PostgresLoader, ConnectorError> {
-        let mut loader = PostgresLoader { server, fence, plans, session: None, load: None };
+        let mut loader = PostgresLoader { server, fence, plans, session: None, load: None, is_open: false };
         loader.session = Some(loader.connect().await?);
         Ok(loader)
     }
@@ -93,7 +95,8 @@ impl PostgresLoader {
 impl Loader for PostgresLoader {
     async fn begin(&mut self, table: &Arc<TargetTable>, chunk: &Chunk, replace: bool) -> Result<(), ConnectorError> {
         // A chunk that was not finished is void, and its connection with it.
-        if self.load.take().is_some() {
+        self.load = None;
+        if std::mem::replace(&mut self.is_open, true) {
             self.session = None;
         }
         let session = match self.session.take().filter(|session| !session.client.is_closed()) {
@@ -123,6 +126,7 @@ impl Loader for PostgresLoader {
         let (Some(load), Some(session)) = (self.load.take(), self.session.take()) else { return Err(no_chunk()) };
         let rows = self.end(&session, load, window).await?;
         self.session = Some(session);
+        self.is_open = false;
         Ok(rows)
     }
 }
