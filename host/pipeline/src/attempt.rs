@@ -128,7 +128,7 @@ impl Attempt<'_> {
         let known = self.target.knows_task(&self.spec.id).await?;
         let preparation = if known { TablePreparation::Keep } else { self.spec.preparation };
         let findings = check_tables(self.spec, self.source.as_ref(), self.target.as_ref(), planned, preparation).await?;
-        refuse_errors(self.spec, findings)?;
+        refuse_errors(self.spec, findings, !known)?;
         let TaskRecord { fence, checkpoint, source_identity, tables } = self.target.take_over(&self.spec.id).await?;
         match checkpoint {
             None => self.begin(fence, planned, &identity).await,

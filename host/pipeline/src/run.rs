@@ -179,12 +179,12 @@ pub(crate) async fn check_tables(
     Ok(findings)
 }
 
-/// Fails when a finding is an error; logs the others.
-pub(crate) fn refuse_errors(spec: &TaskSpec, findings: Vec<Finding>) -> Result<(), TaskError> {
+/// Fails when a finding is an error. The others were news when the task began; when it goes on they are not.
+pub(crate) fn refuse_errors(spec: &TaskSpec, findings: Vec<Finding>, begins: bool) -> Result<(), TaskError> {
     if findings.iter().any(|finding| finding.severity == Severity::Error) {
         return Err(TaskError::ChecksFailed(findings));
     }
-    for finding in findings {
+    for finding in findings.iter().filter(|_| begins) {
         tracing::warn!(task = %spec.id, code = finding.code, "{finding}");
     }
     Ok(())
