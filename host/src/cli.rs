@@ -14,6 +14,9 @@ Exit codes:
 
 Data goes to standard output, everything else to standard error.";
 
+/// The hidden command in whose process modules are compiled.
+pub(crate) const COMPILE_COMMAND: &str = "compile-module";
+
 /// Replicates databases: copies what is there, follows the log, applies every transaction exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, about, after_help = EXIT_CODES, propagate_version = true)]
@@ -74,6 +77,9 @@ pub(crate) enum Command {
     Task(TaskArgs),
     /// Modules of a running server.
     Module(ModuleArgs),
+    /// Compile a module from standard input; started by tidegate itself, which sets its limits.
+    #[command(hide = true, name = COMPILE_COMMAND)]
+    CompileModule,
 }
 
 /// Flags of `serve`; each is also an environment variable and a key of the configuration file, in this order of precedence.

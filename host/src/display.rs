@@ -14,7 +14,7 @@ const BARS_MAX: usize = 16;
 /// Between two plain lines, unless the phase changes: a log of a day stays readable.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Over which the shown throughput is measured.
+/// Over which the throughput of bars is measured; lines show that since about the line before.
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows views of a run on standard error.
@@ -37,7 +37,11 @@ impl Display {
 
     /// Shows a view.
     pub(crate) fn show(&mut self, progress: &Progress, now: Instant) {
-        self.rate.observe(progress, now);
+        let interval = match self.surface {
+            Surface::Bars(_) => RATE_INTERVAL,
+            Surface::Lines { .. } => LINE_INTERVAL,
+        };
+        self.rate.observe(progress, now, interval);
         let line = status_line(progress, self.rate.rows_per_second);
         match &mut self.surface {
             Surface::Bars(bars) => bars.show(progress, line),
@@ -117,11 +121,11 @@ struct Rate {
 }
 
 impl Rate {
-    fn observe(&mut self, progress: &Progress, now: Instant) {
+    fn observe(&mut self, progress: &Progress, now: Instant, interval: Duration) {
         let total = progress.rows_loaded + progress.changes_applied;
         match self.since {
             None => self.since = Some((now, total)),
-            Some((at, before)) if now.duration_since(at) >= RATE_INTERVAL => {
+            Some((at, before)) if now.duration_since(at) >= interval => {
                 self.rows_per_second = total.saturating_sub(before) as f64 / now.duration_since(at).as_secs_f64();
                 self.since = Some((now, total));
             }
@@ -189,10 +193,14 @@ mod tests {
     #[test]
     fn throughput_is_measured_over_a_second() {
         let (mut rate, start) = (Rate::default(), Instant::now());
-        rate.observe(&Progress { rows_loaded: 100, ..Progress::default() }, start);
-        rate.observe(&Progress { rows_loaded: 900, ..Progress::default() }, start + Duration::from_millis(500));
+        rate.observe(&Progress { rows_loaded: 100, ..Progress::default() }, start, RATE_INTERVAL);
+        rate.observe(&Progress { rows_loaded: 900, ..Progress::default() }, start + Duration::from_millis(500), RATE_INTERVAL);
         assert_eq!(rate.rows_per_second, 0.0);
-        rate.observe(&Progress { rows_loaded: 1000, changes_applied: 100, ..Progress::default() }, start + Duration::from_secs(2));
+        rate.observe(
+            &Progress { rows_loaded: 1000, changes_applied: 100, ..Progress::default() },
+            start + Duration::from_secs(2),
+            RATE_INTERVAL,
+        );
         assert_eq!(rate.rows_per_second, 500.0);
     }
 }

@@ -36,6 +36,10 @@ use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::CompileModule) {
+        // A process of its own with the sandbox's exit codes; nothing of ours is started in it.
+        return ExitCode::from(u8::try_from(tidegate_sandbox::helper_main()).unwrap_or(1));
+    }
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -65,6 +69,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Task(args) => client::task(&args),
         Command::Module(args) => client::module(&args),
+        Command::CompileModule => unreachable!("handled before anything is started"),
     }
 }
 

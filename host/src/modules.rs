@@ -5,12 +5,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use tidegate_catalog::{Catalog, ModuleState, ModuleVersion};
 use tidegate_pipeline::{ModuleReference, ModuleSet};
-use tidegate_sandbox::{Compiled, Engine, EngineSettings, Limits, ModuleInfo, Sandbox, builtin_rules};
+use tidegate_sandbox::{
+    ArtefactCache, Compiled, Engine, EngineSettings, HelperLimits, Limits, ModuleError, ModuleInfo, Sandbox, builtin_rules,
+};
 
+use crate::cli::COMPILE_COMMAND;
 use crate::exit::{Exit, Failure, chain};
 
 /// The engine with what was compiled for it. Clones share it.
@@ -21,6 +25,7 @@ pub(crate) struct ModuleStore {
 
 struct Shared {
     engine: Engine,
+    artefacts: ArtefactCache,
     rules: Compiled,
 }
 
@@ -35,8 +40,9 @@ impl ModuleStore {
                 |error: &dyn std::error::Error| Failure::environment("sandbox", format!("start the sandbox: {}", chain(error)));
             crate::data_dir::make_private(&dir)?;
             let engine = Engine::new(EngineSettings::default()).map_err(|error| environment(&error))?;
-            let rules = engine.compile(builtin_rules()).map_err(|error| environment(&error))?;
-            Ok(Self { shared: Arc::new(Shared { engine, rules }) })
+            let artefacts = ArtefactCache::open(dir).map_err(|error| environment(&error))?;
+            let rules = compile(&artefacts, &engine, builtin_rules()).map_err(|error| environment(&error))?;
+            Ok(Self { shared: Arc::new(Shared { engine, artefacts, rules }) })
         })
         .await
     }
@@ -50,7 +56,7 @@ impl ModuleStore {
         blocking(move || {
             let rejected =
                 |error: &dyn std::error::Error| Failure::failed("module_rejected", format!("module \"{name}\": {}", chain(error)));
-            let compiled = shared.engine.compile(&bytes).map_err(|error| rejected(&error))?;
+            let compiled = compile(&shared.artefacts, &shared.engine, &bytes).map_err(|error| rejected(&error))?;
             let mut sandbox = Sandbox::new(&shared.engine, &compiled, Limits::default()).map_err(|error| rejected(&error))?;
             let info = sandbox.describe().map_err(|error| rejected(&error))?;
             Ok((compiled, info))
@@ -110,6 +116,14 @@ impl ModuleStore {
         let shared = &self.shared;
         ModuleSet::new(shared.engine.clone(), Limits::default(), shared.rules.clone(), modules, mappings).map_err(|error| (&error).into())
     }
+}
+
+/// Compiles in a child process that gets nothing of this one's environment, where passwords may be.
+fn compile(artefacts: &ArtefactCache, engine: &Engine, bytes: &[u8]) -> Result<Compiled, ModuleError> {
+    // The running program, even when its file has been replaced meanwhile.
+    let mut helper = Command::new("/proc/self/exe");
+    helper.arg(COMPILE_COMMAND).env_clear();
+    artefacts.compile(engine, &mut helper, HelperLimits::default(), bytes)
 }
 
 fn references(mappings: &str) -> Result<Vec<ModuleReference>, Failure> {

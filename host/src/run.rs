@@ -128,7 +128,7 @@ fn report(file: &TaskFile, args: &TaskFileArgs, last: &Progress, ending: Result<
     match ending {
         Err(failure) => return Err(failure),
         Ok(Outcome { cause: StopCause::FullLoadFinished }) => {
-            eprintln!("full load finished: {} tables, {} rows", last.tables.len() - suspended, last.rows_loaded);
+            eprintln!("full load finished: {} tables, {} rows loaded by this run", last.tables.len() - suspended, last.rows_loaded);
         }
         Ok(Outcome { cause: StopCause::Cancelled }) => {
             let place =

@@ -45,7 +45,7 @@ struct FileForm {
     name: String,
     source: EndpointFile,
     target: EndpointFile,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", alias = "migration_type")]
     migration: String,
     #[serde(default)]
     preparation: Option<String>,
@@ -64,8 +64,7 @@ struct FileForm {
 pub(crate) struct LimitsForm {
     load_lanes: Option<usize>,
     chunk_rows: Option<u64>,
-    cache_bytes_max: Option<usize>,
-    group_bytes_max: Option<usize>,
+    cache_mib: Option<usize>,
 }
 
 impl LimitsForm {
@@ -75,15 +74,11 @@ impl LimitsForm {
         let limits = PipelineLimits {
             load_lanes: self.load_lanes.unwrap_or(default.load_lanes),
             chunk_rows: self.chunk_rows.unwrap_or(default.chunk_rows),
-            cache_bytes_max: self.cache_bytes_max.unwrap_or(default.cache_bytes_max),
-            group_bytes_max: self.group_bytes_max.unwrap_or(default.group_bytes_max),
+            cache_bytes_max: self.cache_mib.map_or(default.cache_bytes_max, |mib| mib.saturating_mul(1 << 20)),
+            group_bytes_max: default.group_bytes_max,
         };
-        let values = [
-            ("load_lanes", limits.load_lanes as u64),
-            ("chunk_rows", limits.chunk_rows),
-            ("cache_bytes_max", limits.cache_bytes_max as u64),
-            ("group_bytes_max", limits.group_bytes_max as u64),
-        ];
+        let values =
+            [("load_lanes", limits.load_lanes as u64), ("chunk_rows", limits.chunk_rows), ("cache_mib", limits.cache_bytes_max as u64)];
         match values.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(Failure::usage("settings", format!("setting \"{name}\" is 0, wanted at least 1"))),
             None => Ok(limits),
