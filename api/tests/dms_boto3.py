@@ -13,7 +13,7 @@ import uuid
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from dms_shapes import watch
 
@@ -77,6 +77,7 @@ class MainJob:
         for endpoint in (source, target):
             self.test_connection(instance, endpoint)
         self.list_schemas(instance, source)
+        self.keep_certificate()
         self.replicate(source, target)
         if self.options.provisioned:
             self.replicate_provisioned(instance, source, target)
@@ -154,6 +155,14 @@ class MainJob:
         self.until("refreshed schemas", refreshed)
         schemas = [name for page in self.client.get_paginator("describe_schemas").paginate(EndpointArn=endpoint) for name in page["Schemas"]]
         expect(f"schema {self.options.schema} in {schemas}", True, self.options.schema in schemas)
+
+    def keep_certificate(self):
+        pem = "-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n"
+        made = self.client.import_certificate(CertificateIdentifier=f"ca-{self.tag}", CertificatePem=pem)["Certificate"]
+        arn = made["CertificateArn"]
+        found = self.client.describe_certificates(Filters=[{"Name": "certificate-arn", "Values": [arn]}])["Certificates"]
+        expect("certificates", [pem], [certificate["CertificatePem"] for certificate in found])
+        self.client.delete_certificate(CertificateArn=arn)
 
     def replicate(self, source, target):
         identifier = f"Job-{self.tag}"
@@ -332,7 +341,7 @@ def say(text):
 def main():
     try:
         MainJob(arguments()).run()
-    except (Failed, ClientError, subprocess.SubprocessError) as error:
+    except (Failed, BotoCoreError, ClientError, subprocess.SubprocessError) as error:
         say(f"FAILED: {error}")
         return 1
     return 0

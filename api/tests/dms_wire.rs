@@ -304,6 +304,30 @@ async fn endpoints_take_their_login_from_either_place_and_never_show_the_passwor
 }
 
 #[tokio::test]
+async fn certificate_becomes_the_authority_of_an_endpoint() {
+    let client = Client::new().await;
+    let pem = "-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n";
+    let import = json!({"CertificateIdentifier": "Ca", "CertificatePem": pem});
+    let arn = text(&client.ok("ImportCertificate", import.clone()).await["Certificate"]["CertificateArn"]);
+    client.check_fault("ImportCertificate", import, "ResourceAlreadyExistsFault", "ca").await;
+    let broken = json!({"CertificateIdentifier": "b", "CertificatePem": "x"});
+    client.check_fault("ImportCertificate", broken, "InvalidCertificateFault", "PEM blocks").await;
+
+    let endpoint = client.endpoint("e", "source", "db.test").await;
+    let change = json!({"EndpointArn": endpoint, "SslMode": "verify-ca", "CertificateArn": arn});
+    assert_eq!(client.ok("ModifyEndpoint", change).await["Endpoint"]["CertificateArn"], json!(arn));
+    let stored = client.host.state.catalog.get_endpoint("e").await.unwrap();
+    assert_eq!(stored.spec.tls.authorities_pem.as_deref(), Some(pem));
+    client.check_fault("DeleteCertificate", json!({"CertificateArn": arn}), "InvalidResourceStateFault", "used by endpoint e").await;
+
+    client.ok("ModifyEndpoint", json!({"EndpointArn": endpoint, "CertificateArn": ""})).await;
+    assert_eq!(client.host.state.catalog.get_endpoint("e").await.unwrap().spec.tls.authorities_pem, None);
+    client.ok("DeleteCertificate", json!({"CertificateArn": arn})).await;
+    let gone = json!({"Filters": [{"Name": "certificate-arn", "Values": [arn]}]});
+    client.check_fault("DescribeCertificates", gone, "ResourceNotFoundFault", "No Certificates").await;
+}
+
+#[tokio::test]
 async fn wrong_values_are_refused_by_name() {
     let client = Client::new().await;
     let endpoint = json!({"EndpointIdentifier": "e", "EndpointType": "source", "EngineName": "mysql", "ServerName": "h", "Username": "u", "Password": PASSWORD});

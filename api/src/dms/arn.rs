@@ -12,6 +12,7 @@ pub(crate) enum Kind {
     Instance,
     Config,
     Task,
+    Certificate,
 }
 
 impl Kind {
@@ -22,6 +23,7 @@ impl Kind {
             Kind::Instance => "rep",
             Kind::Config => "replication-config",
             Kind::Task => "task",
+            Kind::Certificate => "cert",
         }
     }
 
@@ -31,6 +33,7 @@ impl Kind {
             "rep" => Some(Kind::Instance),
             "replication-config" => Some(Kind::Config),
             "task" => Some(Kind::Task),
+            "cert" => Some(Kind::Certificate),
             _ => None,
         }
     }
@@ -42,6 +45,7 @@ impl Kind {
             Kind::Instance => "Replication instance",
             Kind::Config => "Replication config",
             Kind::Task => "Replication task",
+            Kind::Certificate => "Certificate",
         }
     }
 }
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn other_texts_are_no_arns() {
         for text in
-            ["", "shop", "arn:aws:dms:eu-west-1:1:endpoint", "arn:aws:s3:::b", "arn:aws:dms:r:1:cert:X", "arn:aws:dms:r:1:endpoint:"]
+            ["", "shop", "arn:aws:dms:eu-west-1:1:endpoint", "arn:aws:s3:::b", "arn:aws:dms:r:1:subgrp:X", "arn:aws:dms:r:1:endpoint:"]
         {
             assert!(Arn::parse(text, "EndpointArn").is_err(), "{text}");
         }

@@ -29,6 +29,9 @@ pub(crate) struct EndpointEcho {
     extra_connection_attributes: Option<String>,
     #[serde(default)]
     kms_key_id: Option<String>,
+    /// Whose PEM is in the endpoint's TLS choice.
+    #[serde(default)]
+    certificate_arn: Option<String>,
     #[serde(default)]
     mysql_settings: Option<MysqlSettings>,
     #[serde(default)]
@@ -70,6 +73,7 @@ impl EndpointEcho {
             engine_name: record.spec.engine.as_str().to_owned(),
             extra_connection_attributes: None,
             kms_key_id: None,
+            certificate_arn: None,
             mysql_settings: None,
             postgres_settings: None,
             tags: BTreeMap::new(),
@@ -94,6 +98,7 @@ pub(crate) fn created(
     identifier: String,
     region: &str,
     tags: BTreeMap<String, String>,
+    authorities_pem: Option<String>,
 ) -> Result<EndpointSpec, Fault> {
     let role = role(&required(request.endpoint_type.clone(), "EndpointType")?)?;
     let engine = engine_named(&required(request.engine_name.clone(), "EngineName")?)?;
@@ -103,6 +108,7 @@ pub(crate) fn created(
         engine_name: engine.name.to_owned(),
         extra_connection_attributes: None,
         kms_key_id: None,
+        certificate_arn: None,
         mysql_settings: None,
         postgres_settings: None,
         tags,
@@ -119,14 +125,19 @@ pub(crate) fn created(
         tls: TlsChoice { mode: TlsMode::Disable, authorities_pem: None },
         dms: Value::Null,
     };
-    changed(blank, echo, request)
+    changed(blank, echo, request, authorities_pem)
 }
 
-/// The endpoint after a ModifyEndpoint. A new identifier is the caller's business.
+/// The endpoint after a ModifyEndpoint. A new identifier is the caller's business, and so is the PEM of `CertificateArn`.
 ///
 /// # Errors
 /// A fault that names the member.
-pub(crate) fn changed(mut spec: EndpointSpec, mut echo: EndpointEcho, request: EndpointRequest) -> Result<EndpointSpec, Fault> {
+pub(crate) fn changed(
+    mut spec: EndpointSpec,
+    mut echo: EndpointEcho,
+    request: EndpointRequest,
+    authorities_pem: Option<String>,
+) -> Result<EndpointSpec, Fault> {
     if let Some(text) = &request.endpoint_type {
         spec.role = role(text)?;
     }
@@ -158,6 +169,10 @@ pub(crate) fn changed(mut spec: EndpointSpec, mut echo: EndpointEcho, request: E
     if let Some(attributes) = request.extra_connection_attributes {
         check_attributes(&attributes)?;
         echo.extra_connection_attributes = Some(attributes);
+    }
+    if let Some(arn) = request.certificate_arn {
+        spec.tls.authorities_pem = authorities_pem;
+        echo.certificate_arn = Some(arn).filter(|arn| !arn.is_empty());
     }
     echo.kms_key_id = request.kms_key_id.or(echo.kms_key_id);
     let exact = request.exact_settings.unwrap_or(false);
@@ -193,7 +208,7 @@ pub(crate) fn shown(record: &EndpointRecord, caller: &Caller, status: &'static s
         extra_connection_attributes: echo.extra_connection_attributes,
         status,
         kms_key_id: echo.kms_key_id,
-        certificate_arn: None,
+        certificate_arn: echo.certificate_arn,
         ssl_mode: match spec.tls.mode {
             TlsMode::Disable => "none",
             TlsMode::Require => "require",
@@ -241,7 +256,7 @@ fn login(request: &EndpointRequest, engine: Engine) -> Login {
     }
 }
 
-/// Logins that need AWS, and certificates, which are not kept yet.
+/// Logins that need AWS.
 fn refuse_unsupported(request: &EndpointRequest) -> Result<(), Fault> {
     let mysql = request.mysql_settings.as_ref();
     let postgres = request.postgres_settings.as_ref();
@@ -252,9 +267,6 @@ fn refuse_unsupported(request: &EndpointRequest) -> Result<(), Fault> {
     let method = mysql.and_then(|s| s.authentication_method.as_deref()).or(postgres.and_then(|s| s.authentication_method.as_deref()));
     if method.is_some_and(|method| method != "password") {
         return Err(Fault::value("AuthenticationMethod can only be password"));
-    }
-    if request.certificate_arn.as_deref().is_some_and(|arn| !arn.is_empty()) {
-        return Err(Fault::value("CertificateArn is not supported yet, verify-ca and verify-full use the system's authorities"));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::endpoint_spec::{ENGINES, EndpointEcho, changed, created, shown};
 use super::fault::{Fault, required, shortened};
 use super::page::{ListRequest, USUAL_PAGE, cut, filtered};
 use super::shape::endpoint::{ConnectionRequest, EndpointAnswer, EndpointRequest, EndpointType, EndpointTypesAnswer, EndpointsAnswer};
-use super::{Call, connections, tags};
+use super::{Call, certificates, connections, tags};
 
 const IDENTIFIER_CHARS_MAX: usize = 255;
 const FILTERS: &[&str] = &["endpoint-arn", "endpoint-type", "endpoint-id", "engine-name"];
@@ -17,7 +17,8 @@ pub(crate) async fn create(call: &Call, mut request: EndpointRequest) -> Result<
     identifier(&name, "EndpointIdentifier", IDENTIFIER_CHARS_MAX)?;
     let id = resource_identifier(request.resource_identifier.take())?;
     let tags = tags::checked(request.tags.take())?;
-    let spec = created(request, name, &call.caller.region, tags)?;
+    let authorities_pem = authorities_pem(call, &request).await?;
+    let spec = created(request, name, &call.caller.region, tags, authorities_pem)?;
     let made = match &id {
         Some(id) => call.catalog.create_endpoint_with_id(id, &spec).await,
         None => call.catalog.create_endpoint(&spec).await,
@@ -33,10 +34,19 @@ pub(crate) async fn modify(call: &Call, mut request: EndpointRequest) -> Result<
         identifier(&name, "EndpointIdentifier", IDENTIFIER_CHARS_MAX)?;
         echo.identifier = name;
     }
-    let spec = changed(record.spec, echo, request)?;
+    let authorities_pem = authorities_pem(call, &request).await?;
+    let spec = changed(record.spec, echo, request, authorities_pem)?;
     let updated = call.catalog.update_endpoint(&record.id, record.revision, &spec).await;
     let record = updated.map_err(|error| already_exists(error, &spec.name))?;
     Ok(EndpointAnswer { endpoint: shown(&record, &call.caller, "active") })
+}
+
+/// The PEM of the certificate that the request names; an empty ARN takes the certificate away.
+async fn authorities_pem(call: &Call, request: &EndpointRequest) -> Result<Option<String>, Fault> {
+    match request.certificate_arn.as_deref().filter(|arn| !arn.is_empty()) {
+        Some(arn) => Ok(Some(certificates::pem(call, arn).await?)),
+        None => Ok(None),
+    }
 }
 
 /// DMS refuses to change an endpoint under a running task: the task would not notice until its next start.

@@ -63,6 +63,11 @@ impl Fault {
         Self::refused("ResourceAlreadyExistsFault", message)
     }
 
+    /// What was given as a certificate is none.
+    pub(crate) fn invalid_certificate(message: impl Into<String>) -> Self {
+        Self::refused("InvalidCertificateFault", message)
+    }
+
     /// The resource is in a state that does not allow the operation.
     pub(crate) fn state(message: impl Into<String>) -> Self {
         Self::refused("InvalidResourceStateFault", message)

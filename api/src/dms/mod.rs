@@ -15,6 +15,7 @@
 mod account;
 mod arn;
 mod caller;
+mod certificates;
 mod configs;
 mod connections;
 mod endpoint_spec;
@@ -142,6 +143,10 @@ async fn dispatch(call: &Call, operation: &str, body: &[u8]) -> Result<Value, Fa
         "StopReplicationTask" => run(body, |request| tasks::stop(call, request)).await,
         "DescribeTableStatistics" => run(body, |request| tables::describe_of_task(call, request)).await,
         "ReloadTables" => run(body, |request| tables::reload_of_task(call, request)).await,
+
+        "ImportCertificate" => run(body, |request| certificates::import(call, request)).await,
+        "DescribeCertificates" => run(body, |request| certificates::describe(call, request)).await,
+        "DeleteCertificate" => run(body, |request| certificates::delete(call, request)).await,
 
         "AddTagsToResource" => run(body, |request| tags::add(call, request)).await,
         "RemoveTagsFromResource" => run(body, |request| tags::remove(call, request)).await,

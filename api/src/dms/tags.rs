@@ -70,8 +70,12 @@ fn form(kind: Kind) -> Option<TaskForm> {
     match kind {
         Kind::Config => Some(TaskForm::Config),
         Kind::Task => Some(TaskForm::Task),
-        Kind::Endpoint | Kind::Instance => None,
+        Kind::Endpoint | Kind::Instance | Kind::Certificate => None,
     }
+}
+
+fn untagged(kind: Kind) -> Fault {
+    Fault::value(format!("A {} has no tags here yet", kind.noun().to_lowercase()))
 }
 
 async fn read(call: &Call, text: String) -> Result<BTreeMap<String, String>, Fault> {
@@ -79,10 +83,11 @@ async fn read(call: &Call, text: String) -> Result<BTreeMap<String, String>, Fau
     if let Some(form) = form(arn.kind) {
         return Ok(find(call, Some(text), form, "ResourceArn").await?.0.definition.tags);
     }
-    Ok(match arn.kind {
-        Kind::Endpoint => endpoints::find(call, Some(text)).await?.1.tags,
-        _ => instances::find(call, Some(text)).await?.1.tags,
-    })
+    match arn.kind {
+        Kind::Endpoint => Ok(endpoints::find(call, Some(text)).await?.1.tags),
+        Kind::Instance => Ok(instances::find(call, Some(text)).await?.1.tags),
+        Kind::Config | Kind::Task | Kind::Certificate => Err(untagged(arn.kind)),
+    }
 }
 
 async fn change(call: &Call, arn: Option<String>, edit: impl FnOnce(&mut BTreeMap<String, String>)) -> Result<Nothing, Fault> {
@@ -101,6 +106,8 @@ async fn change(call: &Call, arn: Option<String>, edit: impl FnOnce(&mut BTreeMa
         let mut spec = record.spec;
         spec.dms = echo.document();
         call.catalog.update_endpoint(&record.id, record.revision, &spec).await?;
+    } else if arn.kind == Kind::Certificate {
+        return Err(untagged(arn.kind));
     } else {
         let (record, mut document) = instances::find(call, Some(text)).await?;
         edit(&mut document.tags);

@@ -4,6 +4,7 @@
 //! Requests take every member as optional; what an operation requires is checked where it is read, so that the fault
 //! names the member. No request derives `Debug`: some hold passwords.
 
+pub(crate) mod certificate;
 pub(crate) mod endpoint;
 pub(crate) mod instance;
 pub(crate) mod replication;
