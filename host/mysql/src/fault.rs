@@ -16,6 +16,11 @@ pub(crate) fn driver(what: &str, error: Error) -> ConnectorError {
         Error::Io(IoError::Tls(error)) => {
             ConnectorError::definite("tls_failed", format!("{what}: TLS handshake with the source failed")).caused_by(error)
         }
+        Error::Io(IoError::Io(error)) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            ConnectorError::definite("tls_failed", format!("{what}: TLS with the source failed"))
+                .caused_by(error)
+                .hint("give the endpoint the authority that signed the server's certificate")
+        }
         Error::Io(error) => {
             ConnectorError::transient("connection_lost", format!("{what}: connection to the source broke")).caused_by(error)
         }
