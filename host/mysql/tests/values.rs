@@ -168,7 +168,7 @@ async fn values_without_a_twin_stop_their_table_in_both_ways() {
             let mut stream = bench.stream(&[&name], &start).await;
             bench.run(&["set sql_mode = ''", &format!("insert into {name} values (1, {value})")]).await;
             let streamed = support::stop(&mut *stream).await;
-            let read = bench.try_snapshot(&name, 1000).await.err().expect("the value has no twin");
+            let read = bench.try_snapshot(&name, 1000).await.expect_err("the value has no twin");
             for error in [streamed, read] {
                 assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, code), "{engine:?} {}", error.chain());
                 assert!(error.chain().contains("\"v\""), "{}", error.chain());
