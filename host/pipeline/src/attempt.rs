@@ -33,8 +33,9 @@ use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
 use crate::{Phase, TableStage};
 
-/// The code with which a lane says that an update of a missing row does not tell the whole row.
-const INCOMPLETE_IMAGE: &str = "incomplete_image";
+/// Codes of table errors after which loading the table from its first row helps: an update of a row that the load
+/// missed does not tell the whole row (`incomplete_image`), or the table was rewritten since it was cut into chunks.
+const LOAD_AGAIN: [&str; 2] = ["incomplete_image", "chunks_outdated"];
 
 /// What an attempt works with; the run owns all of it.
 pub(crate) struct Attempt<'a> {
@@ -79,7 +80,9 @@ impl Attempt<'_> {
             return Ok(Outcome { cause: StopCause::FullLoadFinished });
         };
         let loaded = load.as_ref().map(|(_, tables)| names(tables)).unwrap_or_default();
-        self.load(&fence, load, Some(&mut capturing.task)).await?;
+        if let Err(error) = self.load(&fence, load, Some(&mut capturing.task)).await {
+            return Err(self.or_load_again(&fence, &planned, error).await);
+        }
         windows.extend(self.windows_of(&fence, &loaded).await?);
 
         let mut tables = Tables::new(capturing.relations.clone());
@@ -106,10 +109,8 @@ impl Attempt<'_> {
                 ended = &mut task => return Err(capture_ended(ended)),
             };
             let paused = match paused {
-                Err(TaskError::Connector(error)) if error.code() == INCOMPLETE_IMAGE => {
-                    return Err(self.load_again(&fence, &planned, error).await);
-                }
-                other => other?,
+                Ok(paused) => paused,
+                Err(error) => return Err(self.or_load_again(&fence, &planned, error).await),
             };
             match paused {
                 Paused::Cancelled => return Ok(cancelled),
@@ -129,7 +130,7 @@ impl Attempt<'_> {
         let preparation = if known { TablePreparation::Keep } else { self.spec.preparation };
         let findings = check_tables(self.spec, self.source.as_ref(), self.target.as_ref(), planned, preparation).await?;
         refuse_errors(self.spec, findings, !known)?;
-        let TaskRecord { fence, checkpoint, source_identity, tables } = self.target.take_over(&self.spec.id).await?;
+        let TaskRecord { fence, checkpoint, source_identity, tables } = self.take_over().await?;
         match checkpoint {
             None => self.begin(fence, planned, &identity).await,
             Some(position) => {
@@ -144,6 +145,18 @@ impl Attempt<'_> {
                 self.resume(fence, position, tables, planned).await
             }
         }
+    }
+
+    /// Takes the task over, unless another worker did so since this run's last attempt: a run that lost its connection
+    /// to a successor must not take the task back.
+    async fn take_over(&self) -> Result<TaskRecord, ConnectorError> {
+        let last = self.watched.fence.lock().expect("no holder of this lock panics").clone();
+        if let Some(last) = last {
+            self.target.checkpoint(&last).await?;
+        }
+        let record = self.target.take_over(&self.spec.id).await?;
+        *self.watched.fence.lock().expect("no holder of this lock panics") = Some(record.fence.clone());
+        Ok(record)
     }
 
     async fn begin(&self, fence: Fence, planned: &[Arc<PlannedTable>], identity: &str) -> Result<Standing, TaskError> {
@@ -312,12 +325,13 @@ impl Attempt<'_> {
         self.target.save_chunks(fence, table, &[]).await
     }
 
-    /// A row that an interrupted load missed cannot be made from the log: the next attempt loads its table anew.
-    async fn load_again(&self, fence: &Fence, planned: &[Arc<PlannedTable>], error: ConnectorError) -> TaskError {
-        let concerned = |table: &&Arc<PlannedTable>| {
-            error.table_name().is_some_and(|name| *name == table.source.schema.name || *name == table.target.name)
-        };
-        let Some(table) = planned.iter().find(concerned) else { return error.into() };
+    /// Where an interrupted load cannot be finished as it was begun, the next attempt loads the table from its first
+    /// row. Other errors stay what they are.
+    async fn or_load_again(&self, fence: &Fence, planned: &[Arc<PlannedTable>], error: TaskError) -> TaskError {
+        let TaskError::Connector(error) = error else { return error };
+        let concerned = |table: &&Arc<PlannedTable>| error.table_name() == Some(&table.source.schema.name);
+        let table = planned.iter().find(concerned).filter(|_| LOAD_AGAIN.contains(&error.code()));
+        let Some(table) = table else { return error.into() };
         let name = &table.source.schema.name;
         match self.start_over(fence, name).await {
             Ok(()) => ConnectorError::transient("load_again", format!("table \"{name}\" must be loaded again")).caused_by(error).into(),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use tidegate_connector::{ColumnOrigin, Finding, Severity, SourceTable, TargetColumn, TargetTable};
-use tidegate_model::{BeforeImages, Column, Engine, SqlType, TableName, TableSchema};
+use tidegate_model::{BeforeImages, Column, SqlType, TableName, TableSchema};
 use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, OutputSource, TablePlan, TextLayout};
 
 use crate::task::TaskError;
@@ -130,34 +130,26 @@ impl Draft {
 
     /// The finished plan.
     pub(crate) fn finish(self) -> Result<PlannedTable, TaskError> {
-        // PostgreSQL's log does not carry generated columns, so a copy of them would go stale with the first change.
-        let left_out = |origin: &ColumnOrigin| match origin {
-            ColumnOrigin::Source(index) => self.source.schema.engine == Engine::Postgres && self.source.schema.columns[*index].generated,
-            ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => false,
-        };
-        let kept: Vec<usize> = (0..self.view.columns.len()).filter(|index| !left_out(&self.origins[*index])).collect();
-        let place = |old: &usize| kept.iter().position(|index| index == old);
-        let places = |old: &[usize]| old.iter().map(place).collect::<Option<Vec<_>>>().unwrap_or_default();
-        let columns = kept
+        let columns = self
+            .view
+            .columns
             .iter()
-            .map(|index| {
-                let column = &self.view.columns[*index];
-                TargetColumn {
-                    name: column.name.clone(),
-                    sql_type: column.sql_type.clone(),
-                    nullable: column.nullable,
-                    origin: self.origins[*index].clone(),
-                }
+            .zip(&self.origins)
+            .map(|(column, origin)| TargetColumn {
+                name: column.name.clone(),
+                sql_type: column.sql_type.clone(),
+                nullable: column.nullable,
+                origin: origin.clone(),
             })
             .collect();
-        let primary_key = places(&self.view.primary_key);
+        let primary_key = self.view.primary_key.clone();
         let keyless = self.source.schema.is_keyless();
         let identity = if self.key_defined {
             primary_key.clone()
         } else if keyless {
             Vec::new()
         } else {
-            places(&self.view.identity)
+            self.view.identity.clone()
         };
         if identity.is_empty() && !keyless {
             return Err(self.refuse("key_dropped", "the rules drop a column of the key, and rows could not be found again".into()));
@@ -236,14 +228,6 @@ impl PlannedTable {
             .iter()
             .map(|note| Finding { severity: Severity::Info, ..Finding::warning("module_note", object(), note.clone(), "nothing to do") })
             .collect();
-        for column in schema.columns.iter().filter(|column| column.generated && schema.engine == Engine::Postgres) {
-            findings.push(Finding::warning(
-                "generated_column",
-                format!("column \"{}.{}\"", schema.name, column.name),
-                "a generated column, which the log does not carry",
-                "the target to compute it: it is left out of the copy",
-            ));
-        }
         if captures && schema.before_images == BeforeImages::None {
             findings.push(
                 Finding::error("no_identity", object(), "no primary key and no replica identity", "rows that the log identifies")

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_connector::{ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable};
+use tidegate_model::Fence;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -98,6 +99,8 @@ pub(crate) struct Watched {
     pub(crate) board: Arc<Board>,
     pub(crate) in_flight: std::sync::Mutex<Arc<InFlight>>,
     pub(crate) cache: std::sync::Mutex<Option<CacheGauge>>,
+    /// The fence of the last attempt. A further attempt of this run goes on only while nobody else holds the task.
+    pub(crate) fence: std::sync::Mutex<Option<Fence>>,
 }
 
 impl Watched {
