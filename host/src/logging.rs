@@ -24,6 +24,18 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
 
+/// Replaces the standard report of a panic, whose message may quote the value that it stumbled over: a tenant's. Only
+/// messages that are constants of this program are shown.
+pub(crate) fn hide_values_in_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("without a name").to_owned();
+        let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("message withheld, it may hold values");
+        tracing::error!(place, thread, "panic: {message}");
+    }));
+}
+
 fn level_filter(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Error => LevelFilter::ERROR,

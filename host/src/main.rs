@@ -56,7 +56,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Serve(args) => {
             let settings = ServeSettings::new(args, &cli.log)?;
-            logging::start(settings.log_level, settings.log_format);
+            start_log(settings.log_level, settings.log_format);
             runtime()?.block_on(serve::serve(settings))
         }
         Command::Run(args) => {
@@ -74,7 +74,12 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 }
 
 fn start_quiet_log(log: &LogArgs) {
-    logging::start(log.log_level.unwrap_or(LogLevel::Warn), log.log_format.unwrap_or(LogFormat::Human));
+    start_log(log.log_level.unwrap_or(LogLevel::Warn), log.log_format.unwrap_or(LogFormat::Human));
+}
+
+fn start_log(level: LogLevel, format: LogFormat) {
+    logging::start(level, format);
+    logging::hide_values_in_panics();
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -159,6 +159,27 @@ async fn a_full_load_ends_by_itself_and_shows_its_tables() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_hosts_with_the_same_task_one_gives_up() {
+    let (data, other_data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (server, first) = postgres_pair(data.path()).await;
+    let second = Tidegate::serve(other_data.path()).await;
+    create_endpoint(&second, "from", "source", "postgres", server.port(), "from").await;
+    create_endpoint(&second, "to", "target", "postgres", server.port(), "to").await;
+    for host in [&first, &second] {
+        create_task(host, "shop", "full-load-and-cdc", json!([selection("public")])).await;
+    }
+    start(&first, "shop", "start").await;
+    wait_for_equal(&first, &server, ALL_ROWS).await;
+
+    start(&second, "shop", "start").await;
+
+    let failed = wait_for_status(&first, "shop", "failed").await;
+    assert!(failed["failure"]["message"].as_str().unwrap().contains("another worker took over"), "{failed}");
+    server.sql_in("from", "update orders set amount = amount + 1 where id % 3 = 0").await;
+    wait_for_equal(&second, &server, ALL_ROWS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mariadb_is_copied_through_an_uploaded_module() {
     let data = tempfile::tempdir().unwrap();
     let (source, target) = tokio::join!(MysqlServer::start(MysqlFlavour::Mariadb1011), PostgresServer::start(PostgresVersion::V17));

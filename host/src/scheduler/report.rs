@@ -9,6 +9,14 @@ use tidegate_pipeline::{Phase, Progress, TableProgress, TableStage};
 use super::TENANT;
 use crate::metric;
 
+/// What people want to know of a view, beside its numbers.
+pub(crate) struct News {
+    /// The phase, when it is another one than before.
+    pub(crate) entered: Option<Phase>,
+    /// Why the run had to take up its connections again since the view before.
+    pub(crate) trouble: Option<String>,
+}
+
 /// What was written last, to write only what changed.
 pub(crate) struct Report {
     task: String,
@@ -24,11 +32,11 @@ impl Report {
         Self { task: task.to_owned(), load_lanes, written: Progress::default(), phase: None, at: Instant::now() }
     }
 
-    /// Writes a view of the run. Answers the phase when it is another one than before.
+    /// Writes a view of the run. Answers what is worth an event.
     ///
     /// # Errors
     /// The catalog's; what was not written is written the next time.
-    pub(crate) async fn write(&mut self, catalog: &Catalog, now: &Progress) -> Result<Option<Phase>, CatalogError> {
+    pub(crate) async fn write(&mut self, catalog: &Catalog, now: &Progress) -> Result<News, CatalogError> {
         let elapsed = self.at.elapsed().as_secs_f64();
         catalog.set_progress(&self.task, &self.numbers(now, elapsed)).await?;
         let changed = changed_tables(&self.written.tables, &now.tables);
@@ -40,10 +48,11 @@ impl Report {
             catalog.set_status(&self.task, &TaskStatus::Running { phase: run_phase(phase) }).await?;
             self.phase = entered;
         }
+        let trouble = (now.reconnects > self.written.reconnects).then(|| now.last_error.clone()).flatten();
         metric::record_progress(TENANT, &self.task, &self.written, now);
         self.written = now.clone();
         self.at = Instant::now();
-        Ok(entered)
+        Ok(News { entered, trouble })
     }
 
     fn numbers(&self, now: &Progress, elapsed: f64) -> TaskProgress {

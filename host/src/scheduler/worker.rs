@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use super::connect::{Ends, FIRST_PATIENCE, Retry, connect};
 use super::lease::HeldLease;
-use super::report::Report;
+use super::report::{News, Report};
 use super::{Node, TENANT, spec};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
@@ -161,11 +161,16 @@ async fn follow(
 async fn write_report(node: &Node, report: &mut Report, task: &str, view: &watch::Receiver<Progress>) {
     let now = view.borrow().clone();
     match report.write(&node.catalog, &now).await {
-        Ok(Some(phase)) => {
-            info!(task, phase = phase_name(phase), "phase");
-            node.event(task, EventCategory::StateChange, EventSeverity::Info, format!("phase: {}", phase_name(phase))).await;
+        Ok(News { entered, trouble }) => {
+            if let Some(trouble) = trouble {
+                let message = format!("{trouble}; trying again");
+                node.event(task, EventCategory::StateChange, EventSeverity::Warning, message).await;
+            }
+            if let Some(phase) = entered {
+                info!(task, phase = phase_name(phase), "phase");
+                node.event(task, EventCategory::StateChange, EventSeverity::Info, format!("phase: {}", phase_name(phase))).await;
+            }
         }
-        Ok(None) => {}
         Err(error) => error!(task, error = chain(&error), "write progress"),
     }
 }
