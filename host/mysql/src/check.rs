@@ -24,6 +24,7 @@ pub(crate) async fn check(conn: &mut Conn, engine: Engine, tables: &[Arc<SourceT
         log_settings(engine, &settings, &mut findings);
         grants(conn, engine, &mut findings).await?;
         filters(conn, engine, &mut findings).await?;
+        replica(conn, engine, &settings, &mut findings).await;
         cascades(conn, engine, &settings, tables, &mut findings).await?;
     }
     for table in tables {
@@ -72,11 +73,6 @@ fn log_settings(engine: Engine, settings: &HashMap<String, String>, findings: &m
             let finding = Finding::error("partial_json", object("binlog_row_value_options"), found, "nothing");
             findings.push(finding.fix("set persist binlog_row_value_options = ''"));
         }
-        if get("log_replica_updates").or(get("log_slave_updates")) == Some("OFF") {
-            let finding =
-                Finding::warning("log_replica_updates", object("log_replica_updates"), "OFF", "ON when the source is a replica itself");
-            findings.push(finding.fix("start the server with --log-replica-updates"));
-        }
     } else {
         if get("gtid_strict_mode").is_some_and(|value| value.eq_ignore_ascii_case("off")) {
             findings.push(
@@ -87,11 +83,6 @@ fn log_settings(engine: Engine, settings: &HashMap<String, String>, findings: &m
             let finding =
                 Finding::warning("old_temporal", object("mysql56_temporal_format"), "OFF", "ON: the old format does not log fractions");
             findings.push(finding.fix("set global mysql56_temporal_format = ON"));
-        }
-        if get("log_slave_updates").is_some_and(|value| value.eq_ignore_ascii_case("off")) {
-            let finding =
-                Finding::warning("log_replica_updates", object("log_slave_updates"), "OFF", "ON when the source is a replica itself");
-            findings.push(finding.fix("start the server with --log-slave-updates"));
         }
     }
     let expiry: f64 = get("binlog_expire_logs_seconds").and_then(|value| value.parse().ok()).unwrap_or(0.0);
@@ -152,6 +143,23 @@ async fn filters(conn: &mut Conn, engine: Engine, findings: &mut Vec<Finding>) -
         }
     }
     Ok(())
+}
+
+/// A replica that does not log what it replicates has nothing to tell: the task would wait for ever.
+async fn replica(conn: &mut Conn, engine: Engine, settings: &HashMap<String, String>, findings: &mut Vec<Finding>) {
+    let (name, sql) = match engine {
+        Engine::Mariadb => ("log_slave_updates", "show all slaves status"),
+        Engine::Mysql | Engine::Postgres => ("log_replica_updates", "show replica status"),
+    };
+    if !settings.get(name).is_some_and(|value| value.eq_ignore_ascii_case("off")) {
+        return;
+    }
+    // Without the privilege to ask, nothing is known and nothing is said: most sources are no replicas.
+    let status: Vec<mysql_async::Row> = rows(conn, "read the replica's state", sql).await.unwrap_or_default();
+    if !status.is_empty() {
+        let finding = Finding::error("log_replica_updates", format!("setting \"{name}\""), "OFF on a replica", "ON");
+        findings.push(finding.fix(format!("start the server with --{}", name.replace('_', "-"))));
+    }
 }
 
 /// Child rows that a cascade changes are not logged by MariaDB and by MySQL before 9.6.
