@@ -1,7 +1,8 @@
 //! What `tidegate run` shows while a task runs: bars on a terminal, a plain line now and then elsewhere.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -21,6 +22,26 @@ const RATE_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Display {
     surface: Surface,
     rate: Rate,
+}
+
+/// The bars of this process, if it shows any: what else goes to standard error has to go around them.
+static BARS: OnceLock<MultiProgress> = OnceLock::new();
+
+/// Standard error, with bars moved out of the way for each write.
+pub(crate) struct AroundBars;
+
+impl Write for AroundBars {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let write = || std::io::stderr().write_all(bytes).map(|()| bytes.len());
+        match BARS.get() {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 enum Surface {
@@ -65,14 +86,14 @@ impl Display {
 }
 
 struct Bars {
-    all: MultiProgress,
+    all: &'static MultiProgress,
     status: ProgressBar,
     tables: HashMap<TableName, ProgressBar>,
 }
 
 impl Bars {
     fn new() -> Self {
-        let all = MultiProgress::new();
+        let all = BARS.get_or_init(MultiProgress::new);
         let status = all.add(ProgressBar::new_spinner());
         status.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant"));
         Self { all, status, tables: HashMap::new() }

@@ -12,13 +12,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::cli::{LogFormat, LogLevel};
+use crate::display::AroundBars;
 
 /// Starts logging; the first call wins.
 pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let filter = Targets::new().with_default(LevelFilter::WARN.min(level_filter(level))).with_target("tidegate", level_filter(level));
     let layer = match format {
-        LogFormat::Human => fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed(),
+        LogFormat::Human => fmt::layer().with_writer(|| AroundBars).with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => fmt::layer().with_writer(|| AroundBars).json().flatten_event(true).boxed(),
     };
     // A second start can only come from a test in this process; the first one's settings hold.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();

@@ -141,6 +141,26 @@ async fn a_task_stops_resumes_reloads_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_begins_anew_from_the_rows_of_now() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, host) = postgres_pair(data.path()).await;
+    create_task(&host, "shop", "full-load-and-cdc", json!([selection("public")])).await;
+    host.patch("/v1/tasks/shop", &json!({"preparation": "truncate-before-load"})).await.ok();
+    start(&host, "shop", "start").await;
+    wait_for_equal(&host, &server, ALL_ROWS).await;
+    start(&host, "shop", "stop").await;
+    wait_for_status(&host, "shop", "stopped").await;
+    server.sql_in("to", "delete from orders where id % 2 = 0; insert into orders values (-1, 'stray', 0)").await;
+    server.sql_in("from", "delete from orders where id <= 10").await;
+
+    start(&host, "shop", "reload").await;
+
+    assert!(wait_for_equal(&host, &server, ALL_ROWS).await.ends_with(" 19990"));
+    server.sql_in("from", "insert into orders values (60000, 'after the reload', 3)").await;
+    wait_for_equal(&host, &server, ALL_ROWS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_load_ends_by_itself_and_shows_its_tables() {
     let data = tempfile::tempdir().unwrap();
     let (server, host) = postgres_pair(data.path()).await;
