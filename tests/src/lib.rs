@@ -7,7 +7,7 @@
 //! These are tools for tests: what a test cannot go on without panics here, with the server's log in the message.
 
 mod binaries;
-//SOON pub mod compare;
+pub mod compare;
 mod instance;
 mod lease;
 pub mod mysql;
@@ -16,13 +16,13 @@ pub mod process;
 pub mod proxy;
 mod template;
 pub mod wait;
-//SOON pub mod workload;
+pub mod workload;
 
 pub use binaries::cache_dir;
-//SOON pub use compare::{Comparison, Database, TablePair, compare_databases};
+pub use compare::{Comparison, Database, TablePair, compare_databases};
 pub use mysql::{MysqlFlavour, MysqlServer};
 pub use postgres::{PostgresServer, PostgresVersion};
 pub use process::Tidegate;
 pub use proxy::{Direction, Fault, Proxy};
 pub use wait::wait_for;
-//SOON pub use workload::{Workload, WorkloadPlan};
+pub use workload::{Workload, WorkloadPlan};
