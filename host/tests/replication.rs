@@ -141,6 +141,29 @@ async fn a_task_stops_resumes_reloads_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_starts_before_its_database_waits_and_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let (mut server, mut host) = postgres_pair(data.path()).await;
+    create_task(&host, "shop", "full-load-and-cdc", json!([selection("public")])).await;
+    start(&host, "shop", "start").await;
+    wait_for_equal(&host, &server, ALL_ROWS).await;
+    host.kill().await;
+    server.stop().await;
+
+    host.restart().await;
+
+    wait_for("an event about the database", PATIENCE, async || {
+        let events = host.get("/v1/tasks/shop/events").await.ok().to_string();
+        if events.contains("trying again") { Ok(()) } else { Err(format!("{events}\n{}", host.log())) }
+    })
+    .await;
+    server.restart().await;
+    server.sql_in("from", "insert into orders values (70000, 'after the pause', 4)").await;
+    wait_for_equal(&host, &server, ALL_ROWS).await;
+    wait_for_status(&host, "shop", "running").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reload_begins_anew_from_the_rows_of_now() {
     let data = tempfile::tempdir().unwrap();
     let (server, host) = postgres_pair(data.path()).await;
