@@ -1,21 +1,78 @@
-//! Tasks of the project: `cargo xtask guests` builds the WebAssembly modules that the host includes.
+//! Tasks of the project, started with `cargo xtask`. See `cargo xtask --help`.
+//!
+//! It builds with few packages and without the modules in `target/guests`, since it is what makes them: nothing of
+//! the workspace's other packages may be imported here.
 
+mod command;
+mod demo;
 mod guests;
+mod setup;
+mod test;
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+/// Tasks of the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what tests and demo need: private database servers, client programs, Python packages.
+    Setup,
+    /// Build the WebAssembly modules into target/guests.
+    Guests,
+    /// Run everything that CI runs: setup, guests, format, lints, build, tests.
+    #[command(alias = "ci")]
+    Test,
+    /// Replicate MariaDB and PostgreSQL into PostgreSQL under load, live, on private servers.
+    Demo {
+        /// Use the optimised binary: the first build takes several minutes longer.
+        #[arg(long)]
+        release: bool,
+        /// How long the workload writes, in seconds.
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
+    /// Compare with `psql` and with native replication on private servers; `-- --help` shows its options.
+    Bench {
+        /// Passed to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
 fn main() -> ExitCode {
-    let Some(root) = Path::new(env!("CARGO_MANIFEST_DIR")).parent() else { return ExitCode::FAILURE };
-    let result = match std::env::args().nth(1).as_deref() {
-        Some("guests") => guests::build(root),
-        _ => Err("usage: cargo xtask guests".to_owned()),
-    };
-    match result {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace");
+    match run(root, Arguments::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("xtask: {message}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(root: &Path, task: Task) -> Result<(), String> {
+    match task {
+        Task::Setup => setup::run(root),
+        Task::Guests => guests::build(root),
+        Task::Test => test::run(root),
+        Task::Demo { release, seconds } => demo::run_demo(root, release, seconds),
+        Task::Bench { arguments } => bench(root, &arguments),
+    }
+}
+
+/// Always the optimised binary: the debug build's speed says nothing.
+fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
+    setup::run(root)?;
+    guests::build(root)?;
+    command::run(command::cargo(root).args(["build", "--release", "--package", "tidegate", "--package", "tidegate-benches"]))?;
+    command::run(command::cargo(root).args(["run", "--quiet", "--release", "--package", "tidegate-benches", "--"]).args(arguments))
 }
