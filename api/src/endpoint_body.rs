@@ -121,6 +121,10 @@ fn default_port(engine: Engine) -> u16 {
 
 fn tls(fields: &mut Fields) -> Result<Option<TlsChoice>, Problem> {
     let Some(value) = fields.value("tls") else { return Ok(None) };
+    // The mode alone is what most people write, and what task files have.
+    if let Value::String(mode) = &value {
+        return Ok(Some(TlsChoice { mode: one_of("tls", mode, &TLS_MODES)?, authorities_pem: None }));
+    }
     let mut fields = Fields::of_value(value, "tls")?;
     let mode = one_of("tls.mode", &fields.required_text("mode")?, &TLS_MODES)?;
     let authorities_pem = fields.text("authorities_pem")?;

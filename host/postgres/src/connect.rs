@@ -200,7 +200,7 @@ async fn open_raw(server: &ServerSettings) -> Result<Stream, ConnectorError> {
     let answer = tcp.read_u8().await.map_err(broken)?;
     if answer != b'S' {
         return Err(ConnectorError::definite("tls_not_offered", format!("{attempted}: found a server without TLS, wanted TLS"))
-            .hint("set ssl = on in postgresql.conf, or choose ssl mode \"none\" for the endpoint"));
+            .hint("set ssl = on in postgresql.conf, or choose tls \"disable\" for the endpoint"));
     }
     let name = ServerName::try_from(server.host.clone())
         .map_err(|cause| ConnectorError::definite("tls_settings", attempted.clone()).caused_by(cause))?;
