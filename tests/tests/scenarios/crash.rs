@@ -1,0 +1,56 @@
+//! Kills at random moments, and what must hold after each restart and at the end.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidegate_harness::{MysqlFlavour, PostgresVersion};
+
+use crate::world::{Source, World, seed};
+
+/// Kills of each run when `TIDEGATE_KILLS` does not say.
+const KILLS: u32 = 50;
+
+fn kills() -> u32 {
+    std::env::var("TIDEGATE_KILLS").map_or(KILLS, |text| text.parse().expect("TIDEGATE_KILLS is a number"))
+}
+
+/// The host is killed at random moments of load, catch-up and stream while four writers work at the source; in the end
+/// every row is there once, and each ledger entry too.
+async fn crash_points(source: Source, kills: u32) {
+    let seed = seed();
+    println!("seed {seed}, {kills} kills");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut world = World::start(source, PostgresVersion::V17).await;
+    world.prepare_workload(seed, 20_000).await;
+    world.create_task("crash", "full-load-and-cdc", "drop-and-create", serde_json::json!({"chunk_rows": 2000, "load_lanes": 3})).await;
+    world.start_task("crash").await;
+    let workload = world.run_workload(seed, 4).await;
+    for kill in 0..kills {
+        // Early kills meet the load, later ones the stream and the recovery itself.
+        let pause = if kill % 5 == 4 { random.random_range(5..80) } else { random.random_range(50..700) };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        world.kill_and_restart().await;
+    }
+    let transactions = workload.stop().await;
+    world.wait_level("crash").await;
+    let comparison = world.compare().await;
+    println!("{transactions} transactions, {comparison}");
+    assert!(transactions > u64::from(kills), "the workload went on while the host was killed");
+    assert_eq!(comparison.differences, 0, "{comparison}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_crash_point_ends_equal_from_postgres() {
+    crash_points(Source::postgres(PostgresVersion::V15).await, kills()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_crash_point_ends_equal_from_mariadb() {
+    crash_points(Source::mysql(MysqlFlavour::Mariadb1011).await, kills() / 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_crash_point_ends_equal_from_mysql() {
+    crash_points(Source::mysql(MysqlFlavour::Mysql97).await, kills() / 2).await;
+}

@@ -1,0 +1,9 @@
+//! Whole-product scenarios: real servers, the real binary as a child process, HTTP from outside.
+//!
+//! Each test has private servers and a data directory of its own, so they run in any order and in parallel.
+
+mod crash;
+mod fence;
+mod memory;
+mod whole_transactions;
+mod world;
