@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Asks until `condition` answers `Ok`, and returns what it answered; panics after `timeout` with the last `Err`, which
 /// is the state that was seen instead.
-pub async fn wait_for<T, S: Debug, F: Future<Output = Result<T, S>>>(what: &str, timeout: Duration, mut condition: impl FnMut() -> F) -> T {
+pub async fn wait_for<T, S: Debug>(what: &str, timeout: Duration, mut condition: impl AsyncFnMut() -> Result<T, S>) -> T {
     let since = Instant::now();
     loop {
         let seen = match condition().await {

@@ -2,7 +2,7 @@
 //!
 //! | table | what happens to it |
 //! |---|---|
-//! | `accounts` | money moves between two rows; the sum of all balances never changes, at any commit |
+//! | `accounts` | money moves between two rows; the sum of all balances never changes, at any commit; `email` is for masking |
 //! | `ledger` | one new row for each transfer, never touched again: a lost or doubled transaction shows |
 //! | `wide` | a column of most types; inserts, updates of some columns, deletes |
 //! | `documents` | large texts, while most updates leave the text as it is |

@@ -83,6 +83,10 @@ impl Writer {
         for (id, change) in sides {
             add(sql, format_args!("update accounts set balance = balance + {change} where id = {id}"));
         }
+        if self.random.random_bool(0.1) {
+            let email = self.email(payer);
+            add(sql, format_args!("update accounts set email = {email} where id = {payer}"));
+        }
         let id = self.next_id();
         add(sql, format_args!("insert into ledger values ({id}, {}, {payer}, {payee}, {amount})", self.index));
     }
@@ -179,7 +183,7 @@ impl Writer {
     /// A new row in parentheses.
     fn row(&mut self, table: &str, id: u64, count: u64) -> String {
         match table {
-            "accounts" => format!("({id}, 1000, {})", self.word()),
+            "accounts" => format!("({id}, 1000, {})", self.email(id)),
             "ledger" => format!("({id}, 0, {}, {}, {})", id % count + 1, (id + 1) % count + 1, id % 90),
             "wide" => self.wide_row(id),
             "documents" => format!("({id}, {}, {})", self.word(), self.body()),
@@ -229,6 +233,12 @@ impl Writer {
             values[self.random.random_range(0..14)] = "null".to_owned();
         }
         format!("({id}, {})", values.join(", "))
+    }
+
+    /// A quoted address, not always in lower case.
+    fn email(&mut self, id: u64) -> String {
+        let provider = ["example.org", "Example.com", "müller.example"][self.random.random_range(0..3)];
+        format!("'User.{id}+{}@{provider}'", self.random.random_range(0..1000))
     }
 
     fn day(&mut self) -> String {

@@ -9,7 +9,7 @@ pub(super) const TABLES: [&str; 7] = ["accounts", "ledger", "wide", "documents",
 pub(super) fn create(tongue: Tongue) -> Vec<String> {
     let mut statements = vec![
         // Balances are `integer` so that their sum is a `bigint` in PostgreSQL and not a `numeric`.
-        "create table accounts (id integer not null primary key, balance integer not null, owner varchar(60) not null)".to_owned(),
+        "create table accounts (id integer not null primary key, balance integer not null, email varchar(80) not null)".to_owned(),
         "create table ledger (id bigint not null primary key, writer integer not null, payer integer not null, payee integer not null,
             amount integer not null)"
             .to_owned(),
