@@ -22,16 +22,20 @@ async fn crash_points(source: Source, kills: u32) {
     println!("seed {seed}, {kills} kills");
     let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::start(source, PostgresVersion::V17).await;
-    world.prepare_workload(seed, 20_000).await;
+    world.prepare_workload(seed, 60_000).await;
     world.create_task("crash", "full-load-and-cdc", "drop-and-create", serde_json::json!({"chunk_rows": 2000, "load_lanes": 3})).await;
     world.start_task("crash").await;
     let workload = world.run_workload(seed, 4).await;
+    let mut moments = std::collections::BTreeMap::<String, u32>::new();
     for kill in 0..kills {
         // Early kills meet the load, later ones the stream and the recovery itself.
         let pause = if kill % 5 == 4 { random.random_range(5..80) } else { random.random_range(50..700) };
         tokio::time::sleep(Duration::from_millis(pause)).await;
+        let phase = world.task("crash").await["phase"].as_str().unwrap_or("starting").to_owned();
+        *moments.entry(phase).or_default() += 1;
         world.kill_and_restart().await;
     }
+    println!("killed while {moments:?}");
     let transactions = workload.stop().await;
     world.wait_level("crash").await;
     let comparison = world.compare().await;
@@ -47,10 +51,10 @@ async fn every_crash_point_ends_equal_from_postgres() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_crash_point_ends_equal_from_mariadb() {
-    crash_points(Source::mysql(MysqlFlavour::Mariadb1011).await, kills() / 2).await;
+    crash_points(Source::mysql(MysqlFlavour::Mariadb1011).await, kills()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_crash_point_ends_equal_from_mysql() {
-    crash_points(Source::mysql(MysqlFlavour::Mysql97).await, kills() / 2).await;
+    crash_points(Source::mysql(MysqlFlavour::Mysql97).await, kills()).await;
 }
