@@ -17,6 +17,9 @@ use tidegate_sandbox::{
 use crate::cli::COMPILE_COMMAND;
 use crate::exit::{Exit, Failure, chain};
 
+/// The digests that a task uses where its rules say `latest`, by module name.
+pub(crate) type Pins = BTreeMap<String, String>;
+
 /// The engine with what was compiled for it. Clones share it.
 #[derive(Clone)]
 pub(crate) struct ModuleStore {
@@ -90,16 +93,19 @@ impl ModuleStore {
         self.set(mappings, &modules)
     }
 
-    /// The modules of a mapping, from the catalog: `latest` is what is the latest now.
+    /// The modules of a mapping, from the catalog. `latest` is the version that `pinned` has, or else the latest now;
+    /// `pinned` is brought up to date.
     ///
     /// # Errors
     /// A failure that names the module when it does not exist or was rejected.
-    pub(crate) async fn of_catalog(&self, mappings: &str, catalog: &Catalog) -> Result<ModuleSet, Failure> {
+    pub(crate) async fn of_catalog(&self, mappings: &str, catalog: &Catalog, pinned: &mut Pins) -> Result<ModuleSet, Failure> {
         let mut modules = HashMap::new();
+        let mut used = Pins::new();
         for reference in references(mappings)? {
-            let version = match reference.version.as_str() {
-                "latest" => ModuleVersion::Latest,
-                digest => ModuleVersion::Digest(digest.to_owned()),
+            let version = match (reference.version.as_str(), pinned.get(&reference.name)) {
+                ("latest", None) => ModuleVersion::Latest,
+                ("latest", Some(digest)) => ModuleVersion::Digest(digest.clone()),
+                (digest, _) => ModuleVersion::Digest(digest.to_owned()),
             };
             let record = catalog.get_module(&reference.name, &version).await?;
             if let ModuleState::Rejected { message } = record.state {
@@ -107,8 +113,12 @@ impl ModuleStore {
             }
             let bytes = catalog.module_bytes(&record.digest).await?;
             let (compiled, _) = self.examine(&reference.name, bytes).await?;
+            if reference.version == "latest" {
+                used.insert(reference.name.clone(), record.digest);
+            }
             modules.insert(reference, compiled);
         }
+        *pinned = used;
         self.set(mappings, &modules)
     }
 

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 use super::{Node, spec};
 use crate::exit::{Failure, chain};
+use crate::modules::Pins;
 use crate::{connectors, findings};
 
 /// Answers under way at once.
@@ -144,7 +145,7 @@ async fn check_task(node: &Node, task: &str) -> Result<CheckReport, Failure> {
     let definition = node.catalog.get_task(task).await?.definition;
     let source = spec::server_settings(&node.catalog.get_endpoint(&definition.source).await?.spec);
     let target = spec::server_settings(&node.catalog.get_endpoint(&definition.target).await?.spec);
-    let modules = node.modules.of_catalog(&definition.table_mappings, &node.catalog).await?;
+    let modules = node.modules.of_catalog(&definition.table_mappings, &node.catalog, &mut Pins::new()).await?;
     // A check writes nothing, so its directory is never made.
     let spec = spec::task_spec(&definition, modules, node.spool_dir.join(task), node.units)?;
     let (source, target) = tokio::join!(connectors::source(source), connectors::target(target));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_catalog::{Desired, EventCategory, EventSeverity, StartKind, StopReason, TaskRecord, TaskStatus};
-use tidegate_pipeline::{Control, Outcome, Progress, StopCause, TaskSpec};
+use tidegate_pipeline::{Control, ModuleSet, Outcome, Progress, StopCause, TaskSpec};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,7 @@ use super::{Node, TENANT, spec};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
 use crate::metric;
+use crate::modules::Pins;
 
 /// How often numbers are written to the catalog.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -97,7 +98,7 @@ async fn run(
     let task = record.definition.name.as_str();
     let patience = (record.run_begun == 0).then_some(FIRST_PATIENCE);
     let Some(ends) = connect(&node, &record, patience, &stop).await? else { return Ok(Ending::Cancelled) };
-    let modules = node.modules.of_catalog(&record.definition.table_mappings, &node.catalog).await?;
+    let modules = pinned_modules(&node, &record, begin).await?;
     let spec = spec::task_spec(&record.definition, modules, node.spool_dir.join(task), node.units)?;
     crate::data_dir::make_private(&spec.spool_dir)?;
     match begin {
@@ -116,6 +117,22 @@ async fn run(
     node.event(task, EventCategory::StateChange, EventSeverity::Info, message).await;
     node.catalog.set_run_begun(task, record.run_request).await?;
     follow(&node, spec, ends, control, stop).await
+}
+
+/// The kind of the catalog's resource that holds a task's [`Pins`].
+pub(super) const PINS: &str = "task-modules";
+
+/// A task keeps the versions that it began with: a new upload takes effect when all its tables are loaded again, never
+/// in the middle of its rows.
+async fn pinned_modules(node: &Node, record: &TaskRecord, begin: StartKind) -> Result<ModuleSet, Failure> {
+    let task = record.definition.name.as_str();
+    let known = node.catalog.get_resource(PINS, task).await.ok();
+    // `start` also lets a stopped task go on; only the first start and a reload begin anew.
+    let anew = begin == StartKind::Reload || record.run_begun == 0;
+    let mut pins: Pins = known.filter(|_| !anew).and_then(|resource| serde_json::from_value(resource.document).ok()).unwrap_or_default();
+    let modules = node.modules.of_catalog(&record.definition.table_mappings, &node.catalog, &mut pins).await?;
+    node.catalog.put_resource(PINS, task, task, &serde_json::json!(pins)).await?;
+    Ok(modules)
 }
 
 /// For a reload: the source lets go of its log, the target forgets how far it was. False when stopped meanwhile.

@@ -5,5 +5,6 @@
 mod crash;
 mod fence;
 mod memory;
+mod modules;
 mod whole_transactions;
 mod world;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_harness::{
-    Comparison, Database, MysqlFlavour, MysqlServer, PostgresServer, PostgresVersion, Tidegate, Workload, WorkloadPlan, compare_databases, wait_for,
+    Comparison, Database, MysqlFlavour, MysqlServer, PostgresServer, PostgresVersion, Tidegate, Workload, WorkloadPlan, compare_databases,
+    wait_for,
 };
 
 /// Generous for a debug build on a busy machine of two cores.

@@ -1,0 +1,50 @@
+//! A module that a tenant uploaded, from upload to rows.
+
+use serde_json::{Value, json};
+use tidegate_harness::process::root_dir;
+use tidegate_harness::{PostgresVersion, wait_for};
+
+use crate::world::{Source, World};
+
+async fn upload(world: &World, name: &str, file: &str) -> Value {
+    let bytes = std::fs::read(root_dir().join("target/guests").join(file)).expect("the guests are built; run cargo xtask guests");
+    world.host.put_bytes(&format!("/v1/modules/{name}"), bytes).await.ok()
+}
+
+async fn wait_email(world: &World, id: u32) -> String {
+    wait_for("the row", std::time::Duration::from_secs(60), async || {
+        let task = world.task("masked").await;
+        assert_ne!(task["status"], "failed", "{}", task["failure"]);
+        match world.target.rows(&format!("select email from copy.customer where id = {id}")).await.first() {
+            Some(row) => Ok(row[0].clone().unwrap_or_default()),
+            None => Err(task["phase"].clone()),
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_keeps_the_module_version_that_it_began_with() {
+    let world = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
+    world
+        .source_sql("create table customer (id integer primary key, email text); insert into customer values (1, 'ada@example.org')")
+        .await;
+    let first = upload(&world, "mask-email", "mask-email.wasm").await;
+    let rule = json!({"rule-type": "module", "rule-id": "7", "rule-name": "mask", "module": "mask-email",
+        "object-locator": {"schema-name": "public", "table-name": "customer"},
+        "config": {"columns": ["email"], "key": "a key of the test's own, long enough"}});
+    world.create_task_with("masked", "full-load-and-cdc", "drop-and-create", json!({}), vec![rule]).await;
+    world.start_task("masked").await;
+    world.wait_phase("masked", "replicating").await;
+    let pseudonym = wait_email(&world, 1).await;
+    assert!(pseudonym.len() == 64 && !pseudonym.contains('@'), "{pseudonym}");
+
+    // Another program under the same name, which would fail on every row.
+    let second = upload(&world, "mask-email", "hostile.wasm").await;
+    assert_ne!(first["digest"], second["digest"]);
+    world.host.post("/v1/tasks/masked/stop", &json!({})).await.ok();
+    world.wait_stopped("masked").await;
+    world.source_sql("insert into customer values (2, 'ada@example.org')").await;
+    world.start_task("masked").await;
+    assert_eq!(wait_email(&world, 2).await, pseudonym);
+}
