@@ -192,13 +192,15 @@ fn sources() -> Vec<(String, String)> {
     let mut dirs = vec![root.clone()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
-            let path = entry.unwrap().path();
+            let path = entry.expect("the folder can be read").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') && name != "node_modules" {
+            // Cargo marks its build folders; a source folder may well be called `target`.
+            let built = path.join("CACHEDIR.TAG").exists() || path == root.join("target") || name == "node_modules";
+            if path.is_dir() && !built && !name.starts_with('.') {
                 dirs.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                files.push((path.strip_prefix(&root).unwrap().display().to_string(), text));
+                let text = std::fs::read_to_string(&path).expect("a source file is readable text");
+                files.push((path.strip_prefix(&root).expect("it lies below").display().to_string(), text));
             }
         }
     }
