@@ -16,7 +16,7 @@ const START: Duration = Duration::from_secs(60);
 /// How long it may take to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(30);
 
-/// A running `tidegate serve`. Dropping it kills the process; the data directory is its owner's.
+/// A running `tidegate serve`. Dropping it kills the process; the data directory is its owner's, unless said otherwise.
 #[derive(Debug)]
 pub struct Tidegate {
     instance: Instance,
@@ -52,6 +52,15 @@ impl Tidegate {
     pub async fn serve_with(data_dir: &Path, settings: &[(&str, &str)]) -> Tidegate {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut host = Tidegate { instance: Instance::new("host"), lease: Lease::port_only(), data_dir: data_dir.into(), settings };
+        host.launch().await;
+        host
+    }
+
+    /// The same with a data directory that goes when the value is dropped, or when this process is killed.
+    pub async fn serve_in_own_dir() -> Tidegate {
+        let instance = Instance::new("host");
+        let data_dir = instance.dir().join("data");
+        let mut host = Tidegate { instance, lease: Lease::port_only(), data_dir, settings: Vec::new() };
         host.launch().await;
         host
     }

@@ -36,9 +36,12 @@ enum Task {
         /// Use the optimised binary: the first build takes several minutes longer.
         #[arg(long)]
         release: bool,
-        /// How long the workload writes, in seconds.
+        /// How long the workload goes on when both copies are loaded, in seconds.
         #[arg(long, default_value_t = 20)]
         seconds: u32,
+        /// The same seed makes the same rows and transactions.
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Compare with `psql` and with native replication on private servers; `-- --help` shows its options.
     Bench {
@@ -64,7 +67,7 @@ fn run(root: &Path, task: Task) -> Result<(), String> {
         Task::Setup => setup::run(root),
         Task::Guests => guests::build(root),
         Task::Test => test::run(root),
-        Task::Demo { release, seconds } => demo::run_demo(root, release, seconds),
+        Task::Demo { release, seconds, seed } => demo::run_demo(root, release, seconds, seed),
         Task::Bench { arguments } => bench(root, &arguments),
     }
 }

@@ -1,215 +1,229 @@
-//! The demo: MariaDB and PostgreSQL are copied into PostgreSQL while writers work on both, through a module that was
-//! uploaded before.
+//! A MariaDB and a PostgreSQL shop are copied into one PostgreSQL while customers keep buying: `cargo xtask demo`.
 //!
 //! ```text
-//!   MariaDB 10.11 ──▶ task "shop" ─┐  mask-email.wasm   ┌─▶ schema shop ┐
-//!                                  ├──────────────────▶ │               ├ PostgreSQL 18
-//!   PostgreSQL 17 ──▶ task "bank" ─┘                    └─▶ schema bank ┘
+//!   MariaDB 10.11  (shop) ──┐                    ┌─▶ from_mariadb    e-mail addresses masked by a module
+//!                           ├─▶ tidegate serve ──┤
+//!   PostgreSQL 17  (shop) ──┘                    └─▶ from_postgres   in PostgreSQL 18
 //! ```
 //!
-//! Started by `cargo xtask demo`, which builds the binary and the module. Servers, ports and directories are its own;
-//! they are gone when it ends, also after Ctrl-C or a kill. Ends with 0 when there was no difference, else with 1.
+//! Everything is private: servers with directories and ports of their own, which are gone when the demo ends, however it
+//! ends. It ends with 0 only when source and target were equal, row by row.
 
-mod check;
-mod show;
+mod live;
+mod proof;
+mod shop;
+mod source;
+mod tasks;
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
-use tidegate_harness::{
-    Database, MysqlFlavour, MysqlServer, PostgresServer, PostgresVersion, Tidegate, Workload, WorkloadPlan, process, wait_for,
-};
+use futures_util::FutureExt;
+use serde_json::Value;
+use tidegate_harness::{MysqlFlavour, MysqlServer, PostgresServer, PostgresVersion, Tidegate};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// First rows of each source, over seven tables.
-const FIRST_ROWS: u64 = 60_000;
+use live::{LiveTable, grouped};
+use source::{CLERKS, Clerks, Source};
+use tasks::{MARIADB, POSTGRES};
 
-/// Transactions per second of each source.
-const RATE: u32 = 200;
+/// How long a load, or the catching up at the end, may take on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(300);
 
-const WRITERS: usize = 3;
-
-/// How long the target may take to become level after the writers stopped, on a slow machine with a debug build.
-const LEVEL: Duration = Duration::from_secs(300);
-
-/// Configuration of the module, and what the check repeats.
-const MASK_KEY: &str = "a secret of the demo";
-
-/// A source with its task, named alike.
-struct Stream<'a> {
-    task: &'static str,
-    engine: &'static str,
-    schema: &'static str,
-    source: Database<'a>,
-    port: u16,
-    user: &'static str,
-}
+const USAGE: &str = "usage: tidegate-demo [--seed N] [--seconds N]
+  --seed N      the same seed makes the same rows and transactions (default: a random one)
+  --seconds N   how long the clerks go on when both copies are loaded (default: 20)";
 
 #[tokio::main]
-async fn main() -> std::process::ExitCode {
-    let seconds = std::env::args().nth(1).map_or(Ok(20), |text| text.parse());
-    let Ok(seconds) = seconds else {
-        eprintln!("usage: tidegate-demo [SECONDS]");
-        return 2.into();
-    };
-    // Both ends of the race drop what the demo started before the process ends.
-    let differences = tokio::select! {
-        differences = demo(Duration::from_secs(seconds)) => differences,
-        _ = tokio::signal::ctrl_c() => {
-            println!("\ninterrupted; servers and files of the demo are removed");
-            return 130.into();
+async fn main() -> ExitCode {
+    let (seed, seconds) = match arguments(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            eprintln!("{message}\n{USAGE}");
+            return ExitCode::FAILURE;
         }
     };
-    u8::from(differences > 0).into()
+    let interrupted = tokio::spawn(first_interrupt());
+    // A panic has told what it had to tell. However the demo ends, what it started is dropped here.
+    let demo = AssertUnwindSafe(demo(seed, seconds)).catch_unwind();
+    let ended = tokio::select! {
+        ended = demo => ended.unwrap_or_else(|_| Err("see the panic above".to_owned())),
+        _ = interrupted => {
+            println!("\nInterrupted: everything that was started has been stopped and removed.");
+            return ExitCode::FAILURE;
+        }
+    };
+    match ended {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("\ndemo: {message}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-async fn demo(time: Duration) -> u64 {
-    println!("starting MariaDB 10.11 and PostgreSQL 17 as sources, PostgreSQL 18 as target");
-    let (shop, bank, target) = tokio::join!(
+/// Returns at the first Ctrl-C, closed terminal or request to end; the second one ends the process at once.
+async fn first_interrupt() {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let mut signals = kinds.map(|kind| signal(kind).expect("a signal handler can be set"));
+    any(&mut signals).await;
+    tokio::spawn(async move {
+        any(&mut signals).await;
+        // The servers' watchdogs clean up after us.
+        std::process::exit(1);
+    });
+}
+
+async fn any([interrupt, terminate, hangup]: &mut [Signal; 3]) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+/// The whole demo; returns the number of differences.
+async fn demo(seed: u64, seconds: u64) -> Result<u64, String> {
+    let since = Instant::now();
+    println!("Tidegate copies two shops into one PostgreSQL while customers keep buying.  seed {seed}\n");
+
+    println!("1  Private servers, gone at the end");
+    let (mariadb, postgres, target) = tokio::join!(
         MysqlServer::start(MysqlFlavour::Mariadb1011),
         PostgresServer::start(PostgresVersion::V17),
-        PostgresServer::start(PostgresVersion::V18)
+        PostgresServer::start(PostgresVersion::V18),
     );
-    let streams = [
-        Stream { task: "shop", engine: "mariadb", schema: "test", source: Database::Mysql(&shop), port: shop.port(), user: "repl" },
-        Stream {
-            task: "bank",
-            engine: "postgres",
-            schema: "public",
-            source: Database::Postgres(&bank),
-            port: bank.port(),
-            user: "postgres",
-        },
-    ];
-    let seed = std::env::var("TIDEGATE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_260);
-    println!("writing {FIRST_ROWS} rows to each source (seed {seed})");
-    for (stream, plan) in streams.iter().zip(plans(seed)) {
-        plan.prepare(&stream.source).await;
-        check::create_marker(&stream.source).await;
-    }
+    let host = Tidegate::serve_in_own_dir().await;
+    println!("    MariaDB 10.11     127.0.0.1:{}   source", mariadb.port());
+    println!("    PostgreSQL 17     127.0.0.1:{}   source", postgres.port());
+    println!("    PostgreSQL 18     127.0.0.1:{}   target", target.port());
+    println!("    tidegate serve    {}   try /v1/tasks, /metrics, /openapi.json\n", host.url());
 
-    let data = tempfile::tempdir().expect("the temporary directory is writable");
-    let host = Tidegate::serve(data.path()).await;
-    println!("tidegate serve is ready at {}", host.url());
-    upload_module(&host).await;
-    endpoint(&host, "target", "target", "postgres", target.port(), "postgres").await;
-    for stream in &streams {
-        endpoint(&host, stream.task, "source", stream.engine, stream.port, stream.user).await;
-        create_task(&host, stream).await;
+    let result = replicate(seed, seconds, &mariadb, &postgres, &target, &host).await;
+    if result.is_err() {
+        eprintln!("\n{}", last_lines(&host.log(), 20));
     }
+    let differences = result?;
+    println!("\n{differences} differences");
+    println!("\n{} s in all. Next: \"A first task in five minutes\" in README.md", since.elapsed().as_secs());
+    Ok(differences)
+}
 
-    let mut workloads = Vec::new();
-    for (stream, plan) in streams.iter().zip(plans(seed)) {
-        workloads.push(plan.start(&stream.source, WRITERS).await);
-        host.post(&format!("/v1/tasks/{}/start", stream.task), &json!({})).await.ok();
-    }
-    println!("both tasks are started while {WRITERS} writers work on each source\n");
+async fn replicate(
+    seed: u64,
+    seconds: u64,
+    mariadb: &MysqlServer,
+    postgres: &PostgresServer,
+    target: &PostgresServer,
+    host: &Tidegate,
+) -> Result<u64, String> {
+    let sources = [Source::Mariadb(mariadb), Source::Postgres(postgres)];
+    print!("2  Two shops, {} rows each ... ", grouped(shop::FIRST_ROWS));
+    let _ = std::io::stdout().flush();
     let since = Instant::now();
-    show::head();
-    watch(&host, &streams, &workloads, since, time).await;
+    let filled = tokio::join!(sources[0].prepare(seed), sources[1].prepare(seed.wrapping_add(100)));
+    filled.0.and(filled.1)?;
+    println!("filled in {:.0} s\n", since.elapsed().as_secs_f64());
 
-    let mut written = Vec::new();
-    for workload in workloads {
-        written.push(workload.stop().await);
+    println!("3  A module, three endpoints and two tasks, over HTTP");
+    tasks::upload_module(host).await?;
+    tasks::create_endpoints(host, mariadb, postgres, target).await?;
+    for task in [MARIADB, POSTGRES] {
+        tasks::create(host, task).await?;
     }
-    println!("\nthe writers stopped after {} and {} transactions; waiting until the target is level", written[0], written[1]);
-    for stream in &streams {
-        check::write_marker(&stream.source).await;
+
+    println!("\n4  Copied and followed while {} clerks write to the shops", CLERKS * 2);
+    let mut clerks = Clerks::default();
+    for source in sources {
+        clerks.employ(source, seed).await;
     }
-    wait_until_level(&host, &streams, &target, since).await;
-    finish(&streams, &target, &host).await
-}
-
-/// The two sources' workloads differ, or a mix-up of the sources would go unseen.
-fn plans(seed: u64) -> [WorkloadPlan; 2] {
-    [seed, seed + 1].map(|seed| WorkloadPlan::new(seed, FIRST_ROWS).rate(RATE))
-}
-
-async fn upload_module(host: &Tidegate) {
-    let path = process::root_dir().join("target/guests/mask-email.wasm");
-    let module = read(&path);
-    let bytes = module.len();
-    let answer = host.put_bytes("/v1/modules/mask-email", module).await.ok();
-    println!("uploaded module mask-email, {} kB, {}", bytes / 1000, answer["digest"].as_str().unwrap_or("digest not told"));
-}
-
-fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap_or_else(|error| panic!("read {}: {error}; build it with: cargo xtask guests", path.display()))
-}
-
-async fn endpoint(host: &Tidegate, name: &str, role: &str, engine: &str, port: u16, user: &str) {
-    let mut body = json!({"name": name, "role": role, "engine": engine, "host": "127.0.0.1", "port": port, "username": user,
-        "password": if user == "repl" { "repl" } else { "" }, "tls": {"mode": "disable"}});
-    if engine == "postgres" {
-        body["database"] = "postgres".into();
+    for task in [MARIADB, POSTGRES] {
+        tasks::start(host, task).await?;
     }
-    host.post("/v1/endpoints", &body).await.ok();
+    let mut table = LiveTable::new();
+    let replicating = |tasks: &[Value]| tasks.iter().all(|task| task["phase"] == "replicating");
+    watch(host, &mut table, &mut clerks, PATIENCE, replicating).await?;
+    let until = Instant::now() + Duration::from_secs(seconds);
+    watch(host, &mut table, &mut clerks, PATIENCE + Duration::from_secs(seconds), |_| Instant::now() >= until).await?;
+
+    clerks.stop().await?;
+    println!("\n5  Clerks stopped after {} transactions", grouped(clerks.committed()));
+    let since = Instant::now();
+    for (source, task) in sources.into_iter().zip([MARIADB, POSTGRES]) {
+        source.write_marker().await?;
+        wait_level(host, target, task).await?;
+    }
+    println!(
+        "    both copies level {:.1} s later; tidegate took {} MiB of memory at most",
+        since.elapsed().as_secs_f64(),
+        host.peak_rss_bytes() >> 20
+    );
+
+    println!("\n6  Source and target, row by row");
+    let mut differences = proof::compare(sources[0], target, MARIADB, Some(("customers", "email"))).await;
+    differences += proof::check_masked(sources[0], target, MARIADB).await;
+    differences += proof::compare(sources[1], target, POSTGRES, None).await;
+    Ok(differences)
 }
 
-async fn create_task(host: &Tidegate, stream: &Stream<'_>) {
-    let rules = json!([
-        {"rule-type": "selection", "rule-id": "1", "rule-name": "everything", "rule-action": "include",
-         "object-locator": {"schema-name": stream.schema, "table-name": "%"}},
-        {"rule-type": "transformation", "rule-id": "2", "rule-name": "schema", "rule-target": "schema", "rule-action": "rename",
-         "object-locator": {"schema-name": stream.schema}, "value": stream.task},
-        {"rule-type": "module", "rule-id": "3", "rule-name": "mask", "module": "mask-email",
-         "object-locator": {"schema-name": stream.schema, "table-name": "accounts"}, "config": {"columns": ["email"], "key": MASK_KEY}},
-    ]);
-    let body = json!({"name": stream.task, "source": stream.task, "target": "target", "migration_type": "full-load-and-cdc",
-        "preparation": "drop-and-create", "table_mappings": {"rules": rules}});
-    host.post("/v1/tasks", &body).await.ok();
-}
-
-/// Prints a line for each task and second.
-async fn watch(host: &Tidegate, streams: &[Stream<'_>], workloads: &[Workload], since: Instant, time: Duration) {
+/// Shows both tasks once a second until `done` says so.
+async fn watch(
+    host: &Tidegate,
+    table: &mut LiveTable,
+    clerks: &mut Clerks,
+    patience: Duration,
+    done: impl Fn(&[Value]) -> bool,
+) -> Result<(), String> {
+    let since = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    ticks.tick().await;
-    while since.elapsed() < time {
+    loop {
         ticks.tick().await;
-        for (stream, workload) in streams.iter().zip(workloads) {
-            show::line(since, stream.engine, &task(host, stream.task).await, Some(workload.committed()));
+        let shown = [tasks::show(host, MARIADB).await?, tasks::show(host, POSTGRES).await?];
+        table.show(&shown, clerks.committed());
+        clerks.check()?;
+        if done(&shown) {
+            return Ok(());
+        }
+        if since.elapsed() > patience {
+            return Err(format!("a task did not come further within {} s", patience.as_secs()));
         }
     }
 }
 
-async fn wait_until_level(host: &Tidegate, streams: &[Stream<'_>], target: &PostgresServer, since: Instant) {
-    for stream in streams {
-        let mut shown = Instant::now();
-        wait_for(&format!("task {} to become level", stream.task), LEVEL, async || {
-            let state = task(host, stream.task).await;
-            if check::marker_arrived(target, stream.task).await {
-                show::line(since, stream.engine, &state, None);
-                return Ok(());
-            }
-            if shown.elapsed() > Duration::from_secs(1) {
-                show::line(since, stream.engine, &state, None);
-                shown = Instant::now();
-            }
-            Err(state["progress"].clone())
-        })
-        .await;
+/// Waits for the marker row: everything that was committed before it is then in the target.
+async fn wait_level(host: &Tidegate, target: &PostgresServer, task: tasks::Task) -> Result<(), String> {
+    let since = Instant::now();
+    let query = format!("select count(*) from {}.markers", task.target_schema);
+    while target.value(&query).await != "1" {
+        tasks::show(host, task).await?;
+        if since.elapsed() > PATIENCE {
+            return Err(format!("the last row of task {} did not arrive within {} s", task.name, PATIENCE.as_secs()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    Ok(())
 }
 
-/// The task as the API shows it; panics with the host's log when it failed.
-async fn task(host: &Tidegate, name: &str) -> Value {
-    let task = host.get(&format!("/v1/tasks/{name}")).await.ok();
-    assert_ne!(task["status"], "failed", "task {name} failed: {}\n{}", task["failure"], host.log());
-    task
+fn arguments(mut words: impl Iterator<Item = String>) -> Result<(u64, u64), String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
+    // Six digits: short enough to type again.
+    let (mut seed, mut seconds) = (now % 1_000_000, 20);
+    while let Some(word) = words.next() {
+        let place = match word.as_str() {
+            "--seed" => &mut seed,
+            "--seconds" => &mut seconds,
+            other => return Err(format!("{other:?} is no option")),
+        };
+        let number = words.next().ok_or_else(|| format!("{word} wants a number"))?;
+        *place = number.parse().map_err(|_| format!("{word} wants a number, found {number:?}"))?;
+    }
+    Ok((seed, seconds))
 }
 
-async fn finish(streams: &[Stream<'_>], target: &PostgresServer, host: &Tidegate) -> u64 {
-    println!("\ncomparing source and target row by row");
-    let (mut tables, mut rows, mut differences) = (0, 0, 0);
-    for stream in streams {
-        let found = check::compare(stream, target).await;
-        println!("  {:<9} {found}", stream.engine);
-        let masks = check::wrong_masks(stream, target).await;
-        println!("  {:<9} {} masked e-mail addresses, {} not as the module computes them", stream.engine, masks.checked, masks.wrong);
-        tables += found.tables;
-        rows += found.rows;
-        differences += found.differences + masks.wrong;
-    }
-    println!("\n{tables} tables, {rows} rows, {differences} differences (peak memory of tidegate: {} MiB)", host.peak_rss_bytes() >> 20);
-    differences
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
