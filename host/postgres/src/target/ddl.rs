@@ -59,8 +59,19 @@ async fn column_type(client: &impl GenericClient, table: &TargetTable, index: us
     }
     match &source.sql_type {
         SqlType::Enumeration(labels) => create_enumeration(client, table, source, labels).await,
+        SqlType::Array(element) => match &**element {
+            SqlType::Enumeration(labels) => Ok(create_enumeration(client, table, source, labels).await? + "[]"),
+            // An array of a domain becomes an array of the type below it.
+            element => Ok(array_type(element).unwrap_or_else(|| neutral_type(&source.sql_type, engine, &source.native_type))),
+        },
         other => Ok(neutral_type(other, engine, &source.native_type)),
     }
+}
+
+/// The array of a PostgreSQL source's elements; `None` for elements that are arrays or nothing that is known by name.
+pub(crate) fn array_type(element: &SqlType) -> Option<String> {
+    let is_simple = !matches!(element, SqlType::Array(_) | SqlType::Other(_) | SqlType::Enumeration(_) | SqlType::Json);
+    is_simple.then(|| neutral_type(element, Engine::Postgres, "") + "[]")
 }
 
 /// Creates the source's enumeration in the table's schema when it is not there; its labels are compared when the
@@ -71,8 +82,9 @@ async fn create_enumeration(
     column: &Column,
     labels: &[String],
 ) -> Result<String, ConnectorError> {
-    let name = type_name(&column.native_type);
-    let type_sql = format!("{}.{}", Dialect::POSTGRES.identifier(&table.name.schema), Dialect::POSTGRES.identifier(&name));
+    let native = type_name(&column.native_type);
+    let name = native.strip_suffix("[]").filter(|_| matches!(column.sql_type, SqlType::Array(_))).unwrap_or(&native);
+    let type_sql = format!("{}.{}", Dialect::POSTGRES.identifier(&table.name.schema), Dialect::POSTGRES.identifier(name));
     let attempted = format!("create type {type_sql}");
     let failed = |error| table_error(&table.source.schema.name, &attempted, error);
     let found = client.query_one("select to_regtype($1) is not null", &[&type_sql]).await.map_err(failed)?;

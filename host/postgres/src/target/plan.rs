@@ -262,7 +262,11 @@ fn source_path(table: &TargetTable, at: usize, real: &RealColumn) -> Result<(Pat
     if schema.encoding == RowEncoding::Postgres {
         let native = without_modifiers(&column.native_type);
         let texts = ["text", "character varying"];
-        let is_enum = matches!(column.sql_type, SqlType::Enumeration(_)) && real.type_kind == b'e';
+        let is_enum = match &column.sql_type {
+            SqlType::Enumeration(_) => real.type_kind == b'e',
+            SqlType::Array(element) => matches!(**element, SqlType::Enumeration(_)) && real.element_kind == b'e',
+            _ => false,
+        };
         let is_same = native == real.native || (texts.contains(&native.as_str()) && texts.contains(&real.native.as_str()));
         if (is_same || is_enum) && holds_object_ids(real) {
             let found = format!("column \"{}\" is of type {}, whose values are object ids of one database", real.name, real.native);
@@ -270,6 +274,12 @@ fn source_path(table: &TargetTable, at: usize, real: &RealColumn) -> Result<(Pat
         }
         if is_enum {
             check_labels(table, column, real)?;
+        }
+        let is_array_of_base = matches!(&column.sql_type, SqlType::Array(element)
+            if super::ddl::array_type(element).is_some_and(|base| without_modifiers(&base) == real.native));
+        if !is_same && is_array_of_base && real.has_binary {
+            // Elements of a domain have the bytes of the type below it.
+            return Ok((Path::PassArray(real.element_oid), false));
         }
         if (is_same || is_enum) && real.has_binary {
             let path = if real.is_array_of_user_type() { Path::PassArray(real.element_oid) } else { Path::Pass };
@@ -304,13 +314,20 @@ fn holds_object_ids(real: &RealColumn) -> bool {
 }
 
 fn check_labels(table: &TargetTable, column: &tidegate_model::Column, real: &RealColumn) -> Result<(), ConnectorError> {
-    let SqlType::Enumeration(wanted) = &column.sql_type else { return Ok(()) };
+    let wanted = match &column.sql_type {
+        SqlType::Enumeration(labels) => labels,
+        SqlType::Array(element) => match &**element {
+            SqlType::Enumeration(labels) => labels,
+            _ => return Ok(()),
+        },
+        _ => return Ok(()),
+    };
     match wanted.iter().find(|label| !real.labels.contains(label)) {
         None => Ok(()),
         Some(missing) => {
             let found = format!("found type {} of column \"{}\" without a label of the source's type", real.native, real.name);
-            let label = Dialect::POSTGRES.literal(missing);
-            Err(misfit(table, "enum_labels", found).hint(format!("alter type {} add value {label}", real.native)))
+            let (label, name) = (Dialect::POSTGRES.literal(missing), real.native.trim_end_matches("[]"));
+            Err(misfit(table, "enum_labels", found).hint(format!("alter type {name} add value {label}")))
         }
     }
 }

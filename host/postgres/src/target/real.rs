@@ -28,10 +28,13 @@ pub(crate) struct RealColumn {
     pub(crate) type_kind: u8,
     /// Of a true array, its element's type; 0 otherwise.
     pub(crate) element_oid: u32,
+    /// Of a true array, `pg_type.typtype` of its elements.
+    pub(crate) element_kind: u8,
     /// The type can be sent and received in binary.
     pub(crate) has_binary: bool,
     /// The function that makes the binary form, as SQL.
     pub(crate) send: String,
+    /// Of an enumeration, or of the elements of an array of one.
     pub(crate) labels: Vec<String>,
 }
 
@@ -67,7 +70,8 @@ select a.attname::text, a.attnotnull, a.atthasdef, a.attgenerated::text, a.attid
        b.oid, n.nspname::text, b.typname::text, b.typtype::text,
        case when b.typlen = -1 and b.typelem <> 0 and b.typcategory = 'A' then b.typelem else 0::oid end,
        b.typsend <> 0 and b.typreceive <> 0, b.typsend::regproc::text,
-       coalesce((select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_enum e where e.enumtypid = b.oid), '{}')
+       coalesce((select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_enum e where e.enumtypid in (b.oid, l.oid)), '{}'),
+       coalesce(l.typtype::text, '')
 from pg_attribute a
 join lateral (
     with recursive below as (
@@ -77,6 +81,7 @@ join lateral (
     select oid from below where typbasetype = 0) base on true
 join pg_type b on b.oid = base.oid
 join pg_namespace n on n.oid = b.typnamespace
+left join pg_type l on l.oid = b.typelem and b.typlen = -1 and b.typcategory = 'A'
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
 order by a.attnum";
 
@@ -110,6 +115,7 @@ pub(crate) async fn read_real(client: &impl GenericClient, table: &TableName) ->
         type_name: row.get(9),
         type_kind: letter(row.get(10)),
         element_oid: row.get(11),
+        element_kind: letter(row.get(15)),
         has_binary: row.get(12),
         send: row.get(13),
         labels: row.get(14),
