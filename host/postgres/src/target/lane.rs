@@ -57,9 +57,15 @@ impl PostgresLane {
         Ok(PostgresLane { server, fence, plans, session: Some(session), rows: 0 })
     }
 
+    /// The session, a new one where there is none. A session that ended inside a transaction took the first steps of
+    /// its group with it: going on with a new one would commit the rest, and the checkpoint, without them.
     async fn session(&mut self) -> Result<&mut LaneSession, ConnectorError> {
         if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
             self.rows = 0;
+            if self.session.take().is_some_and(|session| session.is_begun) {
+                let text = "the target closed the connection inside the transaction of a group";
+                return Err(ConnectorError::transient("connection_failed", text));
+            }
             self.session = Some(LaneSession::open(&self.server, &self.fence).await?);
         }
         Ok(self.session.as_mut().expect("a session was opened above"))
