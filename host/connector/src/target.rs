@@ -218,8 +218,15 @@ pub trait Target: Send + Sync {
     /// returns what is known. From then on every other worker of the task fails with `Fenced`.
     async fn take_over(&self, task: &TaskId) -> Result<TaskRecord, ConnectorError>;
 
-    /// Stores the first checkpoint and the source's identity, and forgets the task's tables and chunks.
-    async fn begin_task(&self, fence: &Fence, position: &Position, source_identity: &str) -> Result<(), ConnectorError>;
+    /// Stores the first checkpoint, the source's identity and the state of each of the task's tables, and forgets what
+    /// was known of tables and chunks before: all in one transaction, because a checkpoint says that the task began.
+    async fn begin_task(
+        &self,
+        fence: &Fence,
+        position: &Position,
+        source_identity: &str,
+        tables: &[(TableName, TableState)],
+    ) -> Result<(), ConnectorError>;
 
     /// Stores a table's state. `Waiting` forgets its chunks.
     async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError>;

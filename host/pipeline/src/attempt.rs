@@ -12,7 +12,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_connector::{
-    CaptureScope, CaptureStart, ChunkRecord, ConnectorError, Snapshot, Source, TablePreparation, TableRecord, Target, TaskRecord,
+    CaptureScope, CaptureStart, ChunkRecord, ConnectorError, ErrorClass, Snapshot, Source, TablePreparation, TableRecord, Target,
+    TaskRecord,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, Window};
 use tokio::sync::{mpsc, watch};
@@ -27,7 +28,7 @@ use crate::capture::{Capture, cache_error};
 use crate::load::{Load, LoadTable};
 use crate::plan::PlannedTable;
 use crate::relations::Relations;
-use crate::run::{Watched, check_tables, plan_tables, refuse_errors};
+use crate::run::{Held, Watched, check_tables, plan_tables, refuse_errors};
 use crate::tables::Tables;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
@@ -150,13 +151,25 @@ impl Attempt<'_> {
     /// Takes the task over, unless another worker did so since this run's last attempt: a run that lost its connection
     /// to a successor must not take the task back.
     async fn take_over(&self) -> Result<TaskRecord, ConnectorError> {
-        let last = self.watched.fence.lock().expect("no holder of this lock panics").clone();
-        if let Some(last) = last {
-            self.target.checkpoint(&last).await?;
+        let held = self.watched.fence.lock().expect("no holder of this lock panics").clone();
+        if let Some(Held { mut fence, unsure }) = held {
+            match self.target.checkpoint(&fence).await {
+                // The answer to this run's own last take-over may have been lost on its way: then it holds the next.
+                Err(error) if error.class() == ErrorClass::Fenced && unsure => {
+                    fence.generation = fence.generation.saturating_add(1);
+                    self.target.checkpoint(&fence).await?;
+                }
+                told => drop(told?),
+            }
+            self.hold(Held { fence, unsure: true });
         }
         let record = self.target.take_over(&self.spec.id).await?;
-        *self.watched.fence.lock().expect("no holder of this lock panics") = Some(record.fence.clone());
+        self.hold(Held { fence: record.fence.clone(), unsure: false });
         Ok(record)
+    }
+
+    fn hold(&self, held: Held) {
+        *self.watched.fence.lock().expect("no holder of this lock panics") = Some(held);
     }
 
     async fn begin(&self, fence: Fence, planned: &[Arc<PlannedTable>], identity: &str) -> Result<Standing, TaskError> {
@@ -169,18 +182,17 @@ impl Attempt<'_> {
             }
             (_, false) => (self.source.log_end().await?, Some(self.source.snapshot(&self.scope(planned)).await?)),
         };
-        self.target.begin_task(&fence, &position, identity).await?;
+        let state = if loads { TableState::Waiting } else { TableState::Loaded { window: None } };
+        let states: Vec<_> = planned.iter().map(|table| (table.source.schema.name.clone(), state.clone())).collect();
+        self.target.begin_task(&fence, &position, identity, &states).await?;
         tracing::info!(task = %self.spec.id, %position, tables = planned.len(), "task begins");
         let mut windows = HashMap::new();
         let mut to_load = Vec::new();
         for table in planned {
-            let name = &table.source.schema.name;
             if loads {
-                self.target.save_table(&fence, name, &TableState::Waiting).await?;
                 to_load.push(LoadTable { table: table.clone(), preparation: self.spec.preparation, chunks: Vec::new() });
             } else {
-                self.target.save_table(&fence, name, &TableState::Loaded { window: None }).await?;
-                windows.insert(name.clone(), None);
+                windows.insert(table.source.schema.name.clone(), None);
             }
         }
         let load = snapshot.filter(|_| loads).map(|snapshot| (Arc::from(snapshot), to_load));

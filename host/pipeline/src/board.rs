@@ -110,6 +110,11 @@ impl Board {
         self.update(|progress| progress.rows_loaded += rows);
     }
 
+    /// A count that moves whenever rows become durable in the target.
+    pub(crate) fn rows_brought(&self) -> u64 {
+        self.with(|state| state.progress.rows_loaded + state.progress.transactions_applied)
+    }
+
     /// Notes the durable checkpoint.
     pub(crate) fn checkpoint(&self, position: &Position) {
         self.update(|progress| progress.checkpoint = Some(position.clone()));

@@ -29,10 +29,7 @@ use crate::transform::Transformer;
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
 
 /// The longest pause between retries: a server that comes back is noticed within it.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(15);
-
-/// An attempt that lived this long had recovered: the next failure starts with a short pause again.
-const RECOVERED_AFTER: Duration = Duration::from_secs(30);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// How often progress is published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
@@ -62,7 +59,7 @@ pub async fn run(
     let publisher = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(publish(watched.clone(), progress.clone())));
     let mut pause = RETRY_PAUSE_MIN;
     let result = loop {
-        let began = std::time::Instant::now();
+        let brought = watched.board.rows_brought();
         watched.board.start_attempt();
         let attempt = Attempt { spec: &spec, source: &source, target: &target, watched: &watched, cancel: &cancel };
         let result = attempt.run(&mut control).await;
@@ -71,7 +68,8 @@ pub async fn run(
         }
         match result {
             Err(error) if error.class() == ErrorClass::Transient => {
-                if began.elapsed() > RECOVERED_AFTER {
+                // An attempt that brought rows to the target had recovered: a short pause is enough again.
+                if watched.board.rows_brought() != brought {
                     pause = RETRY_PAUSE_MIN;
                 }
                 tracing::warn!(task = %spec.id, code = error.code(), pause_ms = pause.as_millis() as u64, "{}; trying again", error.chain());
@@ -100,7 +98,16 @@ pub(crate) struct Watched {
     pub(crate) in_flight: std::sync::Mutex<Arc<InFlight>>,
     pub(crate) cache: std::sync::Mutex<Option<CacheGauge>>,
     /// The fence of the last attempt. A further attempt of this run goes on only while nobody else holds the task.
-    pub(crate) fence: std::sync::Mutex<Option<Fence>>,
+    pub(crate) fence: std::sync::Mutex<Option<Held>>,
+}
+
+/// What a run knows of its own hold on the task.
+#[derive(Clone)]
+pub(crate) struct Held {
+    /// The fence of the last attempt that is known to have taken the task over.
+    pub(crate) fence: Fence,
+    /// A take-over was asked for since, and no answer came: it may hold the next generation.
+    pub(crate) unsure: bool,
 }
 
 impl Watched {

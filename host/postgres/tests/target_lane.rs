@@ -28,7 +28,7 @@ async fn mixed_changes_have_the_same_effect_as_statements_and_as_sets() {
     for (name, fill) in [("few", 0), ("many", 1_000)] {
         let table = notes(name);
         bench.prepare(&table).await.unwrap();
-        bench.target.begin_task(&bench.fence, &at(0), "source").await.unwrap();
+        bench.target.begin_task(&bench.fence, &at(0), "source", &[]).await.unwrap();
         let mut lane = bench.lane().await;
         let applied = lane.apply(&group(0, 1, vec![net(&table, Strictness::Strict, inserts(4))])).await.unwrap();
         assert_eq!(applied.rows, 4);
@@ -270,4 +270,26 @@ async fn values_of_a_unique_key_may_be_exchanged() {
     assert_eq!(bench.one("select count(*) from app.swap where u = 39 - id").await, "(40)");
     let taken = vec![NetChange::Update(row(0, 5))];
     assert_eq!(lane.apply(&group(3, 4, vec![net(&table, Strictness::Strict, taken)])).await.unwrap_err().code(), "target_diverged");
+}
+
+/// The rows of the first part went with the connection, so neither the second part nor the checkpoint may follow.
+#[tokio::test]
+async fn a_connection_that_ends_between_the_parts_of_a_group_takes_the_whole_group_with_it() {
+    let bench = Bench::new().await;
+    let table = notes("parts");
+    bench.prepare(&table).await.unwrap();
+    let part = |from: i64| vec![net(&table, Strictness::Strict, (from..from + 40).map(|id| NetChange::Insert(note(id, "a"))).collect())];
+    let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'tidegate lane%' \
+               and datname = current_database()";
+    for ends_with_a_part in [true, false] {
+        let mut lane = bench.lane().await;
+        lane.add_steps(part(0)).await.unwrap();
+        assert_eq!(bench.one(end).await, "(t)");
+        // The client learns of it by itself, before it is used again.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let told = if ends_with_a_part { lane.add_steps(part(100)).await } else { lane.apply(&group(0, 1, part(100))).await.map(|_| ()) };
+        assert_eq!(told.unwrap_err().class(), ErrorClass::Transient);
+        assert_eq!(bench.one("select count(*) from app.parts").await, "(0)");
+        assert_eq!(bench.target.checkpoint(&bench.fence).await.unwrap(), Some(at(0)));
+    }
 }

@@ -82,7 +82,7 @@ async fn older_worker_can_do_nothing_after_a_take_over() {
     errors.push(loader.begin(&table, &chunk(0), false).await.unwrap_err());
     errors.push(bench.target.checkpoint(&bench.fence).await.unwrap_err());
     errors.push(bench.target.save_table(&bench.fence, &name, &TableState::Waiting).await.unwrap_err());
-    errors.push(bench.target.begin_task(&bench.fence, &at(9), "other").await.unwrap_err());
+    errors.push(bench.target.begin_task(&bench.fence, &at(9), "other", &[]).await.unwrap_err());
     errors.push(bench.target.prepare_table(&bench.fence, &table, TablePreparation::DropAndCreate).await.unwrap_err());
     for error in errors {
         assert_eq!(error.class(), ErrorClass::Fenced, "{}", error.chain());

@@ -121,10 +121,19 @@ impl Target for PostgresTarget {
         control::take_over(&self.server, task).await
     }
 
-    async fn begin_task(&self, fence: &Fence, position: &Position, source_identity: &str) -> Result<(), ConnectorError> {
+    async fn begin_task(
+        &self,
+        fence: &Fence,
+        position: &Position,
+        source_identity: &str,
+        tables: &[(TableName, TableState)],
+    ) -> Result<(), ConnectorError> {
         let mut session = self.session(fence).await?;
         let tx = session.transaction().await.map_err(|error| pg_error("begin a transaction", error))?;
         control::begin_task(&tx, fence, position, source_identity).await?;
+        for (table, state) in tables {
+            control::save_table(&tx, fence, table, state).await?;
+        }
         commit(tx).await?;
         self.keep(fence, session);
         Ok(())

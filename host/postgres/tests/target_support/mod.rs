@@ -46,7 +46,7 @@ impl Bench {
         let sql = connect(&server, &database).await;
         let target = PostgresTarget::connect(settings.clone()).await.expect("the target connects");
         let fence = target.take_over(&task()).await.expect("nobody else has the task").fence;
-        target.begin_task(&fence, &at(0), "source").await.expect("the fence holds");
+        target.begin_task(&fence, &at(0), "source", &[]).await.expect("the fence holds");
         Bench { target, fence, sql, settings, _server: server }
     }
 
