@@ -31,6 +31,11 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(6);
 const KEEPALIVE_RETRIES: u32 = 5;
 
+/// Bytes that were sent and not acknowledged for so long end the connection; keep-alives pause while bytes are on
+/// their way, and the kernel itself would go on for a quarter of an hour.
+#[cfg(target_os = "linux")]
+const SENT_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Settings of every session, with the reason for each. Those that a server does not know are left out.
 const PINNED: &[(&str, &str)] = &[
     // The text forms of values.
@@ -53,6 +58,9 @@ const PINNED: &[(&str, &str)] = &[
     ("idle_in_transaction_session_timeout", "0"),
     ("idle_session_timeout", "0"),
     ("transaction_timeout", "0"),
+    // A checkpoint that a crash of the target takes back must not have been confirmed to the source. Only raised from
+    // "off": stronger settings stay.
+    ("synchronous_commit", "on"),
     // The server notices a worker that vanished, and frees its locks.
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "6"),
@@ -167,7 +175,8 @@ pub(crate) fn pin_sql() -> String {
     let rows: Vec<String> = PINNED.iter().map(|(name, value)| format!("({}, {})", dialect.literal(name), dialect.literal(value))).collect();
     format!(
         "select pg_catalog.set_config(s.name, w.wanted, false) from (values {}) w(name, wanted) \
-         join pg_catalog.pg_settings s on pg_catalog.lower(s.name) operator(pg_catalog.=) w.name",
+         join pg_catalog.pg_settings s on pg_catalog.lower(s.name) operator(pg_catalog.=) w.name \
+         where w.name operator(pg_catalog.<>) 'synchronous_commit' or s.setting operator(pg_catalog.=) 'off'",
         rows.join(", ")
     )
 }
@@ -190,6 +199,8 @@ async fn open_raw(server: &ServerSettings) -> Result<Stream, ConnectorError> {
     tcp.set_nodelay(true).map_err(broken)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
     SockRef::from(&tcp).set_tcp_keepalive(&keepalive).map_err(broken)?;
+    #[cfg(target_os = "linux")]
+    SockRef::from(&tcp).set_tcp_user_timeout(Some(SENT_TIMEOUT)).map_err(broken)?;
     let Some(config) = client_config(&server.tls)? else {
         return Ok(Stream::Plain(tcp));
     };

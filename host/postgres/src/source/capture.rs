@@ -32,6 +32,8 @@ struct SlotFacts {
     /// Why the log from there on is not there any more, in the server's words.
     lost: Option<String>,
     confirmed: Option<Lsn>,
+    /// End of the log that is durable at the server.
+    log_end: Option<Lsn>,
     active_pid: Option<i32>,
     /// The walsender on the slot is one of ours.
     ours: bool,
@@ -151,6 +153,12 @@ async fn check_slot(client: &Client, name: &str, from: Lsn) -> Result<(), Connec
     if let Some(reason) = slot.lost {
         return Err(lost(format!("found it invalidated ({reason})")));
     }
+    // A server that was set back to an earlier state writes its log anew from there: what it writes up to the position
+    // would be taken for applied.
+    if let Some(end) = slot.log_end.filter(|end| *end < from) {
+        let text = format!("found a log that ends at {end}, wanted one that reaches position {from}: the server was set back");
+        return Err(ConnectorError::definite("source_changed", text).hint("reload the task: its tables are copied again"));
+    }
     // The server would silently start at the later one of the two.
     match slot.confirmed {
         Some(confirmed) if confirmed <= from => Ok(()),
@@ -165,7 +173,8 @@ async fn slot_facts(client: &Client, name: &str) -> Result<Option<SlotFacts>, Co
     let sql = "select coalesce(s.database = pg_catalog.current_database() and s.plugin = 'pgoutput', false), \
         coalesce(to_jsonb(s) ->> 'invalidation_reason', case when s.wal_status = 'lost' then 'wal_removed' \
           when to_jsonb(s) ->> 'conflicting' = 'true' then 'conflicting' end), \
-        s.confirmed_flush_lsn::pg_catalog.text, s.active_pid::pg_catalog.int4, coalesce(a.application_name = $1, false) \
+        s.confirmed_flush_lsn::pg_catalog.text, s.active_pid::pg_catalog.int4, coalesce(a.application_name = $1, false), \
+        case when not pg_catalog.pg_is_in_recovery() then pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text end \
         from pg_catalog.pg_replication_slots s left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid \
         where s.slot_name = $1::pg_catalog.text::pg_catalog.name";
     let Some(row) = client.query_opt(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))? else { return Ok(None) };
@@ -176,6 +185,7 @@ async fn slot_facts(client: &Client, name: &str) -> Result<Option<SlotFacts>, Co
         confirmed: confirmed.and_then(|text| text.parse().ok()),
         active_pid: get(&row, 3, &attempted)?,
         ours: get(&row, 4, &attempted)?,
+        log_end: get::<Option<String>>(&row, 5, &attempted)?.and_then(|text| text.parse().ok()),
     }))
 }
 

@@ -26,6 +26,11 @@ use crate::wire::{CopyMessage, WireConnection};
 /// Status messages go out at least this often; PostgreSQL's `wal_sender_timeout` is 60 seconds by default, and a
 /// server may have it as low as a few seconds, in which case it asks for a reply in time.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// After so much silence the server is asked for a reply.
+const SILENCE_ASKED: Duration = Duration::from_secs(15);
+/// After so much silence the connection counts as dead, though nothing on the way said so. PostgreSQL's own subscribers
+/// wait as long (`wal_receiver_timeout`).
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A confirmed position that moved is sent at most this often.
 const CONFIRM_INTERVAL: Duration = Duration::from_millis(500);
 /// A call returns after about this much.
@@ -57,6 +62,8 @@ pub(crate) struct PostgresStream {
     confirmed_sent: Lsn,
     status_sent: Instant,
     status_wanted: bool,
+    /// When bytes last came.
+    heard: Instant,
 }
 
 impl PostgresStream {
@@ -75,6 +82,7 @@ impl PostgresStream {
             confirmed_sent: Lsn(0),
             status_sent: Instant::now(),
             status_wanted: true,
+            heard: Instant::now(),
         }
     }
 
@@ -251,7 +259,7 @@ impl PostgresStream {
         let waited = self.status_sent.elapsed();
         let moved = self.confirmed > self.confirmed_sent;
         if self.status_wanted || waited >= STATUS_INTERVAL || (moved && waited >= CONFIRM_INTERVAL) {
-            self.wire.put_status(self.confirmed, now_us());
+            self.wire.put_status(self.confirmed, now_us(), self.heard.elapsed() >= SILENCE_ASKED);
             self.confirmed_sent = self.confirmed;
             self.status_sent = Instant::now();
             self.status_wanted = false;
@@ -272,9 +280,18 @@ impl ChangeStream for PostgresStream {
                 self.events_bytes = 0;
                 return Ok(std::mem::take(&mut self.events));
             }
-            // The time-out only wakes the loop for the next status.
-            if let Ok(received) = tokio::time::timeout_at(due, self.wire.receive()).await {
-                received?;
+            // Bytes that wait are read before any time-out counts, however long this process stood still. The first
+            // time-out only wakes the loop for the next status.
+            match tokio::time::timeout_at(due.min(self.heard + SILENCE_MAX), self.wire.receive()).await {
+                Ok(received) => {
+                    received?;
+                    self.heard = Instant::now();
+                }
+                Err(_) if self.heard.elapsed() >= SILENCE_MAX => {
+                    let text = format!("read slot \"{}\": the source was silent for {} s", self.slot, SILENCE_MAX.as_secs());
+                    return Err(ConnectorError::transient("source_silent", text));
+                }
+                Err(_) => {}
             }
         }
     }

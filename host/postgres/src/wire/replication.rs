@@ -112,7 +112,7 @@ impl WireConnection {
     }
 
     /// Writes a status message: everything up to `confirmed` is durable. `now_us` counts from 2000-01-01.
-    pub(crate) fn put_status(&mut self, confirmed: Lsn, now_us: i64) {
+    pub(crate) fn put_status(&mut self, confirmed: Lsn, now_us: i64, reply: bool) {
         let out = self.outbox();
         out.put_u8(b'd');
         out.put_u32(4 + 1 + 8 * 4 + 1);
@@ -122,7 +122,7 @@ impl WireConnection {
             out.put_u64(confirmed.0);
         }
         out.put_i64(now_us);
-        out.put_u8(0);
+        out.put_u8(u8::from(reply));
     }
 }
 
