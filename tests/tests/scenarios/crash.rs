@@ -1,5 +1,6 @@
 //! Kills at random moments, and what must hold after each restart and at the end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -15,6 +16,25 @@ fn kills() -> u32 {
     std::env::var("TIDEGATE_KILLS").map_or(KILLS, |text| text.parse().expect("TIDEGATE_KILLS is a number"))
 }
 
+/// Where the task is, by what the target remembers of it.
+async fn moment(world: &World) -> &'static str {
+    const STATES: &str = "select count(*) filter (where state <> 'loaded')::text, count(*)::text from tidegate.table_state";
+    let begun = world.target.value("select count(*) from pg_class c join pg_namespace n on n.oid = relnamespace where nspname || '.' || relname = 'tidegate.table_state'").await;
+    if begun == "0" {
+        return "start";
+    }
+    match world.target.rows(STATES).await.first().map(Vec::as_slice) {
+        Some([Some(loading), Some(all)]) if all != "0" => {
+            if loading == "0" {
+                "stream"
+            } else {
+                "load"
+            }
+        }
+        _ => "start",
+    }
+}
+
 /// The host is killed at random moments of load, catch-up and stream while four writers work at the source; in the end
 /// every row is there once, and each ledger entry too.
 async fn crash_points(source: Source, kills: u32) {
@@ -26,13 +46,16 @@ async fn crash_points(source: Source, kills: u32) {
     world.create_task("crash", "full-load-and-cdc", "drop-and-create", serde_json::json!({"chunk_rows": 2000, "load_lanes": 3})).await;
     world.start_task("crash").await;
     let workload = world.run_workload(seed, 4).await;
-    let mut moments = std::collections::BTreeMap::<String, u32>::new();
+    let mut moments = BTreeMap::<&str, u32>::new();
     for kill in 0..kills {
-        // Early kills meet the load, later ones the stream and the recovery itself.
+        if kill == kills / 3 {
+            // The kills so far met start and load; the rest meet catch-up and stream.
+            world.wait_phase("crash", "replicating").await;
+        }
+        // Every fifth is so early that it meets the recovery from the one before.
         let pause = if kill % 5 == 4 { random.random_range(5..80) } else { random.random_range(50..700) };
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        let phase = world.task("crash").await["phase"].as_str().unwrap_or("starting").to_owned();
-        *moments.entry(phase).or_default() += 1;
+        *moments.entry(moment(&world).await).or_default() += 1;
         world.kill_and_restart().await;
     }
     println!("killed while {moments:?}");

@@ -188,8 +188,10 @@ impl World {
         WorkloadPlan::new(seed, rows)
     }
 
-    /// Waits until everything that was committed at the source before this call is in the target.
+    /// Waits until everything that was committed at the source before this call is in the target. The marker row must
+    /// come by the log: one that a load brought says nothing about the changes behind it.
     pub(crate) async fn wait_level(&self, task: &str) {
+        self.wait_phase(task, "replicating").await;
         let marker = self.source.value("select coalesce(max(id), 0) + 1 from marker").await;
         self.source.sql(&format!("insert into marker values ({marker})")).await;
         wait_for("the marker row", PATIENCE, async || {
