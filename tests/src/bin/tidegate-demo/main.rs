@@ -126,10 +126,12 @@ async fn replicate(
     host: &Tidegate,
 ) -> Result<u64, String> {
     let sources = [Source::Mariadb(mariadb), Source::Postgres(postgres)];
+    // Two different shops: a mix-up of the sources would show.
+    let seeds = [seed, seed.wrapping_add(1_000_000)];
     print!("2  Two shops, {} rows each ... ", grouped(shop::FIRST_ROWS));
     let _ = std::io::stdout().flush();
     let since = Instant::now();
-    let filled = tokio::join!(sources[0].prepare(seed), sources[1].prepare(seed.wrapping_add(100)));
+    let filled = tokio::join!(sources[0].prepare(seeds[0]), sources[1].prepare(seeds[1]));
     filled.0.and(filled.1)?;
     println!("filled in {:.0} s\n", since.elapsed().as_secs_f64());
 
@@ -142,7 +144,7 @@ async fn replicate(
 
     println!("\n4  Copied and followed while {} clerks write to the shops", CLERKS * 2);
     let mut clerks = Clerks::default();
-    for source in sources {
+    for (source, seed) in sources.into_iter().zip(seeds) {
         clerks.employ(source, seed).await;
     }
     for task in [MARIADB, POSTGRES] {
