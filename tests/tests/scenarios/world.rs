@@ -41,6 +41,13 @@ impl Source {
         }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Source::Postgres(server) => server.port(),
+            Source::Mysql(server) => server.port(),
+        }
+    }
+
     pub(crate) async fn sql(&self, statements: &str) {
         match self {
             Source::Postgres(server) => server.sql(statements).await,
