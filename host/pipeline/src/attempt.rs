@@ -103,8 +103,14 @@ impl Attempt<'_> {
             Assembler::new(reader, tables, Transformer::new(modules), position, limit, in_flight.clone(), self.cancel.clone());
         let lane = self.target.lane(&fence).await?;
         let mut stream = Stream { lane, confirmed, board: self.watched.board.clone(), in_flight };
-        self.watched.board.update(|progress| progress.phase = Phase::Replicating);
+        self.catch_up(&mut assembler).await?;
         loop {
+            // Those that an earlier attempt did not come to are among them.
+            let wanted = self.watched.reloads.lock().expect("no holder of this lock panics").clone();
+            if !wanted.is_empty() {
+                self.reload(&fence, &planned, &wanted, &mut assembler, &mut task).await?;
+                self.catch_up(&mut assembler).await?;
+            }
             let paused = tokio::select! {
                 paused = stream.run(&mut assembler, control, self.cancel) => paused,
                 ended = &mut task => return Err(capture_ended(ended)),
@@ -116,11 +122,17 @@ impl Attempt<'_> {
             match paused {
                 Paused::Cancelled => return Ok(cancelled),
                 Paused::Control(Control::Reload(wanted)) => {
-                    self.reload(&fence, &planned, &wanted, &mut assembler, &mut task).await?;
-                    self.watched.board.update(|progress| progress.phase = Phase::Replicating);
+                    self.watched.reloads.lock().expect("no holder of this lock panics").extend(wanted);
                 }
             }
         }
+    }
+
+    /// The stream begins behind the log's end; it is level when it gets there.
+    async fn catch_up(&self, assembler: &mut Assembler) -> Result<(), ConnectorError> {
+        assembler.catch_up_to(self.source.log_end().await?);
+        self.watched.board.update(|progress| progress.phase = Phase::CatchingUp);
+        Ok(())
     }
 
     /// Begins the task at the target, or finds where it stands.
@@ -311,11 +323,13 @@ impl Attempt<'_> {
         capture: &mut AbortOnDropHandle<Result<(), ConnectorError>>,
     ) -> Result<(), TaskError> {
         let tables: Vec<_> = planned.iter().filter(|table| wanted.contains(&table.source.schema.name)).cloned().collect();
-        if tables.is_empty() {
-            return Ok(());
-        }
         for table in &tables {
             self.start_over(fence, &table.source.schema.name).await?;
+        }
+        // From here on the target knows, and any later attempt loads them.
+        self.watched.reloads.lock().expect("no holder of this lock panics").clear();
+        if tables.is_empty() {
+            return Ok(());
         }
         let snapshot = Arc::from(self.source.snapshot(&self.scope(planned)).await?);
         let to_load = tables

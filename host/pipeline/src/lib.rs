@@ -19,6 +19,7 @@ mod progress;
 mod relations;
 mod run;
 mod settings;
+mod silence;
 mod tables;
 mod task;
 mod transform;

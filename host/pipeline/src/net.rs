@@ -144,13 +144,13 @@ impl NetBuilder {
             Open::Nothing => {}
             Open::Ordered { strictness, changes } => self.steps.push(Step::Ordered { table: table.clone(), strictness, changes }),
             Open::Net { entries, .. } => {
-                let (strict, loose): (Vec<_>, Vec<_>) =
-                    entries.into_iter().flatten().partition(|(strictness, _)| *strictness == Strictness::Strict);
-                for (strictness, entries) in [(Strictness::Strict, strict), (Strictness::Idempotent, loose)] {
-                    if !entries.is_empty() {
-                        let changes = entries.into_iter().map(|(_, change)| change).collect();
-                        self.steps.push(Step::Net { table: table.clone(), strictness, changes });
-                    }
+                // Rows of one step may pass values of another unique key on to each other, so one that must be taken
+                // idempotently takes the others with it: two steps would have no right order.
+                let (strictnesses, changes): (Vec<_>, Vec<_>) = entries.into_iter().flatten().unzip();
+                let strict = strictnesses.iter().all(|strictness| *strictness == Strictness::Strict);
+                let strictness = if strict { Strictness::Strict } else { Strictness::Idempotent };
+                if !changes.is_empty() {
+                    self.steps.push(Step::Net { table: table.clone(), strictness, changes });
                 }
             }
         }

@@ -234,3 +234,15 @@ fn keyless_changes_stay_in_order() {
     }
     assert!(matches!(&builder.take_steps()[..], [Step::Ordered { changes, .. }] if changes.len() == 8));
 }
+
+#[test]
+fn a_group_over_the_end_of_a_window_leaves_a_table_in_one_step() {
+    let table = table(true);
+    let mut builder = NetBuilder::default();
+    builder.add(&table, Strictness::Idempotent, OrderedChange::Delete(image([Some(1), Some(9), Some(3)]))).unwrap();
+    builder.add(&table, Strictness::Strict, OrderedChange::Insert(image([Some(2), Some(9), Some(3)]))).unwrap();
+    // The new row may have a unique value of the old one: the delete must not come later.
+    let steps = builder.take_steps();
+    let [Step::Net { strictness: Strictness::Idempotent, changes, .. }] = &steps[..] else { panic!("{steps:?}") };
+    assert!(matches!(changes[..], [NetChange::Delete(_), NetChange::Insert(_)]));
+}

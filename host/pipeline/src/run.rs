@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_connector::{ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable};
-use tidegate_model::Fence;
+use tidegate_model::{Fence, TableName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ use crate::attempt::Attempt;
 use crate::board::{Board, InFlight, age_seconds, now_us};
 use crate::cache::CacheGauge;
 use crate::plan::PlannedTable;
+use crate::silence::silence;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
 
@@ -62,7 +63,10 @@ pub async fn run(
         let brought = watched.board.rows_brought();
         watched.board.start_attempt();
         let attempt = Attempt { spec: &spec, source: &source, target: &target, watched: &watched, cancel: &cancel };
-        let result = attempt.run(&mut control).await;
+        let result = tokio::select! {
+            result = attempt.run(&mut control) => result,
+            silent = silence(&spec, source.as_ref(), target.as_ref(), &watched) => Err(silent),
+        };
         if cancel.is_cancelled() {
             break Ok(Outcome { cause: StopCause::Cancelled });
         }
@@ -99,6 +103,8 @@ pub(crate) struct Watched {
     pub(crate) cache: std::sync::Mutex<Option<CacheGauge>>,
     /// The fence of the last attempt. A further attempt of this run goes on only while nobody else holds the task.
     pub(crate) fence: std::sync::Mutex<Option<Held>>,
+    /// Tables that somebody asked to load again and of which the target does not know it yet.
+    pub(crate) reloads: std::sync::Mutex<Vec<TableName>>,
 }
 
 /// What a run knows of its own hold on the task.
