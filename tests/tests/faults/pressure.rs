@@ -1,0 +1,50 @@
+//! A target that is slower than the source, and transactions that are larger than memory should hold.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tidegate_harness::{Direction, Fault};
+
+use crate::rig::{Rig, seed, times};
+
+const MIB: u64 = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_slow_target_cannot_take_waits_on_disk_and_memory_stays_bounded() {
+    let rig = Rig::replicating(100, json!({"cache_mib": 8})).await;
+    let before = rig.host.process.rss_bytes();
+    rig.to_target.set(Fault::Rate(Direction::Up, 400_000));
+    // 64 MB in transactions of a hundred rows.
+    let burst = "do $$ begin for i in 1..1600 loop insert into fill select i * 1000 + g, g, repeat('z', 400) from generate_series(1, 100) g; \
+                 commit; end loop; end $$";
+    rig.source.sql(burst).await;
+    rig.host.wait_task("writing to disk", |task| task["progress"]["cache_bytes_disk"].as_u64() > Some(20 * MIB)).await;
+    let full = rig.host.task().await["progress"].clone();
+    rig.to_target.set(Fault::Pass);
+    rig.wait_level(&rig.host).await;
+    let peak = rig.host.process.peak_rss_bytes();
+    println!("{} MiB before, peak {} MiB, {} bytes on disk", before / MIB, peak / MIB, full["cache_bytes_disk"]);
+    assert!(full["cache_bytes_memory"].as_u64() < Some(12 * MIB), "{full}");
+    assert!(peak < before + 150 * MIB, "memory rose from {} to {} MiB", before / MIB, peak / MIB);
+    rig.host.wait_task("done with its disk", |task| task["progress"]["cache_bytes_disk"] == 0).await;
+    rig.assert_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_transaction_that_is_killed_again_and_again_arrives_once() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let mut rig = Rig::replicating(100, json!({"cache_mib": 8})).await;
+    let client = rig.source.client().await;
+    let large = "begin; insert into ledger select 50, g, repeat('w', 100) from generate_series(1, 100000) g; savepoint s; \
+                 insert into ledger select 51, g, 'void' from generate_series(1, 20000) g; rollback to s; commit";
+    let writing = tokio::spawn(async move { client.batch_execute(large).await });
+    for _ in 0..times(4) {
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..2000))).await;
+        rig.host.kill_and_restart().await;
+    }
+    writing.await.expect("the writer does not panic").expect("the transaction commits");
+    rig.wait_level(&rig.host).await;
+    rig.assert_equal().await;
+}
