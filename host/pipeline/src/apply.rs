@@ -12,7 +12,8 @@ use tidegate_model::Position;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::assemble::{Assembled, Assembler};
+use crate::Phase;
+use crate::assemble::{Assembled, Assembler, Woken};
 use crate::board::{Board, InFlight};
 use crate::task::{Control, TaskError};
 
@@ -41,7 +42,8 @@ impl Stream {
         cancel: &CancellationToken,
     ) -> Result<Paused, TaskError> {
         let (groups, arrived) = mpsc::channel(1);
-        let assembling = assemble(assembler, groups, control, cancel);
+        let board = self.board.clone();
+        let assembling = assemble(assembler, groups, control, cancel, board);
         let applying = self.apply(arrived);
         // The lane ends when the assembler drops its side of the channel; the assembler ends when the lane's is closed.
         let (paused, applied) = tokio::join!(assembling, applying);
@@ -81,6 +83,7 @@ async fn assemble(
     groups: mpsc::Sender<Assembled>,
     control: &mut mpsc::Receiver<Control>,
     cancel: &CancellationToken,
+    board: Arc<Board>,
 ) -> Result<Paused, TaskError> {
     let mut control_open = true;
     loop {
@@ -92,9 +95,13 @@ async fn assemble(
                 None => control_open = false,
             },
             () = groups.closed() => return Ok(Paused::Cancelled),
-            () = assembler.ready() => {
-                assembler.next(&groups).await?;
-            }
+            woken = assembler.ready() => match woken {
+                Woken::Work => assembler.next(&groups).await?,
+                Woken::Level => {
+                    assembler.level();
+                    board.update(|progress| progress.phase = Phase::Replicating);
+                }
+            },
         }
     }
 }

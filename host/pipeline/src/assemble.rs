@@ -29,6 +29,19 @@ const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// two images.
 const TRANSFORM_CHANGES_MAX: usize = 2_048;
 
+/// A stream that brought nothing for so long is taken for level, whatever the log's end is: its last bytes may be
+/// none of the task's.
+const QUIET_WHEN_LEVEL: Duration = Duration::from_secs(1);
+
+/// Why [`Assembler::ready`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// [`Assembler::next`] has something to do.
+    Work,
+    /// The stream has come to the place given to [`Assembler::catch_up_to`], or was quiet.
+    Level,
+}
+
 /// What goes to the lane.
 #[derive(Debug)]
 pub(crate) enum Assembled {
@@ -70,6 +83,8 @@ pub(crate) struct Assembler {
     bytes: u64,
     /// The source is idle up to this position since that moment, and the target does not know yet.
     idle_since: Option<(Position, Instant)>,
+    /// The log's end when the stream began, until it is reached.
+    behind: Option<Position>,
     in_flight: Arc<InFlight>,
     cancel: CancellationToken,
 }
@@ -97,13 +112,27 @@ impl Assembler {
             transactions: 0,
             bytes: 0,
             idle_since: None,
+            behind: None,
             in_flight,
             cancel,
         }
     }
 
-    /// Waits until [`Assembler::next`] has something to do. Safe to cancel.
-    pub(crate) async fn ready(&self) {
+    /// Takes note of how far the stream must come to be level.
+    pub(crate) fn catch_up_to(&mut self, end: Position) {
+        self.behind = Some(end);
+    }
+
+    /// Waits until there is something to do. Safe to cancel.
+    pub(crate) async fn ready(&self) -> Woken {
+        if let Some(end) = &self.behind {
+            let idle = self.idle_since.as_ref().map(|(position, _)| position);
+            if self.position.covers_position(end) || idle.is_some_and(|idle| idle.covers_position(end)) {
+                return Woken::Level;
+            }
+            let arrived = tokio::time::timeout(QUIET_WHEN_LEVEL, self.cache.arrived()).await;
+            return if arrived.is_ok() { Woken::Work } else { Woken::Level };
+        }
         match &self.idle_since {
             Some((_, since)) => {
                 let due = tokio::time::Instant::from_std(*since + IDLE_CHECKPOINT_EVERY);
@@ -114,6 +143,12 @@ impl Assembler {
             }
             None => self.cache.arrived().await,
         }
+        Woken::Work
+    }
+
+    /// The stream is level; [`Woken::Level`] comes once.
+    pub(crate) fn level(&mut self) {
+        self.behind = None;
     }
 
     /// Sends the next group out of what waits, if anything does. Not safe to cancel: a group in the making would be
