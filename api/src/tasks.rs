@@ -173,6 +173,15 @@ pub(crate) async fn reload_tables(
         let detail = format!("task \"{name}\" is {}, wanted running", task.status.name());
         return Err(Problem::new(StatusCode::CONFLICT, "task_not_running", detail).object(format!("task \"{name}\"")));
     }
+    // Before the first report nothing is known of the task's tables, and nothing is refused.
+    let known = state.catalog.list_table_statuses(&name).await?;
+    let is_known = |wanted: &ListedTable| known.iter().any(|table| table.schema == wanted.schema && table.table == wanted.table);
+    if let Some(unknown) = tables.iter().find(|table| !known.is_empty() && !is_known(table)) {
+        let object = format!("table \"{}.{}\"", unknown.schema, unknown.table);
+        let detail = format!("{object} is not in task \"{name}\", wanted a table of the task by its name at the source");
+        let problem = Problem::new(StatusCode::NOT_FOUND, "table_not_found", detail).object(object);
+        return Err(problem.hint(format!("GET /v1/tasks/{name}/tables lists them")));
+    }
     let payload = json!(ReloadPayload { tables });
     let request = state.catalog.submit_request(RequestKind::ReloadTables, &name, &payload).await?;
     record(&state, Some(&name), EventCategory::Table, format!("reload of tables of task \"{name}\" was asked for")).await;

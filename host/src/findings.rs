@@ -1,8 +1,12 @@
 //! The answer of a check, for people and for programs.
 
 use serde_json::{Value, json};
-use tidegate_connector::{ConnectorError, Finding, Severity};
+use tidegate_connector::{ConnectorError, ErrorClass, Finding, Severity};
 use tidegate_pipeline::TaskError;
+
+/// What to try when a server does not answer.
+const UNREACHABLE: &str = "see that the server runs and that the endpoint's host and port are right, from this machine: \
+                           pg_isready -h HOST -p PORT, or mysqladmin ping -h HOST -P PORT";
 
 /// A finding as a table row: what `tidegate check` prints on standard output.
 pub(crate) fn text(finding: &Finding) -> String {
@@ -35,7 +39,8 @@ pub(crate) fn document(finding: &Finding) -> Value {
 /// A check that could not be done is a finding too: an endpoint that cannot be reached, a password that is wrong.
 pub(crate) fn from_error(object: &str, error: &ConnectorError) -> Finding {
     let finding = Finding::error(error.code(), object, error.chain(), "an endpoint that answers and lets the user in");
-    match error.hint_text() {
+    let unreachable = (error.class() == ErrorClass::Transient).then_some(UNREACHABLE);
+    match error.hint_text().or(unreachable) {
         Some(hint) => finding.fix(hint),
         None => finding,
     }

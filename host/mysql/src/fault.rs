@@ -65,8 +65,18 @@ fn server(what: &str, error: &ServerError) -> ConnectorError {
         1064 | 1193 | 1231 | 1235 => (TaskDefinite, "statement_refused", false),
         _ => (TaskDefinite, "server_error", false),
     };
+    let hint = match code {
+        "password_refused" => Some("check user and password of the endpoint; on the server: alter user <user> identified by '<password>'"),
+        "missing_privilege" => Some("run the check of the task: it prints the grants that are missing"),
+        "database_missing" => Some("check the endpoint's database name: show databases"),
+        _ => None,
+    };
     let text = if shown { format!(": {}", error.message) } else { String::new() };
-    ConnectorError::new(class, code, format!("{what}: the server answered error {} ({}){text}", error.code, error.state))
+    let error = ConnectorError::new(class, code, format!("{what}: the server answered error {} ({}){text}", error.code, error.state));
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 /// Error 1236 and its MariaDB kin stand for many things; the server's text, which holds no row values, tells which.

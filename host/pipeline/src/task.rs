@@ -130,7 +130,8 @@ impl TaskError {
             TaskError::Connector(error) => error.hint_text(),
             TaskError::Plan { hint, .. } | TaskError::Row { hint, .. } => hint.as_deref(),
             TaskError::ChecksFailed(findings) => findings.iter().find_map(|finding| finding.fix.as_deref()),
-            TaskError::Module { .. } | TaskError::Panicked(_) | TaskError::Cancelled => None,
+            TaskError::Module { .. } => Some("correct what is named in the table mappings or the module, then check the task again"),
+            TaskError::Panicked(_) | TaskError::Cancelled => None,
         }
     }
 

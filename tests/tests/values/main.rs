@@ -3,7 +3,11 @@
 //!
 //! Apart from the scenarios, which take their time to kill and to compare, so that both can run at once.
 
+mod bad_input;
+mod identifiers;
+mod mysql_values;
 mod postgres_values;
+mod reload;
 #[path = "../scenarios/world.rs"]
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod world;

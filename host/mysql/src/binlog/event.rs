@@ -50,6 +50,15 @@ impl RawEvent {
         hasher.finalize() == u32::from_le_bytes(checksum)
     }
 
+    /// The body of an event that came before the log's format, and so before anybody knew that a checksum ends it.
+    pub(crate) fn without_checksum(&self) -> Bytes {
+        let stripped = RawEvent { body: self.body.slice(..self.body.len().saturating_sub(4)), ..self.clone() };
+        match self.body[stripped.body.len()..].try_into() {
+            Ok(checksum) if stripped.matches(checksum) => stripped.body,
+            _ => self.body.clone(),
+        }
+    }
+
     pub(crate) fn ignorable(&self) -> bool {
         self.flags & IGNORABLE != 0
     }
@@ -268,6 +277,9 @@ mod tests {
         bytes.extend_from_slice(&event.body);
         let checksum = crc32fast::hash(&bytes).to_le_bytes();
         assert!(event.matches(checksum));
+        assert_eq!(event.without_checksum(), event.body);
+        let ended = RawEvent { body: [&event.body[..], &checksum].concat().into(), ..event.clone() };
+        assert_eq!(ended.without_checksum(), event.body);
         event.body = Bytes::from_static(&[1, 0, 0, 0, 0, 1, 0, 0]);
         assert!(!event.matches(checksum));
     }

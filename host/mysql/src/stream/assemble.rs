@@ -160,11 +160,9 @@ impl Assembler {
 
     fn passive(&mut self, event: &RawEvent) {
         if event.code == 4 {
-            // A rotation names the next file. Before the format is known, a checksum may hang behind the name.
-            let name: String = event.body.iter().skip(8).take_while(|byte| byte.is_ascii_graphic()).map(|byte| char::from(*byte)).collect();
-            let digits =
-                name.rfind('.').map_or(name.len(), |dot| dot + 1 + name[dot + 1..].chars().take_while(char::is_ascii_digit).count());
-            self.file = name[..digits].to_owned();
+            // A rotation names the next file.
+            let body = event.without_checksum();
+            self.file = body.iter().skip(8).take_while(|byte| byte.is_ascii_graphic()).map(|byte| char::from(*byte)).collect();
             self.maps.clear();
         }
         if event.code == 15 {

@@ -13,6 +13,9 @@ use crate::connect::pg_error;
 /// The oldest release that has all that we use (`pg_attribute.attgenerated`), as `server_version_num`.
 const VERSION_MIN: i32 = 120_000;
 
+/// The longest name. Source: PostgreSQL manual, "Identifiers and Key Words" (NAMEDATALEN is 64).
+const NAME_BYTES_MAX: usize = 63;
+
 /// Refuses servers that are too old to be asked anything else.
 pub(crate) async fn version(client: &impl GenericClient) -> Result<(), ConnectorError> {
     let sql = "select current_setting('server_version_num')::int, current_setting('server_version')";
@@ -101,9 +104,14 @@ async fn check_table(
     preparation: TablePreparation,
     findings: &mut Vec<Finding>,
 ) -> Result<(), ConnectorError> {
+    if !check_names(table, findings) {
+        return Ok(());
+    }
     check_schema(tx, table, findings).await?;
-    let Some(real) = read_real(tx, &table.name).await? else { return Ok(()) };
-    if preparation != TablePreparation::DropAndCreate {
+    let Some(real) = read_real(tx, &table.name).await? else { return check_types(tx, table, findings).await };
+    if preparation == TablePreparation::DropAndCreate {
+        check_types(tx, table, findings).await?;
+    } else {
         match TablePlan::new(table, &real) {
             Ok(_) => check_widths(table, &real, findings),
             Err(error) => {
@@ -121,6 +129,51 @@ async fn check_table(
             check_references(tx, table, &real, tables, preparation, findings).await
         }
     }
+}
+
+/// False when a name is longer than PostgreSQL's, which would cut it.
+fn check_names(table: &TargetTable, findings: &mut Vec<Finding>) -> bool {
+    let source = &table.source.schema.name;
+    let own = [("schema", &table.name.schema, "schema"), ("table", &table.name.name, "table")];
+    let columns = table.columns.iter().map(|column| ("column", &column.name, "column"));
+    let long: Vec<_> = own.into_iter().chain(columns).filter(|(_, name, _)| name.len() > NAME_BYTES_MAX).collect();
+    for (kind, name, rule) in &long {
+        let found = format!("{} bytes, for table \"{source}\" of the source", name.len());
+        let finding = Finding::error("name_too_long", format!("{kind} \"{name}\""), found, format!("at most {NAME_BYTES_MAX} bytes"));
+        findings.push(finding.fix(format!("add a transformation rule with rule-target \"{rule}\" and rule-action \"rename\"")));
+    }
+    long.is_empty()
+}
+
+/// Types of a PostgreSQL source that a new table would need: an enumeration is made with the table and a domain becomes
+/// the type below it, but of a composite, a range or an extension's type only the target's own definition will do.
+async fn check_types(tx: &Transaction<'_>, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    if table.source.schema.engine != tidegate_model::Engine::Postgres {
+        return Ok(());
+    }
+    for wanted in &table.columns {
+        let tidegate_connector::ColumnOrigin::Source(at) = wanted.origin else { continue };
+        let Some(source) = table.source.schema.columns.get(at) else { continue };
+        if !matches!(source.sql_type, tidegate_model::SqlType::Other(_)) {
+            continue;
+        }
+        let found = tx.query_one("select to_regtype($1) is not null", &[&source.native_type]).await;
+        let is_known: bool = found.map_err(|error| pg_error("look for a type in the target", error))?.get(0);
+        let column = format!("column \"{}\" of {}", wanted.name, object(&table.name));
+        let (native, elements) = (&source.native_type, source.native_type.trim_end_matches("[]"));
+        if !is_known {
+            let found = format!("type {native}, which the target does not have");
+            let fix = format!("create extension or create type {elements} in the target as it is in the source");
+            findings.push(Finding::error("type_missing", column, found, "the same type in source and target").fix(fix));
+        } else if super::plan::is_object_id(elements) {
+            let found = format!("type {native}, whose values are object ids of one database");
+            let fix = format!(
+                "take the column out of the task with a remove-column rule, or: alter table … alter column … type text using …::{native}::text"
+            );
+            findings.push(Finding::error("column_type", column, found, "a type whose values mean the same in both databases").fix(fix));
+        }
+    }
+    Ok(())
 }
 
 async fn check_schema(tx: &Transaction<'_>, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {

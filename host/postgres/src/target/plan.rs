@@ -162,6 +162,7 @@ impl TablePlan {
     fn refused(&self, column: &ColumnPlan, reason: &str) -> ConnectorError {
         let message = format!("column \"{}\" of table \"{}\": {reason}", column.name, self.table.name);
         ConnectorError::table(&self.table.source.schema.name, "value_refused", message)
+            .hint("change the value at the source and reload the table, or take the column out with a remove-column rule")
     }
 }
 
@@ -310,7 +311,12 @@ fn form_for(table: &TargetTable, value_type: &SqlType, real: &RealColumn) -> Res
 
 /// `regclass` and its kin. Source: PostgreSQL manual, "Object Identifier Types".
 fn holds_object_ids(real: &RealColumn) -> bool {
-    real.is_built_in() && real.type_name.trim_start_matches('_').starts_with("reg")
+    real.is_built_in() && is_object_id(real.type_name.trim_start_matches('_'))
+}
+
+/// True for the unqualified names of such types.
+pub(crate) fn is_object_id(type_name: &str) -> bool {
+    type_name.starts_with("reg") && !type_name.contains('.')
 }
 
 fn check_labels(table: &TargetTable, column: &tidegate_model::Column, real: &RealColumn) -> Result<(), ConnectorError> {
