@@ -285,8 +285,11 @@ mod tests {
         TxMark::Postgres { end: Lsn(number) }
     }
 
-    fn cache(name: &str, memory_bytes_max: usize) -> (CacheWriter, CacheReader) {
-        open(&std::env::temp_dir().join(format!("tidegate-cache-{name}-{}", std::process::id())), memory_bytes_max).unwrap()
+    /// A cache over a directory that lives as long as the last value.
+    fn cache(memory_bytes_max: usize) -> (CacheWriter, CacheReader, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, reader) = open(dir.path(), memory_bytes_max).unwrap();
+        (writer, reader, dir)
     }
 
     /// Everything in the cache: each transaction's mark and its changes.
@@ -308,7 +311,7 @@ mod tests {
     #[test]
     fn any_budget_gives_back_the_same_transactions_in_commit_order() {
         for budget in [0, 4_000, 300_000, usize::MAX] {
-            let (mut writer, mut reader) = cache(&format!("order-{budget}"), budget);
+            let (mut writer, mut reader, _dir) = cache(budget);
             let mut wanted = Vec::new();
             for number in 0..200_u64 {
                 let tx = TxId(number);
@@ -325,7 +328,7 @@ mod tests {
 
     #[test]
     fn interleaved_large_transactions_keep_their_changes_and_lose_what_was_rolled_back() {
-        let (mut writer, mut reader) = cache("interleaved", 200_000);
+        let (mut writer, mut reader, _dir) = cache(200_000);
         let (one, two, void, sub) = (TxId(1), TxId(2), TxId(3), TxId(4));
         for number in 0..2_000 {
             writer.push(one, one, insert(number, 200)).unwrap();
@@ -347,7 +350,7 @@ mod tests {
 
     #[test]
     fn idle_positions_do_not_pile_up() {
-        let (mut writer, mut reader) = cache("idle", 1_000);
+        let (mut writer, mut reader, _dir) = cache(1_000);
         for number in 0..5 {
             writer.idle(Position::Postgres(Lsn(number))).unwrap();
         }
