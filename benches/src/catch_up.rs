@@ -11,7 +11,8 @@ use tokio_postgres::Client;
 use crate::measured::Measurement;
 use crate::tidegate;
 
-const DEFINITION: &str = "create table backlog (id bigint primary key, account integer not null, note text not null, amount numeric(12,2) not null)";
+const DEFINITION: &str =
+    "create table backlog (id bigint primary key, account integer not null, note text not null, amount numeric(12,2) not null)";
 
 /// Rows in the table before the backlog; updates and deletes hit these.
 const ROWS_BEFORE: u64 = 200_000;

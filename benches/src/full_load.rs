@@ -34,7 +34,14 @@ pub(crate) async fn measure(rows: u64, repeat: u32) -> Vec<Measurement> {
         to.batch_execute(DEFINITION).await.expect("the table can be made");
         let began = Instant::now();
         psql_pipe(&source, &target);
-        let psql = Measurement { work: "full load", tool: "psql COPY | psql COPY", rows, bytes: bytes as u64, time: began.elapsed(), peak_bytes: None };
+        let psql = Measurement {
+            work: "full load",
+            tool: "psql COPY | psql COPY",
+            rows,
+            bytes: bytes as u64,
+            time: began.elapsed(),
+            peak_bytes: None,
+        };
         check_count(&to, rows).await;
         best_psql = Some(psql.best(best_psql));
 
@@ -52,12 +59,10 @@ pub(crate) async fn measure(rows: u64, repeat: u32) -> Vec<Measurement> {
 
 fn psql_pipe(source: &PostgresServer, target: &PostgresServer) {
     let psql = |server: &PostgresServer, sql: &str| format!("psql -X -q -h {} -p {} -U postgres -c '{sql}'", server.host(), server.port());
-    let pipe = format!(
-        "{} | {}",
-        psql(source, "copy load to stdout (format binary)"),
-        psql(target, "copy load from stdin (format binary)")
-    );
-    let status = Command::new("bash").args(["-o", "pipefail", "-c", &pipe]).status().expect("bash and psql are there; run cargo xtask setup");
+    let pipe =
+        format!("{} | {}", psql(source, "copy load to stdout (format binary)"), psql(target, "copy load from stdin (format binary)"));
+    let status =
+        Command::new("bash").args(["-o", "pipefail", "-c", &pipe]).status().expect("bash and psql are there; run cargo xtask setup");
     assert!(status.success(), "psql copies the table");
 }
 

@@ -127,6 +127,13 @@ pub trait Source: Send + Sync {
     /// history: never a silent gap.
     async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError>;
 
+    /// Whether [`Source::open_stream`] would find the log from there, asked without opening a stream: the running
+    /// worker of the task, if there is one, keeps its own.
+    ///
+    /// # Errors
+    /// As for `open_stream`, as far as the source tells beforehand.
+    async fn check_position(&self, scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError>;
+
     /// A new snapshot, with its place in the log: for full loads without capture, for resumed loads, for reloads.
     async fn snapshot(&self, scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError>;
 

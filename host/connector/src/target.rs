@@ -208,8 +208,9 @@ pub trait Target: Send + Sync {
         preparation: TablePreparation,
     ) -> Result<Vec<Finding>, ConnectorError>;
 
-    /// True when the target remembers the task from before. Writes nothing; false where the control tables are missing.
-    async fn knows_task(&self, task: &TaskId) -> Result<bool, ConnectorError>;
+    /// The checkpoint of a task that the target remembers from before (`Some(None)` when it never began). Writes
+    /// nothing, takes nothing over; `None` where the task or the control tables are missing.
+    async fn known_task(&self, task: &TaskId) -> Result<Option<Option<Position>>, ConnectorError>;
 
     /// The stored state of one table; `Waiting` for one that was never stored.
     async fn table_state(&self, fence: &Fence, table: &TableName) -> Result<TableState, ConnectorError>;

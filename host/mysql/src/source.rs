@@ -11,7 +11,7 @@ use tidegate_model::{Engine, Position, TableName, TaskId};
 
 use crate::connect::{Connector, row};
 use crate::snapshot::{SourceSnapshot, position};
-use crate::stream::ChangeReader;
+use crate::stream::{ChangeReader, check_position};
 use crate::{catalog, check};
 
 /// A MySQL or MariaDB server as a source.
@@ -97,6 +97,10 @@ impl Source for MysqlSource {
 
     async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError> {
         Ok(Box::new(ChangeReader::open(&self.connector, self.engine, scope, from).await?))
+    }
+
+    async fn check_position(&self, _scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {
+        check_position(&mut self.connector.open().await?, self.engine, from).await
     }
 
     async fn snapshot(&self, _scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError> {

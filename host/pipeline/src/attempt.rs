@@ -28,7 +28,7 @@ use crate::capture::{Capture, cache_error};
 use crate::load::{Load, LoadTable};
 use crate::plan::PlannedTable;
 use crate::relations::Relations;
-use crate::run::{Held, Watched, check_tables, plan_tables, refuse_errors};
+use crate::run::{Held, Watched, check_tables, plan_tables, preparation_when, refuse_errors};
 use crate::tables::Tables;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
@@ -121,8 +121,11 @@ impl Attempt<'_> {
             };
             match paused {
                 Paused::Cancelled => return Ok(cancelled),
-                Paused::Control(Control::Reload(wanted)) => {
-                    self.watched.reloads.lock().expect("no holder of this lock panics").extend(wanted);
+                Paused::Control(Control::Reload { tables, noted }) => {
+                    self.start_over_all(&fence, &planned, &tables).await?;
+                    self.watched.reloads.lock().expect("no holder of this lock panics").extend(tables);
+                    // Whoever asked may have left.
+                    let _ = noted.send(());
                 }
             }
         }
@@ -138,9 +141,8 @@ impl Attempt<'_> {
     /// Begins the task at the target, or finds where it stands.
     async fn stand(&self, planned: &[Arc<PlannedTable>]) -> Result<Standing, TaskError> {
         let identity = self.source.identity().await?;
-        // The checks of a task that began before must not stumble over what it made itself.
-        let known = self.target.knows_task(&self.spec.id).await?;
-        let preparation = if known { TablePreparation::Keep } else { self.spec.preparation };
+        let known = self.target.known_task(&self.spec.id).await?.is_some();
+        let preparation = preparation_when(self.spec, known);
         let findings = check_tables(self.spec, self.source.as_ref(), self.target.as_ref(), planned, preparation).await?;
         refuse_errors(self.spec, findings, !known)?;
         let TaskRecord { fence, checkpoint, source_identity, tables } = self.take_over().await?;
@@ -323,10 +325,7 @@ impl Attempt<'_> {
         capture: &mut AbortOnDropHandle<Result<(), ConnectorError>>,
     ) -> Result<(), TaskError> {
         let tables: Vec<_> = planned.iter().filter(|table| wanted.contains(&table.source.schema.name)).cloned().collect();
-        for table in &tables {
-            self.start_over(fence, &table.source.schema.name).await?;
-        }
-        // From here on the target knows, and any later attempt loads them.
+        // The target knows, so any later attempt loads them.
         self.watched.reloads.lock().expect("no holder of this lock panics").clear();
         if tables.is_empty() {
             return Ok(());
@@ -349,6 +348,14 @@ impl Attempt<'_> {
     /// Notes that a table is to be emptied and loaded from its first row, whatever happens until then.
     async fn start_over(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
         self.target.save_chunks(fence, table, &[]).await
+    }
+
+    /// The same for tables of the task among those named.
+    async fn start_over_all(&self, fence: &Fence, planned: &[Arc<PlannedTable>], wanted: &[TableName]) -> Result<(), ConnectorError> {
+        for table in planned.iter().filter(|table| wanted.contains(&table.source.schema.name)) {
+            self.start_over(fence, &table.source.schema.name).await?;
+        }
+        Ok(())
     }
 
     /// Where an interrupted load cannot be finished as it was begun, the next attempt loads the table from its first

@@ -12,8 +12,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_connector::{ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable};
-use tidegate_model::{Fence, TableName};
+use tidegate_connector::{CaptureScope, ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable};
+use tidegate_model::{Fence, Position, TableName};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +41,38 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 /// When a check itself could not be done, for example because an endpoint cannot be reached.
 pub async fn check(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Vec<Finding>, TaskError> {
     let tables = plan_tables(spec, source, target).await?;
-    check_tables(spec, source, target, &tables, spec.preparation).await
+    let known = target.known_task(&spec.id).await?;
+    let mut findings = check_tables(spec, source, target, &tables, preparation_when(spec, known.is_some())).await?;
+    if let Some(Some(position)) = known.filter(|_| spec.migration.captures()) {
+        findings.extend(check_position(spec, source, &tables, &position).await?);
+    }
+    Ok(findings)
+}
+
+/// What the checks of a task that began before must not stumble over is what it made itself.
+pub(crate) fn preparation_when(spec: &TaskSpec, known: bool) -> TablePreparation {
+    if known { TablePreparation::Keep } else { spec.preparation }
+}
+
+/// A task that goes on needs the log from its checkpoint on.
+async fn check_position(
+    spec: &TaskSpec,
+    source: &dyn Source,
+    tables: &[Arc<PlannedTable>],
+    position: &Position,
+) -> Result<Option<Finding>, TaskError> {
+    let scope = CaptureScope { task: spec.id.clone(), tables: tables.iter().map(|table| table.source.schema.name.clone()).collect() };
+    match source.check_position(&scope, position).await {
+        Ok(()) => Ok(None),
+        Err(error) if error.class() == ErrorClass::Transient => Err(error.into()),
+        Err(error) => {
+            let found = Finding::error(error.code(), format!("task \"{}\"", spec.id), error.chain(), format!("the log from {position} on"));
+            Ok(Some(match error.hint_text() {
+                Some(hint) => found.fix(hint),
+                None => found,
+            }))
+        }
+    }
 }
 
 /// Runs the task until it ends, fails or is cancelled. Transient errors are retried inside, with growing pauses.

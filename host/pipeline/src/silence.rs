@@ -34,7 +34,7 @@ pub(crate) async fn silence(spec: &TaskSpec, source: &dyn Source, target: &dyn T
             unanswered = 0;
             continue;
         }
-        let (of_target, of_source) = tokio::join!(is_silent(target.knows_task(&spec.id)), is_silent(source.identity()));
+        let (of_target, of_source) = tokio::join!(is_silent(target.known_task(&spec.id)), is_silent(source.identity()));
         let Some(end) = of_target.then_some("target").or(of_source.then_some("source")) else {
             unanswered = 0;
             continue;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tidegate_connector::{ConnectorError, ErrorClass, Finding, TablePreparation};
 use tidegate_model::{Position, TableName, TaskId};
 use tidegate_sandbox::SandboxError;
+use tokio::sync::oneshot;
 
 use crate::{MigrationType, ModuleSet, PipelineLimits};
 
@@ -30,8 +31,14 @@ pub struct TaskSpec {
 /// What a running task can be asked.
 #[derive(Debug)]
 pub enum Control {
-    /// Load these tables (names at the source) again.
-    Reload(Vec<TableName>),
+    /// Load tables again.
+    Reload {
+        /// Their names at the source.
+        tables: Vec<TableName>,
+        /// Told when the target has taken note: from then on the tables are loaded whatever happens to this process.
+        /// Dropped without a word when the run ends before.
+        noted: oneshot::Sender<()>,
+    },
 }
 
 /// Why a run ended without an error.

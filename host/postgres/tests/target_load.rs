@@ -55,7 +55,7 @@ async fn chunk_and_its_mark_arrive_together() {
     bench.target.save_table(&record.fence, &name, &TableState::Waiting).await.unwrap();
     assert_eq!(bench.target.chunk_mark(&record.fence, &name, &chunk(0)).await.unwrap(), None);
     bench.target.forget_task(&task()).await.unwrap();
-    assert!(!bench.target.knows_task(&task()).await.unwrap());
+    assert_eq!(bench.target.known_task(&task()).await.unwrap(), None);
 }
 
 #[tokio::test]

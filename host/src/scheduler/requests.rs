@@ -16,7 +16,7 @@ use tidegate_catalog::{
 use tidegate_connector::Finding;
 use tidegate_model::TableName;
 use tidegate_pipeline::Control;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -180,7 +180,10 @@ async fn reload_tables(task: &str, payload: &Value, control: Option<mpsc::Sender
             .hint("start the task first")
     };
     let control = control.ok_or_else(not_running)?;
-    control.send(Control::Reload(tables)).await.map_err(|_| not_running())?;
+    let (noted, taken) = oneshot::channel();
+    control.send(Control::Reload { tables, noted }).await.map_err(|_| not_running())?;
+    // An answer before the target has taken note would promise what a stop could still prevent.
+    taken.await.map_err(|_| not_running())?;
     Ok(Value::Null)
 }
 

@@ -7,5 +7,6 @@ mod dms;
 mod fence;
 mod memory;
 mod modules;
+mod reload;
 mod whole_transactions;
 mod world;

@@ -137,6 +137,13 @@ impl Stage {
         shown["failure"].clone()
     }
 
+    async fn lost(&mut self, task: &str) -> Value {
+        let (_, report) = self.post(&format!("/v1/tasks/{task}/check"), &json!({})).await;
+        let failure = self.failure(task).await;
+        assert!(report.to_string().contains("\"position_lost\"") && failure["code"] == "position_lost", "{report} {failure}");
+        failure
+    }
+
     async fn wait_phase(&mut self, task: &str, phase: &str) {
         wait_for(&format!("{task} to be {phase}"), PATIENCE, async || {
             let shown = self.host.get(&format!("/v1/tasks/{task}")).await.ok();
@@ -351,8 +358,7 @@ async fn a_mariadb_source_that_does_not_fit_is_refused_by_name() {
         if logs.len() == 1 { Ok(()) } else { Err(logs) }
     })
     .await;
-    let failure = stage.failure(&task).await;
-    assert_eq!(failure["code"], "position_lost", "{failure}");
+    let failure = stage.lost(&task).await;
     assert!(failure["hint"].as_str().is_some_and(|hint| hint.contains("load the task again")), "{failure}");
     assert_eq!(stage.target.value("select count(*) from test.orders").await, "0");
     stage.untouched().await;
@@ -380,8 +386,7 @@ async fn a_place_in_the_log_that_is_gone_is_refused_by_name() {
             // Somebody made the slot anew: it begins after what was never seen.
             source.sql(&format!("select pg_create_logical_replication_slot('{name}', 'pgoutput')")).await;
         }
-        let failure = stage.failure(&task).await;
-        assert_eq!(failure["code"], "position_lost", "{failure}");
+        let failure = stage.lost(&task).await;
         let message = failure["message"].as_str().unwrap_or_default();
         assert!(message.contains(&name), "{failure}");
         assert!(failure["hint"].as_str().is_some_and(|hint| hint.contains("load")), "{failure}");

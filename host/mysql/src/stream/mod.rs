@@ -20,7 +20,7 @@ use self::wire::Wire;
 use crate::binlog::event::{Kind, RawEvent};
 use crate::binlog::payload::{UNFOLDED_BYTES_MAX, transaction_payload};
 use crate::catalog;
-use crate::connect::{Connector, row};
+use crate::connect::{Connector, row, rows};
 use crate::fault;
 
 /// Bytes of changes after which a batch is handed out.
@@ -141,8 +141,26 @@ async fn describe(conn: &mut mysql_async::Conn, engine: Engine, name: &TableName
     }
 }
 
-/// MySQL tells beforehand whether the position is its own and still there; MariaDB answers the dump itself.
-async fn check_position(conn: &mut mysql_async::Conn, engine: Engine, from: &Position) -> Result<(), ConnectorError> {
+/// Where the oldest binary log begins must lie behind the position. That the position is of this server's own
+/// history, the server tells when the dump begins.
+async fn mariadb_position(conn: &mut mysql_async::Conn, what: &str, from: &Position) -> Result<(), ConnectorError> {
+    let logs: Vec<mysql_async::Row> = rows(conn, what, "show binary logs").await?;
+    let Some(oldest) = logs.first().and_then(|row| row.get_opt::<String, _>(0)).and_then(Result::ok) else { return Ok(()) };
+    let sql = format!("select binlog_gtid_pos({}, 4)", tidegate_connector::Dialect::MYSQL.literal(&oldest));
+    let begins: Option<String> = row::<(Option<String>,)>(conn, what, &sql).await?.0;
+    // NULL: the server cannot tell, and answers the dump.
+    let Some(begins) = begins else { return Ok(()) };
+    let begins = Position::Mariadb(begins.parse().map_err(|error| ConnectorError::definite("unexpected_answer", what).caused_by(error))?);
+    if from.covers_position(&begins) {
+        return Ok(());
+    }
+    let text = format!("the source's oldest binary log \"{oldest}\" begins after the position {from}");
+    Err(ConnectorError::definite("position_lost", text)
+        .hint("load the task again; to keep more log: set global binlog_expire_logs_seconds = 604800"))
+}
+
+/// Tells beforehand whether the position is the server's own and still there.
+pub(crate) async fn check_position(conn: &mut mysql_async::Conn, engine: Engine, from: &Position) -> Result<(), ConnectorError> {
     let what = "compare the position with the source's log";
     match (engine, from) {
         (Engine::Mysql, Position::Mysql(from)) => {
@@ -163,7 +181,7 @@ async fn check_position(conn: &mut mysql_async::Conn, engine: Engine, from: &Pos
             }
             Ok(())
         }
-        (Engine::Mariadb, Position::Mariadb(_)) => Ok(()),
+        (Engine::Mariadb, Position::Mariadb(_)) => mariadb_position(conn, what, from).await,
         _ => Err(ConnectorError::definite("position_kind", "the position is of another kind of source than the server")),
     }
 }

@@ -86,17 +86,24 @@ pub(crate) async fn snapshot(server: &ServerSettings, scope: &CaptureScope) -> R
 
 /// See `Source::open_stream`.
 pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, from: &Position) -> Result<PostgresStream, ConnectorError> {
+    let client = connect::client(server, "stream").await?;
+    let from = check_position(&client, scope, from).await?;
+    let name = capture_name(&scope.task);
+    release_slot(&client, &name).await?;
+    let mut wire = WireConnection::open(server, &name).await?;
+    wire.start_replication(&name, &name, from).await?;
+    Ok(PostgresStream::new(wire, name, Relations::new(client), from))
+}
+
+/// See `Source::check_position`; the position as the server writes it.
+pub(crate) async fn check_position(client: &Client, scope: &CaptureScope, from: &Position) -> Result<Lsn, ConnectorError> {
     let Position::Postgres(from) = from else {
         return Err(ConnectorError::definite("source_changed", format!("found position \"{from}\", wanted one of a PostgreSQL server")));
     };
-    let client = connect::client(server, "stream").await?;
     let name = capture_name(&scope.task);
-    check_slot(&client, &name, *from).await?;
-    check_publication(&client, &name, &scope.tables).await?;
-    release_slot(&client, &name).await?;
-    let mut wire = WireConnection::open(server, &name).await?;
-    wire.start_replication(&name, &name, *from).await?;
-    Ok(PostgresStream::new(wire, name, Relations::new(client), *from))
+    check_slot(client, &name, *from).await?;
+    check_publication(client, &name, &scope.tables).await?;
+    Ok(*from)
 }
 
 /// See `Source::end_capture`.

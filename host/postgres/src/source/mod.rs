@@ -99,6 +99,10 @@ impl Source for PostgresSource {
         Ok(Box::new(capture::open_stream(&self.server, scope, from).await?))
     }
 
+    async fn check_position(&self, scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {
+        capture::check_position(&self.client().await?, scope, from).await.map(|_| ())
+    }
+
     async fn snapshot(&self, scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError> {
         Ok(Box::new(capture::snapshot(&self.server, scope).await?))
     }

@@ -142,14 +142,14 @@ async fn read_tables(client: &impl GenericClient, task: &TaskId) -> Result<Vec<T
 }
 
 /// True when there is a row of the task; false also where the control tables are missing.
-pub(crate) async fn knows_task(client: &impl GenericClient, task: &TaskId) -> Result<bool, ConnectorError> {
+pub(crate) async fn known_task(client: &impl GenericClient, task: &TaskId) -> Result<Option<Option<Position>>, ConnectorError> {
     let failed = |error| pg_error("look for the task", error);
     let exists: bool = client.query_one("select to_regclass('tidegate.checkpoint') is not null", &[]).await.map_err(failed)?.get(0);
     if !exists {
-        return Ok(false);
+        return Ok(None);
     }
-    let row = client.query_opt("select 1 from tidegate.checkpoint where task = $1", &[&task.as_str()]).await.map_err(failed)?;
-    Ok(row.is_some())
+    let row = client.query_opt("select position from tidegate.checkpoint where task = $1", &[&task.as_str()]).await.map_err(failed)?;
+    row.map(|row| row.get::<_, Option<String>>(0).map(|text| parse_position(&text)).transpose()).transpose()
 }
 
 pub(crate) async fn table_state(client: &impl GenericClient, fence: &Fence, table: &TableName) -> Result<TableState, ConnectorError> {

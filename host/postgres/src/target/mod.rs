@@ -105,9 +105,9 @@ impl Target for PostgresTarget {
         check::check(&mut session, tables, preparation).await
     }
 
-    async fn knows_task(&self, task: &TaskId) -> Result<bool, ConnectorError> {
+    async fn known_task(&self, task: &TaskId) -> Result<Option<Option<Position>>, ConnectorError> {
         let session = client(&self.server, "check").await?;
-        control::knows_task(&session, task).await
+        control::known_task(&session, task).await
     }
 
     async fn table_state(&self, fence: &Fence, table: &TableName) -> Result<TableState, ConnectorError> {
