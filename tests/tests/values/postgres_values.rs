@@ -294,6 +294,8 @@ async fn every_postgres_change_arrives() {
             .is_some_and(|finding| finding["object"].to_string().contains("computed") && finding["found"].to_string().contains("twice")),
         "{findings}"
     );
+    let partitioned = findings.as_array().and_then(|all| all.iter().find(|finding| finding["code"] == "partitioned"));
+    assert!(partitioned.is_some_and(|finding| finding["object"].to_string().contains("part")), "{findings}");
 
     world.start_task("changes").await;
     world.wait_phase("changes", "replicating").await;

@@ -26,6 +26,7 @@ pub(crate) struct TableFacts {
     pub(crate) owned: bool,
     pub(crate) selectable: bool,
     pub(crate) rows_estimate: u64,
+    pub(crate) partitioned: bool,
     pub(crate) columns: Vec<ColumnFacts>,
     pub(crate) indexes: Vec<IndexFacts>,
 }
@@ -56,7 +57,8 @@ const TABLES: &str = "select c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, 
     c.relpersistence::pg_catalog.text, c.relreplident::pg_catalog.text, c.relrowsecurity, \
     pg_catalog.pg_has_role(c.relowner, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
     case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from pg_catalog.pg_partition_tree(c.oid) t \
-      join pg_catalog.pg_class l on l.oid = t.relid where t.isleaf) else greatest(c.reltuples, 0) end::pg_catalog.float8 \
+      join pg_catalog.pg_class l on l.oid = t.relid where t.isleaf) else greatest(c.reltuples, 0) end::pg_catalog.float8, \
+    c.relkind = 'p' \
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace ";
 
 const COLUMNS: &str = "select a.attrelid::pg_catalog.oid, a.attnum::pg_catalog.int2, a.attname::pg_catalog.text, \
@@ -152,6 +154,7 @@ fn table(row: &Row, attempted: &str) -> Result<TableFacts, ConnectorError> {
         selectable: get(row, 7, attempted)?,
         // A float's cast saturates, and the catalog's estimate is never negative here.
         rows_estimate: get::<f64>(row, 8, attempted)? as u64,
+        partitioned: get(row, 9, attempted)?,
         columns: Vec::new(),
         indexes: Vec::new(),
     })

@@ -166,6 +166,12 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
         let finding = Finding::error("unlogged", &object, "an unlogged table, whose changes are in no log", "a logged table");
         findings.push(finding.fix(format!("alter table {quoted} set logged")));
     }
+    if facts.partitioned {
+        // PostgreSQL manual, "Publication": what is done to a partition as a whole is not published by way of the root.
+        let found = "a partitioned table: the log tells nothing of TRUNCATE, ATTACH, DETACH and DROP of single partitions";
+        let finding = Finding::warning("partitioned", &object, found, "no such command while the task runs");
+        findings.push(finding.fix(format!("after such a command, reload table {quoted}")));
+    }
     let deferrable = facts.indexes.iter().any(|index| index.primary && !index.immediate);
     if table.schema.before_images == BeforeImages::None {
         let found = if deferrable { "a deferrable primary key, which identifies no row" } else { "no replica identity" };
