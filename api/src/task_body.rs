@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
+use tidegate_capacity::{UNITS_MAX, UnitBounds};
 use tidegate_catalog::{Migration, Preparation, TaskDefinition};
 use tidegate_model::Position;
 
@@ -19,9 +20,6 @@ const PREPARATIONS: [(&str, Preparation); 3] = [
     ("drop-and-create", Preparation::DropAndCreate),
     ("truncate-before-load", Preparation::TruncateBeforeLoad),
 ];
-
-/// Units a task may ask for; what a node has is less.
-const UNITS_MAX: u64 = 1_024;
 
 /// Units a task may grow to when it does not say.
 const UNITS_DEFAULT: u32 = 4;
@@ -87,9 +85,9 @@ pub(crate) fn changed_definition(old: &TaskDefinition, headers: &HeaderMap, body
 }
 
 fn checked(definition: TaskDefinition) -> Result<TaskDefinition, Problem> {
-    if definition.min_units > definition.max_units {
-        let detail = format!("\"min_units\" is {}, wanted at most \"max_units\", {}", definition.min_units, definition.max_units);
-        return Err(key_problem("out_of_range", "min_units", detail));
+    if let Err(error) = UnitBounds::new(definition.min_units, definition.max_units) {
+        let key = if definition.min_units > definition.max_units { "min_units" } else { "max_units" };
+        return Err(key_problem("out_of_range", key, format!("\"{key}\": {error}")));
     }
     let Some(position) = &definition.start_position else { return Ok(definition) };
     if definition.migration != Migration::Cdc {
@@ -150,7 +148,7 @@ fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
 }
 
 fn units(fields: &mut Fields, key: &'static str, least: u64) -> Result<Option<u32>, Problem> {
-    let number = fields.number(key, least, UNITS_MAX)?;
+    let number = fields.number(key, least, u64::from(UNITS_MAX))?;
     Ok(number.map(|number| u32::try_from(number).expect("the bounds are checked")))
 }
 

@@ -121,6 +121,8 @@ impl Attempt<'_> {
             };
             match paused {
                 Paused::Cancelled => return Ok(cancelled),
+                // Whoever asked during a long load has given up meanwhile, and was told so.
+                Paused::Control(Control::Reload { noted, .. }) if noted.is_closed() => {}
                 Paused::Control(Control::Reload { tables, noted }) => {
                     self.start_over_all(&fence, &planned, &tables).await?;
                     self.watched.reloads.lock().expect("no holder of this lock panics").extend(tables);

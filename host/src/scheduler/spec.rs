@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tidegate_capacity::UnitBounds;
 use tidegate_catalog::{EndpointSpec, Migration, Preparation, TaskDefinition};
 use tidegate_connector::{Secret, ServerSettings, TablePreparation, TlsMode};
 use tidegate_pipeline::{MigrationType, ModuleSet, TaskSpec};
@@ -28,7 +29,8 @@ pub(crate) fn server_settings(endpoint: &EndpointSpec) -> ServerSettings {
     }
 }
 
-/// What the pipeline is to do. `units` bounds the load lanes, whatever the task's settings say.
+/// What the pipeline is to do. A load lane takes a unit: the task's bounds and the node's `units` limit the lanes,
+/// whatever the task's settings say.
 ///
 /// # Errors
 /// A failure that names the setting or the position that does not read.
@@ -39,7 +41,10 @@ pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_d
             .map_err(|error| Failure::failed("settings", format!("settings of task \"{}\": {error}", definition.name)))?,
     };
     let mut limits = settings.limits()?;
-    limits.load_lanes = limits.load_lanes.min(units.max(1) as usize);
+    let bounds = UnitBounds::new(definition.min_units, definition.max_units)
+        .map_err(|error| Failure::failed("units", format!("units of task \"{}\": {error}", definition.name)))?;
+    let wanted = u32::try_from(limits.load_lanes).unwrap_or(u32::MAX);
+    limits.load_lanes = bounds.granted(wanted, units).max(1) as usize;
     let start_position = definition
         .start_position
         .as_deref()
