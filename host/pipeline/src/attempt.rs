@@ -28,7 +28,7 @@ use crate::capture::{Capture, cache_error};
 use crate::load::{Load, LoadTable};
 use crate::plan::PlannedTable;
 use crate::relations::Relations;
-use crate::run::{Held, Watched, check_tables, plan_tables, preparation_when, refuse_errors};
+use crate::run::{Held, Reload, Watched, check_tables, plan_tables, preparation_when, refuse_errors};
 use crate::tables::Tables;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
@@ -106,7 +106,7 @@ impl Attempt<'_> {
         self.catch_up(&mut assembler).await?;
         loop {
             // Those that an earlier attempt did not come to are among them.
-            let wanted = self.watched.reloads.lock().expect("no holder of this lock panics").clone();
+            let wanted = self.note_reloads(&fence, &planned).await?;
             if !wanted.is_empty() {
                 self.reload(&fence, &planned, &wanted, &mut assembler, &mut task).await?;
                 self.catch_up(&mut assembler).await?;
@@ -121,13 +121,8 @@ impl Attempt<'_> {
             };
             match paused {
                 Paused::Cancelled => return Ok(cancelled),
-                // Whoever asked during a long load has given up meanwhile, and was told so.
-                Paused::Control(Control::Reload { noted, .. }) if noted.is_closed() => {}
                 Paused::Control(Control::Reload { tables, noted }) => {
-                    self.start_over_all(&fence, &planned, &tables).await?;
-                    self.watched.reloads.lock().expect("no holder of this lock panics").extend(tables);
-                    // Whoever asked may have left.
-                    let _ = noted.send(());
+                    self.watched.reloads.lock().expect("no holder of this lock panics").push(Reload { tables, noted });
                 }
             }
         }
@@ -327,11 +322,6 @@ impl Attempt<'_> {
         capture: &mut AbortOnDropHandle<Result<(), ConnectorError>>,
     ) -> Result<(), TaskError> {
         let tables: Vec<_> = planned.iter().filter(|table| wanted.contains(&table.source.schema.name)).cloned().collect();
-        // The target knows, so any later attempt loads them.
-        self.watched.reloads.lock().expect("no holder of this lock panics").clear();
-        if tables.is_empty() {
-            return Ok(());
-        }
         let snapshot = Arc::from(self.source.snapshot(&self.scope(planned)).await?);
         let to_load = tables
             .iter()
@@ -352,12 +342,24 @@ impl Attempt<'_> {
         self.target.save_chunks(fence, table, &[]).await
     }
 
-    /// The same for tables of the task among those named.
-    async fn start_over_all(&self, fence: &Fence, planned: &[Arc<PlannedTable>], wanted: &[TableName]) -> Result<(), ConnectorError> {
-        for table in planned.iter().filter(|table| wanted.contains(&table.source.schema.name)) {
-            self.start_over(fence, &table.source.schema.name).await?;
+    /// Makes the target know of every reload that was asked for, and tells who asked; the tables concerned. Any later
+    /// attempt loads what this one does not come to.
+    async fn note_reloads(&self, fence: &Fence, planned: &[Arc<PlannedTable>]) -> Result<Vec<TableName>, ConnectorError> {
+        let wanted: Vec<TableName> = {
+            let mut reloads = self.watched.reloads.lock().expect("no holder of this lock panics");
+            // Whoever asked during a long load may have given up meanwhile, and was told that nothing happens.
+            reloads.retain(|reload| !reload.noted.is_closed());
+            reloads.iter().flat_map(|reload| reload.tables.iter().cloned()).collect()
+        };
+        let names = planned.iter().map(|table| &table.source.schema.name);
+        let wanted: Vec<TableName> = names.filter(|name| wanted.contains(name)).cloned().collect();
+        for table in &wanted {
+            self.start_over(fence, table).await?;
         }
-        Ok(())
+        for reload in self.watched.reloads.lock().expect("no holder of this lock panics").drain(..) {
+            let _ = reload.noted.send(());
+        }
+        Ok(wanted)
     }
 
     /// Where an interrupted load cannot be finished as it was begun, the next attempt loads the table from its first

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tidegate_connector::{CaptureScope, ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable};
 use tidegate_model::{Fence, Position, TableName};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Progress;
@@ -134,8 +134,15 @@ pub(crate) struct Watched {
     pub(crate) cache: std::sync::Mutex<Option<CacheGauge>>,
     /// The fence of the last attempt. A further attempt of this run goes on only while nobody else holds the task.
     pub(crate) fence: std::sync::Mutex<Option<Held>>,
-    /// Tables that somebody asked to load again and of which the target does not know it yet.
-    pub(crate) reloads: std::sync::Mutex<Vec<TableName>>,
+    /// What somebody asked to load again and the target does not know of yet; kept over attempts.
+    pub(crate) reloads: std::sync::Mutex<Vec<Reload>>,
+}
+
+/// A request to load tables again.
+pub(crate) struct Reload {
+    pub(crate) tables: Vec<TableName>,
+    /// Told when the target knows.
+    pub(crate) noted: oneshot::Sender<()>,
 }
 
 /// What a run knows of its own hold on the task.

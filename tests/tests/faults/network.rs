@@ -82,10 +82,14 @@ async fn a_reload_that_meets_a_cut_is_still_done() {
     rig.target.sql("update copy.fill set note = 'changed by somebody' where id < 50").await;
     rig.to_target.set(Fault::Cut);
     let tables = json!({"tables": [{"schema": "public", "table": "fill"}]});
-    let asked = rig.host.process.post("/v1/tasks/t/tables/reload", &tables).await;
-    println!("asked: {} {}", asked.status, asked.body);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    rig.to_target.set(Fault::Pass);
+    // The answer comes when the target knows of the request, so not before the cut is over.
+    let asking = rig.host.process.post("/v1/tasks/t/tables/reload", &tables);
+    let mending = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        rig.to_target.set(Fault::Pass);
+    };
+    let (asked, ()) = tokio::join!(asking, mending);
+    asked.ok();
     tidegate_harness::wait_for("the table as it was", crate::rig::PATIENCE, async || {
         let wrong = rig.target.value("select count(*) from copy.fill where note = 'changed by somebody'").await;
         if wrong == "0" { Ok(()) } else { Err(wrong) }
