@@ -321,10 +321,13 @@ impl LaneSession {
     /// Division by zero is how the checkpoint's move says that there was nothing to move; whether it was that, the
     /// stored row tells.
     async fn why_not_moved(&mut self, fence: &Fence, group: &Group, error: Error) -> ConnectorError {
-        let may_be_fenced = error.code() == Some(&SqlState::DIVISION_BY_ZERO);
         let attempted = "move the checkpoint and commit";
-        if !may_be_fenced || self.client.batch_execute("rollback").await.is_err() {
+        if error.code() != Some(&SqlState::DIVISION_BY_ZERO) {
             return pg_error(attempted, error);
+        }
+        // A successor ends this session too, maybe right now: then the next attempt learns what happened.
+        if let Err(ended) = self.client.batch_execute("rollback").await {
+            return pg_error("ask why the checkpoint did not move", ended);
         }
         match control::checkpoint(&self.client, fence).await {
             Ok(Some(stored)) if stored == group.from => pg_error(attempted, error),
