@@ -1,93 +1,141 @@
-//! Every metric that this process writes: name, unit and meaning in one place.
+//! Every metric that this process writes: name, kind, unit, labels and meaning in one table.
 //!
-//! Labels come from closed sets (status, tier) or from the catalog (tenant, task); a table is never a label.
+//! `docs/metrics.md` is written from the table, and a test compares them. Labels come from closed sets (status, tier,
+//! reason) or from the catalog (tenant, task, module); a table is never a label, so the number of series is bounded by
+//! what the catalog holds.
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
-use tidegate_pipeline::Progress;
+mod record;
+mod table;
 
-/// Age of the oldest change that is captured and not applied.
-pub(crate) const TASK_LAG: &str = "tidegate_task_lag_seconds";
-/// Rows copied by full loads.
-pub(crate) const ROWS_LOADED: &str = "tidegate_rows_loaded_total";
-/// Row changes applied from logs.
-pub(crate) const CHANGES_APPLIED: &str = "tidegate_changes_applied_total";
-/// Source transactions applied from logs.
-pub(crate) const TRANSACTIONS_APPLIED: &str = "tidegate_transactions_applied_total";
-/// Bytes of row data written to targets.
-pub(crate) const BYTES_WRITTEN: &str = "tidegate_bytes_written_total";
-/// Bytes of changes that wait, by tier.
-pub(crate) const CACHE_BYTES: &str = "tidegate_cache_bytes";
-/// Connections lost and taken up again.
-pub(crate) const RECONNECTS: &str = "tidegate_reconnects_total";
-/// Tasks of the catalog by status.
-pub(crate) const TASKS: &str = "tidegate_tasks";
-/// Resident memory of this process.
-pub(crate) const RESIDENT_MEMORY: &str = "tidegate_process_resident_memory_bytes";
-/// Capacity units of this node.
-pub(crate) const UNITS: &str = "tidegate_units";
+pub(crate) use record::{clear_task, record_memory, record_progress, record_tasks, record_units};
+
+use metrics::{Counter, Gauge, Label};
+
+/// How a metric moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only grows while the process lives; starts at 0.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// What a metric's number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Bytes,
+    Count,
+    Seconds,
+}
+
+/// One metric.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) unit: Unit,
+    /// Names of its labels; [`Metric::add`] and [`Metric::set`] take the values in this order.
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) help: &'static str,
+}
+
+impl Metric {
+    /// Adds to a counter.
+    pub(crate) fn add(&self, values: &[&str], more: u64) {
+        self.counter(values).increment(more);
+    }
+
+    /// Sets a gauge.
+    pub(crate) fn set(&self, values: &[&str], value: f64) {
+        self.gauge(values).set(value);
+    }
+
+    fn counter(&self, values: &[&str]) -> Counter {
+        debug_assert_eq!(self.kind, Kind::Counter, "{} is no counter", self.name);
+        metrics::counter!(self.name, self.labelled(values))
+    }
+
+    fn gauge(&self, values: &[&str]) -> Gauge {
+        debug_assert_eq!(self.kind, Kind::Gauge, "{} is no gauge", self.name);
+        metrics::gauge!(self.name, self.labelled(values))
+    }
+
+    fn labelled(&self, values: &[&str]) -> Vec<Label> {
+        debug_assert_eq!(self.labels.len(), values.len(), "{} has the labels {:?}", self.name, self.labels);
+        self.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned())).collect()
+    }
+}
 
 /// Gives every metric its unit and its help text.
 pub(crate) fn describe() {
-    describe_gauge!(TASK_LAG, Unit::Seconds, "Age of the oldest change that is captured and not applied.");
-    describe_counter!(ROWS_LOADED, Unit::Count, "Rows copied by full loads.");
-    describe_counter!(CHANGES_APPLIED, Unit::Count, "Row changes applied from source logs.");
-    describe_counter!(TRANSACTIONS_APPLIED, Unit::Count, "Source transactions applied.");
-    describe_counter!(BYTES_WRITTEN, Unit::Bytes, "Bytes of row data written to targets.");
-    describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of changes that wait to be applied, in memory and on disk.");
-    describe_counter!(RECONNECTS, Unit::Count, "Connections lost and taken up again.");
-    describe_gauge!(TASKS, Unit::Count, "Tasks by status.");
-    describe_gauge!(RESIDENT_MEMORY, Unit::Bytes, "Resident memory of the process.");
-    describe_gauge!(UNITS, Unit::Count, "Capacity units of this node.");
-}
-
-/// Adds what happened between two views of one run to the counters, and sets the gauges.
-pub(crate) fn record_progress(tenant: &str, task: &str, before: &Progress, now: &Progress) {
-    let labels = [("tenant", tenant.to_owned()), ("task", task.to_owned())];
-    let counters = [
-        (ROWS_LOADED, before.rows_loaded, now.rows_loaded),
-        (CHANGES_APPLIED, before.changes_applied, now.changes_applied),
-        (TRANSACTIONS_APPLIED, before.transactions_applied, now.transactions_applied),
-        (BYTES_WRITTEN, before.bytes_written, now.bytes_written),
-        (RECONNECTS, before.reconnects, now.reconnects),
-    ];
-    for (name, earlier, later) in counters {
-        counter!(name, &labels).increment(later.saturating_sub(earlier));
+    for metric in table::ALL {
+        let unit = match metric.unit {
+            Unit::Bytes => metrics::Unit::Bytes,
+            Unit::Count => metrics::Unit::Count,
+            Unit::Seconds => metrics::Unit::Seconds,
+        };
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, unit, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, unit, metric.help),
+        }
     }
-    gauge!(TASK_LAG, &labels).set(now.lag_seconds);
-    set_cache(tenant, task, now.cache_bytes_memory, now.cache_bytes_disk);
-}
-
-/// The gauges of a task that no longer runs here.
-pub(crate) fn clear_task(tenant: &str, task: &str) {
-    gauge!(TASK_LAG, "tenant" => tenant.to_owned(), "task" => task.to_owned()).set(0.0);
-    set_cache(tenant, task, 0, 0);
-}
-
-fn set_cache(tenant: &str, task: &str, memory: u64, disk: u64) {
-    for (tier, bytes) in [("memory", memory), ("disk", disk)] {
-        gauge!(CACHE_BYTES, "tenant" => tenant.to_owned(), "task" => task.to_owned(), "tier" => tier).set(bytes as f64);
-    }
-}
-
-/// Reads the process's resident memory from the kernel; leaves the gauge alone where there is no such file.
-pub(crate) fn record_memory() {
-    if let Some(bytes) = resident_bytes() {
-        gauge!(RESIDENT_MEMORY).set(bytes as f64);
-    }
-}
-
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+    use std::path::Path;
+
     use super::*;
 
+    const DOCUMENT_HEAD: &str = "\
+# Metrics
+
+`GET /metrics` answers in Prometheus' text format. This page is written from the table in `host/src/metric/table.rs`, which is
+also where the process takes names and help texts from; `TIDEGATE_WRITE_DOCS=1 cargo test -p tidegate metrics_are_documented`
+writes it again, and the same test without the variable compares.
+
+Counters start at 0 when the process starts and only grow. A gauge of a task that does not run here is 0. Rows are never in a
+label, and neither is a table: there are as many series as the catalog has tasks and modules.
+
+| metric | kind | unit | labels | meaning |
+|---|---|---|---|---|
+";
+
+    fn document() -> String {
+        let mut text = DOCUMENT_HEAD.to_owned();
+        for Metric { name, kind, unit, labels, help } in table::ALL {
+            let (kind, unit) = (format!("{kind:?}").to_lowercase(), format!("{unit:?}").to_lowercase());
+            writeln!(text, "| `{name}` | {kind} | {unit} | {} | {help} |", labels.join(", ")).unwrap();
+        }
+        text
+    }
+
     #[test]
-    fn resident_memory_is_read_on_linux() {
-        assert!(resident_bytes().is_some_and(|bytes| bytes > 100_000));
+    fn metrics_are_documented() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+        if std::env::var_os("TIDEGATE_WRITE_DOCS").is_some() {
+            std::fs::write(&path, document()).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written == document(), "docs/metrics.md differs from the table; write it again with TIDEGATE_WRITE_DOCS=1");
+    }
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let mut seen = BTreeSet::new();
+        for Metric { name, kind, unit, help, .. } in table::ALL {
+            assert!(seen.insert(name), "{name} is there twice");
+            assert!(name.starts_with("tidegate_") && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'), "{name}");
+            assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}: counters, and only they, end in _total");
+            let stem = name.trim_end_matches("_total");
+            match unit {
+                Unit::Bytes => assert!(stem.ends_with("_bytes") || stem.contains("_bytes_"), "{name}"),
+                Unit::Seconds => assert!(stem.ends_with("_seconds"), "{name}"),
+                Unit::Count => assert!(!stem.ends_with("_bytes") && !stem.ends_with("_seconds"), "{name}"),
+            }
+            assert!(help.ends_with('.') && !help.contains('|'), "{name}");
+        }
     }
 }

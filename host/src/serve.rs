@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tidegate_api::ApiState;
 use tidegate_catalog::Catalog;
@@ -89,7 +88,7 @@ fn start_metrics(units: u32) -> Result<PrometheusHandle, Failure> {
     let handle =
         PrometheusBuilder::new().install_recorder().map_err(|error| Failure::environment("metrics", format!("start metrics: {error}")))?;
     metric::describe();
-    gauge!(metric::UNITS).set(f64::from(units));
+    metric::record_units(units);
     metric::record_memory();
     Ok(handle)
 }

@@ -24,7 +24,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::gauge;
 use tidegate_catalog::{Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskRecord, TaskStatus, now_us};
 use tidegate_pipeline::Control;
 use tokio::sync::mpsc;
@@ -142,7 +141,7 @@ impl Scheduler {
                 return;
             }
         };
-        count_by_status(&tasks);
+        metric::record_tasks(&tasks);
         for record in tasks {
             let name = record.definition.name.as_str();
             let worker =
@@ -193,12 +192,5 @@ impl Scheduler {
 
     fn controls(&self) -> HashMap<String, mpsc::Sender<Control>> {
         self.running.iter().map(|(name, running)| (name.clone(), running.control.clone())).collect()
-    }
-}
-
-fn count_by_status(tasks: &[TaskRecord]) {
-    for status in ["created", "starting", "running", "stopping", "stopped", "failed", "deleting"] {
-        let count = tasks.iter().filter(|task| task.status.name() == status).count();
-        gauge!(metric::TASKS, "status" => status).set(count as f64);
     }
 }
