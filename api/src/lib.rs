@@ -15,6 +15,7 @@ mod events;
 mod fields;
 mod guard;
 mod health;
+mod module_test;
 mod modules;
 mod name;
 pub mod problem;
@@ -27,4 +28,4 @@ mod tasks;
 
 pub use routes::{listed_routes, router};
 pub use serve::serve;
-pub use state::ApiState;
+pub use state::{ApiState, Contract};

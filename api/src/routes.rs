@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::guard::{BodyBounds, answer_headers, bounded_body, loopback_only};
 use crate::problem::Problem;
-use crate::{ApiState, dms, endpoints, events, health, modules, tasks};
+use crate::{ApiState, dms, endpoints, events, health, module_test, modules, tasks};
 
 /// The OpenAPI document, written by hand.
 pub(crate) const OPENAPI: &str = include_str!("../openapi.json");
@@ -45,6 +45,8 @@ fn json_routes() -> Vec<Route> {
         route(Method::GET, "/v1/modules", modules::list),
         route(Method::GET, MODULE, modules::get),
         route(Method::DELETE, MODULE, modules::delete),
+        route(Method::POST, "/v1/modules/{name}/test", module_test::test),
+        route(Method::GET, "/v1/contract", module_test::contract),
         route(Method::POST, "/v1/tasks", tasks::create),
         route(Method::GET, "/v1/tasks", tasks::list),
         route(Method::GET, TASK, tasks::get),

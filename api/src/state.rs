@@ -6,6 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tidegate_catalog::Catalog;
 
+/// What modules are built for; the host knows, and says it here.
+#[derive(Clone, Copy)]
+pub struct Contract {
+    /// Name of the package.
+    pub package: &'static str,
+    /// Versions that the host accepts.
+    pub versions: &'static [&'static str],
+    /// The newest of them, as WIT.
+    pub wit: &'static str,
+}
+
 /// Shared by all handlers; clones are cheap. Waking the host needs no handle of its own: writing to the catalog does it.
 #[derive(Clone)]
 pub struct ApiState {
@@ -13,6 +24,8 @@ pub struct ApiState {
     pub catalog: Catalog,
     /// Renders `/metrics`.
     pub prometheus: PrometheusHandle,
+    /// What modules are built for.
+    pub contract: Contract,
     /// The version that is shown.
     pub version: &'static str,
     /// Set by the host once its scheduler runs, and cleared when it stops.

@@ -172,15 +172,70 @@ pub(crate) struct ModuleArgs {
 /// What to do with modules.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModuleCommand {
+    /// Write a new project with everything that it needs, and a test. Needs no server.
+    New {
+        /// Name of the module, and of the folder.
+        name: String,
+        /// Language of the module.
+        #[arg(long, value_enum, default_value = "rust")]
+        language: Language,
+    },
+    /// Run a module on rows and show them before and after. Nothing is written. Exit code 1 when rows fail.
+    Test(ModuleTestArgs),
     /// Upload a module.
     Push {
         /// Name under which rules find it.
         name: String,
-        /// The WebAssembly component.
+        /// The WebAssembly component, or the core module that `cargo build` or clang made.
         file: PathBuf,
     },
     /// All modules.
     List,
+}
+
+/// A language that a module can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// With the SDK: the fastest modules.
+    Rust,
+    /// With componentize-py from PyPI.
+    Python,
+    /// With componentize-js from npm.
+    Javascript,
+    /// With clang and wasi-libc.
+    C,
+}
+
+/// Flags of `module test`.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("from").required(true).args(["rows", "source"]))]
+pub(crate) struct ModuleTestArgs {
+    /// A module's file (run here, without being uploaded), or the name of an uploaded one, or NAME@VERSION.
+    pub(crate) module: String,
+    /// The module's configuration: JSON, or a file of it.
+    #[arg(long, value_name = "JSON|FILE", default_value = "{}")]
+    pub(crate) config: String,
+    /// Rows: a file with a JSON array of objects.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rows: Option<PathBuf>,
+    /// Columns and key of the rows, as JSON or a file of it; without it they are found out from the rows.
+    #[arg(long, value_name = "JSON|FILE", requires = "rows")]
+    pub(crate) columns: Option<String>,
+    /// Take the first rows of a table of this endpoint of the server.
+    #[arg(long, value_name = "ENDPOINT", requires = "table")]
+    pub(crate) source: Option<String>,
+    /// The table at the source.
+    #[arg(long, value_name = "SCHEMA.TABLE", requires = "source")]
+    pub(crate) table: Option<String>,
+    /// How many rows are taken from the table.
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    /// Kind of database that the module is told the rows go to.
+    #[arg(long, value_name = "ENGINE", default_value = "postgres")]
+    pub(crate) target: String,
+    /// Directory for compiled modules [default: tidegate in the user's cache directory].
+    #[arg(long, env = "TIDEGATE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[cfg(test)]

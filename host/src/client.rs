@@ -1,4 +1,4 @@
-//! `tidegate task …` and `tidegate module …`: thin clients of a server's API.
+//! `tidegate task …`, and the way to a server's API for every command that needs one.
 //!
 //! Answers are printed as they are with `--json`, and as lines with tabs otherwise. What the server says about an
 //! error is passed on in its own words.
@@ -9,7 +9,7 @@ use serde_json::Value;
 use ureq::http::{Method, Response, StatusCode};
 use ureq::{Agent, Body};
 
-use crate::cli::{ModuleArgs, ModuleCommand, ServerArgs, TaskArgs, TaskCommand};
+use crate::cli::{ServerArgs, TaskArgs, TaskCommand};
 use crate::exit::{Exit, Failure};
 
 /// An upload waits for the module's verdict, which the server gives within a minute.
@@ -39,34 +39,13 @@ pub(crate) fn task(args: &TaskArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Carries out a `module` command.
-///
-/// # Errors
-/// When the file cannot be read, the server cannot be reached, or it refuses the module.
-pub(crate) fn module(args: &ModuleArgs) -> Result<Exit, Failure> {
-    let server = Server::new(&args.server);
-    let answer = match &args.command {
-        ModuleCommand::List => server.call(Method::GET, "/v1/modules", None)?,
-        ModuleCommand::Push { name, file } => {
-            let bytes = std::fs::read(file)
-                .map_err(|error| Failure::usage("module_file", format!("read module file \"{}\": {error}", file.display())))?;
-            server.call(Method::PUT, &format!("/v1/modules/{}", escaped(name)), Some(bytes))?
-        }
-    };
-    server.print(&answer, || match answer["modules"].as_array() {
-        Some(modules) => modules.iter().map(|module| line(&[&module["name"], &module["latest"]])).collect(),
-        None => vec![line(&[&answer["name"], &answer["digest"], &answer["state"]])],
-    });
-    Ok(Exit::Ok)
-}
-
 fn task_line(task: &Value) -> String {
     let failure = &task["failure"]["message"];
     line(&[&task["name"], &task["status"], &task["phase"], &task["progress"]["lag_seconds"], failure])
 }
 
 /// Values with tabs between them; what is not there is a hyphen, so that columns keep their places.
-fn line(values: &[&Value]) -> String {
+pub(crate) fn line(values: &[&Value]) -> String {
     let text = |value: &Value| match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -76,29 +55,50 @@ fn line(values: &[&Value]) -> String {
 }
 
 /// A name as one segment of a path.
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-struct Server<'a> {
+/// A server, as the flags name it.
+pub(crate) struct Server<'a> {
     args: &'a ServerArgs,
     agent: Agent,
 }
 
 impl<'a> Server<'a> {
-    fn new(args: &'a ServerArgs) -> Self {
+    pub(crate) fn new(args: &'a ServerArgs) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
         Self { args, agent: config.into() }
     }
 
-    fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Value, Failure> {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or refuses: in its own words.
+    pub(crate) fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Value, Failure> {
+        self.send(method, path, body, None)
+    }
+
+    /// Asks the server with a JSON body.
+    ///
+    /// # Errors
+    /// As for [`Server::call`].
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(Method::POST, path, Some(body.to_string().into_bytes()), Some("application/json"))
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>, content_type: Option<&str>) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.args.server.trim_end_matches('/'));
         let unreachable = |error: ureq::Error| {
             Failure::environment("server", format!("ask server {}: {error}", self.args.server))
                 .hint("start it with `tidegate serve`, or name it with --server URL")
         };
         let request = ureq::http::Request::builder().method(method).uri(url).header("accept", "application/json");
+        let request = match content_type {
+            Some(content_type) => request.header("content-type", content_type),
+            None => request,
+        };
         // An empty body with its length: a server may refuse a POST without one.
         let body = body.unwrap_or_default();
         let request =
@@ -111,7 +111,8 @@ impl<'a> Server<'a> {
         Err(refusal(response.status(), &parse(&text, &response).unwrap_or(Value::Null)))
     }
 
-    fn print(&self, answer: &Value, lines: impl FnOnce() -> Vec<String>) {
+    /// Prints the answer as it is with `--json`, and these lines otherwise.
+    pub(crate) fn print(&self, answer: &Value, lines: impl FnOnce() -> Vec<String>) {
         if self.args.json {
             println!("{answer:#}");
         } else if !answer.is_null() {

@@ -19,6 +19,9 @@ mod exit;
 mod findings;
 mod logging;
 mod metric;
+mod module_command;
+mod module_project;
+mod module_test;
 mod modules;
 mod run;
 mod scheduler;
@@ -68,7 +71,10 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             runtime()?.block_on(run::check(args))
         }
         Command::Task(args) => client::task(&args),
-        Command::Module(args) => client::module(&args),
+        Command::Module(args) => {
+            start_quiet_log(&cli.log);
+            module_command::module(args)
+        }
         Command::CompileModule => unreachable!("handled before anything is started"),
     }
 }

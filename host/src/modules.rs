@@ -50,6 +50,11 @@ impl ModuleStore {
         .await
     }
 
+    /// What the modules run in.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
     /// Compiles a module, or finds it compiled, and asks it who it is.
     ///
     /// # Errors

@@ -222,7 +222,7 @@ async fn collect_findings(file: &TaskFile, modules: ModuleSet) -> Vec<Finding> {
 }
 
 /// Where runs keep what they need: given, or in the user's cache directory.
-fn work_dir(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+pub(crate) fn work_dir(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
     let dir = given.or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let home = || std::env::var_os("HOME").filter(|dir| !dir.is_empty()).map(|dir| PathBuf::from(dir).join(".cache"));

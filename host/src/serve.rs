@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tidegate_api::ApiState;
+use tidegate_api::{ApiState, Contract};
 use tidegate_catalog::Catalog;
+use tidegate_sandbox::{CONTRACT_PACKAGE, CONTRACT_VERSIONS, CONTRACT_WIT};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -30,6 +31,9 @@ use crate::signals;
 
 /// How often the exporter tidies its histograms; it has no listener that would do it.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What the API says of the modules' contract.
+const CONTRACT: Contract = Contract { package: CONTRACT_PACKAGE, versions: CONTRACT_VERSIONS, wit: CONTRACT_WIT };
 
 /// Serves until a signal.
 ///
@@ -51,8 +55,13 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
         units: settings.units,
     };
     let ready = Arc::new(AtomicBool::new(true));
-    let state =
-        ApiState { catalog: catalog.clone(), prometheus: prometheus.clone(), version: env!("CARGO_PKG_VERSION"), ready: ready.clone() };
+    let state = ApiState {
+        catalog: catalog.clone(),
+        prometheus: prometheus.clone(),
+        contract: CONTRACT,
+        version: env!("CARGO_PKG_VERSION"),
+        ready: ready.clone(),
+    };
     let upkeep = tokio::spawn(upkeep(prometheus, stop.clone()));
     let workers = tokio::spawn(Scheduler::new(node).run(stop.clone()));
     // The API outlives the workers: who watches a stop sees its end.

@@ -88,7 +88,7 @@ fn inputs(sources: &Path) -> Result<String, String> {
     Ok(format!("{:016x}\n", hasher.finish()))
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let fail = |error: std::io::Error| format!("read {}: {error}", folder.display());
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {

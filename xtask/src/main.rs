@@ -5,6 +5,7 @@
 
 mod command;
 mod demo;
+mod examples;
 mod guests;
 mod setup;
 mod test;
@@ -28,6 +29,8 @@ enum Task {
     Setup,
     /// Build the WebAssembly modules into target/guests.
     Guests,
+    /// Build the example modules in C, Python and JavaScript too, with compilers from Debian, PyPI and npm.
+    Examples,
     /// Run everything that CI runs: setup, guests, format, lints, build, tests.
     #[command(alias = "ci")]
     Test,
@@ -66,6 +69,7 @@ fn run(root: &Path, task: Task) -> Result<(), String> {
     match task {
         Task::Setup => setup::run(root),
         Task::Guests => guests::build(root),
+        Task::Examples => guests::build(root).and_then(|()| examples::build(root)),
         Task::Test => test::run(root),
         Task::Demo { release, seconds, seed } => demo::run_demo(root, release, seconds, seed),
         Task::Bench { arguments } => bench(root, &arguments),

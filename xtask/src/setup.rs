@@ -85,15 +85,20 @@ fn install_packages() -> Result<(), String> {
     if !Path::new("/usr/share/zoneinfo/Europe/Berlin").exists() {
         missing.push("tzdata");
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+/// Installs Debian packages.
+///
+/// # Errors
+/// A sentence with the command to type where root is needed.
+pub(crate) fn install(missing: &[&str]) -> Result<(), String> {
     say(&format!("installing {} with apt", missing.join(", ")));
-    let mut install = apt()?;
-    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing);
+    let mut install = apt(missing)?;
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing);
     // A fresh machine's package lists are empty or old.
     if quiet(&mut install).is_err() {
-        let mut update = apt()?;
+        let mut update = apt(missing)?;
         run_patiently(update.args(["update", "-qq"]))?;
         run_patiently(&mut install).map_err(|error| format!("{error}; install by hand: apt-get install {}", missing.join(" ")))?;
     }
@@ -101,7 +106,7 @@ fn install_packages() -> Result<(), String> {
 }
 
 /// apt-get as root, or through sudo where it asks nothing.
-fn apt() -> Result<Command, String> {
+fn apt(missing: &[&str]) -> Result<Command, String> {
     let mut command = if is_root() {
         Command::new("apt-get")
     } else if said("sudo", &["-n", "true"]).is_some() {
@@ -109,10 +114,9 @@ fn apt() -> Result<Command, String> {
         command.args(["-n", "--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
         command
     } else {
-        let packages: Vec<&str> = PROGRAMS.iter().map(|(_, package)| *package).chain(["python3-venv", "tzdata"]).collect();
         return Err(format!(
             "packages are missing and this user may not install them; as root: apt-get update && apt-get install {}",
-            packages.join(" ")
+            missing.join(" ")
         ));
     };
     command.env("DEBIAN_FRONTEND", "noninteractive");
@@ -216,7 +220,7 @@ fn install_python(root: &Path) -> Result<(), String> {
     std::fs::write(&stamp, packages).map_err(|error| format!("write {}: {error}", stamp.display()))
 }
 
-fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .any(|dir| dir.join(program).metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0))

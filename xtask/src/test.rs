@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::command::{self, cargo, text};
-use crate::{guests, setup};
+use crate::{examples, guests, setup};
 
 /// Counts over all steps.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,7 @@ struct Counts {
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let mut report = Report::default();
     let ready = report.step("setup", || setup::run(root)) && report.step("guests", || guests::build(root));
+    report.step("examples", || examples::build(root));
     report.step("format", || command::run(cargo(root).args(["fmt", "--all", "--check"])));
     report.step("format of guests", || command::run(cargo(&root.join("guest-transforms")).args(["fmt", "--all", "--check"])));
     if ready {

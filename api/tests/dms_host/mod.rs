@@ -10,7 +10,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_api::ApiState;
+use tidegate_api::{ApiState, Contract};
 use tidegate_catalog::{
     Catalog, CatalogError, ConnectionReport, EventCategory, EventSeverity, Failure, ListedTable, Migration, NewEvent, RequestKind,
     RequestRecord, RunPhase, StageName, StopReason, TableListing, TableStatusRecord, TaskProgress, TaskRecord, TaskStatus, now_us,
@@ -37,6 +37,7 @@ impl FakeHost {
         let state = ApiState {
             catalog: catalog.clone(),
             prometheus: PrometheusBuilder::new().build_recorder().handle(),
+            contract: Contract { package: "tidegate:transform", versions: &["1.0.0"], wit: "" },
             version: "test",
             ready: Arc::new(AtomicBool::new(true)),
         };
@@ -59,7 +60,9 @@ impl Drop for FakeHost {
 }
 
 async fn tick(catalog: &Catalog) -> Result<(), CatalogError> {
-    for kind in [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables] {
+    for kind in
+        [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables, RequestKind::TestModule]
+    {
         while let Some(request) = catalog.take_request(kind).await? {
             let outcome = outcome(catalog, &request).await;
             catalog.finish_request(request.id, outcome).await?;
@@ -84,7 +87,7 @@ async fn outcome(catalog: &Catalog, request: &RequestRecord) -> Result<Value, Fa
             })
         }
         RequestKind::CheckTask => Ok(json!({"findings": []})),
-        RequestKind::ReloadTables => Ok(Value::Null),
+        RequestKind::ReloadTables | RequestKind::TestModule => Ok(Value::Null),
     }
 }
 

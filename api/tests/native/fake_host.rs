@@ -37,7 +37,9 @@ impl Drop for FakeHost {
 }
 
 async fn turn(catalog: &Catalog, mood: Mood) {
-    for kind in [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables] {
+    for kind in
+        [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables, RequestKind::TestModule]
+    {
         while let Some(request) = catalog.take_request(kind).await.unwrap() {
             let outcome = match mood {
                 Mood::Willing => Ok(result_of(kind)),
@@ -87,6 +89,7 @@ fn result_of(kind: RequestKind) -> Value {
             "fix": "ALTER SYSTEM SET wal_level = logical",
         }] }),
         RequestKind::ReloadTables => Value::Null,
+        RequestKind::TestModule => json!({ "rows": [{ "row": 0, "outcome": "kept", "before": { "id": 1 }, "after": { "id": 1 } }] }),
     }
 }
 

@@ -6,6 +6,7 @@ mod bad_input;
 mod documented;
 mod endpoints;
 mod fake_host;
+mod module_test;
 mod modules;
 mod server;
 mod tasks;
@@ -20,7 +21,7 @@ use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_api::ApiState;
+use tidegate_api::{ApiState, Contract};
 use tidegate_catalog::Catalog;
 use tower::ServiceExt;
 
@@ -47,7 +48,13 @@ impl Api {
         let catalog = Catalog::open(dir.path()).await.unwrap();
         let ready = Arc::new(AtomicBool::new(true));
         let prometheus = PrometheusBuilder::new().build_recorder().handle();
-        let state = ApiState { catalog: catalog.clone(), prometheus, version: "0.0.0-test", ready: Arc::clone(&ready) };
+        let state = ApiState {
+            catalog: catalog.clone(),
+            prometheus,
+            contract: Contract { package: "tidegate:transform", versions: &["1.0.0"], wit: "" },
+            version: "0.0.0-test",
+            ready: Arc::clone(&ready),
+        };
         Api { catalog, ready, router: tidegate_api::router(state), _dir: dir }
     }
 

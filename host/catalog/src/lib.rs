@@ -19,6 +19,7 @@ pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod module;
+pub mod module_test;
 pub mod request;
 pub mod resource;
 pub mod secret;
@@ -39,6 +40,7 @@ pub use endpoint::{EndpointRecord, EndpointSpec, Role, TlsChoice, TlsMode, engin
 pub use error::CatalogError;
 pub use event::{EventCategory, EventFilter, EventRecord, EventSeverity, NewEvent};
 pub use module::{ModuleRecord, ModuleState, ModuleVersion};
+pub use module_test::{ModuleTestPayload, TestRows};
 pub use request::{
     CheckReport, ConnectionReport, FindingRecord, ListedTable, ReloadPayload, RequestKind, RequestRecord, RequestState, TableListing,
 };
@@ -90,6 +92,8 @@ impl Catalog {
             // NORMAL would lose the last answers that users got when the power fails.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is deleted is overwritten: tests of modules carry rows of a tenant.
+            .pragma("secure_delete", "ON")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
         sqlx::migrate!("./migrations").run(&pool).await.map_err(|error| CatalogError::Storage(error.into()))?;

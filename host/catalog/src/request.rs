@@ -37,21 +37,25 @@ pub enum RequestKind {
     CheckTask,
     /// Load tables of a running task again. Subject: task name. Payload: [`ReloadPayload`]. Result: null.
     ReloadTables,
+    /// Run a module on rows. Subject: module name. Payload: [`crate::ModuleTestPayload`]. Result: the host's report. Never
+    /// kept: see [`Catalog::submit_module_test`].
+    TestModule,
 }
 
 impl RequestKind {
-    /// `test-connection`, `list-tables`, `check-task` or `reload-tables`.
+    /// `test-connection`, `list-tables`, `check-task`, `reload-tables` or `test-module`.
     pub fn as_str(self) -> &'static str {
         match self {
             RequestKind::TestConnection => "test-connection",
             RequestKind::ListTables => "list-tables",
             RequestKind::CheckTask => "check-task",
             RequestKind::ReloadTables => "reload-tables",
+            RequestKind::TestModule => "test-module",
         }
     }
 
     fn named(text: &str) -> Option<RequestKind> {
-        [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables]
+        [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables, RequestKind::TestModule]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }
@@ -208,11 +212,13 @@ impl Catalog {
         row.as_ref().map(request_from).transpose()
     }
 
-    /// Makes every taken request waiting again. For a host that starts: whoever took them is dead. Answers how many.
+    /// Makes every taken request waiting again, and forgets tests of modules. For a host that starts: whoever took them is
+    /// dead. Answers how many.
     ///
     /// # Errors
     /// [`CatalogError::Storage`].
     pub async fn requeue_taken(&self) -> Result<u64, CatalogError> {
+        self.forget_module_tests().await?;
         let done = sqlx::query("UPDATE requests SET state = 'waiting' WHERE tenant = $1 AND state = 'taken'")
             .bind(TENANT)
             .execute(&self.inner.pool)

@@ -12,6 +12,7 @@ use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
 use crate::contract::TransformModulePre;
+use crate::contract_version;
 use crate::engine::Engine;
 use crate::error::ModuleError;
 use crate::guest::Guest;
@@ -132,6 +133,7 @@ fn check_surface(bytes: &[u8]) -> Result<(), ModuleError> {
             _ => {}
         }
     }
+    contract_version::check(foreign.iter().chain(&exports).map(String::as_str))?;
     if !foreign.is_empty() {
         return Err(ModuleError::Imports(foreign));
     }

@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+use crate::contract_version::{CONTRACT_PACKAGE, CONTRACT_VERSIONS};
+
+/// The versions of the contract that are taken, for messages.
+fn accepted() -> String {
+    CONTRACT_VERSIONS.iter().map(|version| format!("{CONTRACT_PACKAGE}@{version}")).collect::<Vec<_>>().join(", ")
+}
+
 /// A module that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleError {
@@ -25,6 +32,12 @@ pub enum ModuleError {
     /// Imports that the sandbox does not have.
     #[error("the module imports {}, and a module may import tidegate:transform/host@1 alone", quoted(.0))]
     Imports(Vec<String>),
+    /// Built for another major version of the contract, or for none.
+    #[error("the module is built for {}, and this host accepts {}", .found.join(", "), accepted())]
+    Contract {
+        /// What it is built for.
+        found: Vec<String>,
+    },
     /// The transformer interface is missing.
     #[error("the module does not export tidegate:transform/transformer@1; it exports {}", quoted(.0))]
     NoTransformer(Vec<String>),

@@ -89,7 +89,7 @@ fn the_example_module_masks_addresses() {
     let module = ENGINE.compile(&guest("mask-email")).unwrap();
     let mut sandbox = sandbox(&module);
     let schema = schema();
-    let error = sandbox.plan(0, &input(&schema), r#"{"columns":["email"]}"#).unwrap_err();
+    let error = sandbox.plan(0, &input(&schema), r#"{"columns":["email"],"key":""}"#).unwrap_err();
     assert_eq!(error, SandboxError::Plan { config_path: Some("key".into()), message: "a text that is not empty is wanted".into() });
     let PlanOutcome::Include(plan) = sandbox.plan(0, &input(&schema), r#"{"columns":["email"],"key":"Jefe"}"#).unwrap() else {
         panic!("the table is included")

@@ -14,6 +14,7 @@ mod cleanup;
 mod connect;
 mod decide;
 mod lease;
+mod module_test;
 mod report;
 mod requests;
 mod spec;

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::module_test::test_module;
 use super::{Node, spec};
 use crate::exit::{Failure, chain};
 use crate::modules::Pins;
@@ -30,6 +31,10 @@ const CONCURRENCY: usize = 4;
 
 /// The longest that an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is answered, the quickest first.
+const KINDS: [RequestKind; 5] =
+    [RequestKind::ReloadTables, RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::TestModule];
 
 /// Where requests are taken and answered.
 pub(super) struct Desk {
@@ -52,7 +57,7 @@ impl Desk {
     pub(super) async fn take(&mut self, controls: &HashMap<String, mpsc::Sender<Control>>) {
         while self.answers.try_join_next().is_some() {}
         while self.verdicts.try_join_next().is_some() {}
-        for kind in [RequestKind::ReloadTables, RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask] {
+        for kind in KINDS {
             while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
                 let request = match self.node.catalog.take_request(kind).await {
                     Ok(Some(request)) => request,
@@ -113,6 +118,7 @@ async fn find_answer(node: &Node, request: &RequestRecord, control: Option<mpsc:
         RequestKind::ListTables => document(&list_tables(node, &request.subject).await?),
         RequestKind::CheckTask => document(&check_task(node, &request.subject).await?),
         RequestKind::ReloadTables => reload_tables(&request.subject, &request.payload, control).await,
+        RequestKind::TestModule => test_module(node, &request.subject, &request.payload).await,
     }
 }
 

@@ -6,83 +6,58 @@
 //! digits of HMAC-SHA-256.
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value as Json;
+use serde::Deserialize;
 use sha2::Sha256;
-use tidegate_transform_sdk::{
-    Batch, BatchResult, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, RowNeeds, ScalarType, SqlType, TableSchema,
-    TextBuilder, Transform, row_plan, unchanged,
-};
+use tidegate_transform_sdk::{Input, Output, Plan, PlanError, Rejection, Row, RowTransform, SqlType};
+
+/// Characters of a pseudonym.
+const DIGITS: u32 = 64;
+
+/// The tenant's configuration.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    columns: Vec<String>,
+    key: String,
+}
 
 /// The module.
 pub struct MaskEmail {
-    key: Vec<u8>,
+    key: String,
+    columns: Vec<(Input, Output)>,
 }
 
-impl Transform for MaskEmail {
-    fn describe() -> ModuleInfo {
-        ModuleInfo {
-            name: "mask-email".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            config_schema: Some(
-                r#"{"type":"object","required":["columns","key"],"additionalProperties":false,"properties":{"columns":{"type":"array","items":{"type":"string"},"minItems":1},"key":{"type":"string","minLength":1}}}"#
-                    .to_owned(),
-            ),
-        }
+impl RowTransform for MaskEmail {
+    type Config = Config;
+
+    fn config_schema() -> Option<&'static str> {
+        Some(
+            r#"{"type":"object","required":["columns","key"],"additionalProperties":false,"properties":{"columns":{"type":"array","items":{"type":"string"},"minItems":1},"key":{"type":"string","minLength":1}}}"#,
+        )
     }
 
-    fn plan(schema: &TableSchema, config: &str) -> Result<Planned<Self>, PlanError> {
-        let (columns, key) = read_config(config)?;
-        let mut plan = unchanged();
-        let mut inputs = Vec::new();
-        for column in schema.columns.iter().filter(|column| columns.contains(&column.name)) {
-            if !matches!(column.sql_type, SqlType::Scalar(ScalarType::Text(_))) {
-                let message = format!("column \"{}\" of table \"{}\" is {}, not text", column.name, schema.name, column.native_type);
-                return Err(PlanError { config_path: Some("columns".to_owned()), message });
-            }
-            inputs.push(column.name.clone());
-            plan.outputs.push(OutputColumn {
-                name: column.name.clone(),
-                sql_type: SqlType::Scalar(ScalarType::Text(Some(64))),
-                nullable: column.nullable,
-                source: ColumnSource::Computed,
-            });
+    fn plan(plan: &mut Plan<'_>, config: Config) -> Result<Self, PlanError> {
+        if config.columns.is_empty() {
+            return Err(PlanError::new("a list of column names is wanted").at("columns"));
         }
-        if !inputs.is_empty() {
-            plan.rows = Some(row_plan(inputs, RowNeeds::DETERMINISTIC | RowNeeds::PARTIAL_IMAGES));
+        if config.key.is_empty() {
+            return Err(PlanError::new("a text that is not empty is wanted").at("key"));
         }
-        Ok(Planned::Include(plan, MaskEmail { key }))
-    }
-
-    fn transform(&mut self, batch: &Batch) -> Result<BatchResult, String> {
+        let table = plan.table();
         let mut columns = Vec::new();
-        for column in &batch.columns {
-            let mut masked = TextBuilder::new(batch.rows);
-            for row in batch.row_numbers() {
-                match column.text(row) {
-                    Some(text) => masked.push(&pseudonym(&self.key, text)),
-                    None if column.is_absent(row) => masked.push_absent(),
-                    None => masked.push_null(),
-                }
-            }
-            columns.push(masked.finish());
+        for column in config.columns.iter().filter(|column| table.column(column).is_some()) {
+            let input = plan.read_text(column).map_err(|error| error.at("columns"))?;
+            columns.push((input, plan.replace(input, SqlType::text_max(DIGITS))));
         }
-        Ok(BatchResult { keep: Vec::new(), columns, errors: Vec::new() })
+        Ok(Self { key: config.key, columns })
     }
-}
 
-fn read_config(config: &str) -> Result<(Vec<String>, Vec<u8>), PlanError> {
-    let error = |path: &str, message: String| PlanError { config_path: (!path.is_empty()).then(|| path.to_owned()), message };
-    let json: Json = serde_json::from_str(config).map_err(|problem| error("", format!("the configuration is not JSON: {problem}")))?;
-    let Some(object) = json.as_object() else { return Err(error("", "the configuration is not an object".to_owned())) };
-    if let Some(key) = object.keys().find(|key| !matches!(key.as_str(), "columns" | "key")) {
-        return Err(error(key, "this key is not known; known are \"columns\" and \"key\"".to_owned()));
+    fn row(&mut self, row: &mut Row<'_>) -> Result<(), Rejection> {
+        for (input, output) in &self.columns {
+            row.set(*output, row.text(*input).map(|text| pseudonym(self.key.as_bytes(), text)));
+        }
+        Ok(())
     }
-    let names = object.get("columns").and_then(Json::as_array).filter(|names| !names.is_empty());
-    let names = names.and_then(|names| names.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
-    let names = names.ok_or_else(|| error("columns", "a list of column names is wanted".to_owned()))?;
-    let key = object.get("key").and_then(Json::as_str).filter(|key| !key.is_empty());
-    let key = key.ok_or_else(|| error("key", "a text that is not empty is wanted".to_owned()))?;
-    Ok((names, key.as_bytes().to_vec()))
 }
 
 fn pseudonym(key: &[u8], text: &str) -> String {
@@ -92,11 +67,18 @@ fn pseudonym(key: &[u8], text: &str) -> String {
     mac.finalize().into_bytes().iter().flat_map(digits).collect()
 }
 
-tidegate_transform_sdk::export_transform!(MaskEmail);
+tidegate_transform_sdk::export_module!(MaskEmail);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use tidegate_transform_sdk::testing::Table;
+
     use super::*;
+
+    fn table() -> Table {
+        Table::new("shop", "customers").key("id", SqlType::int64()).column("email", SqlType::text()).column("score", SqlType::int64())
+    }
 
     #[test]
     fn equal_addresses_get_equal_pseudonyms() {
@@ -108,19 +90,29 @@ mod tests {
     }
 
     #[test]
+    fn listed_columns_are_replaced_and_null_stays_null() {
+        let config = json!({"columns": ["email", "no_such_column"], "key": "Jefe"});
+        let rows = json!([{"id": 1, "email": "what do ya want for nothing?", "score": 3}, {"id": 2, "email": null, "score": 4}]);
+        let outcome = table().run::<MaskEmail>(config, rows).unwrap();
+        let pseudonym = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(outcome.kept(), [json!({"id": 1, "email": pseudonym, "score": 3}), json!({"id": 2, "email": null, "score": 4})]);
+    }
+
+    #[test]
     fn a_configuration_of_another_form_is_refused_with_its_path() {
         let cases = [
-            ("[]", None),
-            ("{", None),
-            (r#"{"key":"k"}"#, Some("columns")),
-            (r#"{"columns":[],"key":"k"}"#, Some("columns")),
-            (r#"{"columns":[1],"key":"k"}"#, Some("columns")),
-            (r#"{"columns":["a"],"key":""}"#, Some("key")),
-            (r#"{"columns":["a"],"key":"k","extra":1}"#, Some("extra")),
+            (json!([]), None, "something else"),
+            (json!({"key": "k"}), None, "missing field `columns`"),
+            (json!({"columns": [], "key": "k"}), Some("columns"), "list of column names"),
+            (json!({"columns": [1], "key": "k"}), None, "expected a string"),
+            (json!({"columns": ["email"], "key": ""}), Some("key"), "not empty"),
+            (json!({"columns": ["email"], "key": "k", "extra": 1}), None, "unknown field `extra`"),
+            (json!({"columns": ["score"], "key": "k"}), Some("columns"), "not text"),
         ];
-        for (config, path) in cases {
-            assert_eq!(read_config(config).unwrap_err().config_path.as_deref(), path, "{config}");
+        for (config, path, message) in cases {
+            let error = table().run::<MaskEmail>(config.clone(), json!([])).unwrap_err();
+            assert_eq!(error.config_path.as_deref(), path, "{config}");
+            assert!(error.message.contains(message), "{config}: {}", error.message);
         }
-        assert_eq!(read_config(r#"{"columns":["a"],"key":"k"}"#).unwrap(), (vec!["a".to_owned()], b"k".to_vec()));
     }
 }

@@ -1,0 +1,53 @@
+//! Answers tests of modules: finds the module and the rows, runs the one on the other.
+
+use serde_json::Value;
+use tidegate_catalog::{ModuleState, ModuleTestPayload, ModuleVersion, TestRows};
+use tidegate_model::TableName;
+use tidegate_pipeline::RULES;
+use tidegate_sandbox::{Compiled, Limits, ModuleInfo, builtin_rules};
+
+use super::{Node, spec};
+use crate::connectors;
+use crate::exit::Failure;
+use crate::module_test::{self, Bench, sample, table};
+
+/// The report of a test, as JSON.
+///
+/// # Errors
+/// A failure that names the module, the endpoint, the table or the row at fault.
+pub(super) async fn test_module(node: &Node, name: &str, payload: &Value) -> Result<Value, Failure> {
+    let payload: ModuleTestPayload = serde_json::from_value(payload.clone())
+        .map_err(|error| Failure::failed("payload", format!("test of module \"{name}\": {error}")))?;
+    let target = module_test::target_engine(&payload.target)?;
+    let (module, info) = find(node, name, &payload.version).await?;
+    let rows = match &payload.rows {
+        TestRows::Given { table, rows } => table::given(table, rows)?,
+        TestRows::Sample { endpoint, schema, table, limit } => {
+            let settings = spec::server_settings(&node.catalog.get_endpoint_by_id(endpoint).await?.spec);
+            let source = connectors::source(settings).await.map_err(|error| Failure::from(&error))?;
+            sample::first_rows(source.as_ref(), TableName::new(schema, table), *limit as usize).await?
+        }
+    };
+    let store = node.modules.clone();
+    let work = move || {
+        let bench = Bench { engine: store.engine(), module: &module, limits: Limits::default(), target, config: &payload.config };
+        let report = module_test::run(&bench, info, &rows)?;
+        serde_json::to_value(report).map_err(|error| Failure::failed("bug", error.to_string()))
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Failure::failed("bug", "the test of a module panicked")))
+}
+
+async fn find(node: &Node, name: &str, version: &str) -> Result<(Compiled, ModuleInfo), Failure> {
+    if name == RULES {
+        return node.modules.examine(RULES, builtin_rules().to_vec()).await;
+    }
+    let version = match version {
+        "latest" => ModuleVersion::Latest,
+        digest => ModuleVersion::Digest(digest.to_owned()),
+    };
+    let record = node.catalog.get_module(name, &version).await?;
+    if let ModuleState::Rejected { message } = record.state {
+        return Err(Failure::failed("module_rejected", format!("module \"{name}\" was rejected: {message}")));
+    }
+    node.modules.examine(name, node.catalog.module_bytes(&record.digest).await?).await
+}
