@@ -1,88 +1,27 @@
 //! Capacity units and the arithmetic of how many a task gets.
 //!
-//! Pure: numbers go in, numbers come out. Nothing here reads a clock, draws a random number, or knows a database.
+//! ```text
+//!   samples, one a second ─▶ Planner::observe ─┐
+//!                                              ├─▶ Planner::decide, every DECISION_SECONDS ─▶ Plan (units, reason, forecast)
+//!   bounds, objective ─────────────────────────┘
+//!   plans of all tasks of a node ─▶ place ─▶ units granted
+//! ```
+//!
+//! Pure: numbers go in, numbers come out. Nothing here reads a clock, draws a random number, or knows a database. Time is
+//! the sum of the samples' lengths, so a recorded hour is planned again in a millisecond, with the same result.
+//!
 //! One unit is one lane (load or apply), [`UNIT_CACHE_BYTES`] of change memory and one sandbox instance.
 
-/// Change memory of one unit, in bytes. A guess that keeps 16 units within a gibibyte.
-pub const UNIT_CACHE_BYTES: u64 = 64 << 20;
+mod estimate;
+mod place;
+mod plan;
+mod planner;
+mod sample;
+pub mod simulate;
+mod units;
 
-/// Most units that a task may ask for; what a node has is less.
-pub const UNITS_MAX: u32 = 1_024;
-
-/// Between how many units a task runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct UnitBounds {
-    min: u32,
-    max: u32,
-}
-
-/// Bounds that make no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BoundsError {
-    /// The lower bound is above the upper one.
-    #[error("the least units are {min}, wanted at most the most units, {max}")]
-    Crossed {
-        /// The lower bound found.
-        min: u32,
-        /// The upper bound found.
-        max: u32,
-    },
-    /// The upper bound is outside what a task may ask for.
-    #[error("the most units are {max}, wanted 1 to {UNITS_MAX}")]
-    OutOfRange {
-        /// The upper bound found.
-        max: u32,
-    },
-}
-
-impl UnitBounds {
-    /// Bounds of a task; 0 is allowed as the lower one.
-    ///
-    /// # Errors
-    /// [`BoundsError`] when they are crossed or the upper one is outside 1 to [`UNITS_MAX`].
-    pub fn new(min: u32, max: u32) -> Result<Self, BoundsError> {
-        if max == 0 || max > UNITS_MAX {
-            return Err(BoundsError::OutOfRange { max });
-        }
-        if min > max {
-            return Err(BoundsError::Crossed { min, max });
-        }
-        Ok(Self { min, max })
-    }
-
-    /// The fewest units.
-    pub fn min(&self) -> u32 {
-        self.min
-    }
-
-    /// The most units.
-    pub fn max(&self) -> u32 {
-        self.max
-    }
-
-    /// What a task that wants `wanted` units gets on a node that offers `offered`: within the bounds as far as the
-    /// node goes.
-    pub fn granted(&self, wanted: u32, offered: u32) -> u32 {
-        wanted.clamp(self.min, self.max).min(offered)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bounds_that_make_no_sense_are_refused() {
-        assert_eq!(UnitBounds::new(2, 1), Err(BoundsError::Crossed { min: 2, max: 1 }));
-        assert_eq!(UnitBounds::new(0, 0), Err(BoundsError::OutOfRange { max: 0 }));
-        assert_eq!(UnitBounds::new(0, UNITS_MAX + 1), Err(BoundsError::OutOfRange { max: UNITS_MAX + 1 }));
-    }
-
-    #[test]
-    fn grants_stay_within_bounds_and_node() {
-        let bounds = UnitBounds::new(2, 8).expect("2 is below 8");
-        for (wanted, offered, granted) in [(0, 16, 2), (5, 16, 5), (50, 16, 8), (50, 4, 4), (0, 1, 1)] {
-            assert_eq!(bounds.granted(wanted, offered), granted);
-        }
-    }
-}
+pub use place::{TaskClaim, TenantClaim, place};
+pub use plan::{Forecast, Plan, Rates, Reason};
+pub use planner::{DECISION_SECONDS, MAX_LAG_SECONDS_DEFAULT, Objective, ObjectiveError, Planner};
+pub use sample::Sample;
+pub use units::{BoundsError, UNIT_CACHE_BYTES, UNITS_MAX, UnitBounds};

@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Task(TaskArgs),
     /// Modules of a running server.
     Module(ModuleArgs),
+    /// Capacity: how a load would be served.
+    Capacity(CapacityArgs),
     /// Compile a module from standard input; started by tidegate itself, which sets its limits.
     #[command(hide = true, name = COMPILE_COMMAND)]
     CompileModule,
@@ -236,6 +238,46 @@ pub(crate) struct ModuleTestArgs {
     /// Directory for compiled modules [default: tidegate in the user's cache directory].
     #[arg(long, env = "TIDEGATE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Capacity.
+#[derive(Debug, Args)]
+pub(crate) struct CapacityArgs {
+    #[command(subcommand)]
+    pub(crate) command: CapacityCommand,
+}
+
+/// What to do about capacity.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CapacityCommand {
+    /// Replay load traces in virtual time against the capacity policy, three other policies and the optimum.
+    Simulate(SimulateArgs),
+}
+
+/// Flags of `capacity simulate`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SimulateArgs {
+    /// Names of made-up traces, or files of lines SECOND,ROWS (.csv) or {"second": 1, "rows": 2} (.jsonl) [default: every made-up trace].
+    #[arg(value_name = "TRACE")]
+    pub(crate) traces: Vec<String>,
+    /// The most units of the task.
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    pub(crate) max_units: u32,
+    /// The longest lag that is all right.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    pub(crate) max_lag_seconds: f64,
+    /// Rows that one unit applies in a second.
+    #[arg(long, value_name = "ROWS", default_value_t = 2_000.0)]
+    pub(crate) rows_per_unit: f64,
+    /// How units add up: twice the units do 2 to the power of this as much, 0.1 to 1.
+    #[arg(long, value_name = "EXPONENT", default_value_t = 1.0)]
+    pub(crate) scaling: f64,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write an SVG chart of each trace into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) charts: Option<PathBuf>,
 }
 
 #[cfg(test)]

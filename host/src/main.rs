@@ -27,13 +27,14 @@ mod run;
 mod scheduler;
 mod serve;
 mod signals;
+mod simulate;
 mod task_file;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, LogArgs, LogFormat, LogLevel};
+use cli::{CapacityArgs, CapacityCommand, Cli, Command, LogArgs, LogFormat, LogLevel};
 use config::ServeSettings;
 use exit::{Exit, Failure};
 
@@ -75,6 +76,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             start_quiet_log(&cli.log);
             module_command::module(args)
         }
+        Command::Capacity(CapacityArgs { command: CapacityCommand::Simulate(args) }) => simulate::simulate(&args),
         Command::CompileModule => unreachable!("handled before anything is started"),
     }
 }

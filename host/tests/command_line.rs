@@ -256,3 +256,28 @@ fn health_and_metrics_are_served() {
         assert!(metrics.contains(name), "{name} is not in:\n{metrics}");
     }
 }
+
+#[test]
+fn a_recorded_load_is_simulated_as_table_json_and_chart() {
+    let dir = tempfile::tempdir().unwrap();
+    let recording = dir.path().join("mine.csv");
+    let lines: String = (0..600).map(|second| format!("{second},{}\n", if second < 300 { 0 } else { 9_000 })).collect();
+    std::fs::write(&recording, format!("second,rows\n{lines}")).unwrap();
+    let (recording, charts) = (recording.to_str().unwrap(), dir.path().to_str().unwrap());
+
+    let table = run(&["capacity", "simulate", recording]);
+    let text = String::from_utf8(table.stdout).unwrap();
+    for word in ["mine", "tidegate", "clairvoyant", "fixed at peak", "threshold", "memory steps"] {
+        assert!(text.contains(word), "\"{word}\" is not in:\n{text}");
+    }
+    let json = run(&["capacity", "simulate", recording, "--json", "--charts", charts]);
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let ours = &document[0]["policies"][0];
+    // 9,000 rows a second for 300 seconds by units of 2,000: 0.375 unit-hours at least.
+    assert!(ours["unit_hours"].as_f64().is_some_and(|hours| (0.375..0.6).contains(&hours)), "{document:#}");
+    assert_eq!(ours["seconds_over_objective"], 0, "{document:#}");
+    assert!(std::fs::read_to_string(dir.path().join("mine.svg")).unwrap().starts_with("<svg"));
+
+    check_refusal(&run(&["capacity", "simulate", "no-such-trace"]), 2, &["no-such-trace", "diurnal", "SECOND,ROWS"]);
+    check_refusal(&run(&["capacity", "simulate", "--max-units", "900"]), 2, &["900", "64"]);
+}
