@@ -1,7 +1,8 @@
 //! What is shown of a task.
 
 use serde_json::{Value, json};
-use tidegate_catalog::{StageName, TableStatusRecord, TaskProgress, TaskRecord, TaskStatus, now_us};
+use tidegate_capacity::{Part, Work};
+use tidegate_catalog::{CapacityStatus, RunPhase, StageName, TableStatusRecord, TaskProgress, TaskRecord, TaskStatus, now_us};
 
 /// A task with its definition, its state and its numbers.
 pub(crate) fn task(task: &TaskRecord) -> Value {
@@ -38,10 +39,54 @@ pub(crate) fn task(task: &TaskRecord) -> Value {
     })
 }
 
-/// How far a task is behind. `age_seconds` says how old the numbers are: a host that died leaves its last ones.
+/// What holds a task up: the part that limits it, in words for people, and whether units would help.
+fn hold_up(progress: &TaskProgress, capacity: &CapacityStatus) -> (Option<&'static str>, Option<bool>, String) {
+    let behind = progress.lag_seconds > 1.0 || capacity.changes_waiting > 0;
+    let minute = &capacity.last_minute;
+    let work = Work {
+        lanes: minute.lanes,
+        source: minute.source,
+        store: minute.store,
+        assemble: minute.assemble,
+        transform: minute.transform,
+        write: minute.write,
+        commit: minute.commit,
+    };
+    let part = match progress.phase {
+        RunPhase::Preparing => return (None, None, "the task is being prepared".to_owned()),
+        RunPhase::Loading => Part::limiting_load(&work),
+        RunPhase::CatchingUp | RunPhase::Replicating if behind => Part::limiting_stream(&work),
+        RunPhase::CatchingUp | RunPhase::Replicating => return (None, None, "nothing waits".to_owned()),
+    };
+    let help = part.grows_with_units() && capacity.reason != "target-is-limit" && capacity.reason != "target-throttles";
+    let advice = if !help {
+        format!("{} is the limit: more units would not help", words(part))
+    } else if capacity.units_needed > capacity.units_granted {
+        let needed = capacity.units_needed;
+        format!("{} is the limit: {needed} units would meet the objective, {} work", words(part), capacity.units_granted)
+    } else {
+        format!("{} is the limit, and the units are enough", words(part))
+    };
+    (Some(part.name()), Some(help), advice)
+}
+
+fn words(part: Part) -> &'static str {
+    match part {
+        Part::Source => "the source (reading and decoding its log)",
+        Part::Store => "the change cache",
+        Part::Assemble => "the making of groups",
+        Part::Transform => "the modules' work",
+        Part::Write => "writing to the target",
+        Part::Commit => "the target's commits",
+    }
+}
+
+/// How far a task is behind, and why. `age_seconds` says how old the numbers are: a host that died leaves its last ones.
 pub(crate) fn lag(task: &TaskRecord) -> Value {
     let measured = task.progress.as_ref();
     let number = |read: fn(&TaskProgress) -> f64| measured.map(read);
+    let capacity = measured.and_then(|progress| progress.capacity.as_ref());
+    let why = measured.zip(capacity).map(|(progress, capacity)| hold_up(progress, capacity));
     json!({
         "task": task.definition.name.as_str(),
         "status": task.status.name(),
@@ -55,6 +100,10 @@ pub(crate) fn lag(task: &TaskRecord) -> Value {
         "checkpoint": measured.and_then(|progress| progress.checkpoint.as_ref()),
         "reconnects": measured.map(|progress| progress.reconnects),
         "units": measured.map(|progress| progress.units),
+        "limited_by": why.as_ref().and_then(|(part, _, _)| *part),
+        "units_would_help": why.as_ref().and_then(|(_, help, _)| *help),
+        "explanation": why.as_ref().map(|(_, _, advice)| advice),
+        "capacity": capacity,
         "age_seconds": measured.map(|progress| now_us().saturating_sub(progress.at_us).max(0) / 1_000_000),
     })
 }

@@ -12,6 +12,7 @@
 //!
 //! One unit is one lane (load or apply), [`UNIT_CACHE_BYTES`] of change memory and one sandbox instance.
 
+mod bottleneck;
 mod estimate;
 mod place;
 mod plan;
@@ -20,6 +21,7 @@ mod sample;
 pub mod simulate;
 mod units;
 
+pub use bottleneck::{Part, Work};
 pub use place::{TaskClaim, TenantClaim, place};
 pub use plan::{Forecast, Plan, Rates, Reason};
 pub use planner::{DECISION_SECONDS, MAX_LAG_SECONDS_DEFAULT, Objective, ObjectiveError, Planner};

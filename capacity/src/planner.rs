@@ -229,7 +229,12 @@ impl Planner {
         };
         // A row is late when more waits before it than is applied in the time; rows that arrive in that time are not.
         let met = last.lag_seconds <= lag_max && waiting <= capacity * lag_max;
-        Forecast { objective_seconds: if met { Some(0.0) } else { after(waiting - arriving * lag_max) }, level_seconds: after(waiting) }
+        let objective_seconds = match met {
+            true => Some(0.0),
+            false if drained <= 0.0 => None,
+            false => after(waiting - arriving * lag_max),
+        };
+        Forecast { objective_seconds, level_seconds: after(waiting) }
     }
 
     /// Units for a task that follows its source.

@@ -7,7 +7,7 @@
 mod record;
 mod table;
 
-pub(crate) use record::{clear_task, record_memory, record_progress, record_tasks, record_units};
+pub(crate) use record::{clear_task, record_capacity, record_memory, record_progress, record_tasks, record_units};
 
 use metrics::{Counter, Gauge, Label};
 
@@ -25,6 +25,7 @@ pub(crate) enum Kind {
 pub(crate) enum Unit {
     Bytes,
     Count,
+    Ratio,
     Seconds,
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn describe() {
     for metric in table::ALL {
         let unit = match metric.unit {
             Unit::Bytes => metrics::Unit::Bytes,
-            Unit::Count => metrics::Unit::Count,
+            Unit::Count | Unit::Ratio => metrics::Unit::Count,
             Unit::Seconds => metrics::Unit::Seconds,
         };
         match metric.kind {
@@ -133,6 +134,7 @@ label, and neither is a table: there are as many series as the catalog has tasks
             match unit {
                 Unit::Bytes => assert!(stem.ends_with("_bytes") || stem.contains("_bytes_"), "{name}"),
                 Unit::Seconds => assert!(stem.ends_with("_seconds"), "{name}"),
+                Unit::Ratio => assert!(stem.ends_with("_ratio"), "{name}"),
                 Unit::Count => assert!(!stem.ends_with("_bytes") && !stem.ends_with("_seconds"), "{name}"),
             }
             assert!(help.ends_with('.') && !help.contains('|'), "{name}");

@@ -303,3 +303,37 @@ async fn a_connection_test_tells_a_wrong_password_from_a_wrong_port() {
 async fn test_connection(host: &Tidegate) -> Value {
     host.post("/v1/endpoints/from/test", &json!({})).await.ok()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_task_shows_its_plan_and_obeys_new_bounds() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, host) = postgres_pair(data.path()).await;
+    create_task(&host, "shop", "full-load-and-cdc", json!([selection("public")])).await;
+    start(&host, "shop", "start").await;
+    wait_for_equal(&host, &server, ALL_ROWS).await;
+    let capacity = async |what: &str, fine: &dyn Fn(&Value) -> bool| {
+        wait_for(what, PATIENCE, async || {
+            let lag = host.get("/v1/tasks/shop/lag").await.ok();
+            if fine(&lag["capacity"]) { Ok(lag) } else { Err(format!("{lag:#}\n{}", host.log())) }
+        })
+        .await
+    };
+    capacity("a plan within the bounds", &|plan| plan["units_max"] == 4 && plan["units_wanted"].as_u64().is_some_and(|units| units <= 4))
+        .await;
+
+    let patched = host.patch("/v1/tasks/shop", &json!({"min_units": 2, "max_units": 9, "max_lag_seconds": 7})).await.ok();
+    assert_eq!(patched["status"], "running", "the task goes on: {patched}");
+    capacity("the plan to obey", &|plan| plan["units_max"] == 9 && plan["max_lag_seconds"] == 7.0 && plan["units_wanted"] == 2).await;
+
+    server.sql_in("from", "insert into orders select i, 'burst', 1 from generate_series(100001, 130000) i").await;
+    wait_for_equal(&host, &server, ALL_ROWS).await;
+    let lag = capacity("the burst to be measured and gone", &|plan| {
+        plan["unit_rows_per_second"].as_f64().is_some_and(|rows| rows > 0.0) && plan["changes_waiting"] == 0 && plan["bytes_waiting"] == 0
+    })
+    .await;
+    let minute = &lag["capacity"]["last_minute"];
+    let work = |part: &str| minute[part].as_f64().unwrap();
+    assert!(["store", "assemble", "write", "commit"].iter().all(|part| work(part) > 0.0), "{minute:#}");
+    // One lane cannot have more work than there is time.
+    assert!(work("write") + work("commit") <= 1.05 && work("lanes") <= 1.05 * 4.0, "{minute:#}");
+}

@@ -2,7 +2,7 @@
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tidegate_catalog::{StageName, TableStatusRecord, TaskProgress};
+use tidegate_catalog::{CapacityStatus, RunPhase, StageName, StageShares, TableStatusRecord, TaskProgress};
 
 use crate::fake_host::{FakeHost, Mood};
 use crate::{Api, selection, task};
@@ -119,6 +119,48 @@ async fn tables_and_lag_show_what_the_host_wrote() {
     let shown = api.get("/v1/tasks/orders/tables").await.json;
     assert_eq!((&shown["loading"], &shown["completed"], &shown["failed"]), (&json!(1), &json!(1), &json!(0)));
     assert_eq!((&shown["tables"][0]["table"], &shown["tables"][0]["rows_loaded"]), (&json!("a"), &json!(3)));
+}
+
+/// A stream that is behind because its lane spends its time in `commit` and `write`.
+fn behind(write: f64, commit: f64) -> TaskProgress {
+    let last_minute =
+        StageShares { seconds: 60.0, lanes: write + commit, source: 0.8, store: 0.1, write, commit, ..StageShares::default() };
+    let capacity = CapacityStatus {
+        units_max: 4,
+        max_lag_seconds: 30.0,
+        units_wanted: 4,
+        units_needed: 6,
+        units_granted: 1,
+        reason: "at-maximum".into(),
+        explanation: "the objective needs 6 units, more than the task may have".into(),
+        changes_waiting: 90_000,
+        objective_seconds: None,
+        last_minute,
+        ..CapacityStatus::default()
+    };
+    TaskProgress { phase: RunPhase::Replicating, lag_seconds: 80.0, at_us: 1, capacity: Some(capacity), ..TaskProgress::default() }
+}
+
+#[tokio::test]
+async fn lag_names_the_limiting_part_and_whether_units_would_help() {
+    let api = Api::with_task().await;
+    let cases =
+        [(0.2, 0.75, "commit", true, "6 units would meet the objective, 1 work"), (0.1, 0.1, "source", false, "more units would not help")];
+    for (write, commit, part, help, words) in cases {
+        api.catalog.set_progress("orders", &behind(write, commit)).await.unwrap();
+        let lag = api.get("/v1/tasks/orders/lag").await.expect(StatusCode::OK).json;
+        assert_eq!((&lag["limited_by"], &lag["units_would_help"]), (&json!(part), &json!(help)), "{lag:#}");
+        assert!(lag["explanation"].as_str().is_some_and(|text| text.contains(words)), "{lag:#}");
+        assert_eq!((&lag["capacity"]["units_needed"], &lag["capacity"]["objective_seconds"]), (&json!(6), &json!(null)), "{lag:#}");
+        assert_eq!(lag["capacity"]["last_minute"]["commit"], json!(commit), "{lag:#}");
+    }
+}
+
+#[test]
+fn every_reason_of_a_plan_is_documented() {
+    let document: serde_json::Value = serde_json::from_str(include_str!("../../openapi.json")).unwrap();
+    let documented = &document["components"]["schemas"]["Capacity"]["properties"]["reason"]["enum"];
+    assert_eq!(documented, &json!(tidegate_capacity::Reason::KINDS));
 }
 
 #[tokio::test]

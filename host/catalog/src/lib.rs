@@ -15,6 +15,7 @@
 //!
 //! It never talks to a source or a target, never compiles a module, and never decides when something runs.
 
+pub mod capacity;
 pub mod endpoint;
 pub mod error;
 pub mod event;
@@ -36,6 +37,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::{Mutex, watch};
 
+pub use capacity::{CapacityStatus, StageShares};
 pub use endpoint::{EndpointRecord, EndpointSpec, Role, TlsChoice, TlsMode, engine_named};
 pub use error::CatalogError;
 pub use event::{EventCategory, EventFilter, EventRecord, EventSeverity, NewEvent};

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_model::TaskId;
 
+use crate::capacity::CapacityStatus;
+
 /// What a task does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -274,6 +276,8 @@ pub struct TaskProgress {
     pub reconnects: u64,
     /// Capacity units in use.
     pub units: u32,
+    /// The capacity plan; absent before the first.
+    pub capacity: Option<CapacityStatus>,
     /// When this was measured, microseconds since 1970.
     pub at_us: i64,
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Phase;
 use crate::assemble::{Assembled, Assembler, Woken};
 use crate::board::{Board, InFlight};
+use crate::meter::Stage;
 use crate::task::{Control, TaskError};
 
 /// Why the stream paused. In every case the target is at the end of a group and nothing is in flight.
@@ -53,10 +54,12 @@ impl Stream {
 
     async fn apply(&mut self, mut arrived: mpsc::Receiver<Assembled>) -> Result<(), TaskError> {
         while let Some(assembled) = arrived.recv().await {
+            let (_in_hand, writing) = (self.board.meter.enter(Stage::Lane), self.board.meter.enter(Stage::Target));
             match assembled {
                 Assembled::Part(steps) => self.lane.add_steps(steps).await?,
                 Assembled::Complete(complete) => {
-                    self.lane.apply(&complete.group).await?;
+                    let applied = self.lane.apply(&complete.group).await?;
+                    drop(writing);
                     let position = complete.group.to;
                     self.board.checkpoint(&position);
                     for (table, counts) in &complete.counts {
@@ -65,7 +68,9 @@ impl Stream {
                     self.board.update(|progress| {
                         progress.transactions_applied += complete.transactions;
                         progress.bytes_written += complete.bytes;
+                        progress.time.commit += applied.commit_us as f64 / 1e6;
                     });
+                    self.in_flight.landed(complete.changes, complete.bytes);
                     if complete.transactions > 0 {
                         self.in_flight.ended();
                     }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::{ChangeCounts, InFlight};
 use crate::cache::{CacheReader, CommittedTransaction, Entry};
 use crate::capture::cache_error;
+use crate::meter::Stage;
 use crate::net::NetBuilder;
 use crate::plan::PlannedTable;
 use crate::tables::Tables;
@@ -57,6 +58,8 @@ pub(crate) struct CompleteGroup {
     pub(crate) group: Group,
     pub(crate) counts: HashMap<TableName, ChangeCounts>,
     pub(crate) transactions: u64,
+    /// Changes that were routed to a table of the task.
+    pub(crate) changes: u64,
     pub(crate) bytes: u64,
 }
 
@@ -80,6 +83,7 @@ pub(crate) struct Assembler {
     routed_bytes: usize,
     counts: HashMap<TableName, ChangeCounts>,
     transactions: u64,
+    changes: u64,
     bytes: u64,
     /// The source is idle up to this position since that moment, and the target does not know yet.
     idle_since: Option<(Position, Instant)>,
@@ -110,6 +114,7 @@ impl Assembler {
             routed_bytes: 0,
             counts: HashMap::new(),
             transactions: 0,
+            changes: 0,
             bytes: 0,
             idle_since: None,
             behind: None,
@@ -155,6 +160,8 @@ impl Assembler {
     /// lost. It notices the run's cancellation by itself.
     pub(crate) async fn next(&mut self, out: &tokio::sync::mpsc::Sender<Assembled>) -> Result<(), TaskError> {
         let from = self.position.clone();
+        let in_flight = self.in_flight.clone();
+        let making = in_flight.meter.enter(Stage::Assemble);
         while let Some(entry) = self.cache.try_next().map_err(cache_error)? {
             match entry {
                 Entry::Idle(position) => {
@@ -183,10 +190,12 @@ impl Assembler {
         let complete = CompleteGroup {
             group,
             counts: std::mem::take(&mut self.counts),
+            changes: std::mem::take(&mut self.changes),
             transactions: std::mem::take(&mut self.transactions),
             bytes: std::mem::take(&mut self.bytes),
         };
         self.tables.passed(&self.position);
+        drop(making);
         // A closed channel means that the lane failed; its own error is the one to tell.
         let _ = out.send(Assembled::Complete(complete)).await;
         Ok(())
@@ -204,6 +213,7 @@ impl Assembler {
         let mark = transaction.mark.clone();
         // A source may send again what was applied before: the checkpoint knows.
         let seen = self.position.covers(&mark);
+        let (changes, bytes) = (self.changes, self.bytes);
         if !seen && self.transactions == 0 {
             self.in_flight.began(transaction.committed_at_us);
         }
@@ -219,13 +229,16 @@ impl Assembler {
                 if self.held_bytes() >= self.group_bytes_max {
                     self.transform().await?;
                     if self.net.bytes() >= self.group_bytes_max {
+                        let in_flight = self.in_flight.clone();
+                        let _waiting = in_flight.meter.pause(Stage::Assemble);
                         let _ = out.send(Assembled::Part(self.net.take_steps())).await;
                     }
                 }
             }
         }
-        self.cache.release(transaction.memory_bytes());
+        self.cache.release(&transaction);
         if !seen {
+            self.in_flight.took(self.changes - changes, self.bytes - bytes);
             self.transactions += 1;
             self.position.advance(&mark);
         }
@@ -238,6 +251,7 @@ impl Assembler {
                 let Some((table, strictness)) = self.tables.route(relation, mark, &mut self.transformer).await? else { return Ok(()) };
                 self.counts.entry(table.source.schema.name.clone()).or_default().add(&change);
                 let bytes = row_bytes(&change);
+                self.changes += 1;
                 self.bytes += bytes as u64;
                 self.routed_bytes += bytes;
                 self.routed.push(Routed { table, strictness, change });
@@ -271,7 +285,11 @@ impl Assembler {
             while let Some(next) = routed.next_if(|next| Arc::ptr_eq(&next.table, &table) && next.strictness == strictness) {
                 changes.push(next.change);
             }
-            for (change, loose) in self.transformer.changes(&table, changes).await?.into_iter().flatten() {
+            // Without modules it takes no time, and looking at the clock for every few changes would.
+            let transforming = (!table.stages.is_empty()).then(|| self.in_flight.meter.enter(Stage::Transform));
+            let changes = self.transformer.changes(&table, changes).await?;
+            drop(transforming);
+            for (change, loose) in changes.into_iter().flatten() {
                 let strictness = if loose { Strictness::Idempotent } else { strictness };
                 self.net.add(&table.target, strictness, change)?;
             }

@@ -4,11 +4,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_model::{Position, RowChange, TableName};
 
-use crate::{Phase, Progress, TableProgress};
+use crate::cache::Arrived;
+use crate::meter::{Meter, Stage};
+use crate::{Phase, Progress, StageSeconds, TableProgress};
 
 /// Counts of row changes by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +41,8 @@ impl ChangeCounts {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     state: Mutex<State>,
+    /// How long stages had work, but for making groups, which [`InFlight`] measures.
+    pub(crate) meter: Meter,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +84,14 @@ impl Board {
             state.progress.phase = Phase::Preparing;
             state.progress.tables.clear();
             state.index.clear();
+        });
+    }
+
+    /// Adds the changes of committed transactions.
+    pub(crate) fn arrived(&self, arrived: Arrived) {
+        self.update(|progress| {
+            progress.changes_captured += arrived.changes;
+            progress.bytes_captured += arrived.bytes;
         });
     }
 
@@ -130,28 +143,67 @@ pub(crate) fn now_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Commit times of what is between the change cache and the target, oldest first, microseconds since 1970.
+/// What is between the change cache and the target.
 #[derive(Debug, Default)]
-pub(crate) struct InFlight(Mutex<VecDeque<i64>>);
+pub(crate) struct InFlight {
+    /// Commit times, oldest first, microseconds since 1970.
+    commits_us: Mutex<VecDeque<i64>>,
+    changes: AtomicU64,
+    bytes: AtomicU64,
+    /// How long making groups took.
+    pub(crate) meter: Meter,
+}
 
 impl InFlight {
     /// A group begins with this commit.
     pub(crate) fn began(&self, oldest_us: i64) {
-        self.0.lock().expect("no holder of this lock panics").push_back(oldest_us);
+        self.commits_us.lock().expect("no holder of this lock panics").push_back(oldest_us);
     }
 
     /// The oldest group is in the target.
     pub(crate) fn ended(&self) {
-        self.0.lock().expect("no holder of this lock panics").pop_front();
+        self.commits_us.lock().expect("no holder of this lock panics").pop_front();
     }
 
     /// The oldest commit in flight.
     pub(crate) fn oldest_us(&self) -> Option<i64> {
-        self.0.lock().expect("no holder of this lock panics").front().copied()
+        self.commits_us.lock().expect("no holder of this lock panics").front().copied()
+    }
+
+    /// Changes left the cache for a group.
+    pub(crate) fn took(&self, changes: u64, bytes: u64) {
+        self.changes.fetch_add(changes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A group with so much is in the target.
+    pub(crate) fn landed(&self, changes: u64, bytes: u64) {
+        self.changes.fetch_sub(changes, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Changes and bytes on their way.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.changes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 }
 
 /// Age in seconds of a commit; 0 for none. The clocks of source and host may differ: never negative.
 pub(crate) fn age_seconds(commit_us: Option<i64>, now_us: i64) -> f64 {
     commit_us.map_or(0.0, |commit_us| now_us.saturating_sub(commit_us).max(0) as f64 / 1e6)
+}
+
+/// Where the time of a run went, from the meters of its parts.
+pub(crate) fn stage_seconds(board: &Board, in_flight: &InFlight, commit: f64) -> StageSeconds {
+    let (lanes, groups) = (&board.meter, &in_flight.meter);
+    let of_changes = groups.seconds(Stage::Transform);
+    StageSeconds {
+        lanes: lanes.seconds(Stage::Lane),
+        source: lanes.seconds(Stage::Source),
+        store: lanes.seconds(Stage::Store),
+        assemble: (groups.seconds(Stage::Assemble) - of_changes).max(0.0),
+        transform: lanes.seconds(Stage::Transform) + of_changes,
+        write: (lanes.seconds(Stage::Target) - commit).max(0.0),
+        commit,
+    }
 }

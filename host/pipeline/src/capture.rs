@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, ChangeCounts};
-use crate::cache::CacheWriter;
+use crate::cache::{Arrived, CacheWriter};
+use crate::meter::Stage;
 use crate::relations::{Relations, StreamRelations};
 
 /// Everything that capture needs; owned by its task.
@@ -37,7 +38,9 @@ impl Capture {
     pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), ConnectorError> {
         let mut numbers = StreamRelations::new(self.relations.clone());
         let mut counts = HashMap::new();
+        let board = self.board.clone();
         loop {
+            let reading = board.meter.enter(Stage::Source);
             let events = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
@@ -53,10 +56,14 @@ impl Capture {
                 }
                 events = self.stream.next_events() => events?,
             };
+            drop(reading);
+            let _storing = board.meter.enter(Stage::Store);
+            let mut arrived = Arrived::default();
             for event in events {
-                self.take(&mut numbers, &mut counts, event)?;
+                self.take(&mut numbers, &mut counts, &mut arrived, event)?;
             }
             self.report(&mut counts);
+            board.arrived(arrived);
             self.cache.flush().map_err(cache_error)?;
         }
     }
@@ -65,6 +72,7 @@ impl Capture {
         &mut self,
         numbers: &mut StreamRelations,
         counts: &mut HashMap<RelationId, ChangeCounts>,
+        arrived: &mut Arrived,
         event: StreamEvent,
     ) -> Result<(), ConnectorError> {
         match event {
@@ -82,7 +90,11 @@ impl Capture {
                 }
                 self.cache.push(tx, sub, change).map_err(cache_error)?;
             }
-            StreamEvent::Commit { tx, mark, committed_at_us } => self.cache.commit(tx, mark, committed_at_us).map_err(cache_error)?,
+            StreamEvent::Commit { tx, mark, committed_at_us } => {
+                let of_transaction = self.cache.commit(tx, mark, committed_at_us).map_err(cache_error)?;
+                arrived.changes += of_transaction.changes;
+                arrived.bytes += of_transaction.bytes;
+            }
             StreamEvent::Abort { tx, sub } => self.cache.abort(tx, sub),
             StreamEvent::Idle { position } => self.cache.idle(position).map_err(cache_error)?,
         }

@@ -12,6 +12,7 @@ mod cache;
 mod capture;
 mod guests;
 mod load;
+mod meter;
 mod modules;
 mod net;
 mod plan;
@@ -25,7 +26,7 @@ mod task;
 mod transform;
 
 pub use modules::{ModuleReference, ModuleSet, RULES};
-pub use progress::{Phase, Progress, TableProgress, TableStage};
+pub use progress::{Phase, Progress, StageSeconds, TableProgress, TableStage};
 pub use run::{check, run};
 pub use settings::{MigrationType, PipelineLimits, UnknownMigrationType};
 pub use task::{Control, Outcome, StopCause, TaskError, TaskSpec};

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::TableStage;
 use crate::board::{Board, now_us};
+use crate::meter::Stage;
 use crate::modules::Modules;
 use crate::plan::PlannedTable;
 use crate::settings::PipelineLimits;
@@ -141,6 +142,7 @@ async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result
     let mut transformer = Transformer::new(load.modules.clone());
     loop {
         let Some(job) = queue.lock().await.recv().await else { return Ok(()) };
+        let _in_hand = load.board.meter.enter(Stage::Lane);
         let loader = match &mut loader {
             Some(loader) => loader,
             none => none.insert(load.target.loader(&load.fence).await?),
@@ -179,10 +181,16 @@ async fn copy(
             }
         }
     });
-    while let Some(batch) = arrived.recv().await {
+    loop {
+        let reading = board.meter.enter(Stage::Source);
+        let Some(batch) = arrived.recv().await else { break };
+        drop(reading);
         let rows = batch?;
         let bytes: usize = rows.iter().map(Row::bytes_held).sum();
+        let transforming = board.meter.enter(Stage::Transform);
         let images = transformer.snapshot_rows(&job.table.planned, rows).await?;
+        drop(transforming);
+        let _writing = board.meter.enter(Stage::Target);
         loader.write(images).await?;
         board.update(|progress| progress.bytes_written += bytes as u64);
     }
@@ -190,6 +198,7 @@ async fn copy(
     if let Some(Err(error)) = reading.join_next().await {
         return Err(TaskError::Panicked(error.to_string()));
     }
+    let _writing = board.meter.enter(Stage::Target);
     let rows = loader.finish(&window).await?;
     Ok((window, rows))
 }

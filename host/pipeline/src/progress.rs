@@ -2,6 +2,8 @@
 
 use tidegate_model::{Position, TableName};
 
+pub use crate::meter::StageSeconds;
+
 /// Where a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
@@ -90,4 +92,14 @@ pub struct Progress {
     pub last_error: Option<String>,
     /// Times that a connection was lost and the work taken up again.
     pub reconnects: u64,
+    /// Changes of committed transactions captured since the start of this run; after a lost connection some come again.
+    pub changes_captured: u64,
+    /// Bytes that the captured changes take in memory.
+    pub bytes_captured: u64,
+    /// Changes that are captured and not applied: in the cache, and in groups on their way.
+    pub changes_waiting: u64,
+    /// Bytes of changes in groups on their way to the target.
+    pub bytes_in_flight: u64,
+    /// Where the time went.
+    pub time: StageSeconds,
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Progress;
 use crate::attempt::Attempt;
-use crate::board::{Board, InFlight, age_seconds, now_us};
+use crate::board::{Board, InFlight, age_seconds, now_us, stage_seconds};
 use crate::cache::CacheGauge;
 use crate::plan::PlannedTable;
 use crate::silence::silence;
@@ -157,11 +157,16 @@ pub(crate) struct Held {
 impl Watched {
     fn snapshot(&self) -> Progress {
         let mut progress = self.board.snapshot();
-        let in_flight = self.in_flight.lock().expect("no holder of this lock panics").oldest_us();
+        let on_the_way = self.in_flight.lock().expect("no holder of this lock panics").clone();
+        let in_flight = on_the_way.oldest_us();
         let cache = self.cache.lock().expect("no holder of this lock panics").clone();
         let size = cache.as_ref().map(CacheGauge::size).unwrap_or_default();
         progress.cache_bytes_memory = size.memory_bytes;
         progress.cache_bytes_disk = size.disk_bytes;
+        let (changes, bytes) = on_the_way.size();
+        progress.changes_waiting = size.changes + changes;
+        progress.bytes_in_flight = bytes;
+        progress.time = stage_seconds(&self.board, &on_the_way, progress.time.commit);
         progress.lag_seconds = age_seconds(in_flight.or_else(|| cache.and_then(|cache| cache.oldest_us())), now_us());
         progress
     }

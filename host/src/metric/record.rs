@@ -1,6 +1,6 @@
 //! From what the process knows to its metrics.
 
-use tidegate_catalog::TaskRecord;
+use tidegate_catalog::{CapacityStatus, TaskRecord};
 use tidegate_pipeline::Progress;
 
 use super::table;
@@ -9,6 +9,8 @@ use super::table;
 pub(crate) fn record_progress(tenant: &str, task: &str, before: &Progress, now: &Progress) {
     let counters = [
         (&table::ROWS_LOADED, before.rows_loaded, now.rows_loaded),
+        (&table::CHANGES_CAPTURED, before.changes_captured, now.changes_captured),
+        (&table::BYTES_CAPTURED, before.bytes_captured, now.bytes_captured),
         (&table::CHANGES_APPLIED, before.changes_applied, now.changes_applied),
         (&table::TRANSACTIONS_APPLIED, before.transactions_applied, now.transactions_applied),
         (&table::BYTES_WRITTEN, before.bytes_written, now.bytes_written),
@@ -23,12 +25,51 @@ pub(crate) fn record_progress(tenant: &str, task: &str, before: &Progress, now: 
 /// The gauges of a task that no longer runs here.
 pub(crate) fn clear_task(tenant: &str, task: &str) {
     set_gauges(tenant, task, &Progress::default());
+    set_capacity(tenant, task, &CapacityStatus { objective_seconds: Some(0.0), ..CapacityStatus::default() });
 }
 
 fn set_gauges(tenant: &str, task: &str, now: &Progress) {
     table::TASK_LAG.set(&[tenant, task], now.lag_seconds);
+    table::CHANGES_WAITING.set(&[tenant, task], now.changes_waiting as f64);
+    let waiting = now.cache_bytes_memory + now.cache_bytes_disk + now.bytes_in_flight;
+    table::TASK_LAG_BYTES.set(&[tenant, task], waiting as f64);
     table::CACHE_BYTES.set(&[tenant, task, "memory"], now.cache_bytes_memory as f64);
     table::CACHE_BYTES.set(&[tenant, task, "disk"], now.cache_bytes_disk as f64);
+}
+
+/// The capacity plan of a task; `decided` is the reason of a decision that was made since the last call.
+pub(crate) fn record_capacity(tenant: &str, task: &str, capacity: &CapacityStatus, decided: Option<&str>) {
+    set_capacity(tenant, task, capacity);
+    if let Some(reason) = decided {
+        table::DECISIONS.add(&[tenant, task, reason], 1);
+    }
+}
+
+fn set_capacity(tenant: &str, task: &str, capacity: &CapacityStatus) {
+    let minute = &capacity.last_minute;
+    let gauges = [
+        (&table::TASK_LAG_OBJECTIVE, capacity.max_lag_seconds),
+        (&table::TASK_UNITS_WANTED, f64::from(capacity.units_wanted)),
+        (&table::TASK_UNITS_GRANTED, f64::from(capacity.units_granted)),
+        (&table::TASK_UNITS_USED, minute.lanes),
+        (&table::TASK_UNITS_MAX, f64::from(capacity.units_max)),
+        (&table::TASK_UNIT_RATE, capacity.unit_rows_per_second.unwrap_or(0.0)),
+        (&table::TASK_CATCH_UP, capacity.objective_seconds.unwrap_or(f64::INFINITY)),
+    ];
+    for (metric, value) in gauges {
+        metric.set(&[tenant, task], value);
+    }
+    let stages = [
+        ("source", minute.source),
+        ("store", minute.store),
+        ("assemble", minute.assemble),
+        ("transform", minute.transform),
+        ("write", minute.write),
+        ("commit", minute.commit),
+    ];
+    for (stage, share) in stages {
+        table::TASK_BUSY.set(&[tenant, task, stage], share);
+    }
 }
 
 /// Counts the tasks of the catalog by status.

@@ -22,13 +22,32 @@ macro_rules! metrics_table {
 metrics_table! {
     TASKS = Gauge Count "tidegate_tasks" &["status"], "Tasks of the catalog by status.";
     TASK_LAG = Gauge Seconds "tidegate_task_lag_seconds" TASK, "Age of the oldest change that is captured and not applied.";
+    TASK_LAG_OBJECTIVE = Gauge Seconds "tidegate_task_lag_objective_seconds" TASK, "Longest lag that the task's owner accepts.";
+    TASK_LAG_BYTES = Gauge Bytes "tidegate_task_lag_bytes" TASK,
+        "Bytes of changes that are captured and not applied: in the cache, and in groups on their way to the target.";
+    CHANGES_WAITING = Gauge Count "tidegate_changes_waiting" TASK, "Row changes of committed transactions that are captured and not applied.";
     CACHE_BYTES = Gauge Bytes "tidegate_cache_bytes" &["tenant", "task", "tier"],
         "Bytes of changes that wait to be applied, in memory and on disk.";
     ROWS_LOADED = Counter Count "tidegate_rows_loaded_total" TASK, "Rows copied by full loads.";
+    CHANGES_CAPTURED = Counter Count "tidegate_changes_captured_total" TASK,
+        "Row changes of committed transactions read from source logs; after a lost connection some are read again.";
+    BYTES_CAPTURED = Counter Bytes "tidegate_bytes_captured_total" TASK, "Bytes in memory of the captured changes.";
     CHANGES_APPLIED = Counter Count "tidegate_changes_applied_total" TASK, "Row changes applied from source logs.";
     TRANSACTIONS_APPLIED = Counter Count "tidegate_transactions_applied_total" TASK, "Source transactions applied.";
     BYTES_WRITTEN = Counter Bytes "tidegate_bytes_written_total" TASK, "Bytes of row data written to targets.";
     RECONNECTS = Counter Count "tidegate_reconnects_total" TASK, "Connections lost and taken up again.";
+    TASK_UNITS_WANTED = Gauge Count "tidegate_task_units_wanted" TASK,
+        "Capacity units that the plan gives the task, within its bounds. Running streams are not resized yet.";
+    TASK_UNITS_GRANTED = Gauge Count "tidegate_task_units_granted" TASK, "Capacity units that the task has: lanes that load or apply.";
+    TASK_UNITS_USED = Gauge Count "tidegate_task_units_used" TASK, "Lanes that had work, averaged over the last minute.";
+    TASK_UNITS_MAX = Gauge Count "tidegate_task_units_max" TASK, "The most capacity units that the task's owner allows.";
+    TASK_BUSY = Gauge Ratio "tidegate_task_busy_ratio" &["tenant", "task", "stage"],
+        "Seconds of work of a stage in a second, averaged over the last minute; several lanes may add up to more than 1.";
+    TASK_UNIT_RATE = Gauge Count "tidegate_task_unit_rows_per_second" TASK,
+        "True rate: rows that one unit applies in a second in which it has work; 0 before any had.";
+    TASK_CATCH_UP = Gauge Seconds "tidegate_task_catch_up_seconds" TASK,
+        "Forecast: seconds until the lag is within the objective with the units that the task has; +Inf when it will not be.";
+    DECISIONS = Counter Count "tidegate_capacity_decisions_total" &["tenant", "task", "reason"], "Capacity decisions by reason.";
     UNITS = Gauge Count "tidegate_units" &[], "Capacity units of this node.";
     RESIDENT_MEMORY = Gauge Bytes "tidegate_process_resident_memory_bytes" &[], "Resident memory of the process.";
 }

@@ -18,6 +18,7 @@ mod module_test;
 mod report;
 mod requests;
 mod spec;
+mod steering;
 mod worker;
 
 use std::collections::HashMap;

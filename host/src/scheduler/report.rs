@@ -7,6 +7,7 @@ use tidegate_model::TableName;
 use tidegate_pipeline::{Phase, Progress, TableProgress, TableStage};
 
 use super::TENANT;
+use super::steering::Steering;
 use crate::metric;
 
 /// What people want to know of a view, beside its numbers.
@@ -20,16 +21,16 @@ pub(crate) struct News {
 /// What was written last, to write only what changed.
 pub(crate) struct Report {
     task: String,
-    load_lanes: u32,
+    steering: Steering,
+    sampled_at: Instant,
     written: Progress,
     phase: Option<Phase>,
     at: Instant,
 }
 
 impl Report {
-    pub(crate) fn new(task: &str, load_lanes: usize) -> Self {
-        let load_lanes = u32::try_from(load_lanes).unwrap_or(u32::MAX);
-        Self { task: task.to_owned(), load_lanes, written: Progress::default(), phase: None, at: Instant::now() }
+    pub(crate) fn new(task: &str, steering: Steering) -> Self {
+        Self { task: task.to_owned(), steering, sampled_at: Instant::now(), written: Progress::default(), phase: None, at: Instant::now() }
     }
 
     /// Writes a view of the run. Answers what is worth an event.
@@ -38,7 +39,16 @@ impl Report {
     /// The catalog's; what was not written is written the next time.
     pub(crate) async fn write(&mut self, catalog: &Catalog, now: &Progress) -> Result<News, CatalogError> {
         let elapsed = self.at.elapsed().as_secs_f64();
-        catalog.set_progress(&self.task, &self.numbers(now, elapsed)).await?;
+        if self.steering.is_due() {
+            self.steering.obey(&catalog.get_task(&self.task).await?.definition);
+        }
+        let sampled = std::mem::replace(&mut self.sampled_at, Instant::now());
+        let decided = self.steering.observe(now, sampled.elapsed().as_secs_f64());
+        let capacity = self.steering.status(now);
+        if let Some(capacity) = &capacity {
+            metric::record_capacity(TENANT, &self.task, capacity, decided.map(|plan| plan.reason.kind()));
+        }
+        catalog.set_progress(&self.task, &TaskProgress { capacity, ..self.numbers(now, elapsed) }).await?;
         let changed = changed_tables(&self.written.tables, &now.tables);
         if !changed.is_empty() {
             catalog.put_table_statuses(&self.task, &changed).await?;
@@ -71,11 +81,8 @@ impl Report {
             cache_bytes_memory: now.cache_bytes_memory,
             cache_bytes_disk: now.cache_bytes_disk,
             reconnects: now.reconnects,
-            units: match now.phase {
-                Phase::Preparing => 0,
-                Phase::Loading => self.load_lanes,
-                Phase::CatchingUp | Phase::Replicating => 1,
-            },
+            units: self.steering.lanes(now.phase),
+            capacity: None,
             at_us: now_us(),
         }
     }

@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use super::connect::{Ends, FIRST_PATIENCE, Retry, connect};
 use super::lease::HeldLease;
 use super::report::{News, Report};
+use super::steering::Steering;
 use super::{Node, TENANT, spec};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
@@ -116,7 +117,8 @@ async fn run(
     };
     node.event(task, EventCategory::StateChange, EventSeverity::Info, message).await;
     node.catalog.set_run_begun(task, record.run_request).await?;
-    follow(&node, spec, ends, control, stop).await
+    let steering = Steering::new(&record.definition, spec.limits.load_lanes)?;
+    follow(&node, spec, ends, steering, control, stop).await
 }
 
 /// The kind of the catalog's resource that holds a task's [`Pins`].
@@ -150,11 +152,12 @@ async fn follow(
     node: &Node,
     spec: TaskSpec,
     ends: Ends,
+    steering: Steering,
     control: mpsc::Receiver<Control>,
     stop: CancellationToken,
 ) -> Result<Ending, Failure> {
     let task = spec.id.as_str().to_owned();
-    let mut report = Report::new(&task, spec.limits.load_lanes);
+    let mut report = Report::new(&task, steering);
     let (progress, view) = watch::channel(Progress::default());
     let run = tidegate_pipeline::run(spec, ends.source, ends.target, progress, control, stop);
     let mut run = AbortOnDropHandle::new(tokio::spawn(run));

@@ -51,21 +51,36 @@ struct Shared {
     arrived: Notify,
     memory_bytes: AtomicUsize,
     disk_bytes: Arc<AtomicU64>,
+    /// Of committed transactions.
+    changes: AtomicU64,
 }
 
-/// Memory and disk that the cache takes right now.
+/// What a committed transaction brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Arrived {
+    pub(crate) changes: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Memory and disk that the cache takes right now, and changes of committed transactions in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct CacheSize {
     pub(crate) memory_bytes: u64,
     pub(crate) disk_bytes: u64,
+    pub(crate) changes: u64,
 }
 
 /// Makes an empty cache over a directory of its own.
 pub(crate) fn open(dir: &Path, memory_bytes_max: usize) -> io::Result<(CacheWriter, CacheReader)> {
     let disk_bytes = Arc::new(AtomicU64::new(0));
     let spill = Spill::open(dir, disk_bytes.clone())?;
-    let shared =
-        Arc::new(Shared { slots: Mutex::new(VecDeque::new()), arrived: Notify::new(), memory_bytes: AtomicUsize::new(0), disk_bytes });
+    let shared = Arc::new(Shared {
+        slots: Mutex::new(VecDeque::new()),
+        arrived: Notify::new(),
+        memory_bytes: AtomicUsize::new(0),
+        disk_bytes,
+        changes: AtomicU64::new(0),
+    });
     let writer = CacheWriter {
         shared: shared.clone(),
         spill,
@@ -106,22 +121,27 @@ impl CacheWriter {
         }
     }
 
-    /// The transaction is final: it joins the queue.
-    pub(crate) fn commit(&mut self, tx: TxId, mark: TxMark, committed_at_us: i64) -> io::Result<()> {
+    /// The transaction is final: it joins the queue. Answers what it brought.
+    pub(crate) fn commit(&mut self, tx: TxId, mark: TxMark, committed_at_us: i64) -> io::Result<Arrived> {
         let open = self.open.remove(&tx).unwrap_or_else(|| OpenTransaction::new(tx));
         let transaction = open.commit(mark, committed_at_us);
+        let arrived = Arrived { changes: transaction.changes(), bytes: transaction.bytes() };
+        self.shared.changes.fetch_add(arrived.changes, Ordering::Relaxed);
         let waits_behind_run = !self.run_marks.is_empty();
         if transaction.is_spilled() || (!waits_behind_run && !self.over_budget()) {
             self.close_run()?;
             self.enqueue(Slot::Entry(Entry::Transaction(transaction)));
-            return Ok(());
+            return Ok(arrived);
         }
         if self.run_marks.is_empty() {
             self.run_oldest_us = committed_at_us;
         }
         transaction.write_to(&mut self.run_marks, &mut self.run);
         self.shared.memory_bytes.fetch_sub(transaction.memory_bytes(), Ordering::Relaxed);
-        if self.run.len() >= RUN_BYTES { self.close_run() } else { Ok(()) }
+        if self.run.len() >= RUN_BYTES {
+            self.close_run()?;
+        }
+        Ok(arrived)
     }
 
     /// Notes that the source has nothing more up to `position`.
@@ -234,9 +254,10 @@ impl CacheReader {
         }
     }
 
-    /// The reader is done with a transaction: its memory no longer counts.
-    pub(crate) fn release(&self, memory_bytes: usize) {
-        self.shared.memory_bytes.fetch_sub(memory_bytes, Ordering::Relaxed);
+    /// The reader is done with a transaction: its memory and its changes no longer count.
+    pub(crate) fn release(&self, transaction: &CommittedTransaction) {
+        self.shared.memory_bytes.fetch_sub(transaction.memory_bytes(), Ordering::Relaxed);
+        self.shared.changes.fetch_sub(transaction.changes(), Ordering::Relaxed);
     }
 
     /// A view of the cache's size and age for whoever reports them.
@@ -255,6 +276,7 @@ impl CacheGauge {
         CacheSize {
             memory_bytes: self.0.memory_bytes.load(Ordering::Relaxed) as u64,
             disk_bytes: self.0.disk_bytes.load(Ordering::Relaxed),
+            changes: self.0.changes.load(Ordering::Relaxed),
         }
     }
 
@@ -301,7 +323,7 @@ mod tests {
                 while let Some(part) = transaction.next_part().unwrap() {
                     changes.extend(part);
                 }
-                reader.release(transaction.memory_bytes());
+                reader.release(&transaction);
                 all.push((transaction.mark.clone(), changes));
             }
         }

@@ -23,11 +23,12 @@ pub(crate) struct OpenTransaction {
     blocks: Vec<Block>,
     aborted: HashSet<TxId>,
     changes: u64,
+    bytes: u64,
 }
 
 impl OpenTransaction {
     pub(crate) fn new(tx: TxId) -> Self {
-        Self { tx, tail: Vec::new(), tail_bytes: 0, blocks: Vec::new(), aborted: HashSet::new(), changes: 0 }
+        Self { tx, tail: Vec::new(), tail_bytes: 0, blocks: Vec::new(), aborted: HashSet::new(), changes: 0, bytes: 0 }
     }
 
     /// Adds a change and returns the bytes of memory that it takes.
@@ -35,6 +36,7 @@ impl OpenTransaction {
         let bytes = change.bytes_held() + size_of::<TxId>();
         self.tail_bytes += bytes;
         self.changes += 1;
+        self.bytes += bytes as u64;
         self.tail.push((sub, change));
         bytes
     }
@@ -74,6 +76,9 @@ impl OpenTransaction {
             mark,
             committed_at_us,
             memory_bytes: self.tail_bytes,
+            // Rolled-back parts on disk cannot be told without reading them: they count until the transaction is applied.
+            changes: if self.blocks.is_empty() { self.tail.len() as u64 } else { self.changes },
+            bytes: self.bytes,
             aborted: self.aborted,
             blocks: self.blocks.into(),
             tail: self.tail,
@@ -92,6 +97,8 @@ pub(crate) struct CommittedTransaction {
     pub(crate) mark: TxMark,
     pub(crate) committed_at_us: i64,
     memory_bytes: usize,
+    changes: u64,
+    bytes: u64,
     aborted: HashSet<TxId>,
     blocks: std::collections::VecDeque<Block>,
     tail: Vec<Step>,
@@ -101,6 +108,16 @@ impl CommittedTransaction {
     /// Bytes of memory held while it waits.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
+    }
+
+    /// Changes in it.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Bytes of its changes, in memory and on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// True when part of it is on disk.
@@ -152,7 +169,17 @@ impl CommittedTransaction {
             memory_bytes += change.bytes_held();
             tail.push((TxId(0), change));
         }
-        Some(CommittedTransaction { mark, committed_at_us, memory_bytes, aborted: HashSet::new(), blocks: Default::default(), tail })
+        let (changes, bytes) = (tail.len() as u64, memory_bytes as u64);
+        Some(CommittedTransaction {
+            mark,
+            committed_at_us,
+            memory_bytes,
+            changes,
+            bytes,
+            aborted: HashSet::new(),
+            blocks: Default::default(),
+            tail,
+        })
     }
 }
 
