@@ -13,6 +13,7 @@ mod lease;
 pub mod mysql;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 mod template;
 pub mod wait;

@@ -215,12 +215,13 @@ pub fn root_dir() -> PathBuf {
 }
 
 #[derive(Debug)]
-enum Body {
+pub(crate) enum Body {
     Json(Value),
     Bytes(Vec<u8>),
 }
 
-async fn exchange(method: &str, url: &str, body: Option<Body>) -> Result<Answer, String> {
+/// One request; an answer of any status is a success.
+pub(crate) async fn exchange(method: &str, url: &str, body: Option<Body>) -> Result<Answer, String> {
     let (method, url) = (method.to_owned(), url.to_owned());
     tokio::task::spawn_blocking(move || blocking_exchange(&method, &url, body)).await.map_err(|error| error.to_string())?
 }

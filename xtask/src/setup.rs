@@ -53,6 +53,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     for (directory, server, version, suite, packages) in MYSQL {
         install_mysql(root, servers, directory, server, version, suite, packages)?;
     }
+    install_prometheus(root, servers)?;
     install_python(root)
 }
 
@@ -196,6 +197,18 @@ fn install_mysql(
 /// True when `deb-prefix` came to its end there.
 fn patched(prefix: &Path) -> bool {
     prefix.join(".deb-prefix").exists()
+}
+
+/// For the tests of dashboards and rules: unpacked, so that no service is started.
+fn install_prometheus(root: &Path, servers: &Path) -> Result<(), String> {
+    let prefix = servers.join("prometheus");
+    let program = prefix.join("usr/bin/prometheus");
+    if patched(&prefix) && program.exists() {
+        return Ok(());
+    }
+    say(&format!("unpacking Prometheus of Debian bookworm into {}", prefix.display()));
+    deb_prefix(root, "bookworm", &prefix, &["prometheus"])?;
+    wanted(&program)
 }
 
 fn deb_prefix(root: &Path, suite: &str, prefix: &Path, packages: &[&str]) -> Result<(), String> {
