@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Between the two the units stay as they are, which is what keeps noise and rounding from moving them. Arrivals count
-//! in full, not by 0.85, once a second's worth of them waits: the gap hides no shortage. The catch-up time is half of the lag that the task's owner accepts, and less when the lag is already close to it. *Held* arrivals are the
-//! stabilisation: the highest rate of the last seconds. While a backlog is served no unit is taken back that still has work
-//! until the next decision.
+//! in full, not by 0.85, once a second's worth of them waits: the gap hides no shortage. The catch-up time is half of the
+//! lag that the task's owner accepts, and less when the lag is already close to it. *Held* arrivals are the stabilisation:
+//! the highest rate of the last seconds. While a backlog is served no unit is taken back that still has work until the next
+//! decision.
 //!
 //! Both bounds are monotone in what arrives and waits, and the decision is the old number of units moved into them: more
 //! load never gives fewer units.
@@ -137,7 +138,10 @@ pub struct Planner {
     bounds: UnitBounds,
     objective: Objective,
     window: Window,
-    estimate: Estimate,
+    /// Copying a row and applying a change are different work: what is learnt of one says nothing of the other.
+    load: Estimate,
+    stream: Estimate,
+    loading: bool,
     arrived: VecDeque<Arrived>,
     /// Seconds covered by samples.
     now: f64,
@@ -155,7 +159,9 @@ impl Planner {
             bounds,
             objective,
             window: Window::new(WINDOW_SECONDS),
-            estimate: Estimate::default(),
+            load: Estimate::default(),
+            stream: Estimate::default(),
+            loading: false,
             arrived: VecDeque::new(),
             now: 0.0,
             active_at: 0.0,
@@ -178,8 +184,18 @@ impl Planner {
         if sample.active() {
             self.active_at = self.now;
         }
-        self.estimate.learn(self.now, sample.units, sample.seconds, sample.rows_applied, sample.busy_seconds);
+        let loading = sample.chunks_left > 0;
+        if std::mem::replace(&mut self.loading, loading) != loading {
+            (self.raise, self.limit) = (None, None);
+        }
+        let speed = if loading { &mut self.load } else { &mut self.stream };
+        speed.learn(self.now, sample.units, sample.seconds, sample.rows_applied, sample.busy_seconds);
         self.window.push(sample);
+    }
+
+    /// What is known of the work under way.
+    fn speed(&self) -> &Estimate {
+        if self.loading { &self.load } else { &self.stream }
     }
 
     /// Decides, for a task that has `units` now. Every decision changes what the next one knows: call it at the interval,
@@ -211,15 +227,15 @@ impl Planner {
         self.plan(units, wanted, reason)
     }
 
-    /// What would come of `units`.
+    /// What would come of `units`. Nothing is known while a load runs: changes wait for its end.
     pub fn forecast(&self, units: u32) -> Forecast {
-        let Some(last) = self.window.last() else {
+        let Some(last) = self.window.last().filter(|_| !self.loading) else {
             return Forecast::default();
         };
         let waiting = last.rows_waiting;
         let lag_max = self.objective.max_lag_seconds;
         let arriving = self.window.rate(DECISION_SECONDS, |sample| sample.rows_arrived);
-        let capacity = if units == 0 { Some(0.0) } else { self.estimate.capacity(units) };
+        let capacity = if units == 0 { Some(0.0) } else { self.speed().capacity(units) };
         let Some(capacity) = capacity else {
             return Forecast { objective_seconds: None, level_seconds: (waiting == 0.0).then_some(0.0) };
         };
@@ -250,7 +266,7 @@ impl Planner {
             return (units.max(1), if units == 0 { Reason::Woken } else { Reason::Unmeasured });
         };
         let wanted = units.clamp(lower, upper.max(lower));
-        let capacity = self.estimate.capacity(units.max(1)).unwrap_or_default();
+        let capacity = self.speed().capacity(units.max(1)).unwrap_or_default();
         let reason = match wanted.cmp(&units) {
             std::cmp::Ordering::Equal => {
                 Reason::Steady { busy_share: self.window.rate(ARRIVING_SECONDS, |sample| sample.busy_share() * sample.seconds) }
@@ -279,7 +295,7 @@ impl Planner {
     /// Whole units, at least one.
     fn units_for(&self, rows: f64) -> Option<u32> {
         // The cast saturates; a hair above a whole unit is no reason for another one.
-        self.estimate.units_for(rows).map(|units| ((units - 1e-6).ceil() as u32).max(1))
+        self.speed().units_for(rows).map(|units| ((units - 1e-6).ceil() as u32).max(1))
     }
 
     /// Looks whether the units that were added last brought anything.
@@ -294,7 +310,7 @@ impl Planner {
         if self.now - at < DECISION_SECONDS {
             return;
         }
-        let (Some(before), Some(after)) = (self.estimate.trusted(from), self.estimate.trusted(to)) else {
+        let (Some(before), Some(after)) = (self.speed().trusted(from), self.speed().trusted(to)) else {
             return;
         };
         let each_before = before / f64::from(from);
@@ -335,8 +351,8 @@ impl Planner {
         Rates {
             arriving: self.window.rate(ARRIVING_SECONDS, |sample| sample.rows_arrived),
             applied: self.window.rate(ARRIVING_SECONDS, |sample| sample.rows_applied),
-            per_unit: self.estimate.per_unit(),
-            scaling_exponent: self.estimate.exponent(),
+            per_unit: self.speed().per_unit(),
+            scaling_exponent: self.speed().exponent(),
             busy_share: self.window.rate(ARRIVING_SECONDS, |sample| sample.busy_share() * sample.seconds),
         }
     }

@@ -259,6 +259,28 @@ fn a_full_load_takes_a_unit_for_each_chunk_up_to_the_bound() {
 }
 
 #[test]
+fn a_load_teaches_nothing_about_the_stream() {
+    let mut planner = Planner::new(UnitBounds::new(0, 8).unwrap(), Objective::default());
+    let loading = Sample { seconds: 1.0, units: 4, rows_applied: 80_000.0, busy_seconds: 4.0, chunks_left: 3, ..Sample::default() };
+    (0..10).for_each(|_| planner.observe(loading));
+    assert_eq!(planner.decide(4).forecast, Forecast::default(), "changes wait for the end of the load");
+    let stream = Sample {
+        seconds: 1.0,
+        units: 1,
+        rows_arrived: 500.0,
+        rows_applied: 1_000.0,
+        rows_waiting: 100_000.0,
+        lag_seconds: 40.0,
+        busy_seconds: 1.0,
+        ..Sample::default()
+    };
+    (0..10).for_each(|_| planner.observe(stream));
+    let plan = planner.decide(1);
+    assert_eq!(plan.rates.per_unit, Some(1_000.0));
+    assert!(plan.needed > 5, "{plan:?}");
+}
+
+#[test]
 fn bounds_and_objective_are_obeyed_from_the_next_decision_on() {
     let mut planner = Planner::new(UnitBounds::new(0, 16).unwrap(), Objective::new(600.0).unwrap());
     let behind = Sample {

@@ -22,8 +22,11 @@ pub struct CapacityStatus {
     pub reason: String,
     /// Why, in a sentence with numbers.
     pub explanation: String,
-    /// Seconds until the lag is within the objective with the units that it has; absent when it will not be.
+    /// Seconds until the lag is within the objective with the units that it has; absent when it will not be, or nothing is
+    /// known: before the first measurement, and while a load runs.
     pub objective_seconds: Option<f64>,
+    /// With the units that it has, the lag will not come within the objective.
+    pub falls_behind: bool,
     /// Seconds until nothing waits with the units that it has; absent when something always will.
     pub level_seconds: Option<f64>,
     /// Seconds until the lag is within the objective with the units that it should have.

@@ -54,7 +54,7 @@ fn set_capacity(tenant: &str, task: &str, capacity: &CapacityStatus) {
         (&table::TASK_UNITS_USED, minute.lanes),
         (&table::TASK_UNITS_MAX, f64::from(capacity.units_max)),
         (&table::TASK_UNIT_RATE, capacity.unit_rows_per_second.unwrap_or(0.0)),
-        (&table::TASK_CATCH_UP, capacity.objective_seconds.unwrap_or(f64::INFINITY)),
+        (&table::TASK_CATCH_UP, capacity.objective_seconds.unwrap_or(if capacity.falls_behind { f64::INFINITY } else { f64::NAN })),
     ];
     for (metric, value) in gauges {
         metric.set(&[tenant, task], value);

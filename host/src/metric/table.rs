@@ -46,7 +46,7 @@ metrics_table! {
     TASK_UNIT_RATE = Gauge Count "tidegate_task_unit_rows_per_second" TASK,
         "True rate: rows that one unit applies in a second in which it has work; 0 before any had.";
     TASK_CATCH_UP = Gauge Seconds "tidegate_task_catch_up_seconds" TASK,
-        "Forecast: seconds until the lag is within the objective with the units that the task has; +Inf when it will not be.";
+        "Forecast: seconds until the lag is within the objective with the units that the task has; +Inf when it will not be, NaN while nothing is known.";
     DECISIONS = Counter Count "tidegate_capacity_decisions_total" &["tenant", "task", "reason"], "Capacity decisions by reason.";
     UNITS = Gauge Count "tidegate_units" &[], "Capacity units of this node.";
     RESIDENT_MEMORY = Gauge Bytes "tidegate_process_resident_memory_bytes" &[], "Resident memory of the process.";

@@ -116,6 +116,7 @@ impl Steering {
             reason: plan.reason.kind().to_owned(),
             explanation: plan.reason.to_string(),
             objective_seconds: forecast.objective_seconds,
+            falls_behind: forecast.objective_seconds.is_none() && plan.rates.per_unit.is_some() && now.phase != Phase::Loading,
             level_seconds: forecast.level_seconds,
             objective_seconds_wanted: plan.forecast.objective_seconds,
             changes_waiting: now.changes_waiting,
@@ -255,7 +256,7 @@ mod tests {
         };
         let status = observe(&mut steering, 12);
         assert_eq!((status.units_wanted, status.units_granted, status.reason.as_str()), (4, 1, "at-maximum"), "{status:?}");
-        assert!(status.units_needed > 5 && status.objective_seconds.is_none(), "{status:?}");
+        assert!(status.units_needed > 5 && status.objective_seconds.is_none() && status.falls_behind, "{status:?}");
         assert!((status.last_minute.write - 0.9).abs() < 1e-6 && (status.last_minute.commit - 0.1).abs() < 1e-6, "{status:?}");
         steering.obey(&definition(16, Some(600)));
         let status = observe(&mut steering, 5);
