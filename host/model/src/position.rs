@@ -259,6 +259,18 @@ pub enum TxMark {
     },
 }
 
+impl fmt::Display for TxMark {
+    /// As the server itself writes it: `16/B374D848`, `3e11fa47-71ca-11e1-9e33-c80aa9429562:7`, `0-1-100`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TxMark::Postgres { end } => write!(f, "{end}"),
+            TxMark::Mysql { source, sequence } if source.tag.is_empty() => write!(f, "{}:{sequence}", uuid_text(&source.uuid)),
+            TxMark::Mysql { source, sequence } => write!(f, "{}:{}:{sequence}", uuid_text(&source.uuid), source.tag),
+            TxMark::Mariadb { domain, server, sequence } => write!(f, "{domain}-{server}-{sequence}"),
+        }
+    }
+}
+
 /// A place in a source's log, seen as the set of transactions behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Position {

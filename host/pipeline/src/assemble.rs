@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::board::{ChangeCounts, InFlight};
 use crate::cache::{CacheReader, CommittedTransaction, Entry};
 use crate::capture::cache_error;
+use crate::header::{ImageHeader, TransactionHeader};
 use crate::meter::Stage;
 use crate::net::NetBuilder;
 use crate::plan::PlannedTable;
 use crate::tables::Tables;
 use crate::task::TaskError;
-use crate::transform::Transformer;
+use crate::transform::{Headed, Transformer};
 
 /// How often an idle source's position is written to the target. The source keeps its log since the last one, so this
 /// bounds what it must send again after a crash; each costs the target one small transaction.
@@ -67,7 +68,7 @@ pub(crate) struct CompleteGroup {
 struct Routed {
     table: Arc<PlannedTable>,
     strictness: Strictness,
-    change: RowChange,
+    change: Headed,
 }
 
 /// See the module's documentation.
@@ -210,13 +211,14 @@ impl Assembler {
         mut transaction: CommittedTransaction,
         out: &tokio::sync::mpsc::Sender<Assembled>,
     ) -> Result<(), TaskError> {
-        let mark = transaction.mark.clone();
+        let header = Arc::new(TransactionHeader { mark: transaction.mark.clone(), committed_at_us: transaction.committed_at_us });
         // A source may send again what was applied before: the checkpoint knows.
-        let seen = self.position.covers(&mark);
+        let seen = self.position.covers(&header.mark);
         let (changes, bytes) = (self.changes, self.bytes);
         if !seen && self.transactions == 0 {
             self.in_flight.began(transaction.committed_at_us);
         }
+        let mut number = 0;
         while let Some(part) = transaction.next_part().map_err(cache_error)? {
             if self.cancel.is_cancelled() {
                 return Err(TaskError::Cancelled);
@@ -225,7 +227,8 @@ impl Assembler {
                 continue;
             }
             for change in part {
-                self.change(change, &mark).await?;
+                self.change(change, &header, number).await?;
+                number += 1;
                 if self.held_bytes() >= self.group_bytes_max {
                     self.transform().await?;
                     if self.net.bytes() >= self.group_bytes_max {
@@ -240,12 +243,13 @@ impl Assembler {
         if !seen {
             self.in_flight.took(self.changes - changes, self.bytes - bytes);
             self.transactions += 1;
-            self.position.advance(&mark);
+            self.position.advance(&header.mark);
         }
         Ok(())
     }
 
-    async fn change(&mut self, change: Change, mark: &tidegate_model::TxMark) -> Result<(), TaskError> {
+    async fn change(&mut self, change: Change, transaction: &Arc<TransactionHeader>, number: u64) -> Result<(), TaskError> {
+        let mark = &transaction.mark;
         match change {
             Change::Row { relation, change } => {
                 let Some((table, strictness)) = self.tables.route(relation, mark, &mut self.transformer).await? else { return Ok(()) };
@@ -254,7 +258,12 @@ impl Assembler {
                 self.changes += 1;
                 self.bytes += bytes as u64;
                 self.routed_bytes += bytes;
-                self.routed.push(Routed { table, strictness, change });
+                let header = if table.reads_headers() {
+                    ImageHeader::Logged { transaction: transaction.clone(), number }
+                } else {
+                    ImageHeader::None
+                };
+                self.routed.push(Routed { table, strictness, change: (change, header) });
                 if self.routed.len() >= TRANSFORM_CHANGES_MAX { self.transform().await } else { Ok(()) }
             }
             Change::Truncate { relations } => {
@@ -287,7 +296,7 @@ impl Assembler {
             }
             // Without modules it takes no time, and looking at the clock for every few changes would.
             let transforming = (!table.stages.is_empty()).then(|| self.in_flight.meter.enter(Stage::Transform));
-            let changes = self.transformer.changes(&table, changes).await?;
+            let changes = self.transformer.changes(&table, strictness, changes).await?;
             drop(transforming);
             for (change, loose) in changes.into_iter().flatten() {
                 let strictness = if loose { Strictness::Idempotent } else { strictness };

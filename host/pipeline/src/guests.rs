@@ -7,12 +7,16 @@ use tidegate_connector::{ColumnOrigin, ConnectorError, Image, SourceTable};
 use tidegate_model::{Cell, ImageKind, Row, RowBuilder, SqlType, Value};
 use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError};
 
+use crate::header::ImageHeader;
 use crate::modules::Modules;
-use crate::plan::{Draft, PlannedTable, Stage};
+use crate::plan::{Draft, InputOrigin, PlannedTable, Stage};
 use crate::task::TaskError;
 
 /// Images in one call of a module: a call costs about a microsecond, so more brings little and holds more memory.
 const BATCH_ROWS: usize = 1_024;
+
+/// The code of a row error by which a module that takes partial images says that this one lacks what it must know.
+const NOT_LOGGED: &str = "not-logged";
 
 /// What the modules say of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,16 @@ pub(crate) enum Verdict {
     Dropped,
     /// A filter's input is not in the image.
     Unknown,
+}
+
+/// An image for the modules to judge.
+#[derive(Debug)]
+pub(crate) struct Unjudged {
+    pub(crate) kind: ImageKind,
+    pub(crate) row: Row,
+    /// Of an update, the old row as far as the log has it, when a module asks for it.
+    pub(crate) before: Option<Row>,
+    pub(crate) header: ImageHeader,
 }
 
 /// An image after all stages.
@@ -53,8 +67,7 @@ struct Guest {
 
 /// An image on its way through the stages.
 struct Working {
-    kind: ImageKind,
-    row: Row,
+    image: Unjudged,
     verdict: Verdict,
     computed: Vec<Computed>,
 }
@@ -85,10 +98,10 @@ impl Guests {
     }
 
     /// Judges images of a table, in order.
-    pub(crate) fn judge(&mut self, table: &PlannedTable, images: Vec<(ImageKind, Row)>) -> Result<Vec<Judged>, TaskError> {
+    pub(crate) fn judge(&mut self, table: &PlannedTable, images: Vec<Unjudged>) -> Result<Vec<Judged>, TaskError> {
         let mut working: Vec<Working> = images
             .into_iter()
-            .map(|(kind, row)| Working { kind, row, verdict: Verdict::Kept, computed: vec![Computed::Absent; table.computed] })
+            .map(|image| Working { image, verdict: Verdict::Kept, computed: vec![Computed::Absent; table.computed] })
             .collect();
         for stage in &table.stages {
             for batch in working.chunks_mut(BATCH_ROWS) {
@@ -136,9 +149,11 @@ impl Guests {
         let mut builder = BatchBuilder::new(&types, stage.text_layout);
         let mut sent = Vec::with_capacity(images.len());
         for (index, image) in images.iter_mut().enumerate().filter(|(_, image)| image.verdict == Verdict::Kept) {
-            if !stage.partial_images && !stage.inputs.iter().all(|input| image.has(&input.origin)) {
+            if !stage.partial_images && !stage.inputs.iter().all(|input| image.has(table, &input.origin)) {
                 if stage.filters {
                     image.verdict = Verdict::Unknown;
+                } else if image.may_have_changed(table, stage) {
+                    return Err(not_logged(table));
                 }
                 continue;
             }
@@ -150,7 +165,10 @@ impl Guests {
         }
         let batch = builder.finish().map_err(|error| row_error(table, "batch", error.to_string()))?;
         let result = self.transform(table, stage, &batch)?;
-        if let Some(error) = result.errors().first() {
+        for error in result.errors().iter().filter(|error| error.code == NOT_LOGGED) {
+            images[sent[error.row]].verdict = Verdict::Unknown;
+        }
+        if let Some(error) = result.errors().iter().find(|error| error.code != NOT_LOGGED) {
             let module = &self.modules.module(stage.module).name;
             return Err(row_error(
                 table,
@@ -160,6 +178,9 @@ impl Guests {
         }
         for (place, index) in sent.into_iter().enumerate() {
             let image = &mut images[index];
+            if image.verdict == Verdict::Unknown {
+                continue;
+            }
             if !result.keeps(place) {
                 image.verdict = Verdict::Dropped;
                 continue;
@@ -204,7 +225,10 @@ impl Guests {
     /// A fresh sandbox must plan as the first one did.
     fn plan_again(&mut self, table: &PlannedTable) -> Result<(), TaskError> {
         let again = self.plan(table.source.clone())?;
-        let same = again.is_some_and(|again| again.stages == table.stages && again.target.columns == table.target.columns);
+        let same = again.is_some_and(|again| {
+            let plans = |table: &PlannedTable| (table.stages.clone(), table.target.columns.clone(), table.soft_deletes);
+            plans(&again) == plans(table)
+        });
         if same {
             return Ok(());
         }
@@ -217,34 +241,69 @@ impl Guests {
 }
 
 impl Working {
-    fn has(&self, origin: &ColumnOrigin) -> bool {
+    fn has(&self, table: &PlannedTable, origin: &InputOrigin) -> bool {
         match origin {
-            ColumnOrigin::Source(index) => self.row.cell(*index).is_some_and(|cell| cell.is_known()),
-            ColumnOrigin::Computed(cell) => !matches!(self.computed[*cell], Computed::Absent),
-            ColumnOrigin::Constant(_) => true,
+            InputOrigin::Column(ColumnOrigin::Source(index)) => is_known(self.image.row.cell(*index)),
+            InputOrigin::Column(ColumnOrigin::Computed(cell)) => !matches!(self.computed[*cell], Computed::Absent),
+            InputOrigin::Column(ColumnOrigin::Constant(_)) | InputOrigin::Header(_) => true,
+            InputOrigin::Before(index) => is_known(Some(self.before(table, *index))),
         }
     }
 
+    /// True for an update that may have changed some of what the modules read, while the log lacks the rest: what they
+    /// would make of it cannot be known, and what they made of the row before may be wrong now.
+    fn may_have_changed(&self, table: &PlannedTable, stage: &Stage) -> bool {
+        self.image.kind == ImageKind::UpdateAfter
+            && !stage.outputs.is_empty()
+            && stage.inputs.iter().any(|input| match &input.origin {
+                InputOrigin::Column(ColumnOrigin::Source(index)) => {
+                    !table.source.schema.identity.contains(index) && self.has(table, &input.origin)
+                }
+                InputOrigin::Column(ColumnOrigin::Constant(_)) => false,
+                InputOrigin::Column(ColumnOrigin::Computed(_)) | InputOrigin::Before(_) | InputOrigin::Header(_) => {
+                    self.has(table, &input.origin)
+                }
+            })
+    }
+
+    /// A source column's cell before the change.
+    fn before(&self, table: &PlannedTable, index: usize) -> Cell<'_> {
+        let cell = match (self.image.kind, &self.image.before) {
+            (ImageKind::Snapshot | ImageKind::Insert, _) => return Cell::Null,
+            (ImageKind::UpdateBefore | ImageKind::Delete, _) => self.image.row.cell(index),
+            (ImageKind::UpdateAfter, Some(old)) => old.cell(index),
+            // Without an old image, the columns that identify the row are as they were.
+            (ImageKind::UpdateAfter, None) if table.source.schema.identity.contains(&index) => self.image.row.cell(index),
+            (ImageKind::UpdateAfter, None) => None,
+        };
+        cell.unwrap_or(Cell::Absent)
+    }
+
     fn push(&self, table: &PlannedTable, stage: &Stage, builder: &mut BatchBuilder) -> Result<(), TaskError> {
-        builder.push_kind(self.kind);
+        builder.push_kind(self.image.kind);
+        let decode = |index: usize, cell| {
+            let decoded = table.source.decoder.decode(index, cell);
+            decoded.map_err(|error| row_error(table, "value_not_representable", error.to_string()))
+        };
         for (column, input) in stage.inputs.iter().enumerate() {
             let value = match &input.origin {
-                _ if !self.has(&input.origin) => {
+                origin if !self.has(table, origin) => {
                     builder.push_absent(column);
                     continue;
                 }
-                ColumnOrigin::Source(index) => table
-                    .source
-                    .decoder
-                    .decode(*index, self.row.cell(*index).unwrap_or(Cell::Absent))
-                    .map_err(|error| row_error(table, "value_not_representable", error.to_string()))?,
-                ColumnOrigin::Computed(cell) => match &self.computed[*cell] {
+                InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, self.image.row.cell(*index).unwrap_or(Cell::Absent))?,
+                InputOrigin::Column(ColumnOrigin::Computed(cell)) => match &self.computed[*cell] {
                     Computed::Bytes(bytes) => Value::from_neutral(&input.sql_type, bytes)
                         .map_err(|error| row_error(table, "value_not_representable", error.to_string()))?,
                     Computed::Null | Computed::Absent => Value::Null,
                 },
-                ColumnOrigin::Constant(None) => Value::Null,
-                ColumnOrigin::Constant(Some(text)) => Value::Text(text),
+                InputOrigin::Column(ColumnOrigin::Constant(None)) => Value::Null,
+                InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => Value::Text(text),
+                InputOrigin::Before(index) => decode(*index, self.before(table, *index))?,
+                InputOrigin::Header(header) => {
+                    let value = self.image.header.value(*header);
+                    value.ok_or_else(|| TaskError::Panicked("an image without a header came to a module that reads it".into()))?
+                }
             };
             builder.push_value(column, &value).map_err(|error| row_error(table, "value_not_representable", error.to_string()))?;
         }
@@ -264,7 +323,24 @@ impl Working {
             }
             builder.finish()
         });
-        Judged { verdict: self.verdict, image: Image { row: self.row, computed } }
+        Judged { verdict: self.verdict, image: Image { row: self.image.row, computed } }
+    }
+}
+
+fn is_known(cell: Option<Cell<'_>>) -> bool {
+    cell.is_some_and(|cell| cell.is_known())
+}
+
+/// The source left a large value out of its log that the rules need.
+pub(crate) fn not_logged(table: &PlannedTable) -> TaskError {
+    let name = &table.source.schema.name;
+    TaskError::Row {
+        code: "value_not_logged",
+        message: format!("table \"{name}\": the log lacks a value that the rules need to decide about a row"),
+        hint: Some(format!(
+            "alter table {} replica identity full, then reload the table",
+            tidegate_connector::Dialect::POSTGRES.table(name)
+        )),
     }
 }
 

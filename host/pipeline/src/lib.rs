@@ -11,6 +11,7 @@ mod board;
 mod cache;
 mod capture;
 mod guests;
+mod header;
 mod load;
 mod meter;
 mod modules;

@@ -170,6 +170,7 @@ async fn copy(
 ) -> Result<(Window, u64), TaskError> {
     loader.begin(&job.table.planned.target, &job.chunk, job.table.replace).await?;
     let window = reader.window();
+    let read_at_us = now_us();
     let (batches, mut arrived) = mpsc::channel::<Result<Vec<Row>, ConnectorError>>(BATCHES_WAITING);
     let mut reading = JoinSet::new();
     reading.spawn(async move {
@@ -188,7 +189,7 @@ async fn copy(
         let rows = batch?;
         let bytes: usize = rows.iter().map(Row::bytes_held).sum();
         let transforming = board.meter.enter(Stage::Transform);
-        let images = transformer.snapshot_rows(&job.table.planned, rows).await?;
+        let images = transformer.snapshot_rows(&job.table.planned, rows, read_at_us).await?;
         drop(transforming);
         let _writing = board.meter.enter(Stage::Target);
         loader.write(images).await?;

@@ -209,6 +209,12 @@ pub(crate) fn is_complete(image: &Image) -> bool {
     image.row.cells().all(|cell| cell.is_known()) && image.computed.as_ref().is_none_or(|row| row.cells().all(|cell| cell.is_known()))
 }
 
+/// True when both images have the same key, which both have.
+pub(crate) fn keeps_key(table: &TargetTable, old: &Image, new: &Image) -> bool {
+    let (old, new) = (key(table, old), key(table, new));
+    old.is_some() && old == new
+}
+
 struct Keys {
     before: Box<[u8]>,
     after: Box<[u8]>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tidegate_connector::{ColumnOrigin, Finding, Severity, SourceTable, TargetColumn, TargetTable};
 use tidegate_model::{BeforeImages, Column, SqlType, TableName, TableSchema};
-use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, OutputSource, TablePlan, TextLayout};
+use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, Header, InputSource, OutputSource, TablePlan, TextLayout};
 
 use crate::task::TaskError;
 
@@ -21,6 +21,8 @@ pub(crate) struct PlannedTable {
     pub(crate) stages: Vec<Stage>,
     /// Count of computed cells that an image has once all stages ran.
     pub(crate) computed: usize,
+    /// A row that is deleted at the source stays, with what the modules computed for its delete.
+    pub(crate) soft_deletes: bool,
     /// Notes of the modules for the tenant.
     notes: Vec<String>,
 }
@@ -42,8 +44,19 @@ pub(crate) struct Stage {
 /// One input column of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Input {
-    pub(crate) origin: ColumnOrigin,
+    pub(crate) origin: InputOrigin,
     pub(crate) sql_type: SqlType,
+}
+
+/// Where the value of an input comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum InputOrigin {
+    /// The image itself.
+    Column(ColumnOrigin),
+    /// The source column with this index, before the change.
+    Before(usize),
+    /// A fact about the change.
+    Header(Header),
 }
 
 /// A table on its way through the modules.
@@ -55,6 +68,7 @@ pub(crate) struct Draft {
     origins: Vec<ColumnOrigin>,
     stages: Vec<Stage>,
     computed: usize,
+    soft_deletes: bool,
     /// True once a rule gave the table a key of its own.
     key_defined: bool,
     notes: Vec<String>,
@@ -65,7 +79,7 @@ impl Draft {
     pub(crate) fn new(source: Arc<SourceTable>) -> Self {
         let origins = (0..source.schema.columns.len()).map(ColumnOrigin::Source).collect();
         let view = source.schema.clone();
-        Self { source, view, origins, stages: Vec::new(), computed: 0, key_defined: false, notes: Vec::new() }
+        Self { source, view, origins, stages: Vec::new(), computed: 0, soft_deletes: false, key_defined: false, notes: Vec::new() }
     }
 
     /// The table as the next module sees it.
@@ -76,7 +90,8 @@ impl Draft {
     /// Applies a module's plan, which the sandbox has checked against the view.
     pub(crate) fn apply(&mut self, module: usize, module_name: &str, plan: &TablePlan) -> Result<(), TaskError> {
         let columns = plan.target_columns(&self.view);
-        self.add_stage(module, plan);
+        self.add_stage(module, module_name, plan)?;
+        self.soft_deletes |= plan.soft_deletes;
         let mut origins = Vec::with_capacity(columns.len());
         let first_output = self.stages.last().filter(|stage| stage.module == module).map(|stage| stage.outputs.clone()).unwrap_or_default();
         for column in &columns {
@@ -155,19 +170,38 @@ impl Draft {
             return Err(self.refuse("key_dropped", "the rules drop a column of the key, and rows could not be found again".into()));
         }
         let target = Arc::new(TargetTable { name: self.view.name.clone(), columns, primary_key, identity, source: self.source.clone() });
-        let planned = PlannedTable { source: self.source, target, stages: self.stages, computed: self.computed, notes: self.notes };
+        let planned = PlannedTable {
+            source: self.source,
+            target,
+            stages: self.stages,
+            computed: self.computed,
+            soft_deletes: self.soft_deletes,
+            notes: self.notes,
+        };
         planned.refuse_unknown_keys()?;
         Ok(planned)
     }
 
-    fn add_stage(&mut self, module: usize, plan: &TablePlan) {
-        let Some(rows) = &plan.rows else { return };
-        let inputs = rows
-            .inputs
-            .iter()
-            .filter_map(|name| self.view.column_index(name))
-            .map(|index| Input { origin: self.origins[index].clone(), sql_type: self.view.columns[index].sql_type.clone() })
-            .collect();
+    fn add_stage(&mut self, module: usize, module_name: &str, plan: &TablePlan) -> Result<(), TaskError> {
+        let Some(rows) = &plan.rows else { return Ok(()) };
+        let mut inputs = Vec::with_capacity(rows.inputs.len());
+        for name in &rows.inputs {
+            let Some(found) = InputSource::find(name, &self.view) else {
+                return Err(self.refuse("plan", format!("module \"{module_name}\" reads \"{name}\", which the table does not have")));
+            };
+            let origin = match found {
+                InputSource::Column(index) => InputOrigin::Column(self.origins[index].clone()),
+                InputSource::Header(header) => InputOrigin::Header(header),
+                InputSource::Before(index) => match self.origins[index] {
+                    ColumnOrigin::Source(index) => InputOrigin::Before(index),
+                    ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => {
+                        let what = "which another module made: only columns of the source have an old value";
+                        return Err(self.refuse("plan", format!("module \"{module_name}\" reads \"{name}\", {what}")));
+                    }
+                },
+            };
+            inputs.push(Input { origin, sql_type: found.sql_type(&self.view) });
+        }
         let computed = plan.outputs.iter().filter(|output| output.source == OutputSource::Computed);
         let outputs: Vec<_> = computed.enumerate().map(|(number, output)| (self.computed + number, output.sql_type.clone())).collect();
         self.computed += outputs.len();
@@ -179,6 +213,7 @@ impl Draft {
             text_layout: rows.text_layout,
             outputs,
         });
+        Ok(())
     }
 
     fn view_column(&self, column: &tidegate_sandbox::TargetColumn) -> Column {
@@ -219,6 +254,16 @@ impl Draft {
 }
 
 impl PlannedTable {
+    /// True when a module asks what changes tell beside their rows.
+    pub(crate) fn reads_headers(&self) -> bool {
+        self.stages.iter().flat_map(|stage| &stage.inputs).any(|input| matches!(input.origin, InputOrigin::Header(_)))
+    }
+
+    /// True when a module asks for values before the change.
+    pub(crate) fn reads_before(&self) -> bool {
+        self.stages.iter().flat_map(|stage| &stage.inputs).any(|input| matches!(input.origin, InputOrigin::Before(_)))
+    }
+
     /// What the user should know about the plan.
     pub(crate) fn findings(&self, captures: bool) -> Vec<Finding> {
         let schema = &self.source.schema;
@@ -247,7 +292,9 @@ impl PlannedTable {
             ColumnOrigin::Source(index) => schema.identity.contains(index),
             ColumnOrigin::Computed(cell) => {
                 self.stages.iter().filter(|stage| stage.outputs.iter().any(|(output, _)| output == cell)).all(|stage| {
-                    stage.inputs.iter().all(|input| matches!(input.origin, ColumnOrigin::Source(index) if schema.identity.contains(&index)))
+                    stage.inputs.iter().all(|input| {
+                        matches!(input.origin, InputOrigin::Column(ColumnOrigin::Source(index)) if schema.identity.contains(&index))
+                    })
                 })
             }
             ColumnOrigin::Constant(_) => true,

@@ -11,23 +11,31 @@
 //! | unknown | yes | upsert by key |
 //! | unknown | no | delete by key, if present |
 //!
+//! Where deletes are soft, a delete becomes an update to what the modules made of it, and whatever brings a row in may
+//! find one there that was deleted before: it replaces it. Within a load's window a delete stays a delete, as if it had
+//! come before the load.
+//!
 //! Tables without row-level work never come here: their rows stay in the source's bytes. Guests run on blocking
 //! threads, apart from those that do I/O.
 
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, Image, OrderedChange, SourceTable};
+use tidegate_connector::{ColumnOrigin, Image, OrderedChange, SourceTable, Strictness};
 use tidegate_model::{ImageKind, Row, RowChange};
 
 use crate::assemble::plain;
-use crate::guests::{Guests, Judged, Verdict};
+use crate::guests::{Guests, Judged, Unjudged, Verdict, not_logged};
+use crate::header::ImageHeader;
 use crate::modules::Modules;
-use crate::net::is_complete;
-use crate::plan::PlannedTable;
+use crate::net::{is_complete, keeps_key};
+use crate::plan::{InputOrigin, PlannedTable};
 use crate::task::TaskError;
 
 /// A change to apply, and whether it must be applied idempotently whatever the table's window says.
 pub(crate) type Transformed = (OrderedChange, bool);
+
+/// A change of the log, and what a module may ask about it.
+pub(crate) type Headed = (RowChange, ImageHeader);
 
 /// One worker's modules. Sandboxes are made when they are first needed.
 pub(crate) struct Transformer {
@@ -45,14 +53,21 @@ impl Transformer {
         self.with_guests(move |guests| guests.plan(source)).await
     }
 
-    /// The images of rows of the full load that stay.
-    pub(crate) async fn snapshot_rows(&mut self, table: &Arc<PlannedTable>, rows: Vec<Row>) -> Result<Vec<Image>, TaskError> {
+    /// The images of rows of the full load that stay. `read_at_us` is the time of the load that modules may ask for.
+    pub(crate) async fn snapshot_rows(
+        &mut self,
+        table: &Arc<PlannedTable>,
+        rows: Vec<Row>,
+        read_at_us: i64,
+    ) -> Result<Vec<Image>, TaskError> {
         if table.stages.is_empty() {
             return Ok(rows.into_iter().map(|row| Image { row, computed: None }).collect());
         }
         let table = table.clone();
         self.with_guests(move |guests| {
-            let judged = guests.judge(&table, rows.into_iter().map(|row| (ImageKind::Snapshot, row)).collect())?;
+            let header = ImageHeader::Loaded { at_us: read_at_us };
+            let image = |row| Unjudged { kind: ImageKind::Snapshot, row, before: None, header: header.clone() };
+            let judged = guests.judge(&table, rows.into_iter().map(image).collect())?;
             judged.into_iter().filter_map(|judged| kept_or_unknown(&table, judged).transpose()).collect()
         })
         .await
@@ -62,16 +77,18 @@ impl Transformer {
     pub(crate) async fn changes(
         &mut self,
         table: &Arc<PlannedTable>,
-        changes: Vec<RowChange>,
+        strictness: Strictness,
+        changes: Vec<Headed>,
     ) -> Result<Vec<Option<Transformed>>, TaskError> {
         if table.stages.is_empty() {
-            return Ok(changes.into_iter().map(|change| Some((plain(change), false))).collect());
+            return Ok(changes.into_iter().map(|(change, _)| Some((plain(change), false))).collect());
         }
         let table = table.clone();
         self.with_guests(move |guests| {
-            let olds = sends_old_images(&table);
-            let mut judged = guests.judge(&table, images(&table, &changes, olds))?.into_iter();
-            changes.into_iter().map(|change| compose(&table, change, olds, &mut judged)).collect()
+            let sends = Sends::of(&table, strictness);
+            let mut judged = guests.judge(&table, images(&table, &changes, sends))?.into_iter();
+            let composed = changes.into_iter().map(|(change, _)| compose(&table, change, sends, &mut judged));
+            composed.map(|composed| Ok(composed?.map(|change| softened(&table, change)))).collect()
         })
         .await
     }
@@ -94,10 +111,27 @@ impl Transformer {
     }
 }
 
-/// Old images matter to a filter, and to a key that modules compute; else they would only cost time.
-fn sends_old_images(table: &PlannedTable) -> bool {
-    let computed_key = table.target.identity.iter().any(|index| matches!(table.target.columns[*index].origin, ColumnOrigin::Computed(_)));
-    computed_key || table.stages.iter().any(|stage| stage.filters)
+/// Which images the modules see beside the new ones.
+#[derive(Debug, Clone, Copy)]
+struct Sends {
+    /// Old images matter to a filter, and to a key that modules compute; else they would only cost time.
+    olds: bool,
+    /// Deletes are updates.
+    soft_deletes: bool,
+}
+
+impl Sends {
+    fn of(table: &PlannedTable, strictness: Strictness) -> Self {
+        let is_computed = |index: &usize| matches!(table.target.columns[*index].origin, ColumnOrigin::Computed(_));
+        let computed_key = table.target.identity.iter().any(is_computed);
+        // A row that was deleted while its table was loaded may never have been in the target, and need not be.
+        let soft_deletes = table.soft_deletes && strictness == Strictness::Strict;
+        Self { olds: computed_key || table.stages.iter().any(|stage| stage.filters), soft_deletes }
+    }
+
+    fn deletes(self) -> bool {
+        self.olds || self.soft_deletes
+    }
 }
 
 /// An update without an old image did not change the identity. When the modules read nothing else, its old image
@@ -105,25 +139,29 @@ fn sends_old_images(table: &PlannedTable) -> bool {
 fn old_judged_as_new(table: &PlannedTable) -> bool {
     let identity = &table.source.schema.identity;
     table.stages.iter().flat_map(|stage| &stage.inputs).all(|input| match &input.origin {
-        ColumnOrigin::Source(index) => identity.contains(index),
-        ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => true,
+        InputOrigin::Column(ColumnOrigin::Source(index)) => identity.contains(index),
+        InputOrigin::Column(ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_)) => true,
+        InputOrigin::Before(_) | InputOrigin::Header(_) => false,
     })
 }
 
 /// The images that the modules judge, in the order in which [`compose`] takes their verdicts.
-fn images(table: &PlannedTable, changes: &[RowChange], olds: bool) -> Vec<(ImageKind, Row)> {
+fn images(table: &PlannedTable, changes: &[Headed], sends: Sends) -> Vec<Unjudged> {
+    let reads_before = table.reads_before();
     let mut images = Vec::with_capacity(changes.len() * 2);
-    for change in changes {
+    for (change, header) in changes {
+        let image = |kind, row: &Row| Unjudged { kind, row: row.clone(), before: None, header: header.clone() };
         match change {
-            RowChange::Insert { new } => images.push((ImageKind::Insert, new.clone())),
-            RowChange::Delete { old } if olds => images.push((ImageKind::Delete, old.clone())),
+            RowChange::Insert { new } => images.push(image(ImageKind::Insert, new)),
+            RowChange::Delete { old } if sends.deletes() => images.push(image(ImageKind::Delete, old)),
             RowChange::Delete { .. } => {}
             RowChange::Update { old, new } => {
                 let new = old.as_ref().map_or_else(|| new.clone(), |old| new.filled_from(old));
-                if let Some(old) = old.as_ref().filter(|_| olds) {
-                    images.push((ImageKind::UpdateBefore, old.clone()));
+                if let Some(old) = old.as_ref().filter(|_| sends.olds) {
+                    images.push(image(ImageKind::UpdateBefore, old));
                 }
-                images.push((ImageKind::UpdateAfter, new));
+                let before = old.clone().filter(|_| reads_before);
+                images.push(Unjudged { before, ..image(ImageKind::UpdateAfter, &new) });
             }
         }
     }
@@ -134,30 +172,43 @@ fn images(table: &PlannedTable, changes: &[RowChange], olds: bool) -> Vec<(Image
 fn compose(
     table: &PlannedTable,
     change: RowChange,
-    olds: bool,
+    sends: Sends,
     judged: &mut impl Iterator<Item = Judged>,
 ) -> Result<Option<Transformed>, TaskError> {
     let mut next = || judged.next().ok_or_else(|| TaskError::Panicked("fewer verdicts than images".into()));
     match change {
         RowChange::Insert { .. } => Ok(kept_or_unknown(table, next()?)?.map(|image| (OrderedChange::Insert(image), false))),
-        RowChange::Delete { old } if !olds => Ok(Some((OrderedChange::Delete(Image { row: old, computed: None }), false))),
+        RowChange::Delete { old } if !sends.deletes() => Ok(Some((OrderedChange::Delete(Image { row: old, computed: None }), false))),
         RowChange::Delete { .. } => {
             let old = next()?;
             Ok(match old.verdict {
+                Verdict::Kept if sends.soft_deletes => Some((OrderedChange::Update { old: None, new: old.image }, false)),
                 Verdict::Kept => Some((OrderedChange::Delete(old.image), false)),
                 Verdict::Dropped => None,
+                // What the row would hold from now on cannot be said.
+                Verdict::Unknown if sends.soft_deletes => return Err(not_logged(table)),
                 Verdict::Unknown => Some((OrderedChange::Delete(old.image), true)),
             })
         }
         RowChange::Update { old, .. } => {
             let before = match &old {
-                Some(_) if olds => Some(next()?),
+                Some(_) if sends.olds => Some(next()?),
                 Some(old) => Some(Judged { verdict: Verdict::Kept, image: Image { row: old.clone(), computed: None } }),
                 None => None,
             };
-            compose_update(table, before, next()?, olds)
+            compose_update(table, before, next()?, sends.olds)
         }
     }
+}
+
+/// Where rows stay after their delete, a row may come to a key that one of those has.
+fn softened(table: &PlannedTable, (change, loose): Transformed) -> Transformed {
+    let takes_key = match &change {
+        OrderedChange::Insert(_) => true,
+        OrderedChange::Update { old: Some(old), new } => !keeps_key(&table.target, old, new),
+        OrderedChange::Update { old: None, .. } | OrderedChange::Delete(_) => false,
+    };
+    (change, loose || (table.soft_deletes && takes_key))
 }
 
 fn compose_update(table: &PlannedTable, before: Option<Judged>, after: Judged, olds: bool) -> Result<Option<Transformed>, TaskError> {
@@ -184,18 +235,5 @@ fn kept_or_unknown(table: &PlannedTable, judged: Judged) -> Result<Option<Image>
         Verdict::Kept => Ok(Some(judged.image)),
         Verdict::Dropped => Ok(None),
         Verdict::Unknown => Err(not_logged(table)),
-    }
-}
-
-/// The source left a large value out of its log that the rules need.
-fn not_logged(table: &PlannedTable) -> TaskError {
-    let name = &table.source.schema.name;
-    TaskError::Row {
-        code: "value_not_logged",
-        message: format!("table \"{name}\": the log lacks a value that the rules need to decide about a row"),
-        hint: Some(format!(
-            "alter table {} replica identity full, then reload the table",
-            tidegate_connector::Dialect::POSTGRES.table(name)
-        )),
     }
 }

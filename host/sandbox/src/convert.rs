@@ -144,8 +144,14 @@ fn plan_from_wit(plan: wit::TablePlan) -> TablePlan {
                 wit::TextLayout::Strings => TextLayout::Strings,
             },
         }),
+        soft_deletes: has_hint(&plan.hints, "soft-deletes"),
         notes: plan.notes,
     }
+}
+
+/// Hints that this host does not know are no matter.
+fn has_hint(hints: &[(String, String)], name: &str) -> bool {
+    hints.iter().any(|(key, value)| key == name && value == "true")
 }
 
 fn output_from_wit(output: wit::OutputColumn) -> Output {

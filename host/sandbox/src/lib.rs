@@ -24,6 +24,7 @@ mod engine;
 mod error;
 mod guest;
 mod helper;
+mod input;
 mod layout;
 mod plan;
 mod plan_check;
@@ -39,6 +40,7 @@ pub use engine::{Engine, EngineSettings};
 pub use error::{ModuleError, SandboxError};
 pub use guest::{Limits, LogLevel, LogLine};
 pub use helper::{HelperLimits, helper_main};
+pub use input::{BEFORE_PREFIX, Header, InputSource};
 pub use plan::{
     ColumnOrigin, MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TargetColumn, TextLayout,
 };

@@ -41,6 +41,8 @@ pub struct TablePlan {
     pub rows: Option<RowPlan>,
     /// For the tenant.
     pub notes: Vec<String>,
+    /// A delete at the source stays in the target as an update to the image that the module computed for it.
+    pub soft_deletes: bool,
 }
 
 /// A column with another name in the target.
@@ -114,7 +116,7 @@ pub enum TextLayout {
 /// The row-level work on a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowPlan {
-    /// Source columns that `transform` reads, in its order.
+    /// What `transform` reads, in its order: names that [`crate::InputSource::find`] knows.
     pub inputs: Vec<String>,
     /// `transform` may drop rows.
     pub filters: bool,
@@ -165,6 +167,7 @@ impl TablePlan {
             primary_key: None,
             rows: None,
             notes: Vec::new(),
+            soft_deletes: false,
         }
     }
 

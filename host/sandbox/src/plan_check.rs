@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tidegate_model::{BeforeImages, TableSchema};
 
 use crate::error::SandboxError;
+use crate::input::InputSource;
 use crate::plan::{ColumnOrigin, MaskKind, Output, OutputSource, TablePlan, TargetColumn};
 
 /// # Errors
@@ -14,7 +15,8 @@ pub(crate) fn check(plan: &TablePlan, schema: &TableSchema) -> Result<(), Sandbo
     check_outputs(plan, schema)?;
     let columns = plan.target_columns(schema);
     check_target_columns(&columns, schema)?;
-    check_key(plan, schema, &columns)
+    check_key(plan, schema, &columns)?;
+    check_soft_deletes(plan, schema)
 }
 
 fn error(schema: &TableSchema, problem: String) -> SandboxError {
@@ -49,12 +51,28 @@ fn check_names(plan: &TablePlan, schema: &TableSchema) -> Result<(), SandboxErro
     }
     let mut wanted = BTreeSet::new();
     for name in plan.rows.iter().flat_map(|rows| &rows.inputs) {
-        check_source_column(schema, name, "input")?;
+        check_input(schema, name)?;
         if !wanted.insert(name) {
             return Err(error(schema, format!("input column \"{name}\" is asked for twice")));
         }
     }
     Ok(())
+}
+
+/// A value of the old row must be one that the log has.
+fn check_input(schema: &TableSchema, name: &str) -> Result<(), SandboxError> {
+    match InputSource::find(name, schema) {
+        None => check_source_column(schema, name, "input"),
+        Some(InputSource::Before(index)) if schema.before_images != BeforeImages::Full && !schema.identity.contains(&index) => Err(error(
+            schema,
+            format!(
+                "the old value of column \"{}\" is asked for, which the source does not log; log full rows (PostgreSQL: REPLICA \
+                     IDENTITY FULL)",
+                schema.columns[index].name
+            ),
+        )),
+        Some(InputSource::Column(_) | InputSource::Before(_) | InputSource::Header(_)) => Ok(()),
+    }
 }
 
 fn check_identifier(schema: &TableSchema, name: &str, role: &str) -> Result<(), SandboxError> {
@@ -144,6 +162,12 @@ fn check_key_column(plan: &TablePlan, schema: &TableSchema, column: &TargetColum
     if !rows.deterministic {
         return Err(error(schema, format!("primary key column \"{}\" is computed by a module that is not deterministic", column.name)));
     }
+    // The delete of a row has another header, and another row before it, than the insert had.
+    let of_row = |name: &String| matches!(InputSource::find(name, schema), Some(InputSource::Column(_)));
+    if let Some(name) = rows.inputs.iter().find(|name| !of_row(name)) {
+        let problem = "is computed by a module that also reads";
+        return Err(error(schema, format!("primary key column \"{}\" {problem} \"{name}\", which differs between changes", column.name)));
+    }
     let in_key = |name: &String| schema.column_index(name).is_some_and(|index| schema.identity.contains(&index));
     if schema.before_images != BeforeImages::Full && !rows.inputs.iter().all(in_key) {
         return Err(error(
@@ -156,6 +180,32 @@ fn check_key_column(plan: &TablePlan, schema: &TableSchema, column: &TargetColum
         ));
     }
     Ok(())
+}
+
+/// A row that is kept when its source row is deleted must be found by its key, then and when the key comes again.
+fn check_soft_deletes(plan: &TablePlan, schema: &TableSchema) -> Result<(), SandboxError> {
+    if !plan.soft_deletes {
+        return Ok(());
+    }
+    if schema.is_keyless() || plan.target_primary_key(schema).is_empty() {
+        return Err(error(schema, "deleted rows are to be kept, and the table has no primary key to find them by".to_owned()));
+    }
+    let Some(rows) = plan.rows.as_ref().filter(|_| plan.computed().next().is_some()) else {
+        return Err(error(schema, "deleted rows are to be kept, and no computed column tells them from others".to_owned()));
+    };
+    // Whether such a row was in the filter could not be told, and it cannot be deleted "if it is there".
+    let unknown =
+        |name: &&String| matches!(InputSource::find(name, schema), Some(InputSource::Column(index)) if !schema.identity.contains(&index));
+    match rows.inputs.iter().find(unknown) {
+        Some(name) if rows.filters && schema.before_images != BeforeImages::Full => Err(error(
+            schema,
+            format!(
+                "deleted rows are to be kept and rows are filtered by columns such as \"{name}\", which the source does not log for deleted \
+                 rows; log full rows (PostgreSQL: REPLICA IDENTITY FULL)"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -228,12 +278,43 @@ mod tests {
                 TablePlan { outputs: vec![output("id", false, computed())], rows: rows(&["qty"], true), ..plan() },
                 "does not log for deleted rows",
             ),
+            (TablePlan { rows: rows(&["$BEFORE.gone"], true), ..plan() }, "\"$BEFORE.gone\" does not exist"),
+            (TablePlan { rows: rows(&["$BEFORE.qty"], true), ..plan() }, "the old value of column \"qty\""),
+            (TablePlan { rows: rows(&["$AR_H_USER"], true), ..plan() }, "\"$AR_H_USER\" does not exist"),
+            (
+                TablePlan { outputs: vec![output("id", false, computed())], rows: rows(&["id", "$AR_H_TIMESTAMP"], true), ..plan() },
+                "which differs between changes",
+            ),
+            (TablePlan { soft_deletes: true, ..plan() }, "no computed column tells them"),
+            (
+                TablePlan {
+                    soft_deletes: true,
+                    outputs: vec![output("flag", true, computed())],
+                    rows: rows(&["qty"], true).map(|rows| RowPlan { filters: true, ..rows }),
+                    ..plan()
+                },
+                "columns such as \"qty\"",
+            ),
         ];
         for (plan, wanted) in cases {
             let message = check(&plan, &schema()).unwrap_err().to_string();
             assert!(message.contains(wanted), "{message} should contain {wanted}");
             assert!(message.contains("shop.orders"), "{message}");
         }
+    }
+
+    #[test]
+    fn soft_deletes_need_a_primary_key() {
+        let plan = TablePlan {
+            soft_deletes: true,
+            outputs: vec![output("flag", true, OutputSource::Computed)],
+            rows: rows(&["id"], true),
+            ..TablePlan::unchanged()
+        };
+        check(&plan, &schema()).unwrap();
+        let keyless = TableSchema { primary_key: vec![], identity: vec![0, 1, 2], before_images: BeforeImages::Full, ..schema() };
+        let message = check(&plan, &keyless).unwrap_err().to_string();
+        assert!(message.contains("no primary key"), "{message}");
     }
 
     #[test]

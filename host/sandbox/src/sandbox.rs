@@ -15,6 +15,7 @@ use crate::convert;
 use crate::engine::Engine;
 use crate::error::SandboxError;
 use crate::guest::{Guest, Limits, LogLine, cut};
+use crate::input::InputSource;
 use crate::plan::{Output, PlanInput, PlanOutcome, RowPlan};
 use crate::plan_check;
 use crate::result::{BatchResult, Wanted};
@@ -154,10 +155,11 @@ impl Sandbox {
         self.tables.remove(&table);
         if let PlanOutcome::Include(plan) = &outcome {
             plan_check::check(plan, input.schema)?;
-            let input_types = plan.rows.iter().flat_map(|rows| &rows.inputs).filter_map(|name| {
-                let index = input.schema.column_index(name)?;
-                Some(input.schema.columns[index].sql_type.clone())
-            });
+            let input_types = plan
+                .rows
+                .iter()
+                .flat_map(|rows| &rows.inputs)
+                .filter_map(|name| InputSource::find(name, input.schema).map(|source| source.sql_type(input.schema)));
             let planned =
                 PlannedTable { input_types: input_types.collect(), computed: plan.computed().cloned().collect(), rows: plan.rows.clone() };
             self.tables.insert(table, planned);
