@@ -8,12 +8,16 @@
 //! `host/postgres` and `host/mysql` implement these traits and never see each other; `host/pipeline` uses them and
 //! never sees a driver. Methods that talk to a server return [`ConnectorError`], whose class decides what happens next.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod finding;
 mod quote;
 mod server;
 mod source;
+mod spell;
 mod target;
+pub mod types;
 
 pub use error::{ConnectorError, ErrorClass};
 pub use finding::{Finding, Severity};
@@ -23,6 +27,7 @@ pub use source::{
     CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, NeutralDecoder, RowReader, Snapshot, Source, SourceTable,
     StreamEvent, TxId,
 };
+pub use spell::spell;
 pub use target::{
     Applied, ChunkRecord, ColumnOrigin, Group, Image, Lane, Loader, NetChange, OrderedChange, Step, Strictness, TablePreparation,
     TableRecord, Target, TargetColumn, TargetTable, TaskRecord,

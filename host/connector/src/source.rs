@@ -26,6 +26,9 @@ pub trait CellDecoder: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`CellError`] for bytes that are not of the column's form, and for `Unchanged` and `Absent` cells.
     fn decode<'a>(&self, column: usize, cell: Cell<'a>) -> Result<Value<'a>, CellError>;
+
+    /// False for a column whose cells can only be passed on to a target of the same kind.
+    fn reads(&self, column: usize) -> bool;
 }
 
 /// Decoder of rows in the neutral form.
@@ -53,6 +56,10 @@ impl CellDecoder for NeutralDecoder {
             Cell::Text(bytes) => std::str::from_utf8(bytes).map(Value::Text).map_err(|_| error("text is not UTF-8".into())),
             Cell::Unchanged | Cell::Absent => Err(error("the source did not send the value".into())),
         }
+    }
+
+    fn reads(&self, column: usize) -> bool {
+        column < self.columns.len()
     }
 }
 

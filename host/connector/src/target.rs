@@ -52,6 +52,17 @@ pub struct TargetTable {
     pub source: Arc<SourceTable>,
 }
 
+impl TargetTable {
+    /// True when what a connector planned for one serves the other.
+    pub fn is_same(self: &Arc<Self>, other: &Arc<TargetTable>) -> bool {
+        Arc::ptr_eq(self, other)
+            || (self.columns == other.columns
+                && self.primary_key == other.primary_key
+                && self.identity == other.identity
+                && (Arc::ptr_eq(&self.source, &other.source) || self.source.schema == other.source.schema))
+    }
+}
+
 /// What to do with what is in the target before a table's first row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TablePreparation {

@@ -121,6 +121,8 @@ pub struct Column {
     pub sql_type: SqlType,
     /// As the source spells it in DDL, e.g. `character varying(64)`.
     pub native_type: String,
+    /// The collation of a text as the server names it; `None` for other types, and where the source does not tell.
+    pub collation: Option<String>,
     /// False for NOT NULL.
     pub nullable: bool,
     /// Generated (computed) by the source: its values are not written to a target that computes them itself.

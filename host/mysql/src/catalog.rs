@@ -40,8 +40,8 @@ pub(crate) async fn collations(conn: &mut Conn, engine: Engine) -> Result<Collat
     Ok(Collations::new(pairs.into_iter().filter_map(|(id, name)| Some((u32::try_from(id?).ok()?, name?)))))
 }
 
-/// Name, data type, column type, nullable, extra, greatest length.
-type FoundRow = (String, String, String, String, Option<String>, Option<u64>);
+/// Name, data type, column type, nullable, extra, greatest length, collation.
+type FoundRow = (String, String, String, String, Option<String>, Option<u64>, Option<String>);
 
 struct FoundColumn {
     name: String,
@@ -50,6 +50,7 @@ struct FoundColumn {
     nullable: String,
     extra: String,
     chars_max: Option<u64>,
+    collation: Option<String>,
 }
 
 /// Describes one table; `version` is the number that its description gets.
@@ -58,7 +59,7 @@ pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName,
     let place =
         format!("table_schema = {} and table_name = {}", Dialect::MYSQL.literal(&table.schema), Dialect::MYSQL.literal(&table.name));
     let sql = format!(
-        "select column_name, data_type, column_type, is_nullable, extra, character_maximum_length \
+        "select column_name, data_type, column_type, is_nullable, extra, character_maximum_length, collation_name \
          from information_schema.columns where {place} order by ordinal_position"
     );
     let found = rows::<FoundRow>(conn, &what, &sql).await?;
@@ -67,9 +68,9 @@ pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName,
     }
     let json = json_columns(conn, engine, table, &what).await?;
     let mut columns = Vec::with_capacity(found.len());
-    for (name, data_type, column_type, nullable, extra, chars_max) in found {
+    for (name, data_type, column_type, nullable, extra, chars_max, collation) in found {
         let extra = extra.unwrap_or_default().to_ascii_uppercase();
-        let found = FoundColumn { name, data_type: data_type.to_ascii_lowercase(), column_type, nullable, extra, chars_max };
+        let found = FoundColumn { name, data_type: data_type.to_ascii_lowercase(), column_type, nullable, extra, chars_max, collation };
         columns.push(column(table, found, &json)?);
     }
     let keys = keys(conn, &place, &what, &columns).await?;
@@ -125,6 +126,7 @@ fn column(table: &TableName, found: FoundColumn, json: &[String]) -> Result<Colu
         name: found.name,
         sql_type,
         native_type: if is_json { "json".to_owned() } else { found.column_type },
+        collation: found.collation,
         nullable: found.nullable.eq_ignore_ascii_case("yes"),
         generated: found.extra.contains("GENERATED") && !found.extra.contains("DEFAULT_GENERATED"),
     })
@@ -173,7 +175,7 @@ fn arguments(text: &str) -> impl Iterator<Item = u32> {
 }
 
 /// The labels of `enum('a','b''c')`. The server escapes quotes by doubling and control characters by a backslash.
-fn labels(text: &str) -> Vec<String> {
+pub(crate) fn labels(text: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut letters = text.chars().peekable();
     while let Some(letter) = letters.next() {
@@ -251,8 +253,16 @@ mod tests {
     #[test]
     fn types_become_neutral_types() {
         let typed = |data_type: &str, column_type: &str, chars_max| {
-            let (name, nullable, extra) = (String::new(), String::new(), String::new());
-            sql_type(&FoundColumn { name, data_type: data_type.into(), column_type: column_type.into(), nullable, extra, chars_max })
+            let (name, nullable, extra, collation) = (String::new(), String::new(), String::new(), None);
+            sql_type(&FoundColumn {
+                name,
+                data_type: data_type.into(),
+                column_type: column_type.into(),
+                nullable,
+                extra,
+                chars_max,
+                collation,
+            })
         };
         assert_eq!(typed("int", "int(10) unsigned zerofill", None), Some(SqlType::UInt32));
         assert_eq!(typed("decimal", "decimal(65,30)", None), Some(SqlType::Decimal { precision: Some(65), scale: Some(30) }));

@@ -42,7 +42,7 @@ fn version(engine: Engine, settings: &HashMap<String, String>, findings: &mut Ve
     }
 }
 
-fn version_numbers(text: &str) -> (u32, u32, u32) {
+pub(crate) fn version_numbers(text: &str) -> (u32, u32, u32) {
     let mut numbers = text.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

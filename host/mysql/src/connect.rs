@@ -33,6 +33,15 @@ impl Connector {
     /// # Errors
     /// `tls_roots` when the system's certificates are asked for and cannot be read.
     pub(crate) fn new(server: &ServerSettings) -> Result<Self, ConnectorError> {
+        Self::with(server, false)
+    }
+
+    /// Connections that write: updates count the rows that they find, not those that they change.
+    pub(crate) fn for_target(server: &ServerSettings) -> Result<Self, ConnectorError> {
+        Self::with(server, true)
+    }
+
+    fn with(server: &ServerSettings, finds_rows: bool) -> Result<Self, ConnectorError> {
         // Both providers may be compiled in by other packages; the choice must be made before the first handshake.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let session = format!(
@@ -52,6 +61,7 @@ impl Connector {
             .max_allowed_packet(Some(PACKET_BYTES_MAX))
             .wait_timeout(Some(NET_TIMEOUT_S as usize))
             .stmt_cache_size(0)
+            .client_found_rows(finds_rows)
             .setup(vec!["set names utf8mb4".to_owned(), session]);
         Ok(Self { opts: opts.into(), address: format!("{}:{}", server.host, server.port) })
     }

@@ -13,17 +13,13 @@ use crate::binlog::bytes::Fault;
 pub(crate) fn driver(what: &str, error: Error) -> ConnectorError {
     match error {
         Error::Server(error) => server(what, &error),
-        Error::Io(IoError::Tls(error)) => {
-            ConnectorError::definite("tls_failed", format!("{what}: TLS handshake with the source failed")).caused_by(error)
-        }
+        Error::Io(IoError::Tls(error)) => ConnectorError::definite("tls_failed", format!("{what}: TLS handshake failed")).caused_by(error),
         Error::Io(IoError::Io(error)) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-            ConnectorError::definite("tls_failed", format!("{what}: TLS with the source failed"))
+            ConnectorError::definite("tls_failed", format!("{what}: TLS failed"))
                 .caused_by(error)
                 .hint("give the endpoint the authority that signed the server's certificate")
         }
-        Error::Io(error) => {
-            ConnectorError::transient("connection_lost", format!("{what}: connection to the source broke")).caused_by(error)
-        }
+        Error::Io(error) => ConnectorError::transient("connection_lost", format!("{what}: the connection broke")).caused_by(error),
         // These two carry what they could not convert or parse: row values.
         Error::Driver(DriverError::FromValue { .. } | DriverError::FromRow { .. }) => {
             ConnectorError::definite("unexpected_answer", format!("{what}: the server's answer has another type than asked for"))

@@ -1,4 +1,4 @@
-//! MySQL and MariaDB as sources: snapshot by key ranges, changes from the binary log.
+//! MySQL and MariaDB as sources (snapshot by key ranges, changes from the binary log) and as targets ([`target`]).
 //!
 //! ```text
 //!   connect ── catalog ──┬── snapshot ──▶ neutral rows, each reader with its window
@@ -19,5 +19,6 @@ mod neutral;
 mod snapshot;
 mod source;
 mod stream;
+pub mod target;
 
 pub use source::MysqlSource;

@@ -17,6 +17,7 @@ fn table(keyed: bool) -> Arc<TargetTable> {
             sql_type: SqlType::Int64,
             native_type: "bigint".into(),
             nullable: true,
+            collation: None,
             generated: false,
         })
         .collect();

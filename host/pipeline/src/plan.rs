@@ -225,6 +225,7 @@ impl Draft {
             name: column.name.clone(),
             sql_type: column.sql_type.clone(),
             native_type: native.map(|column| column.native_type.clone()).unwrap_or_default(),
+            collation: native.and_then(|column| column.collation.clone()),
             nullable: column.nullable,
             generated: native.is_some_and(|column| column.generated),
         }

@@ -1,100 +1,15 @@
-//! Tables prepared, checked and loaded on a real server, and what a worker may do after another took over.
+//! Tables prepared, checked and loaded on a real server: what is PostgreSQL's own.
 
 mod target_support;
 
 use std::sync::Arc;
 
-use target_support::{Bench, In, at, binary, chunk, encoded_table, group, image, note, notes, table, task, window};
+use target_support::{Bench, In, binary, encoded_table, group, image, notes, table, task};
 use tidegate_connector::{ErrorClass, NetChange, Step, Strictness, TablePreparation, Target};
 use tidegate_model::schema::RowEncoding;
-use tidegate_model::{SqlType, TableName, TableState, Value};
+use tidegate_model::{SqlType, Value};
 
 const TEXT: SqlType = SqlType::Text { chars_max: None };
-
-#[tokio::test]
-async fn chunk_and_its_mark_arrive_together() {
-    let bench = Bench::new().await;
-    let (table, name) = (notes("loaded"), TableName::new("app", "loaded"));
-    bench.prepare(&table).await.unwrap();
-    bench.target.save_chunks(&bench.fence, &name, &[chunk(0), chunk(1)]).await.unwrap();
-    let mut loader = bench.target.loader(&bench.fence).await.unwrap();
-    loader.begin(&table, &chunk(0), false).await.unwrap();
-    for part in 0..10 {
-        loader.write((0..5_000).map(|id| note(part * 5_000 + id, "a text of some length")).collect()).await.unwrap();
-    }
-    assert_eq!(bench.target.chunk_mark(&bench.fence, &name, &chunk(0)).await.unwrap(), None);
-    assert_eq!(loader.finish(&window(7)).await.unwrap(), 50_000);
-    assert_eq!(bench.one("select count(*) from app.loaded").await, "(50000)");
-    assert_eq!(bench.target.chunk_mark(&bench.fence, &name, &chunk(0)).await.unwrap(), Some((window(7), 50_000)));
-
-    // A chunk that is begun again without being finished is void.
-    loader.begin(&table, &chunk(1), false).await.unwrap();
-    loader.write(vec![note(60_000, "void")]).await.unwrap();
-    loader.begin(&table, &chunk(1), false).await.unwrap();
-    loader.write(vec![note(60_001, "kept")]).await.unwrap();
-    loader.finish(&window(8)).await.unwrap();
-    assert_eq!(bench.one("select * from app.loaded where id >= 60000").await, "(60001,kept)");
-
-    // The same chunk twice is refused, unless it replaces.
-    loader.begin(&table, &chunk(1), false).await.unwrap();
-    loader.write(vec![note(60_002, "twice")]).await.unwrap();
-    assert_eq!(loader.finish(&window(8)).await.unwrap_err().code(), "chunk_unknown");
-    loader.begin(&table, &chunk(1), false).await.unwrap();
-    loader.write(vec![note(60_001, "duplicate")]).await.unwrap();
-    assert_eq!(loader.finish(&window(8)).await.unwrap_err().code(), "target_diverged");
-    loader.begin(&table, &chunk(1), true).await.unwrap();
-    loader.write(vec![note(60_001, "replaced"), note(60_003, "new")]).await.unwrap();
-    assert_eq!(loader.finish(&window(9)).await.unwrap(), 2);
-    assert_eq!(bench.one("select * from app.loaded where id >= 60000 order by id").await, "(60001,replaced)|(60003,new)");
-
-    bench.target.save_table(&bench.fence, &name, &TableState::Loaded { window: Some(window(9)) }).await.unwrap();
-    let record = bench.target.take_over(&task()).await.unwrap();
-    assert_eq!((record.checkpoint, record.source_identity.as_deref()), (Some(at(0)), Some("source")));
-    assert_eq!(record.tables[0].state, TableState::Loaded { window: Some(window(9)) });
-    assert_eq!(record.tables[0].chunks.iter().filter(|chunk| chunk.loaded.is_some()).count(), 2);
-    bench.target.save_table(&record.fence, &name, &TableState::Waiting).await.unwrap();
-    assert_eq!(bench.target.chunk_mark(&record.fence, &name, &chunk(0)).await.unwrap(), None);
-    bench.target.forget_task(&task()).await.unwrap();
-    assert_eq!(bench.target.known_task(&task()).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn older_worker_can_do_nothing_after_a_take_over() {
-    let bench = Bench::new().await;
-    let (table, name) = (notes("fenced"), TableName::new("app", "fenced"));
-    bench.prepare(&table).await.unwrap();
-    bench.target.save_chunks(&bench.fence, &name, &[chunk(0)]).await.unwrap();
-    let (mut loader, mut lane) = (bench.target.loader(&bench.fence).await.unwrap(), bench.lane().await);
-    // Both have a transaction open when the other worker comes, which does not wait for them for long.
-    loader.begin(&table, &chunk(0), false).await.unwrap();
-    loader.write(vec![note(1, "zombie")]).await.unwrap();
-    let insert =
-        |id| Step::Net { table: Arc::clone(&table), strictness: Strictness::Strict, changes: vec![NetChange::Insert(note(id, "zombie"))] };
-    lane.add_steps(vec![insert(2)]).await.unwrap();
-    let started = std::time::Instant::now();
-    let newer = bench.target.take_over(&task()).await.unwrap().fence;
-    assert!(started.elapsed().as_secs() < 10);
-
-    assert!(loader.finish(&window(1)).await.is_err());
-    assert!(lane.apply(&group(0, 1, vec![insert(3)])).await.is_err());
-    let mut errors = vec![lane.apply(&group(0, 1, vec![insert(4)])).await.unwrap_err()];
-    errors.push(lane.apply(&group(0, 1, Vec::new())).await.unwrap_err());
-    errors.push(loader.begin(&table, &chunk(0), false).await.unwrap_err());
-    errors.push(bench.target.checkpoint(&bench.fence).await.unwrap_err());
-    errors.push(bench.target.save_table(&bench.fence, &name, &TableState::Waiting).await.unwrap_err());
-    errors.push(bench.target.begin_task(&bench.fence, &at(9), "other", &[]).await.unwrap_err());
-    errors.push(bench.target.prepare_table(&bench.fence, &table, TablePreparation::DropAndCreate).await.unwrap_err());
-    for error in errors {
-        assert_eq!(error.class(), ErrorClass::Fenced, "{}", error.chain());
-        assert!(error.to_string().contains("another worker took over"));
-    }
-    assert_eq!(bench.one("select count(*) from app.fenced").await, "(0)");
-    let mut lane = bench.target.lane(&newer).await.unwrap();
-    // A position that is not the stored one is another worker's, too.
-    assert_eq!(lane.apply(&group(5, 6, Vec::new())).await.unwrap_err().class(), ErrorClass::Fenced);
-    lane.apply(&group(0, 1, vec![insert(5)])).await.unwrap();
-    assert_eq!(bench.one("select * from app.fenced").await, "(5,zombie)");
-}
 
 #[tokio::test]
 async fn workers_that_take_over_at_once_get_generations_of_their_own() {

@@ -221,6 +221,7 @@ mod tests {
             sql_type: SqlType::Int32,
             native_type: "int".to_owned(),
             nullable,
+            collation: None,
             generated: false,
         };
         TableSchema {

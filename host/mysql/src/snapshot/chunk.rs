@@ -169,6 +169,7 @@ mod tests {
             sql_type: sql_type.clone(),
             native_type: String::new(),
             nullable: false,
+            collation: None,
             generated: false,
         };
         TableSchema {

@@ -40,7 +40,8 @@ pub(crate) fn resolve(map: &TableMap, catalog: Option<&SourceTable>, engine: Eng
         agrees &= same_place && adopted.is_some();
         let (layout, column) = adopted.unwrap_or_else(|| {
             let native_type = native_type(&sql_type);
-            (layout, Column { name: wire.name.clone(), sql_type, native_type, nullable: wire.nullable, generated: false })
+            let name = wire.name.clone();
+            (layout, Column { name, sql_type, native_type, collation: None, nullable: wire.nullable, generated: false })
         });
         if matches!(layout, Layout::OldTime | Layout::OldDateTime | Layout::OldTimestamp) && column.native_type.contains('(') {
             // The old form of these types has fractions that the event does not tell about.

@@ -155,7 +155,8 @@ async fn columns(
     for ((column, (oid, modifier)), native_type) in wanted.iter().zip(bases).zip(natives) {
         let (sql_type, form) = resolve(types, oid, modifier, &native_type);
         forms.push((column.name.to_owned(), form));
-        columns.push(Column { name: column.name.to_owned(), sql_type, native_type, nullable: column.nullable, generated: false });
+        let name = column.name.to_owned();
+        columns.push(Column { name, sql_type, native_type, collation: None, nullable: column.nullable, generated: false });
     }
     Ok((columns, PostgresDecoder::new(forms)))
 }

@@ -107,6 +107,7 @@ async fn check_table(
     if !check_names(table, findings) {
         return Ok(());
     }
+    check_collations(table, findings);
     check_schema(tx, table, findings).await?;
     let Some(real) = read_real(tx, &table.name).await? else { return check_types(tx, table, findings).await };
     if preparation == TablePreparation::DropAndCreate {
@@ -205,6 +206,21 @@ async fn check_schema(tx: &Transaction<'_>, table: &TargetTable, findings: &mut 
         findings.push(finding);
     }
     Ok(())
+}
+
+/// A key of MySQL or MariaDB whose collation holds different texts equal.
+fn check_collations(table: &TargetTable, findings: &mut Vec<Finding>) {
+    for index in &table.primary_key {
+        let Some(wanted) = table.columns.get(*index) else { continue };
+        let tidegate_connector::ColumnOrigin::Source(at) = wanted.origin else { continue };
+        let Some(collation) = table.source.schema.columns.get(at).and_then(|column| column.collation.as_deref()) else { continue };
+        if !collation.ends_with("_bin") && collation != "binary" {
+            let object = format!("column \"{}\" of {}", wanted.name, object(&table.name));
+            let found = format!("collation {collation} at the source: texts that it holds equal are different in the target");
+            let finding = Finding::warning("key_collation", object, found, "a binary collation");
+            findings.push(Finding { severity: tidegate_connector::Severity::Info, ..finding });
+        }
+    }
 }
 
 /// A narrower type refuses or rounds values; whether any are that wide, only the rows tell.

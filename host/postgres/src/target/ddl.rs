@@ -2,16 +2,14 @@
 //!
 //! A PostgreSQL source's column keeps its native type when the target knows it; an enumeration that the target does not
 //! know is created in the table's schema; a domain, composite or extension type that it does not know becomes the type
-//! below it or text. Types of MySQL and MariaDB follow one table, which loses nothing that PostgreSQL can hold.
+//! below it or text. Everything else follows the connectors' table of types.
 
+use tidegate_connector::types::{Spelling, Typed, choose};
 use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, TargetTable};
 use tidegate_model::{Column, Engine, SqlType};
 use tokio_postgres::GenericClient;
 
 use super::session::table_error;
-
-/// The greatest length that `varchar(n)` takes. Source: PostgreSQL manual, "Character Types".
-const VARCHAR_CHARS_MAX: u32 = 10_485_760;
 
 /// Creates the table, the schema and the enumerations that it needs, inside the caller's transaction.
 pub(crate) async fn create_table(client: &impl GenericClient, table: &TargetTable) -> Result<(), ConnectorError> {
@@ -62,9 +60,9 @@ async fn column_type(client: &impl GenericClient, table: &TargetTable, index: us
         SqlType::Array(element) => match &**element {
             SqlType::Enumeration(labels) => Ok(create_enumeration(client, table, source, labels).await? + "[]"),
             // An array of a domain becomes an array of the type below it.
-            element => Ok(array_type(element).unwrap_or_else(|| neutral_type(&source.sql_type, engine, &source.native_type))),
+            element => Ok(array_type(element).unwrap_or_else(|| neutral_type(&source.sql_type, engine, ""))),
         },
-        other => Ok(neutral_type(other, engine, &source.native_type)),
+        other => Ok(neutral_type(other, engine, "")),
     }
 }
 
@@ -112,54 +110,12 @@ fn type_name(native: &str) -> String {
     name
 }
 
-/// The type for values of a normalised type, given the source's engine and, for lengths and precisions, its own
-/// spelling of the column's type (empty for computed columns).
-pub(crate) fn neutral_type(sql_type: &SqlType, engine: Engine, native: &str) -> String {
-    let native = native.to_ascii_lowercase();
-    let of_mysql = engine != Engine::Postgres;
-    match sql_type {
-        SqlType::Boolean => "boolean".into(),
-        SqlType::Int8 | SqlType::Int16 | SqlType::UInt8 => "smallint".into(),
-        SqlType::Int32 | SqlType::UInt16 => "integer".into(),
-        SqlType::Int64 | SqlType::UInt32 => "bigint".into(),
-        SqlType::UInt64 => "numeric(20)".into(),
-        SqlType::Float32 => "real".into(),
-        SqlType::Float64 => "double precision".into(),
-        SqlType::Decimal { precision: Some(precision @ 1..=1000), scale } => format!("numeric({precision},{})", scale.unwrap_or(0)),
-        SqlType::Decimal { .. } => "numeric".into(),
-        SqlType::Text { chars_max: Some(chars @ 1..=VARCHAR_CHARS_MAX) } if !native.contains("text") => {
-            format!("character varying({chars})")
-        }
-        SqlType::Text { .. } | SqlType::Enumeration(_) | SqlType::Other(_) => "text".into(),
-        SqlType::Bytes { .. } => "bytea".into(),
-        SqlType::Date => "date".into(),
-        SqlType::Time if of_mysql => format!("interval{}", fraction(&native)),
-        SqlType::Time => "time without time zone".into(),
-        SqlType::Timestamp if of_mysql => format!("timestamp{} without time zone", fraction(&native)),
-        SqlType::Timestamp => "timestamp without time zone".into(),
-        SqlType::TimestampTz if of_mysql => format!("timestamp{} with time zone", fraction(&native)),
-        SqlType::TimestampTz => "timestamp with time zone".into(),
-        SqlType::Interval => "interval".into(),
-        // MariaDB's JSON is a text of which nothing may be lost.
-        SqlType::Json if engine == Engine::Mariadb => "json".into(),
-        SqlType::Json | SqlType::Array(_) => "jsonb".into(),
-        SqlType::Uuid => "uuid".into(),
-        SqlType::SetOf(_) => "text[]".into(),
-        SqlType::Bits(bits @ 1..) => format!("bit({bits})"),
-        SqlType::Bits(0) => "bit varying".into(),
-    }
-}
-
-/// `(3)` of `datetime(3)`; `(0)` for MySQL's types without one, which keep whole seconds. Nothing for computed columns.
-fn fraction(native: &str) -> String {
-    if native.is_empty() {
-        return String::new();
-    }
-    let digits: String = native.chars().skip_while(|letter| *letter != '(').skip(1).take_while(char::is_ascii_digit).collect();
-    match digits.parse::<u8>() {
-        Ok(digits @ 0..=6) => format!("({digits})"),
-        _ => "(0)".into(),
-    }
+/// The type for values of a normalised type by the table of types, given the source's engine and, for lengths and
+/// precisions, its own spelling of the column's type (empty for computed columns, and for types that the target lacks).
+pub(crate) fn neutral_type(sql_type: &SqlType, source: Engine, native: &str) -> String {
+    let column = Typed { source, target: Engine::Postgres, sql_type, native, in_key: false };
+    let rule = choose(&column).expect("every kind of type has a rule for PostgreSQL, which a test of the table shows");
+    rule.spell(&column, &Spelling::default())
 }
 
 pub(crate) async fn run(client: &impl GenericClient, table: &TargetTable, attempted: &str, sql: &str) -> Result<(), ConnectorError> {
@@ -169,24 +125,6 @@ pub(crate) async fn run(client: &impl GenericClient, table: &TargetTable, attemp
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn types_of_mysql_lose_nothing() {
-        let of = |sql_type, native| neutral_type(&sql_type, Engine::Mysql, native);
-        assert_eq!(of(SqlType::Int8, "tinyint"), "smallint");
-        assert_eq!(of(SqlType::UInt32, "int unsigned"), "bigint");
-        assert_eq!(of(SqlType::UInt64, "bigint unsigned"), "numeric(20)");
-        assert_eq!(of(SqlType::Decimal { precision: Some(65), scale: Some(30) }, "decimal(65,30)"), "numeric(65,30)");
-        assert_eq!(of(SqlType::Time, "time(3)"), "interval(3)");
-        assert_eq!(of(SqlType::Timestamp, "datetime"), "timestamp(0) without time zone");
-        assert_eq!(of(SqlType::TimestampTz, "timestamp(6)"), "timestamp(6) with time zone");
-        assert_eq!(of(SqlType::Text { chars_max: Some(64) }, "varchar(64)"), "character varying(64)");
-        assert_eq!(of(SqlType::Text { chars_max: Some(16_383) }, "mediumtext"), "text");
-        assert_eq!(of(SqlType::SetOf(vec!["a".into()]), "set('a')"), "text[]");
-        assert_eq!(of(SqlType::Bits(12), "bit(12)"), "bit(12)");
-        assert_eq!(of(SqlType::Json, "json"), "jsonb");
-        assert_eq!(neutral_type(&SqlType::Json, Engine::Mariadb, "json"), "json");
-    }
 
     #[test]
     fn enumerations_keep_their_names() {

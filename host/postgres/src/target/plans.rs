@@ -20,7 +20,7 @@ impl Plans {
     /// The plan of exactly this definition, if there is one.
     pub(crate) fn find(&self, table: &Arc<TargetTable>) -> Option<Arc<TablePlan>> {
         let plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.get(&key(table)).filter(|plan| is_same(&plan.table, table)).cloned()
+        plans.get(&key(table)).filter(|plan| plan.table.is_same(table)).cloned()
     }
 
     pub(crate) fn put(&self, plan: Arc<TablePlan>) {
@@ -64,12 +64,4 @@ pub(crate) async fn plan_of(client: &impl GenericClient, table: &Arc<TargetTable
 
 fn key(table: &TargetTable) -> (TableName, TableName) {
     (table.name.clone(), table.source.schema.name.clone())
-}
-
-fn is_same(one: &Arc<TargetTable>, two: &Arc<TargetTable>) -> bool {
-    Arc::ptr_eq(one, two)
-        || (one.columns == two.columns
-            && one.primary_key == two.primary_key
-            && one.identity == two.identity
-            && (Arc::ptr_eq(&one.source, &two.source) || one.source.schema == two.source.schema))
 }

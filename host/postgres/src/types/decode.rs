@@ -40,6 +40,10 @@ impl CellDecoder for PostgresDecoder {
         };
         read.map_err(|reason| CellError { column: name.clone(), reason: reason.into_owned() })
     }
+
+    fn reads(&self, column: usize) -> bool {
+        self.columns.get(column).is_some_and(|(_, form)| *form != Form::Opaque)
+    }
 }
 
 /// Reads the binary (send) form.
@@ -71,6 +75,7 @@ pub(crate) fn from_binary<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>,
         Form::Uuid => Value::Uuid(fixed(bytes)?),
         Form::Bit => Value::OwnedBytes(right_aligned(bits(bytes)?)),
         Form::Array(element) => Value::OwnedText(array::json(element, bytes)?),
+        Form::Spelled(kind) => Value::OwnedText(kind.text(bytes)?),
         Form::Opaque => return Err("the binary form of its type is passed through and not read".into()),
     })
 }
@@ -89,7 +94,7 @@ fn from_text<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>, Reason> {
         Form::Float4 => Value::Float32(text.parse().map_err(|_| "text is no number")?),
         Form::Float8 => Value::Float64(text.parse().map_err(|_| "text is no number")?),
         Form::Numeric => Value::Decimal(text),
-        Form::Text | Form::Opaque => Value::Text(text),
+        Form::Text | Form::Spelled(_) | Form::Opaque => Value::Text(text),
         Form::Json | Form::Jsonb => Value::Json(text),
         Form::Bytea => Value::OwnedBytes(hex(text.strip_prefix("\\x").ok_or("text does not start with \\x")?)?),
         Form::Date => Value::Date(calendar::parse_date(text)?),

@@ -8,14 +8,13 @@
 
 mod interval;
 mod numeric;
-mod spell;
 
 use bytes::{BufMut, BytesMut};
+use tidegate_connector::spell;
 use tidegate_model::{SqlType, Value};
 
 pub(crate) use interval::parse_interval;
 pub(crate) use numeric::put_numeric;
-pub(crate) use spell::spell;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamps start.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;

@@ -5,6 +5,7 @@ pub(crate) mod calendar;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod numeric;
+pub(crate) mod spelled;
 
 use std::collections::HashMap;
 
@@ -33,6 +34,8 @@ pub(crate) enum Form {
     Uuid,
     Bit,
     Array(Box<Form>),
+    /// Read as the server's text.
+    Spelled(spelled::Spelled),
     /// Known to the server alone; passed through.
     Opaque,
 }
@@ -96,7 +99,10 @@ fn resolve_at(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32, native: 
         2950 => (SqlType::Uuid, Form::Uuid),
         1560 if modifier > 0 => (SqlType::Bits(modifier.unsigned_abs()), Form::Bit),
         _ => {
-            let other = || (SqlType::Other(native.to_owned()), Form::Opaque);
+            let other = || {
+                let form = spelled::Spelled::by_oid(oid).map_or(Form::Opaque, Form::Spelled);
+                (SqlType::Other(native.to_owned()), form)
+            };
             let Some(entry) = types.get(&oid).filter(|_| depth < DEPTH_MAX) else { return other() };
             match entry.kind {
                 b'd' => resolve_at(types, entry.base.0, entry.base.1, native, depth + 1),

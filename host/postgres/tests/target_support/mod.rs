@@ -1,19 +1,16 @@
 //! A target, a hand-made source table, and rows for it.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tidegate_connector::{
-    Chunk, ColumnOrigin, ConnectorError, Group, Image, Lane, NeutralDecoder, ServerSettings, SourceTable, Step, Target, TargetColumn,
-    TargetTable, TlsMode,
-};
+use async_trait::async_trait;
+use tidegate_connector::conformance;
+pub(crate) use tidegate_connector::conformance::{In, at, chunk, encoded_table, group, image, notes, table, task, window};
+use tidegate_connector::{ConnectorError, Dialect, Image, Lane, ServerSettings, Target, TargetTable, TlsMode};
 use tidegate_harness::{PostgresServer, PostgresVersion};
-use tidegate_model::schema::RowEncoding;
-use tidegate_model::{
-    BeforeImages, Cell, Column, Engine, Fence, Lsn, Position, Row, RowBuilder, SqlType, TableName, TableSchema, TaskId, Value, Window,
-};
+use tidegate_model::{Cell, Engine, Fence, Row, RowBuilder, TableName};
 use tidegate_postgres::target::PostgresTarget;
 
 /// Numbers databases, for servers that several tests share.
@@ -50,6 +47,12 @@ impl Bench {
         Bench { target, fence, sql, settings, _server: server }
     }
 
+    /// Takes the task over again after a fact that gave it to another worker.
+    pub(crate) async fn renew(&mut self) {
+        self.fence = self.target.take_over(&task()).await.expect("the target takes the task over").fence;
+        self.target.begin_task(&self.fence, &at(0), "source", &[]).await.expect("the fence holds");
+    }
+
     pub(crate) async fn lane(&self) -> Box<dyn Lane> {
         self.target.lane(&self.fence).await.expect("the lane connects")
     }
@@ -73,107 +76,43 @@ async fn connect(server: &PostgresServer, database: &str) -> tokio_postgres::Cli
     sql
 }
 
-pub(crate) fn task() -> TaskId {
-    TaskId::new("shop").expect("a name of the form")
-}
-
-pub(crate) fn at(lsn: u64) -> Position {
-    Position::Postgres(Lsn(lsn))
-}
-
-pub(crate) fn window(lsn: u64) -> Window {
-    Window { low: at(lsn), high: at(lsn) }
-}
-
-pub(crate) fn chunk(index: u32) -> Chunk {
-    Chunk { index, bounds: format!("part {index}") }
-}
-
-pub(crate) fn group(from: u64, to: u64, steps: Vec<Step>) -> Group {
-    Group { from: at(from), to: at(to), steps }
-}
-
-/// Columns by name, type and whether they may be NULL; the first `key` of them are the key.
-pub(crate) fn table(name: &str, columns: &[(&str, SqlType, bool)], key: usize) -> Arc<TargetTable> {
-    encoded_table(name, columns, key, RowEncoding::Neutral, &[])
-}
-
-/// Likewise, with the source's native types and its encoding.
-pub(crate) fn encoded_table(
-    name: &str,
-    columns: &[(&str, SqlType, bool)],
-    key: usize,
-    encoding: RowEncoding,
-    natives: &[&str],
-) -> Arc<TargetTable> {
-    let engine = if encoding == RowEncoding::Postgres { Engine::Postgres } else { Engine::Mysql };
-    let source_columns = columns.iter().enumerate().map(|(index, (name, sql_type, nullable))| Column {
-        name: (*name).into(),
-        sql_type: sql_type.clone(),
-        native_type: natives.get(index).copied().unwrap_or_default().into(),
-        nullable: *nullable,
-        generated: false,
-    });
-    let schema = TableSchema {
-        name: TableName::new("app", name),
-        engine,
-        columns: source_columns.collect(),
-        primary_key: (0..key).collect(),
-        unique_keys: Vec::new(),
-        identity: (0..key).collect(),
-        before_images: BeforeImages::Full,
-        encoding,
-        version: 1,
-    };
-    let decoder = NeutralDecoder::new(columns.iter().map(|(name, sql_type, _)| ((*name).to_owned(), sql_type.clone())));
-    let target_columns = columns.iter().enumerate().map(|(index, (name, sql_type, nullable))| TargetColumn {
-        name: (*name).into(),
-        sql_type: sql_type.clone(),
-        nullable: *nullable,
-        origin: ColumnOrigin::Source(index),
-    });
-    Arc::new(TargetTable {
-        name: TableName::new("app", name),
-        columns: target_columns.collect(),
-        primary_key: (0..key).collect(),
-        identity: (0..key).collect(),
-        source: Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0 }),
-    })
-}
-
-/// `id bigint`, `note text`.
-pub(crate) fn notes(name: &str) -> Arc<TargetTable> {
-    table(name, &[("id", SqlType::Int64, false), ("note", SqlType::Text { chars_max: None }, true)], 1)
-}
-
-/// A cell for [`image`].
-pub(crate) enum In<'a> {
-    Is(Value<'a>),
-    Unchanged,
-    Absent,
-}
-
-pub(crate) fn image(cells: &[In<'_>]) -> Image {
-    let mut builder = RowBuilder::default();
-    for cell in cells {
-        match cell {
-            In::Is(Value::Null) => builder.push(Cell::Null),
-            In::Is(value) => builder.push_with(|out| value.write_neutral(out)),
-            In::Unchanged => builder.push(Cell::Unchanged),
-            In::Absent => builder.push(Cell::Absent),
-        }
+#[async_trait]
+impl conformance::Bench for Bench {
+    fn target(&self) -> &dyn Target {
+        &self.target
     }
-    Image { row: builder.finish(), computed: None }
-}
 
-/// A row of [`notes`].
-pub(crate) fn note(id: i64, text: &str) -> Image {
-    image(&[In::Is(Value::Int(id)), In::Is(Value::Text(text))])
-}
+    fn fence(&self) -> &Fence {
+        &self.fence
+    }
 
-/// A row of [`notes`] of which only the key is known.
-pub(crate) fn only_id(id: i64) -> Image {
-    image(&[In::Is(Value::Int(id)), In::Absent])
+    async fn rows(&self, table: &str, columns: &[&str]) -> Vec<String> {
+        let texts: Vec<String> = columns.iter().map(|column| format!("coalesce(({column})::text, 'NULL')")).collect();
+        let query = format!("select concat_ws(',', {}) from {}", texts.join(", "), conformance::Bench::name(self, table));
+        let mut rows: Vec<String> = self.sql.query(&query, &[]).await.expect("the query runs").iter().map(|row| row.get(0)).collect();
+        rows.sort();
+        rows
+    }
+
+    async fn run(&self, sql: &str) {
+        self.sql.batch_execute(sql).await.expect("the statement runs");
+    }
+
+    fn name(&self, table: &str) -> String {
+        Dialect::POSTGRES.table(&TableName::new("app", table))
+    }
+
+    async fn raise_generation(&self) {
+        self.sql.batch_execute("update tidegate.checkpoint set generation = generation + 1").await.expect("the statement runs");
+    }
+
+    async fn end_lanes(&self) {
+        let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'tidegate lane%' \
+                   and datname = current_database()";
+        self.sql.query(end, &[]).await.expect("the query runs");
+        // The client learns of it by itself, before it is used again.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
 }
 
 /// Cells in PostgreSQL's binary form.

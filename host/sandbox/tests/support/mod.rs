@@ -28,6 +28,7 @@ pub(crate) fn schema() -> TableSchema {
         sql_type,
         native_type: "a type".to_owned(),
         nullable,
+        collation: None,
         generated: false,
     };
     TableSchema {

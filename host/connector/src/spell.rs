@@ -1,4 +1,5 @@
-//! Typed values as text that PostgreSQL reads under `datestyle = ISO` and UTC.
+//! Typed values as text: what a value becomes in a text column of another engine, and what PostgreSQL reads under
+//! `datestyle = ISO` and UTC.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ const HOUR_US: i64 = 60 * MINUTE_US;
 const DAY_US: i64 = 24 * HOUR_US;
 
 /// The text of a value; empty for NULL, which is not a text.
-pub(crate) fn spell<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
+pub fn spell<'a>(value: &'a Value<'_>) -> Cow<'a, str> {
     match value {
         Value::Null => Cow::Borrowed(""),
         Value::Bool(flag) => Cow::Borrowed(if *flag { "true" } else { "false" }),

@@ -1,0 +1,101 @@
+//! Chunks and their marks, and what a worker may do after another took over.
+
+use tidegate_model::TableState;
+
+use super::*;
+use crate::ErrorClass;
+
+/// Rows of a chunk and the chunk's mark are in the target together or not at all.
+pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
+    let (table, name) = (notes("loaded"), TableName::new("app", "loaded"));
+    let (target, fence) = (bench.target(), bench.fence());
+    prepare(bench, &table).await;
+    target.begin_task(fence, &at(0), "source", &[]).await.unwrap();
+    target.save_chunks(fence, &name, &[chunk(0), chunk(1)]).await.unwrap();
+    let mut loader = target.loader(fence).await.unwrap();
+    loader.begin(&table, &chunk(0), false).await.unwrap();
+    for part in 0..10 {
+        loader.write((0..5_000).map(|id| note(part * 5_000 + id, "a text of some length")).collect()).await.unwrap();
+    }
+    assert_eq!(target.chunk_mark(fence, &name, &chunk(0)).await.unwrap(), None);
+    assert_eq!(loader.finish(&window(7)).await.unwrap(), 50_000);
+    assert_eq!(count(bench, "loaded").await, 50_000);
+    assert_eq!(target.chunk_mark(fence, &name, &chunk(0)).await.unwrap(), Some((window(7), 50_000)));
+    bench.run(&format!("delete from {} where id > 9", bench.name("loaded"))).await;
+
+    // A chunk that is begun again without being finished is void.
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    loader.write(vec![note(60_000, "void")]).await.unwrap();
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    loader.write(vec![note(60_001, "kept")]).await.unwrap();
+    loader.finish(&window(8)).await.unwrap();
+    let rows = async || {
+        let mut rows = bench.rows("loaded", &["id", "note"]).await;
+        rows.retain(|row| row.starts_with("6000"));
+        rows
+    };
+    assert_eq!(rows().await, ["60001,kept"]);
+
+    // The same chunk twice is refused, unless it replaces.
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    loader.write(vec![note(60_002, "twice")]).await.unwrap();
+    assert_eq!(loader.finish(&window(8)).await.unwrap_err().code(), "chunk_unknown");
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    let written = loader.write(vec![note(60_001, "duplicate")]).await;
+    let error = if written.is_ok() { loader.finish(&window(8)).await.unwrap_err() } else { written.unwrap_err() };
+    assert_eq!(error.code(), "target_diverged");
+    loader.begin(&table, &chunk(1), true).await.unwrap();
+    loader.write(vec![note(60_001, "replaced"), note(60_003, "new")]).await.unwrap();
+    assert_eq!(loader.finish(&window(9)).await.unwrap(), 2);
+    assert_eq!(rows().await, ["60001,replaced", "60003,new"]);
+
+    target.save_table(fence, &name, &TableState::Loaded { window: Some(window(9)) }).await.unwrap();
+    let record = target.take_over(&task()).await.unwrap();
+    assert_eq!((record.checkpoint, record.source_identity.as_deref()), (Some(at(0)), Some("source")));
+    assert_eq!(record.tables[0].state, TableState::Loaded { window: Some(window(9)) });
+    assert_eq!(record.tables[0].chunks.iter().filter(|chunk| chunk.loaded.is_some()).count(), 2);
+    assert_eq!(target.table_state(&record.fence, &name).await.unwrap(), TableState::Loaded { window: Some(window(9)) });
+    target.save_table(&record.fence, &name, &TableState::Waiting).await.unwrap();
+    assert_eq!(target.chunk_mark(&record.fence, &name, &chunk(0)).await.unwrap(), None);
+    assert_eq!(target.known_task(&task()).await.unwrap(), Some(Some(at(0))));
+    target.forget_task(&task()).await.unwrap();
+    assert_eq!(target.known_task(&task()).await.unwrap(), None);
+}
+
+/// A worker whose task was taken over writes nothing any more, and is told why.
+pub async fn older_worker_can_do_nothing_after_a_take_over(bench: &dyn Bench) {
+    let (table, name) = (notes("fenced"), TableName::new("app", "fenced"));
+    let (target, fence) = (bench.target(), bench.fence());
+    prepare(bench, &table).await;
+    let mut lane = new_lane(bench).await;
+    target.save_chunks(fence, &name, &[chunk(0)]).await.unwrap();
+    let mut loader = target.loader(fence).await.unwrap();
+    // Both have a transaction open when the other worker comes, which does not wait for them for long.
+    loader.begin(&table, &chunk(0), false).await.unwrap();
+    loader.write(vec![note(1, "zombie")]).await.unwrap();
+    let insert = |id| net(&table, Strictness::Strict, vec![NetChange::Insert(note(id, "zombie"))]);
+    lane.add_steps(vec![insert(2)]).await.unwrap();
+    let started = std::time::Instant::now();
+    let newer = target.take_over(&task()).await.unwrap().fence;
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+
+    assert!(loader.finish(&window(1)).await.is_err());
+    assert!(lane.apply(&group(0, 1, vec![insert(3)])).await.is_err());
+    let mut errors = vec![lane.apply(&group(0, 1, vec![insert(4)])).await.unwrap_err()];
+    errors.push(lane.apply(&group(0, 1, Vec::new())).await.unwrap_err());
+    errors.push(loader.begin(&table, &chunk(0), false).await.unwrap_err());
+    errors.push(target.checkpoint(fence).await.unwrap_err());
+    errors.push(target.save_table(fence, &name, &TableState::Waiting).await.unwrap_err());
+    errors.push(target.begin_task(fence, &at(9), "other", &[]).await.unwrap_err());
+    errors.push(target.prepare_table(fence, &table, TablePreparation::DropAndCreate).await.unwrap_err());
+    for error in errors {
+        assert_eq!(error.class(), ErrorClass::Fenced, "{}", error.chain());
+        assert!(error.to_string().contains("another worker took over"));
+    }
+    assert_eq!(count(bench, "fenced").await, 0);
+    let mut lane = target.lane(&newer).await.unwrap();
+    // A position that is not the stored one is another worker's, too.
+    assert_eq!(lane.apply(&group(5, 6, Vec::new())).await.unwrap_err().class(), ErrorClass::Fenced);
+    lane.apply(&group(0, 1, vec![insert(5)])).await.unwrap();
+    assert_eq!(bench.rows("fenced", &["id", "note"]).await, ["5,zombie"]);
+}

@@ -1,0 +1,79 @@
+//! Rights of the endpoint's user.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tidegate_connector::{ConnectorError, Dialect, Finding, TargetTable};
+
+use crate::connect::rows;
+use crate::target::session::Server;
+
+const WANTED: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP"];
+
+pub(super) async fn check(server: &mut Server, tables: &[Arc<TargetTable>], findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    let lines: Vec<String> = rows(&mut server.conn, "read grants", "show grants for current_user()").await?;
+    let schemas: BTreeSet<&str> = tables.iter().map(|table| table.name.schema.as_str()).chain(["tidegate"]).collect();
+    // A role may grant what the lines do not show; so may rights on single tables.
+    let is_partly_known = lines.iter().any(|line| grant(line).is_none_or(|(_, place)| !place.ends_with(".*")));
+    for schema in schemas {
+        let missing: Vec<&str> = WANTED.into_iter().filter(|right| !lines.iter().any(|line| gives(line, right, schema))).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let make = if is_partly_known { Finding::warning } else { Finding::error };
+        let finding = make(
+            "missing_privilege",
+            format!("database \"{schema}\" of the target"),
+            format!("no {} on it", missing.join(", ")),
+            "the right to create, fill and drop tables".to_owned(),
+        );
+        findings.push(finding.fix(format!(
+            "grant {} on {}.* to <user>",
+            WANTED.join(", ").to_lowercase(),
+            Dialect::MYSQL.identifier(schema)
+        )));
+    }
+    Ok(())
+}
+
+/// Rights and place of `GRANT … ON … TO …`.
+fn grant(line: &str) -> Option<(&str, &str)> {
+    let (rights, rest) = line.strip_prefix("GRANT ")?.split_once(" ON ")?;
+    Some((rights, rest.split_once(" TO ")?.0))
+}
+
+fn gives(line: &str, right: &str, schema: &str) -> bool {
+    let Some((rights, place)) = grant(line) else { return false };
+    let has_right = rights.starts_with("ALL PRIVILEGES") || rights.split(", ").any(|given| given == right);
+    let pattern = place.strip_suffix(".*").map(|pattern| pattern.trim_matches('`').replace("``", "`"));
+    has_right && pattern.is_some_and(|pattern| pattern == "*" || matches(&pattern, schema))
+}
+
+/// The pattern of a grant: `%` and `_`, either with a backslash before it for itself.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    fn from(pattern: &[char], name: &[char]) -> bool {
+        match pattern {
+            [] => name.is_empty(),
+            ['%', rest @ ..] => (0..=name.len()).any(|skipped| from(rest, &name[skipped..])),
+            ['\\', letter, rest @ ..] => name.first() == Some(letter) && from(rest, &name[1..]),
+            ['_', rest @ ..] => !name.is_empty() && from(rest, &name[1..]),
+            [letter, rest @ ..] => name.first() == Some(letter) && from(rest, &name[1..]),
+        }
+    }
+    from(&pattern, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_reach_what_their_pattern_matches() {
+        let line = r"GRANT SELECT, INSERT ON `shop\_%`.* TO `copy`@`%`";
+        assert!(gives(line, "INSERT", "shop_1") && gives(line, "SELECT", "shop_"));
+        assert!(!gives(line, "INSERT", "shopx1") && !gives(line, "DELETE", "shop_1"));
+        assert!(gives("GRANT ALL PRIVILEGES ON *.* TO `copy`@`%` WITH GRANT OPTION", "DROP", "any"));
+        assert!(!gives("GRANT `role`@`%` TO `copy`@`%`", "DROP", "any"));
+    }
+}

@@ -1,0 +1,166 @@
+//! Applies groups, each in one transaction that ends by moving the checkpoint.
+//!
+//! ```text
+//!   small group   begin + statements + checkpoint │ commit       2 round trips
+//!   large group   begin + statements │ … │ checkpoint │ commit
+//! ```
+//!
+//! COMMIT is sent only when the counts of all statements were right. Whatever fails, the transaction is rolled back, and
+//! the lane can be used again; a session that cannot be rolled back is replaced.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tidegate_connector::{Applied, ConnectorError, Dialect, Group, Lane, ServerSettings, Step};
+use tidegate_model::Fence;
+
+use super::batch::Expected;
+use super::plans::Plans;
+use super::session::open;
+use super::writer::Writer;
+use super::{net, ordered};
+
+/// How long a rollback may take before the session is given up.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that applies groups.
+pub(crate) struct MysqlLane {
+    settings: ServerSettings,
+    fence: Fence,
+    plans: Arc<Plans>,
+    writer: Option<Writer>,
+    /// BEGIN was sent or waits to be.
+    is_begun: bool,
+    /// A call is running; still true at the next one when it was cancelled.
+    is_busy: bool,
+    /// Rows of the parts of the open group that were applied.
+    rows: u64,
+}
+
+impl MysqlLane {
+    pub(crate) async fn new(settings: ServerSettings, fence: Fence, plans: Arc<Plans>) -> Result<MysqlLane, ConnectorError> {
+        let writer = Writer::new(open(&settings, &fence).await?);
+        Ok(MysqlLane { settings, fence, plans, writer: Some(writer), is_begun: false, is_busy: false, rows: 0 })
+    }
+
+    /// Takes the session, a new one where there is none, with the group's transaction begun.
+    async fn begun(&mut self) -> Result<Writer, ConnectorError> {
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            // Its transaction took the first steps of the group with it: going on would commit the rest without them.
+            None if self.is_begun => {
+                self.is_begun = false;
+                let text = "the connection inside the transaction of a group is gone";
+                return Err(ConnectorError::transient("connection_lost", text));
+            }
+            None => Writer::new(open(&self.settings, &self.fence).await?),
+        };
+        if !self.is_begun {
+            writer.batch.begin();
+            self.is_begun = true;
+        }
+        Ok(writer)
+    }
+
+    async fn run_steps(&mut self, steps: &[Step]) -> Result<Writer, ConnectorError> {
+        self.is_busy = true;
+        let mut writer = self.begun().await?;
+        for step in steps {
+            match run_step(&mut writer, &self.plans, step).await {
+                Ok(rows) => self.rows += rows,
+                Err(error) => {
+                    self.writer = Some(writer);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(writer)
+    }
+
+    async fn run_parts(&mut self, steps: &[Step]) -> Result<(), ConnectorError> {
+        let mut writer = self.run_steps(steps).await?;
+        let done = writer.flush().await;
+        self.writer = Some(writer);
+        self.is_busy = done.is_err();
+        done
+    }
+
+    async fn run_group(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
+        let mut writer = self.run_steps(&group.steps).await?;
+        writer.batch.hold_fence(&self.fence);
+        writer.batch.move_checkpoint(&self.fence, &group.from, &group.to);
+        let sent = writer.flush().await;
+        let started = Instant::now();
+        let done = match sent {
+            Ok(()) => writer.session().commit().await,
+            Err(error) => Err(error),
+        };
+        self.writer = Some(writer);
+        done?;
+        self.is_begun = false;
+        self.is_busy = false;
+        let rows = std::mem::take(&mut self.rows);
+        Ok(Applied { rows, commit_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX) })
+    }
+
+    /// Rolls back what is open, so that the next group starts clean.
+    async fn abandon(&mut self) {
+        self.rows = 0;
+        self.is_begun = false;
+        self.is_busy = false;
+        let Some(mut writer) = self.writer.take() else { return };
+        writer.batch.take();
+        if let Ok(Ok(())) = tokio::time::timeout(ROLLBACK_TIMEOUT, writer.session().rollback()).await {
+            self.writer = Some(writer);
+        }
+    }
+}
+
+#[async_trait]
+impl Lane for MysqlLane {
+    async fn add_steps(&mut self, steps: Vec<Step>) -> Result<(), ConnectorError> {
+        if self.is_busy {
+            // An earlier call was cancelled half-way.
+            self.abandon().await;
+        }
+        let done = self.run_parts(&steps).await;
+        if done.is_err() {
+            self.abandon().await;
+        }
+        done
+    }
+
+    async fn apply(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
+        if self.is_busy {
+            self.abandon().await;
+        }
+        let done = self.run_group(group).await;
+        if done.is_err() {
+            self.abandon().await;
+        }
+        done
+    }
+}
+
+async fn run_step(writer: &mut Writer, plans: &Plans, step: &Step) -> Result<u64, ConnectorError> {
+    match step {
+        Step::Net { table, strictness, changes } => {
+            let plan = plans.get(writer.session(), table).await?;
+            net::apply(writer, &plan, *strictness, changes).await
+        }
+        Step::Ordered { table, strictness, changes } => {
+            let plan = plans.get(writer.session(), table).await?;
+            ordered::apply(writer, &plan, *strictness, changes).await
+        }
+        // TRUNCATE would commit what came before it.
+        Step::Truncate { tables } => {
+            for table in tables {
+                let plan = plans.get(writer.session(), table).await?;
+                let sql = format!("delete from {}", Dialect::MYSQL.table(&table.name));
+                writer.push(sql.as_bytes(), Expected::rows(&plan, "delete", None)).await?;
+            }
+            Ok(0)
+        }
+    }
+}

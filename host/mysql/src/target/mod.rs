@@ -1,0 +1,227 @@
+//! MySQL and MariaDB as targets: rows by LOAD DATA, groups by sets, and the task's records in the same transactions.
+//!
+//! Control tables live in database `tidegate` ([`control`]). A table is prepared once: created or checked, and planned
+//! from its real columns ([`plan`]). Values travel inside of statements, as text that the server reads back exactly; the
+//! counts and warnings of every statement are compared before COMMIT.
+
+mod batch;
+mod check;
+mod control;
+mod ddl;
+mod encode;
+mod fault;
+mod form;
+mod json;
+mod lane;
+mod load_data;
+mod loader;
+mod net;
+mod ordered;
+mod plan;
+mod plans;
+mod real;
+mod session;
+mod sql;
+mod takeover;
+mod writer;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tidegate_connector::{
+    Chunk, ConnectorError, Dialect, Finding, Lane, Loader, ServerSettings, TablePreparation, Target, TargetTable, TaskRecord,
+};
+use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
+
+use self::lane::MysqlLane;
+use self::loader::MysqlLoader;
+use self::plan::TablePlan;
+use self::plans::Plans;
+use self::session::{Server, open};
+
+/// Sessions for control work that are kept for the next call.
+const IDLE_SESSIONS_MAX: usize = 4;
+
+/// A MySQL or MariaDB server that a task writes to.
+pub struct MysqlTarget {
+    settings: ServerSettings,
+    plans: Arc<Plans>,
+    idle: Mutex<Vec<(Fence, Server)>>,
+}
+
+impl MysqlTarget {
+    /// Connects once, to find out that it can be done.
+    ///
+    /// # Errors
+    /// Transient when the server cannot be reached; definite when it refuses the user, is another engine or too old.
+    pub async fn connect(settings: ServerSettings) -> Result<Self, ConnectorError> {
+        if settings.engine == Engine::Postgres {
+            return Err(ConnectorError::definite("engine_mismatch", "the endpoint's engine is postgres, wanted mysql or mariadb"));
+        }
+        let server = Server::connect(&settings).await?;
+        check::version(server.facts())?;
+        Ok(Self { settings, plans: Arc::default(), idle: Mutex::default() })
+    }
+
+    async fn session(&self, fence: &Fence) -> Result<Server, ConnectorError> {
+        let kept = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|(holder, _)| holder == fence);
+            idle.pop()
+        };
+        if let Some((_, mut server)) = kept {
+            use mysql_async::prelude::Queryable;
+            if server.conn.ping().await.is_ok() {
+                return Ok(server);
+            }
+        }
+        open(&self.settings, fence).await
+    }
+
+    /// Keeps a session that has no transaction open.
+    fn keep(&self, fence: &Fence, server: Server) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_SESSIONS_MAX {
+            idle.push((fence.clone(), server));
+        }
+    }
+
+    /// Makes the table what the preparation asks for, given what is there.
+    async fn make(
+        &self,
+        server: &mut Server,
+        table: &Arc<TargetTable>,
+        preparation: TablePreparation,
+        found: Option<&real::RealTable>,
+    ) -> Result<(), ConnectorError> {
+        let name = Dialect::MYSQL.table(&table.name);
+        match (found, preparation) {
+            (None, _) => ddl::create_table(server, table).await,
+            (Some(_), TablePreparation::Keep) => Ok(()),
+            (Some(_), TablePreparation::DropAndCreate) => {
+                // What cannot be created must not be dropped.
+                ddl::create_sql(table, server.facts())?;
+                let sql = format!("drop table {name}");
+                ddl::execute(server, table, &sql, &sql).await?;
+                ddl::create_table(server, table).await
+            }
+            (Some(real), TablePreparation::Truncate) => {
+                // A table that does not fit keeps its rows.
+                TablePlan::new(table, real, server.facts())?;
+                let sql = format!("truncate table {name}");
+                ddl::execute(server, table, &sql, &sql).await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Target for MysqlTarget {
+    fn engine(&self) -> Engine {
+        self.settings.engine
+    }
+
+    async fn check(
+        &self,
+        _task: &TaskId,
+        tables: &[Arc<TargetTable>],
+        preparation: TablePreparation,
+    ) -> Result<Vec<Finding>, ConnectorError> {
+        let mut server = Server::connect(&self.settings).await?;
+        check::check(&mut server, tables, preparation).await
+    }
+
+    async fn known_task(&self, task: &TaskId) -> Result<Option<Option<Position>>, ConnectorError> {
+        let mut server = Server::connect(&self.settings).await?;
+        control::known_task(&mut server, task).await
+    }
+
+    async fn table_state(&self, fence: &Fence, table: &TableName) -> Result<TableState, ConnectorError> {
+        let mut server = self.session(fence).await?;
+        let state = control::table_state(&mut server, fence, table).await?;
+        self.keep(fence, server);
+        Ok(state)
+    }
+
+    async fn take_over(&self, task: &TaskId) -> Result<TaskRecord, ConnectorError> {
+        takeover::take_over(&self.settings, task).await
+    }
+
+    async fn begin_task(
+        &self,
+        fence: &Fence,
+        position: &Position,
+        source_identity: &str,
+        tables: &[(TableName, TableState)],
+    ) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        control::begin_task(&mut server, fence, position, source_identity).await?;
+        for (table, state) in tables {
+            control::save_table(&mut server, fence, table, state).await?;
+        }
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        control::save_table(&mut server, fence, table, state).await?;
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn save_chunks(&self, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        control::save_chunks(&mut server, fence, table, chunks).await?;
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    /// DDL commits by itself, so another session holds the fence meanwhile; a worker that takes over ends both.
+    async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError> {
+        let mut holder = self.session(fence).await?;
+        holder.begin_fenced(fence).await?;
+        let mut server = self.session(fence).await?;
+        let found = real::read_real(&mut server, &table.name).await?;
+        self.make(&mut server, table, preparation, found.as_ref()).await?;
+        let plan = plans::learn(&mut server, table).await?;
+        holder.commit().await?;
+        self.plans.put(Arc::new(plan));
+        self.keep(fence, holder);
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {
+        Ok(Box::new(MysqlLoader::new(self.settings.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
+    }
+
+    async fn lane(&self, fence: &Fence) -> Result<Box<dyn Lane>, ConnectorError> {
+        Ok(Box::new(MysqlLane::new(self.settings.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
+    }
+
+    async fn checkpoint(&self, fence: &Fence) -> Result<Option<Position>, ConnectorError> {
+        let mut server = self.session(fence).await?;
+        let position = control::checkpoint(&mut server, fence).await?;
+        self.keep(fence, server);
+        Ok(position)
+    }
+
+    async fn chunk_mark(&self, fence: &Fence, table: &TableName, chunk: &Chunk) -> Result<Option<(Window, u64)>, ConnectorError> {
+        let mut server = self.session(fence).await?;
+        let mark = control::chunk_mark(&mut server, fence, table, chunk).await?;
+        self.keep(fence, server);
+        Ok(mark)
+    }
+
+    async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError> {
+        let mut server = Server::connect(&self.settings).await?;
+        control::forget_task(&mut server, task).await
+    }
+}

@@ -1,0 +1,255 @@
+//! What is MySQL's and MariaDB's own: ids of zero, columns that change by themselves, warnings in place of errors,
+//! collations, packets.
+
+mod target_support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use target_support::{Bench, settings};
+use tidegate_connector::conformance::{Bench as _, In, at, chunk, group, image, net, note, notes, table, task, window};
+use tidegate_connector::{ErrorClass, NetChange, ServerSettings, Severity, Strictness, TablePreparation, Target, TargetTable};
+use tidegate_harness::{Fault, MysqlFlavour, Proxy};
+use tidegate_model::{Engine, SqlType, TableName, Value};
+use tidegate_mysql::target::MysqlTarget;
+
+const TEXT: SqlType = SqlType::Text { chars_max: None };
+
+async fn benches() -> [Bench; 2] {
+    [
+        Bench::start(MysqlFlavour::Mysql97, &["--local-infile=1", "--max-allowed-packet=16M"]).await,
+        Bench::start(MysqlFlavour::Mariadb1011, &["--max-allowed-packet=16M"]).await,
+    ]
+}
+
+/// The table as a PostgreSQL source would have it.
+fn of_postgres(table: &Arc<TargetTable>) -> Arc<TargetTable> {
+    let mut changed = (**table).clone();
+    let mut source = (*changed.source).clone();
+    source.schema.engine = Engine::Postgres;
+    changed.source = Arc::new(source);
+    Arc::new(changed)
+}
+
+#[tokio::test]
+async fn what_servers_do_by_themselves_changes_no_row() {
+    for bench in benches().await {
+        bench.run("create database app").await;
+        bench
+            .run(
+                "create table app.auto (id bigint not null auto_increment primary key, note text,
+                     at timestamp(6) not null default current_timestamp(6) on update current_timestamp(6), mine int default 5)",
+            )
+            .await;
+        let columns = [("id", SqlType::Int64, false), ("note", TEXT, true), ("at", SqlType::TimestampTz, false)];
+        let auto = table("auto", &columns, 1);
+        bench.prepare(&auto).await.unwrap();
+        let row = |id: i64, note: In<'static>| image(&[In::Is(Value::Int(id)), note, In::Is(Value::TimestampTz(1_000_000_000_000_001))]);
+        let text = |text: &'static str| In::Is(Value::Text(text));
+        let mut lane = bench.lane().await;
+        let first = (0..3).map(|id| NetChange::Insert(row(id, text("a")))).collect();
+        lane.apply(&group(0, 1, vec![net(&auto, Strictness::Strict, first)])).await.unwrap();
+        bench.run("update app.auto set mine = 6, at = at").await;
+        // Row 0 is updated as it is, row 1 without its text; the column of the target's own stays in both.
+        let unknown = image(&[In::Is(Value::Int(2)), text("z"), In::Unchanged]);
+        let second = vec![NetChange::Update(row(0, text("a"))), NetChange::Update(row(1, In::Unchanged)), NetChange::Update(unknown)];
+        lane.apply(&group(1, 2, vec![net(&auto, Strictness::Strict, second)])).await.unwrap();
+        let found = bench.rows("auto", &["id", "note", "unix_timestamp(at)", "mine"]).await;
+        assert_eq!(found, ["0,a,1000000000.000001,6", "1,a,1000000000.000001,6", "2,z,1000000000.000001,6"]);
+    }
+}
+
+#[tokio::test]
+async fn values_that_the_server_would_change_stop_the_table_in_load_and_apply() {
+    for bench in benches().await {
+        bench.run("create database app").await;
+        bench.run("create table app.narrow (id bigint primary key, note varchar(3) character set latin1)").await;
+        let narrow = notes("narrow");
+        bench.prepare(&narrow).await.unwrap();
+        let name = TableName::new("app", "narrow");
+        bench.target.save_chunks(&bench.fence, &name, &[chunk(0)]).await.unwrap();
+        let mut loader = bench.target.loader(&bench.fence).await.unwrap();
+        for bad in ["four", "a   ", "ж"] {
+            loader.begin(&narrow, &chunk(0), false).await.unwrap();
+            let written = loader.write(vec![note(1, "é€"), note(2, bad)]).await;
+            let error = if written.is_ok() { loader.finish(&window(1)).await.unwrap_err() } else { written.unwrap_err() };
+            assert_eq!(error.class(), ErrorClass::TableDefinite, "{}", error.chain());
+            assert!(!error.chain().contains(bad), "{}", error.chain());
+            let mut lane = bench.lane().await;
+            bench.target.save_chunks(&bench.fence, &name, &[chunk(0)]).await.unwrap();
+            let changes = vec![NetChange::Insert(note(1, "é€")), NetChange::Insert(note(2, bad))];
+            let error = lane.apply(&group(0, 1, vec![net(&narrow, Strictness::Strict, changes)])).await.unwrap_err();
+            assert_eq!(error.class(), ErrorClass::TableDefinite, "{}", error.chain());
+            assert!(!error.chain().contains(bad), "{}", error.chain());
+        }
+        assert_eq!(bench.rows("narrow", &["id"]).await, [""; 0]);
+        loader.begin(&narrow, &chunk(0), false).await.unwrap();
+        loader.write(vec![note(1, "é€"), note(2, "\t\\\n"), note(3, "\\N"), note(4, "\0\u{1a}'")]).await.unwrap();
+        loader.finish(&window(1)).await.unwrap();
+        assert_eq!(bench.rows("narrow", &["id", "hex(note)"]).await, ["1,E980", "2,095C0A", "3,5C4E", "4,001A27"]);
+    }
+}
+
+#[tokio::test]
+async fn rows_larger_than_a_packet_are_loaded_from_files_and_refused_in_statements() {
+    for bench in benches().await {
+        let table = table("large", &[("id", SqlType::Int64, false), ("body", SqlType::Bytes { bytes_max: None }, true)], 1);
+        bench.prepare(&table).await.unwrap();
+        let body: Vec<u8> = (0..20 << 20).map(|index: u32| (index % 251) as u8).collect();
+        let large = || image(&[In::Is(Value::Int(1)), In::Is(Value::Bytes(&body))]);
+        bench.target.save_chunks(&bench.fence, &TableName::new("app", "large"), &[chunk(0)]).await.unwrap();
+        let mut loader = bench.target.loader(&bench.fence).await.unwrap();
+        loader.begin(&table, &chunk(0), false).await.unwrap();
+        loader.write(vec![large()]).await.unwrap();
+        assert_eq!(loader.finish(&window(1)).await.unwrap(), 1);
+        assert_eq!(bench.rows("large", &["length(body)", "hex(substr(body, 252, 3))"]).await, ["20971520,000102"]);
+        let mut lane = bench.lane().await;
+        let error = lane.apply(&group(0, 1, vec![net(&table, Strictness::Strict, vec![NetChange::Update(large())])])).await.unwrap_err();
+        assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "packet_too_large"));
+        let smaller = NetChange::Update(image(&[In::Is(Value::Int(1)), In::Is(Value::Bytes(&body[..4_000_000]))]));
+        lane.apply(&group(0, 1, vec![net(&table, Strictness::Strict, vec![smaller])])).await.unwrap();
+        assert_eq!(bench.rows("large", &["length(body)"]).await, ["4000000"]);
+    }
+}
+
+#[tokio::test]
+async fn texts_that_a_collation_holds_equal_stay_two_rows_or_are_refused() {
+    for bench in benches().await {
+        let words = of_postgres(&table("words", &[("word", TEXT, false), ("n", SqlType::Int32, true)], 1));
+        bench.prepare(&words).await.unwrap();
+        let row = |word: &'static str, n: i64| NetChange::Insert(image(&[In::Is(Value::Text(word)), In::Is(Value::Int(n))]));
+        let mut lane = bench.lane().await;
+        let all = ["a", "A", "a ", "ß", "ss", "é", "e"].into_iter().enumerate().map(|(n, word)| row(word, n as i64)).collect();
+        lane.apply(&group(0, 1, vec![net(&words, Strictness::Strict, all)])).await.unwrap();
+        let gone = NetChange::Delete(image(&[In::Is(Value::Text("A")), In::Absent]));
+        lane.apply(&group(1, 2, vec![net(&words, Strictness::Strict, vec![gone])])).await.unwrap();
+        assert_eq!(bench.rows("words", &["n"]).await, ["0", "2", "3", "4", "5", "6"]);
+        let findings = async |sql: &str| {
+            bench.run(sql).await;
+            let found = bench.target.check(&task(), &[words.clone()], TablePreparation::Truncate).await.unwrap();
+            found
+                .into_iter()
+                .filter(|finding| finding.severity > Severity::Info)
+                .map(|finding| (finding.severity, finding.code))
+                .collect::<Vec<_>>()
+        };
+        let key = |collation: &str| {
+            format!(
+                "drop table app.words; create table app.words (word varchar(50) character set utf8mb4 collate {collation} primary key, n int)"
+            )
+        };
+        let narrow = (Severity::Warning, "column_type");
+        let others = |found: Vec<(Severity, &'static str)>| {
+            found.into_iter().filter(|one| *one != narrow && one.1 != "max_allowed_packet").collect::<Vec<_>>()
+        };
+        assert_eq!(others(findings(&key("utf8mb4_general_ci")).await), [(Severity::Error, "key_collation")]);
+        assert_eq!(others(findings(&key("utf8mb4_bin")).await), [(Severity::Warning, "key_collation")]);
+    }
+}
+
+#[tokio::test]
+async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
+    for bench in benches().await {
+        bench.run("create database app").await;
+        for sql in [
+            "create table app.a (id bigint primary key)",
+            "insert into app.a values (1)",
+            "create table app.b (id bigint primary key, note text, more int not null)",
+            "create table app.c (id bigint, note text)",
+            "create view app.d as select 1 as id, '' as note",
+            "create table app.e (id bigint primary key, note text) engine = MyISAM",
+            "create table app.f (id bigint primary key, note blob)",
+            "create table app.t (id bigint primary key, note text)",
+            "create trigger app.fires before insert on app.t for each row set new.note = 'x'",
+            "create table app.ok (id bigint primary key, note longtext)",
+        ] {
+            bench.run(sql).await;
+        }
+        for (name, code) in [
+            ("a", "column_missing"),
+            ("b", "column_extra"),
+            ("c", "key_missing"),
+            ("d", "table_kind"),
+            ("e", "storage_engine"),
+            ("f", "column_type"),
+            ("t", "trigger_fires"),
+        ] {
+            let findings = bench.target.check(&task(), &[notes(name)], TablePreparation::Keep).await.unwrap();
+            assert!(findings.iter().any(|found| found.code == code && found.severity == Severity::Error), "{name}: {findings:?}");
+            if name != "t" {
+                let error = bench.target.prepare_table(&bench.fence, &notes(name), TablePreparation::Truncate).await.unwrap_err();
+                assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, code));
+            }
+        }
+        assert_eq!(bench.rows("a", &["id"]).await, ["1"]);
+        let long = "x".repeat(65);
+        let clash = table("clash", &[("Id", SqlType::Int64, false), ("id", SqlType::Int64, false)], 1);
+        for (table, code) in [(notes(&long), "name_too_long"), (clash, "column_name_clash")] {
+            let findings = bench.target.check(&task(), &[table], TablePreparation::Keep).await.unwrap();
+            assert!(findings.iter().any(|found| found.code == code && found.severity == Severity::Error), "{findings:?}");
+        }
+        let findings = bench.target.check(&task(), &[notes("ok")], TablePreparation::DropAndCreate).await.unwrap();
+        assert!(findings.iter().all(|found| found.severity < Severity::Error), "{findings:?}");
+        bench.target.prepare_table(&bench.fence, &notes("ok"), TablePreparation::DropAndCreate).await.unwrap();
+        bench.run("set global read_only = on").await;
+        let findings = bench.target.check(&task(), &[notes("ok")], TablePreparation::Keep).await.unwrap();
+        assert!(findings.iter().any(|found| found.code == "read_only_server"), "{findings:?}");
+    }
+}
+
+#[tokio::test]
+async fn workers_that_take_over_at_once_get_generations_of_their_own() {
+    for bench in benches().await {
+        bench.run("drop database tidegate").await;
+        let task = task();
+        let taken = futures_util::future::join_all((0..6).map(|_| bench.target.take_over(&task))).await;
+        let mut generations: Vec<i64> = taken.into_iter().map(|record| record.unwrap().fence.generation).collect();
+        generations.sort_unstable();
+        assert_eq!(generations, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(bench.target.known_task(&task).await.unwrap(), Some(None));
+    }
+}
+
+/// The work is an insert into a table without a key, so that doing it twice would show.
+#[tokio::test]
+async fn an_answer_that_is_lost_leaves_rows_and_checkpoint_together() {
+    for bench in benches().await {
+        let proxy = Proxy::to_port(bench.server.port()).await;
+        let target = MysqlTarget::connect(ServerSettings { port: proxy.port(), ..settings(&bench.server) }).await.unwrap();
+        let mut fence = target.take_over(&task()).await.unwrap().fence;
+        target.begin_task(&fence, &at(0), "source", &[]).await.unwrap();
+        let entries = table("entries", &[("n", SqlType::Int64, true)], 0);
+        target.prepare_table(&fence, &entries, TablePreparation::Keep).await.unwrap();
+        let step = |n: u64| {
+            let change = NetChange::Insert(image(&[In::Is(Value::Int(n as i64))]));
+            group(n, n + 1, vec![net(&entries, Strictness::Strict, vec![change])])
+        };
+        let mut lane = target.lane(&fence).await.unwrap();
+        lane.apply(&step(0)).await.unwrap();
+        let before = proxy.bytes_down();
+        lane.apply(&step(1)).await.unwrap();
+        let bytes = proxy.bytes_down() - before;
+        let (mut next, mut moved) = (2, 0);
+        for cut in (0..bytes).step_by(4) {
+            proxy.set(Fault::SwallowAfter(cut));
+            let told = tokio::time::timeout(Duration::from_millis(500), lane.apply(&step(next))).await;
+            assert!(!matches!(told, Ok(Ok(_))), "{cut} of {bytes} bytes of answers arrived");
+            proxy.set(Fault::Cut);
+            drop(lane);
+            proxy.set(Fault::Pass);
+            let record = target.take_over(&task()).await.unwrap();
+            fence = record.fence;
+            lane = target.lane(&fence).await.unwrap();
+            if record.checkpoint == Some(at(next + 1)) {
+                moved += 1;
+            } else {
+                assert_eq!(record.checkpoint, Some(at(next)));
+                lane.apply(&step(next)).await.unwrap();
+            }
+            next += 1;
+            assert_eq!(bench.rows("entries", &["count(*)", "count(distinct n)"]).await, [format!("{next},{next}")]);
+        }
+        println!("{moved} of {} groups were in although no answer said so", next - 2);
+        assert!(moved > 0);
+    }
+}
