@@ -101,9 +101,6 @@ fn checked(spec: EndpointSpec) -> Result<EndpointSpec, Problem> {
     if spec.engine == Engine::Postgres && spec.database.as_deref().unwrap_or("").is_empty() {
         return Err(missing("database").hint("a PostgreSQL connection is to one database, for example \"postgres\""));
     }
-    if spec.role == Role::Target && spec.engine != Engine::Postgres {
-        return Err(key_problem("engine_not_a_target", "engine", format!("{} cannot be a target, wanted postgres", spec.engine.as_str())));
-    }
     Ok(spec)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_connector::{ConnectorError, ServerSettings, Source, Target};
 use tidegate_model::Engine;
 use tidegate_mysql::MysqlSource;
+use tidegate_mysql::target::MysqlTarget;
 use tidegate_postgres::source::PostgresSource;
 use tidegate_postgres::target::PostgresTarget;
 
@@ -22,13 +23,10 @@ pub(crate) async fn source(server: ServerSettings) -> Result<Arc<dyn Source>, Co
 /// Connects to a server as a target.
 ///
 /// # Errors
-/// The connector's; definite for an engine that cannot be a target.
+/// The connector's: unreachable, refused, not fit.
 pub(crate) async fn target(server: ServerSettings) -> Result<Arc<dyn Target>, ConnectorError> {
     match server.engine {
         Engine::Postgres => Ok(Arc::new(PostgresTarget::connect(server).await?)),
-        Engine::Mysql | Engine::Mariadb => Err(ConnectorError::definite(
-            "target_engine",
-            format!("engine \"{}\" cannot be a target, wanted \"postgres\"", server.engine.as_str()),
-        )),
+        Engine::Mysql | Engine::Mariadb => Ok(Arc::new(MysqlTarget::connect(server).await?)),
     }
 }

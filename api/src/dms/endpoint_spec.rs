@@ -45,16 +45,15 @@ pub(crate) struct EngineName {
     pub(crate) name: &'static str,
     pub(crate) display_name: &'static str,
     pub(crate) engine: Engine,
-    pub(crate) can_be_target: bool,
 }
 
 /// Every engine name that endpoints may have.
 pub(crate) const ENGINES: &[EngineName] = &[
-    EngineName { name: "mysql", display_name: "MySQL", engine: Engine::Mysql, can_be_target: false },
-    EngineName { name: "mariadb", display_name: "MariaDB", engine: Engine::Mariadb, can_be_target: false },
-    EngineName { name: "postgres", display_name: "PostgreSQL", engine: Engine::Postgres, can_be_target: true },
-    EngineName { name: "aurora", display_name: "Amazon Aurora MySQL", engine: Engine::Mysql, can_be_target: false },
-    EngineName { name: "aurora-postgresql", display_name: "Amazon Aurora PostgreSQL", engine: Engine::Postgres, can_be_target: true },
+    EngineName { name: "mysql", display_name: "MySQL", engine: Engine::Mysql },
+    EngineName { name: "mariadb", display_name: "MariaDB", engine: Engine::Mariadb },
+    EngineName { name: "postgres", display_name: "PostgreSQL", engine: Engine::Postgres },
+    EngineName { name: "aurora", display_name: "Amazon Aurora MySQL", engine: Engine::Mysql },
+    EngineName { name: "aurora-postgresql", display_name: "Amazon Aurora PostgreSQL", engine: Engine::Postgres },
 ];
 
 fn engine_named(name: &str) -> Result<&'static EngineName, Fault> {
@@ -145,9 +144,6 @@ pub(crate) fn changed(
         let engine = engine_named(name)?;
         spec.engine = engine.engine;
         echo.engine_name = engine.name.to_owned();
-    }
-    if spec.role == Role::Target && !engine_named(&echo.engine_name)?.can_be_target {
-        return Err(Fault::value(format!("The engine {} is not supported as a target yet", echo.engine_name)));
     }
     refuse_unsupported(&request)?;
     let login = login(&request, spec.engine);

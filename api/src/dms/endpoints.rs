@@ -84,9 +84,8 @@ pub(crate) async fn describe(call: &Call, request: ListRequest) -> Result<Endpoi
 pub(crate) async fn describe_types(request: ListRequest) -> Result<EndpointTypesAnswer, Fault> {
     let all: Vec<EndpointType> = ENGINES
         .iter()
-        .flat_map(|engine| [("source", true), ("target", engine.can_be_target)].map(|(side, has)| (engine, side, has)))
-        .filter(|(_, _, has)| *has)
-        .map(|(engine, side, _)| EndpointType {
+        .flat_map(|engine| ["source", "target"].map(|side| (engine, side)))
+        .map(|(engine, side)| EndpointType {
             engine_name: engine.name,
             supports_cdc: true,
             endpoint_type: side,

@@ -35,8 +35,11 @@ pub(crate) fn kind_within_engine(source: &str, target: &str) -> Kind {
 /// The same for databases of two engines, where equal names mean nothing.
 pub(crate) fn kind_across_engines(source: &str, target: &str) -> Kind {
     let base = |text: &str| text.split(['(', ' ']).next().unwrap_or_default().to_owned();
-    if ["json", "jsonb"].contains(&target) {
+    if ["json", "jsonb"].contains(&target) || source.ends_with("[]") {
         return Kind::Json;
+    }
+    if source.starts_with("bit varying") {
+        return Kind::Exact;
     }
     match base(source).as_str() {
         "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "decimal" | "numeric" | "boolean" | "year" => Kind::Number,

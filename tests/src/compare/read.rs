@@ -60,6 +60,7 @@ struct ReadColumn {
 #[derive(Debug)]
 pub(super) struct TableReader {
     columns: Vec<ReadColumn>,
+    spells_spans: bool,
 }
 
 impl TableReader {
@@ -75,7 +76,8 @@ impl TableReader {
             kind: kind(&source.sql_type, &target.sql_type),
             in_key: source.in_key,
         };
-        TableReader { columns: columns.iter().map(column).collect() }
+        let spells_spans = matches!((source, target), (Database::Postgres(_), Database::Mysql(_)));
+        TableReader { columns: columns.iter().map(column).collect(), spells_spans }
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -99,7 +101,10 @@ impl TableReader {
                 let columns: Vec<String> = self.columns.iter().map(|column| column.postgres_text(is_target)).collect();
                 let query = format!("select {} from {}.{}", columns.join(", "), quoted(schema, '"'), quoted(name, '"'));
                 let client = server.client().await;
-                client.batch_execute("set timezone = 'UTC'; set extra_float_digits = 1").await.expect("settings can be set");
+                // Spans stand in MySQL as ISO 8601 texts.
+                let spans = if self.spells_spans { "iso_8601" } else { "postgres" };
+                let settings = format!("set timezone = 'UTC'; set extra_float_digits = 1; set intervalstyle = '{spans}'");
+                client.batch_execute(&settings).await.expect("settings can be set");
                 let stream = client.simple_query_raw(&query).await.unwrap_or_else(|error| panic!("{query}\n{error:?}"));
                 let mut stream = std::pin::pin!(stream);
                 while let Some(message) = stream.next().await {
@@ -132,6 +137,8 @@ impl ReadColumn {
         // Only where a number may stand on the other side must bits be told from it.
         if self.kind == Kind::Bits && self.sql_type(is_target).starts_with("bit") {
             format!("'B' || {name}::text")
+        } else if self.kind == Kind::Json && self.sql_type(is_target).ends_with("[]") {
+            format!("to_json({name})::text")
         } else {
             format!("{name}::text")
         }
@@ -145,12 +152,17 @@ impl ReadColumn {
         } else if sql_type.starts_with("float") {
             // The text of a FLOAT is rounded to six digits.
             format!("cast({name} as double)")
-        } else if sql_type.contains("blob") || sql_type.contains("binary") {
+        } else if self.kind == Kind::Bytes || is_opaque(sql_type) {
             format!("hex({name})")
         } else {
             format!("cast({name} as char character set utf8mb4)")
         }
     }
+}
+
+/// Types of MySQL whose values are bytes.
+fn is_opaque(sql_type: &str) -> bool {
+    ["blob", "binary", "geom", "point", "linestring", "polygon", "vector"].iter().any(|part| sql_type.contains(part))
 }
 
 fn text(value: mysql_async::Value) -> Option<String> {

@@ -9,39 +9,34 @@ use tidegate_harness::{MysqlFlavour, PostgresVersion};
 
 use crate::world::{Source, World, seed};
 
-/// Kills of each run when `TIDEGATE_KILLS` does not say.
+/// Kills of each run when `TIDEGATE_KILLS` does not say, and of those into the other targets.
 const KILLS: u32 = 50;
+const KILLS_BESIDE: u32 = 15;
 
-fn kills() -> u32 {
-    std::env::var("TIDEGATE_KILLS").map_or(KILLS, |text| text.parse().expect("TIDEGATE_KILLS is a number"))
+fn kills(usual: u32) -> u32 {
+    std::env::var("TIDEGATE_KILLS").map_or(usual, |text| text.parse().expect("TIDEGATE_KILLS is a number"))
 }
 
 /// Where the task is, by what the target remembers of it.
 async fn moment(world: &World) -> &'static str {
-    const STATES: &str = "select count(*) filter (where state <> 'loaded')::text, count(*)::text from tidegate.table_state";
-    let begun = world.target.value("select count(*) from pg_class c join pg_namespace n on n.oid = relnamespace where nspname || '.' || relname = 'tidegate.table_state'").await;
-    if begun == "0" {
+    if !world.target.has_table("tidegate", "table_state").await {
         return "start";
     }
-    match world.target.rows(STATES).await.first().map(Vec::as_slice) {
-        Some([Some(loading), Some(all)]) if all != "0" => {
-            if loading == "0" {
-                "stream"
-            } else {
-                "load"
-            }
-        }
-        _ => "start",
+    let states = world.target.rows("select state from tidegate.table_state").await;
+    match states.iter().flatten().filter(|state| state.as_deref() != Some("loaded")).count() {
+        _ if states.is_empty() => "start",
+        0 => "stream",
+        _ => "load",
     }
 }
 
 /// The host is killed at random moments of load, catch-up and stream while four writers work at the source; in the end
 /// every row is there once, and each ledger entry too.
-async fn crash_points(source: Source, kills: u32) {
+async fn crash_points(source: Source, target: Source, kills: u32) {
     let seed = seed();
     println!("seed {seed}, {kills} kills");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut world = World::start(source, PostgresVersion::V17).await;
+    let mut world = World::between(source, target).await;
     world.prepare_workload(seed, 60_000).await;
     world.create_task("crash", "full-load-and-cdc", "drop-and-create", serde_json::json!({"chunk_rows": 2000, "load_lanes": 3})).await;
     world.start_task("crash").await;
@@ -69,15 +64,27 @@ async fn crash_points(source: Source, kills: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_crash_point_ends_equal_from_postgres() {
-    crash_points(Source::postgres(PostgresVersion::V15).await, kills()).await;
+    crash_points(Source::postgres(PostgresVersion::V15).await, Source::postgres(PostgresVersion::V17).await, kills(KILLS)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_crash_point_ends_equal_from_mariadb() {
-    crash_points(Source::mysql(MysqlFlavour::Mariadb1011).await, kills()).await;
+    crash_points(Source::mysql(MysqlFlavour::Mariadb1011).await, Source::postgres(PostgresVersion::V17).await, kills(KILLS)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_crash_point_ends_equal_from_mysql() {
-    crash_points(Source::mysql(MysqlFlavour::Mysql97).await, kills()).await;
+    crash_points(Source::mysql(MysqlFlavour::Mysql97).await, Source::postgres(PostgresVersion::V17).await, kills(KILLS)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_crash_point_ends_equal_from_postgres_to_mysql() {
+    let target = Source::mysql(MysqlFlavour::Mysql97).await;
+    crash_points(Source::postgres(PostgresVersion::V17).await, target, kills(KILLS_BESIDE)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_crash_point_ends_equal_from_mysql_to_mariadb() {
+    let target = Source::mysql(MysqlFlavour::Mariadb118).await;
+    crash_points(Source::mysql(MysqlFlavour::Mysql97).await, target, kills(KILLS_BESIDE)).await;
 }

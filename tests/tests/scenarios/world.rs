@@ -1,4 +1,4 @@
-//! A scenario's world: a source, a PostgreSQL target, the binary, and one task between them over HTTP.
+//! A scenario's world: a source, a target, the binary, and one task between them over HTTP.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) fn seed() -> u64 {
     std::env::var("TIDEGATE_SEED").map_or_else(|_| now(), |text| text.parse().expect("TIDEGATE_SEED is a number"))
 }
 
-/// A source server.
+/// A source server; a target is one, too.
 pub(crate) enum Source {
     Postgres(PostgresServer),
     Mysql(MysqlServer),
@@ -62,16 +62,30 @@ impl Source {
         }
     }
 
-    fn endpoint(&self) -> Value {
+    pub(crate) async fn rows(&self, query: &str) -> Vec<Vec<Option<String>>> {
         match self {
-            Source::Postgres(server) => json!({"name": "source", "role": "source", "engine": "postgres", "host": server.host(),
+            Source::Postgres(server) => server.rows(query).await,
+            Source::Mysql(server) => server.rows(query).await,
+        }
+    }
+
+    /// True when there is such a table.
+    pub(crate) async fn has_table(&self, schema: &str, table: &str) -> bool {
+        let sql = format!("select count(*) from information_schema.tables where table_schema = '{schema}' and table_name = '{table}'");
+        self.value(&sql).await != "0"
+    }
+
+    /// `role` is the endpoint's name, too.
+    fn endpoint(&self, role: &str) -> Value {
+        match self {
+            Source::Postgres(server) => json!({"name": role, "role": role, "engine": "postgres", "host": server.host(),
                 "port": server.port(), "username": "postgres", "password": "none", "database": "postgres", "tls": "disable"}),
-            Source::Mysql(server) => json!({"name": "source", "role": "source", "engine": engine(server.flavour()), "host": server.host(),
+            Source::Mysql(server) => json!({"name": role, "role": role, "engine": engine(server.flavour()), "host": server.host(),
                 "port": server.port(), "username": "repl", "password": "repl", "tls": "disable"}),
         }
     }
 
-    fn database(&self) -> Database<'_> {
+    pub(crate) fn database(&self) -> Database<'_> {
         match self {
             Source::Postgres(server) => Database::Postgres(server),
             Source::Mysql(server) => Database::Mysql(server),
@@ -86,7 +100,7 @@ fn engine(flavour: MysqlFlavour) -> &'static str {
 /// See the module's documentation.
 pub(crate) struct World {
     pub(crate) source: std::sync::Arc<Source>,
-    pub(crate) target: std::sync::Arc<PostgresServer>,
+    pub(crate) target: std::sync::Arc<Source>,
     pub(crate) host: Tidegate,
     _data: TempDir,
 }
@@ -94,17 +108,20 @@ pub(crate) struct World {
 impl World {
     /// Starts everything and creates the endpoints `source` and `target`.
     pub(crate) async fn start(source: Source, target: PostgresVersion) -> World {
-        let target = PostgresServer::start(target).await;
+        World::between(source, Source::postgres(target).await).await
+    }
+
+    /// The same with a target of any kind.
+    pub(crate) async fn between(source: Source, target: Source) -> World {
         World::with(std::sync::Arc::new(source), std::sync::Arc::new(target)).await
     }
 
-    async fn with(source: std::sync::Arc<Source>, target: std::sync::Arc<PostgresServer>) -> World {
+    /// The same with servers that other worlds use, too.
+    pub(crate) async fn with(source: std::sync::Arc<Source>, target: std::sync::Arc<Source>) -> World {
         let data = tempfile::tempdir().expect("a temporary directory can be made");
         let host = Tidegate::serve(data.path()).await;
-        host.post("/v1/endpoints", &source.endpoint()).await.ok();
-        let endpoint = json!({"name": "target", "role": "target", "engine": "postgres", "host": target.host(), "port": target.port(),
-            "username": "postgres", "password": "none", "database": "postgres", "tls": "disable"});
-        host.post("/v1/endpoints", &endpoint).await.ok();
+        host.post("/v1/endpoints", &source.endpoint("source")).await.ok();
+        host.post("/v1/endpoints", &target.endpoint("target")).await.ok();
         World { source, target, host, _data: data }
     }
 
@@ -204,8 +221,7 @@ impl World {
         wait_for("the marker row", PATIENCE, async || {
             let state = self.task(task).await;
             assert_ne!(state["status"], "failed", "{}\n{}", state["failure"], self.host.log());
-            let exists = self.target.rows("select to_regclass('copy.marker')::text").await;
-            if exists != [[Some("copy.marker".to_owned())]] {
+            if !self.target.has_table("copy", "marker").await {
                 return Err(state["phase"].clone());
             }
             let found = self.target.value(&format!("select count(*) from copy.marker where id = {marker}")).await;
@@ -225,7 +241,7 @@ impl World {
 
     /// One row of the target as text.
     pub(crate) async fn target_row(&self, query: &str) -> Vec<String> {
-        let client = self.target.client().await;
+        let client = self.target_client().await;
         client.batch_execute("set search_path = copy").await.expect("the schema exists");
         let rows = client.simple_query(query).await.expect("the query runs");
         rows.iter()
@@ -239,7 +255,10 @@ impl World {
     }
 
     pub(crate) async fn target_client(&self) -> tokio_postgres::Client {
-        self.target.client().await
+        match &*self.target {
+            Source::Postgres(server) => server.client().await,
+            Source::Mysql(server) => panic!("{:?} is no PostgreSQL server", server.flavour()),
+        }
     }
 
     pub(crate) fn peak_rss_bytes(&self) -> u64 {
@@ -260,6 +279,6 @@ impl World {
     /// Compares every table of the workload, row by row.
     pub(crate) async fn compare(&self) -> Comparison {
         let pairs = WorkloadPlan::table_pairs(self.source.schema(), "copy");
-        compare_databases(&self.source.database(), &Database::Postgres(&self.target), &pairs).await
+        compare_databases(&self.source.database(), &self.target.database(), &pairs).await
     }
 }

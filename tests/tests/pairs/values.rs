@@ -1,0 +1,180 @@
+//! Values of every type, loaded and streamed, into MySQL and MariaDB.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tidegate_harness::{MysqlFlavour, PostgresVersion, TablePair, compare_databases};
+
+use crate::TURN;
+use crate::world::{Source, World};
+
+/// A column of PostgreSQL: its type, a value, and its types in MySQL and MariaDB.
+const POSTGRES: &[(&str, &str, &str, &str)] = &[
+    ("boolean", "true", "tinyint(1)", "tinyint(1)"),
+    ("smallint", "-32768", "smallint", "smallint(6)"),
+    ("integer", "2147483647", "int", "int(11)"),
+    ("bigint", "-9223372036854775808", "bigint", "bigint(20)"),
+    ("numeric(20,6)", "-12345678901234.567890", "decimal(20,6)", "decimal(20,6)"),
+    ("numeric(5,-2)", "12345", "decimal(7,0)", "decimal(7,0)"),
+    ("numeric(3,5)", "0.00123", "decimal(5,5)", "decimal(5,5)"),
+    ("numeric", "1.10", "decimal(65,30)", "decimal(65,30)"),
+    ("numeric(70,2)", "'1234567890123456789012345678901234567890123456789012345678901234567.25'", "longtext", "longtext"),
+    ("real", "0.1", "float", "float"),
+    ("real", "'3.4028235e38'", "float", "float"),
+    ("double precision", "'1.7976931348623157e308'", "double", "double"),
+    ("double precision", "'5e-324'", "double", "double"),
+    ("date", "'0001-01-01'", "date", "date"),
+    ("date", "'9999-12-31'", "date", "date"),
+    ("timestamp", "'9999-12-31 23:59:59.999999'", "datetime(6)", "datetime(6)"),
+    ("timestamp(3)", "'2020-01-01 00:00:00.124'", "datetime(3)", "datetime(3)"),
+    ("timestamptz", "'1850-01-01 00:00:00+00'", "datetime(6)", "datetime(6)"),
+    ("time", "'24:00:00'", "time(6)", "time(6)"),
+    ("interval", "'-1 year -2 mons +3 days -04:05:06.789'", "varchar(64)", "varchar(64)"),
+    ("integer[]", "'{{1,NULL},{3,4}}'", "json", "longtext"),
+    ("text[]", r#"array['a,b', '"q"', '\', '', null]"#, "json", "longtext"),
+    ("mood", "'it''s'", "enum('so so','a,b','it''s','')", "enum('so so','a,b','it''s','')"),
+    ("mood", "''", "enum('so so','a,b','it''s','')", "enum('so so','a,b','it''s','')"),
+    ("json", r#"'{"b": 1,  "a":2, "x":"\u0041"}'"#, "json", "longtext"),
+    ("jsonb", r#"'{"n":1.10,"a":[1,null,"ü"]}'"#, "json", "longtext"),
+    ("jsonb", "'null'", "json", "longtext"),
+    ("bit(5)", "B'00101'", "bit(5)", "bit(5)"),
+    ("inet", "'10.0.0.1/8'", "longtext", "longtext"),
+    ("inet", "'2001:db8::1'", "longtext", "longtext"),
+    ("cidr", "'10.0.0.1/32'", "longtext", "longtext"),
+    ("macaddr", "'08:00:2b:01:02:03'", "longtext", "longtext"),
+    ("timetz", "'23:59:59.999999-15:59:59'", "longtext", "longtext"),
+    ("bit varying", "repeat('10', 35)::bit varying", "longtext", "longtext"),
+    ("oid", "4294967295", "longtext", "longtext"),
+    ("pg_lsn", "'16/B374D848'", "longtext", "longtext"),
+    ("uuid", "'123e4567-e89b-12d3-a456-426614174000'", "char(36)", "uuid"),
+    ("char(5)", "'ab'", "char(5)", "char(5)"),
+    ("varchar(10)", "'ab  '", "varchar(10)", "varchar(10)"),
+    ("text", r"E'\r\n\t\\.\n\\N''\x1a'", "longtext", "longtext"),
+    ("text", "U&'\\+10FFFF'", "longtext", "longtext"),
+    ("text", "''", "longtext", "longtext"),
+    ("bytea", r"'\x00ff5c270d0a091a'", "longblob", "longblob"),
+    ("bytea", r"'\x'", "longblob", "longblob"),
+];
+
+/// Columns of MySQL and MariaDB: type and value.
+const COMMON: &[(&str, &str)] = &[
+    ("tinyint", "-128"),
+    ("tinyint(1)", "127"),
+    ("smallint unsigned", "65535"),
+    ("mediumint", "-8388608"),
+    ("int unsigned zerofill", "42"),
+    ("bigint unsigned", "18446744073709551615"),
+    ("decimal(65,30)", "-99999999999999999999999999999999999.999999999999999999999999999999"),
+    ("float", "16777216"),
+    ("float", "3.4028234e38"),
+    ("double", "1.7976931348623157e308"),
+    ("bit(12)", "b'101010101010'"),
+    ("bit(64)", "18446744073709551615"),
+    ("year", "0"),
+    ("year", "2155"),
+    ("date", "'1000-01-01'"),
+    ("time", "'-838:59:59'"),
+    ("time(6)", "'-01:02:03.456789'"),
+    ("datetime(6)", "'1969-12-31 23:59:59.999999'"),
+    ("timestamp(6) null", "'2038-01-19 03:14:07.999999'"),
+    ("char(5)", "'ab  '"),
+    ("varchar(10)", "'ab  '"),
+    ("varchar(10) character set latin1", "'€é'"),
+    ("varchar(10) character set utf16", "'😀'"),
+    ("text character set utf8mb3", "'ä\\n\\\\N\\t\\0'"),
+    ("longtext", "repeat('é', 3)"),
+    ("enum('','a,b','it''s','é') character set latin1", "'é'"),
+    ("enum('','a')", "''"),
+    ("set('x','y','z')", "'x,z'"),
+    ("set('x','y')", "''"),
+    ("binary(6)", "x'010200000000'"),
+    ("varbinary(6)", "x'010200'"),
+    ("blob", "x'00ff5c270d0a091a'"),
+    ("json", "'{\"b\": 1, \"a\": [1.5, null, \"x\\\\n\"]}'"),
+    ("point", "st_geomfromtext('POINT(1 2)')"),
+];
+
+const MARIADB: &[(&str, &str)] = &[("uuid", "'123e4567-e89b-12d3-a456-426614174000'"), ("inet6", "'2001:db8::'"), ("inet4", "'10.0.0.0'")];
+
+const SESSION: &str = "set sql_mode = ''; set time_zone = '+00:00'; set names utf8mb4; ";
+
+/// Row 1 and NULLs are loaded, their twins are streamed and updated: all equal.
+async fn arrive(source: Arc<Source>, target: Source, name: &str, columns: &[(String, String)], session: &str) -> World {
+    let world = World::with(source, Arc::new(target)).await;
+    let definitions: Vec<String> = columns.iter().enumerate().map(|(index, (kind, _))| format!("c{index} {kind}")).collect();
+    let values: Vec<&str> = columns.iter().map(|(_, value)| value.as_str()).collect();
+    let row = |id: u32| format!("insert into {name} values ({id}, {})", values.join(", "));
+    let nulls = |id: u32| format!("insert into {name} (id) values ({id})");
+    world
+        .source_sql(&format!(
+            "{session}
+             create table {name} (id int primary key, {}); {}; {}; insert into {name} (id) values (0)",
+            definitions.join(", "),
+            row(1),
+            nulls(2)
+        ))
+        .await;
+    world.create_task(name, "full-load-and-cdc", "drop-and-create", json!({})).await;
+    world.start_task(name).await;
+    world.wait_phase(name, "replicating").await;
+    let sets: Vec<String> = values.iter().enumerate().map(|(index, value)| format!("c{index} = {value}")).collect();
+    world
+        .source_sql(&format!(
+            "{session} {}; {}; {}; update {name} set {} where id = 5; delete from {name} where id = 0",
+            row(3),
+            nulls(4),
+            nulls(5),
+            sets.join(", ")
+        ))
+        .await;
+    world.wait_level(name).await;
+    let pair = TablePair::new((world.source.schema(), name), ("copy", name));
+    let comparison = compare_databases(&world.source.database(), &world.target.database(), &[pair]).await;
+    assert_eq!(comparison.to_string(), "1 tables, 5 rows, 0 differences", "{name}");
+    world
+}
+
+fn owned(columns: &[(&str, &str)]) -> Vec<(String, String)> {
+    columns.iter().map(|(kind, value)| ((*kind).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_of_postgres_arrives_in_mysql_and_mariadb() {
+    let _turn = TURN.lock().await;
+    let source = Arc::new(Source::postgres(PostgresVersion::V17).await);
+    source.sql("create type mood as enum ('so so', 'a,b', 'it''s', ''); create table marker (id integer primary key)").await;
+    let columns: Vec<(String, String)> = POSTGRES.iter().map(|(kind, value, _, _)| ((*kind).to_owned(), (*value).to_owned())).collect();
+    for flavour in [MysqlFlavour::Mysql97, MysqlFlavour::Mariadb1011] {
+        let is_mariadb = flavour.is_mariadb();
+        let name = if is_mariadb { "to-mariadb" } else { "to-mysql" }.replace('-', "");
+        let world = arrive(source.clone(), Source::mysql(flavour).await, &name, &columns, "").await;
+        let sql = format!(
+            "select column_type from information_schema.columns where table_schema = 'copy' and table_name = '{name}' \
+             and column_name <> 'id' order by ordinal_position"
+        );
+        let found: Vec<String> = world.target.rows(&sql).await.into_iter().flatten().flatten().collect();
+        let wanted: Vec<&str> = POSTGRES.iter().map(|kind| if is_mariadb { kind.3 } else { kind.2 }).collect();
+        assert_eq!(found, wanted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_of_mysql_arrives_in_mysql_and_mariadb() {
+    let _turn = TURN.lock().await;
+    let source = Arc::new(Source::mysql(MysqlFlavour::Mysql97).await);
+    source.sql("create table marker (id integer primary key)").await;
+    for (name, flavour) in [("tomysql", MysqlFlavour::Mysql97), ("tomariadb", MysqlFlavour::Mariadb1011)] {
+        arrive(source.clone(), Source::mysql(flavour).await, name, &owned(COMMON), SESSION).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_of_mariadb_arrives_in_mysql_and_mariadb() {
+    let _turn = TURN.lock().await;
+    let source = Arc::new(Source::mysql(MysqlFlavour::Mariadb118).await);
+    source.sql("create table marker (id integer primary key)").await;
+    let columns: Vec<(String, String)> = owned(COMMON).into_iter().chain(owned(MARIADB)).collect();
+    for (name, flavour) in [("tomysql", MysqlFlavour::Mysql97), ("tomariadb", MysqlFlavour::Mariadb118)] {
+        arrive(source.clone(), Source::mysql(flavour).await, name, &columns, SESSION).await;
+    }
+}
