@@ -26,9 +26,14 @@ pub(crate) async fn take_over(settings: &ServerSettings, task: &TaskId) -> Resul
     let mut server = Server::connect(settings).await?;
     control::create_tables(&mut server).await?;
     let what = format!("take over task \"{task}\"");
-    for table in ["fence (task, generation) values ({}, 0)", "checkpoint (task) values ({})"] {
-        let sql = format!("insert ignore into tidegate.{}", table.replace("{}", &text(task)));
-        run(&mut server.conn, &what, &sql).await?;
+    // Read first: an insert of a row that is there would wait for whoever holds it.
+    let known =
+        format!("select count(*) from tidegate.fence f join tidegate.checkpoint c on c.task = f.task where f.task = {}", text(task));
+    if row::<u64>(&mut server.conn, &what, &known).await? == 0 {
+        for table in ["fence (task, generation) values ({}, 0)", "checkpoint (task) values ({})"] {
+            let sql = format!("insert ignore into tidegate.{}", table.replace("{}", &text(task)));
+            run(&mut server.conn, &what, &sql).await?;
+        }
     }
     run(&mut server.conn, &what, "set session innodb_lock_wait_timeout = 1").await?;
     for _ in 0..TAKE_ATTEMPTS {
