@@ -144,7 +144,14 @@ fn column(described: Described) -> Result<Column, Failure> {
         wrong(&format!("column \"{}\" has the type \"{}\", which does not exist", described.name, described.r#type))
             .hint("types are spelt like int64, decimal(10,2), text, text(64), timestamp, enumeration([\"a\",\"b\"])")
     })?;
-    Ok(Column { name: described.name, sql_type, native_type: described.r#type, nullable: described.nullable, generated: false })
+    Ok(Column {
+        name: described.name,
+        sql_type,
+        native_type: described.r#type,
+        collation: None,
+        nullable: described.nullable,
+        generated: false,
+    })
 }
 
 fn inferred(rows: &[&Map<String, Json>]) -> Vec<Column> {
@@ -158,7 +165,14 @@ fn inferred(rows: &[&Map<String, Json>]) -> Vec<Column> {
         // A column of whole and other numbers is one of numbers.
         let sql_type = if sql_type == SqlType::Int64 && values().any(Json::is_f64) { SqlType::Float64 } else { sql_type };
         let nullable = name != "id" || values().any(Json::is_null);
-        columns.push(Column { name: name.clone(), native_type: sql_type::spell(&sql_type), sql_type, nullable, generated: false });
+        columns.push(Column {
+            name: name.clone(),
+            native_type: sql_type::spell(&sql_type),
+            sql_type,
+            collation: None,
+            nullable,
+            generated: false,
+        });
     }
     columns
 }
