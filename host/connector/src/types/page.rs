@@ -82,8 +82,8 @@ fn section(text: &mut String, title: &str, source: Engine, sources: &[Engine], t
         let from = rule.sources.contains(&source) || rule.sources.iter().any(|engine| sources.contains(engine));
         // Rules for every source stand in a section of their own, but for those that carry a pair's main types.
         let is_of_pair = rule.sources != all || (target == Engine::Postgres && source != Engine::Postgres && rule.note.starts_with('`'));
-        let is_one_engine = rule.becomes.starts_with("{native}") && rule.kinds.is_empty() && rule.sources == rule.targets;
-        from && rule.targets.contains(&target) && is_of_pair && (!is_one_engine || source == target)
+        let is_exact = rule.sources.len() == 1 && rule.sources == rule.targets;
+        from && rule.targets.contains(&target) && is_of_pair && is_exact == (source == target)
     };
     table(text, RULES.iter().filter(is_shown));
 }
