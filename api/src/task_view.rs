@@ -41,7 +41,8 @@ pub(crate) fn task(task: &TaskRecord) -> Value {
 
 /// What holds a task up: the part that limits it, in words for people, and whether units would help.
 fn hold_up(progress: &TaskProgress, capacity: &CapacityStatus) -> (Option<&'static str>, Option<bool>, String) {
-    let behind = progress.lag_seconds > 1.0 || capacity.changes_waiting > 0;
+    // Less than that is the way of a change, not a queue.
+    let behind = progress.lag_seconds > 1.0;
     let minute = &capacity.last_minute;
     let work = Work {
         lanes: minute.lanes,
@@ -55,8 +56,8 @@ fn hold_up(progress: &TaskProgress, capacity: &CapacityStatus) -> (Option<&'stat
     let part = match progress.phase {
         RunPhase::Preparing => return (None, None, "the task is being prepared".to_owned()),
         RunPhase::Loading => Part::limiting_load(&work),
-        RunPhase::CatchingUp | RunPhase::Replicating if behind => Part::limiting_stream(&work),
-        RunPhase::CatchingUp | RunPhase::Replicating => return (None, None, "nothing waits".to_owned()),
+        RunPhase::CatchingUp | RunPhase::Replicating if behind => Part::limiting_stream(&work, capacity.changes_waiting > 0),
+        RunPhase::CatchingUp | RunPhase::Replicating => return (None, None, "nothing that was captured waits".to_owned()),
     };
     let help = part.grows_with_units() && capacity.reason != "target-is-limit" && capacity.reason != "target-throttles";
     let advice = if !help {

@@ -1,8 +1,9 @@
 //! Which part of the way from source to target holds a task up.
 //!
-//! A stream has three workers in a row, capture (source, store), the assembler (assemble, transform) and the lane (write,
-//! commit): the one that always has work is the limit, and when none has, the source is: it brings nothing faster. A lane of a
-//! load does everything itself, so there the part with most of its time is the limit.
+//! A stream has three workers in a row: capture (source, store), the assembler (assemble, transform) and the lane (write,
+//! commit). What is captured and waits can only wait for the assembler or the lane, so the busier of them is the limit. Where
+//! nothing waits, capture is: its store when that has work all the time, the source otherwise. A lane of a load does
+//! everything itself, so there the part with most of its time is the limit.
 
 /// Seconds of work of each part in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -64,16 +65,17 @@ impl Part {
         }
     }
 
-    /// The part that limits a stream which is behind.
-    pub fn limiting_stream(work: &Work) -> Part {
+    /// The part that limits a stream which is behind; `waits`: something is captured and not applied.
+    pub fn limiting_stream(work: &Work, waits: bool) -> Part {
         let larger = |one: (Part, f64), other: (Part, f64)| if other.1 > one.1 { other.0 } else { one.0 };
-        let workers = [
-            (Part::Store, work.store),
-            (larger((Part::Assemble, work.assemble), (Part::Transform, work.transform)), work.assemble + work.transform),
-            (larger((Part::Write, work.write), (Part::Commit, work.commit)), work.write + work.commit),
-        ];
-        let busiest = workers.into_iter().max_by(|one, other| one.1.total_cmp(&other.1));
-        busiest.filter(|(_, share)| *share >= ALWAYS).map_or(Part::Source, |(part, _)| part)
+        if !waits {
+            return if work.store >= ALWAYS { Part::Store } else { Part::Source };
+        }
+        if work.assemble + work.transform > work.write + work.commit {
+            larger((Part::Assemble, work.assemble), (Part::Transform, work.transform))
+        } else {
+            larger((Part::Write, work.write), (Part::Commit, work.commit))
+        }
     }
 
     /// The part that takes most of a load.
@@ -88,14 +90,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worker_without_a_pause_limits_a_stream() {
-        let idle = Work { source: 0.9, store: 0.1, ..Work::default() };
-        assert_eq!(Part::limiting_stream(&idle), Part::Source);
-        let slow_commits = Work { lanes: 0.95, write: 0.2, commit: 0.75, assemble: 0.3, ..idle };
-        assert_eq!(Part::limiting_stream(&slow_commits), Part::Commit);
-        let slow_module = Work { transform: 0.9, assemble: 0.05, write: 0.3, lanes: 0.3, ..idle };
-        assert_eq!(Part::limiting_stream(&slow_module), Part::Transform);
-        assert!(!Part::limiting_stream(&Work { store: 0.8, ..Work::default() }).grows_with_units());
+    fn what_waits_waits_for_the_busier_of_assembler_and_lane() {
+        // Half a minute of trouble after half a quiet one: nobody was busy all the time.
+        let slow_commits = Work { lanes: 0.5, source: 0.9, store: 0.1, assemble: 0.2, write: 0.1, commit: 0.4, ..Work::default() };
+        assert_eq!(Part::limiting_stream(&slow_commits, true), Part::Commit);
+        let slow_module = Work { transform: 0.9, assemble: 0.05, write: 0.3, lanes: 0.3, ..Work::default() };
+        assert_eq!(Part::limiting_stream(&slow_module, true), Part::Transform);
+        assert!(!Part::limiting_stream(&Work { assemble: 0.8, ..Work::default() }, true).grows_with_units());
+    }
+
+    #[test]
+    fn where_nothing_waits_capture_is_the_limit() {
+        let work = Work { source: 0.9, store: 0.1, write: 0.4, ..Work::default() };
+        assert_eq!(Part::limiting_stream(&work, false), Part::Source);
+        assert_eq!(Part::limiting_stream(&Work { source: 0.1, store: 0.9, ..work }, false), Part::Store);
     }
 
     #[test]

@@ -34,6 +34,13 @@ const TRUSTED_WEIGHT: f64 = 3.0;
 /// The least scaling exponent that is reckoned with: a tenth still asks for the bound at once.
 const EXPONENT_MIN: f64 = 0.1;
 
+/// Work whose rows are not in the target yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pending {
+    seconds: f64,
+    busy_seconds: f64,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Level {
     /// Rows a busy second of one unit.
@@ -46,15 +53,26 @@ struct Level {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Estimate {
     levels: BTreeMap<u32, Level>,
+    pending: Pending,
 }
 
 impl Estimate {
-    /// Learns from what `units` did in `seconds`, at the time `now`: `rows` in `busy_seconds`.
+    /// Learns from what `units` did in `seconds`, at the time `now`: `rows` in `busy_seconds`. Rows count when they are
+    /// durable, so a group or a chunk that took a minute is a minute without rows and then all of them: such seconds are one
+    /// sample.
     pub(crate) fn learn(&mut self, now: f64, units: u32, seconds: f64, rows: f64, busy_seconds: f64) {
         let lane_seconds = f64::from(units) * seconds;
-        if lane_seconds <= 0.0 || busy_seconds <= 0.0 || rows <= 0.0 {
+        if lane_seconds <= 0.0 || busy_seconds <= 0.0 {
             return;
         }
+        if rows <= 0.0 {
+            self.pending.seconds += seconds;
+            self.pending.busy_seconds += busy_seconds;
+            return;
+        }
+        let Pending { seconds: earlier, busy_seconds: earlier_busy } = std::mem::take(&mut self.pending);
+        let (seconds, busy_seconds) = (seconds + earlier, busy_seconds + earlier_busy);
+        let lane_seconds = f64::from(units) * seconds;
         let share = (busy_seconds / lane_seconds).min(1.0);
         let weight = seconds * share.powi(4);
         let level = self.levels.entry(units).or_insert(Level { per_unit: 0.0, weight: 0.0, seen_at: now });
@@ -139,6 +157,16 @@ mod tests {
         let mut estimate = Estimate::default();
         (0..60).for_each(|second| estimate.learn(f64::from(second), 1, 1.0, 1_000.0, 1.0));
         (60..7_260).for_each(|second| estimate.learn(f64::from(second), 1, 1.0, 5.0, 0.05));
+        near(estimate.per_unit(), 1_000.0);
+    }
+
+    #[test]
+    fn rows_that_become_durable_all_at_once_do_not_look_fast() {
+        let mut estimate = Estimate::default();
+        for second in 1..=200 {
+            let rows = if second % 40 == 0 { 40_000.0 } else { 0.0 };
+            estimate.learn(f64::from(second), 1, 1.0, rows, 1.0);
+        }
         near(estimate.per_unit(), 1_000.0);
     }
 

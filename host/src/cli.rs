@@ -257,7 +257,7 @@ pub(crate) enum CapacityCommand {
 /// Flags of `capacity simulate`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SimulateArgs {
-    /// Names of made-up traces, or files of lines SECOND,ROWS (.csv) or {"second": 1, "rows": 2} (.jsonl) [default: every made-up trace].
+    /// Names of traces (diurnal, flash-crowd, nightly-batch, ramp, sawtooth, rare-bursts, recorded), or files of lines SECOND,ROWS (.csv) or {"second": 1, "rows": 2} (.jsonl) [default: every named trace].
     #[arg(value_name = "TRACE")]
     pub(crate) traces: Vec<String>,
     /// The most units of the task.

@@ -144,10 +144,14 @@ fn behind(write: f64, commit: f64) -> TaskProgress {
 #[tokio::test]
 async fn lag_names_the_limiting_part_and_whether_units_would_help() {
     let api = Api::with_task().await;
-    let cases =
-        [(0.2, 0.75, "commit", true, "6 units would meet the objective, 1 work"), (0.1, 0.1, "source", false, "more units would not help")];
-    for (write, commit, part, help, words) in cases {
-        api.catalog.set_progress("orders", &behind(write, commit)).await.unwrap();
+    let cases = [
+        (0.2, 0.75, 0.1, "commit", true, "6 units would meet the objective, 1 work"),
+        (0.1, 0.1, 0.7, "assemble", false, "more units would not help"),
+    ];
+    for (write, commit, assemble, part, help, words) in cases {
+        let mut progress = behind(write, commit);
+        progress.capacity.as_mut().unwrap().last_minute.assemble = assemble;
+        api.catalog.set_progress("orders", &progress).await.unwrap();
         let lag = api.get("/v1/tasks/orders/lag").await.expect(StatusCode::OK).json;
         assert_eq!((&lag["limited_by"], &lag["units_would_help"]), (&json!(part), &json!(help)), "{lag:#}");
         assert!(lag["explanation"].as_str().is_some_and(|text| text.contains(words)), "{lag:#}");

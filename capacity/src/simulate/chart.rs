@@ -99,7 +99,8 @@ pub fn chart(trace: &Trace, world: &World, outcomes: &[Outcome]) -> String {
     let load = trace.rows.iter().map(|rows| rows / world.rows_per_unit);
     let most = load.clone().fold(f64::from(units_max), f64::max);
     let objective = world.objective.max_lag_seconds();
-    let units_panel = Panel { top: TOP, most: most.ceil(), seconds };
+    // Four grid lines at whole units.
+    let units_panel = Panel { top: TOP, most: (most / 4.0).ceil() * 4.0, seconds };
     let lag_panel = Panel { top: TOP + PANEL + GAP, most: objective * 4.0, seconds };
     let height = lag_panel.top + PANEL + 28.0;
 

@@ -48,9 +48,17 @@ impl fmt::Display for TraceError {
 impl std::error::Error for TraceError {}
 
 impl Trace {
-    /// Every made-up trace.
+    /// Every trace that comes with the package.
     pub fn all() -> Vec<Trace> {
-        vec![Self::diurnal(), Self::flash_crowd(), Self::nightly_batch(), Self::ramp(), Self::sawtooth(), Self::rare_bursts()]
+        vec![
+            Self::diurnal(),
+            Self::flash_crowd(),
+            Self::nightly_batch(),
+            Self::ramp(),
+            Self::sawtooth(),
+            Self::rare_bursts(),
+            Self::recorded_inserts(),
+        ]
     }
 
     /// A day: 2 units at night, 14 at the height of the day.
@@ -94,6 +102,13 @@ impl Trace {
         Self::made("rare bursts", 6 * HOUR, STARTS.len() as u32, true, |second| {
             if STARTS.iter().any(|start| (*start..start + 10).contains(&second)) { 25.0 } else { 0.0 }
         })
+    }
+
+    /// Seven minutes of a running server with four bursts; the file's head says more.
+    pub fn recorded_inserts() -> Self {
+        let text = include_str!("../../traces/recorded.csv");
+        let trace = Self::from_csv("recorded", text).expect("the package's own recording is sound");
+        Self { bursts: 4, ..trace }
     }
 
     fn made(name: &str, seconds: usize, bursts: u32, bursty: bool, units: impl Fn(usize) -> f64) -> Self {
