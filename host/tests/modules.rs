@@ -62,7 +62,9 @@ fn example_report(name: &str, file: &Path) -> Value {
     let sources = root_dir().join("guest-transforms/examples").join(name);
     let arguments = ["module", "test", file.to_str().unwrap(), "--json", "--config", "config.json", "--rows", "rows.json"];
     let fails = example_file(name, "expected.json").as_array().unwrap().iter().any(Value::is_string);
-    serde_json::from_str(&check(&tidegate(&sources, &arguments), i32::from(fails))).unwrap()
+    let output = tidegate(&sources, &arguments);
+    let report = check(&output, i32::from(fails));
+    serde_json::from_str(&report).unwrap_or_else(|_| panic!("{name}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 #[test]
