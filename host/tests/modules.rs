@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_harness::process::root_dir;
-use tidegate_harness::{PostgresServer, PostgresVersion, Tidegate, wait_for};
+use tidegate_harness::{MysqlFlavour, MysqlServer, PostgresServer, PostgresVersion, Tidegate, wait_for};
 
 /// How long a step may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -209,14 +209,49 @@ async fn a_module_is_tried_on_a_source_table_and_nothing_of_it_stays() {
     // Neither the log nor any file of the data directory keeps a value of a row.
     assert!(!host.log().contains("Secret-"), "{}", host.log());
     wait_for("the catalog to be without values", PATIENCE, async || {
-        let files = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        let mut files = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
         let holds = |path: &PathBuf| std::fs::read(path).unwrap().windows(7).any(|window| window == b"Secret-");
-        match files.filter(holds).next() {
+        match files.find(holds) {
             None => Ok(()),
             Some(path) => Err(path.display().to_string()),
         }
     })
     .await;
+}
+
+/// What a sample shows of types whose values differ most between databases, read back by a test of the file itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_mariadb_are_sampled_and_read_back() {
+    let server = MysqlServer::start(MysqlFlavour::Mariadb1011).await;
+    server
+        .sql(
+            "create table test.things (id bigint unsigned primary key, name varchar(40), price decimal(12,3), made datetime(3), took time,
+               flags set('a','b'), kind enum('x','y'), raw varbinary(8), bits bit(10), note json);
+             insert into test.things values (18446744073709551615, 'Ada Lovelace', -1.500, '2024-02-29 12:30:00.25', '-838:59:59',
+               'a,b', 'y', x'00ff', b'1100000001', '{\"k\": [1]}'), (2, null, null, null, null, null, null, null, null, null)",
+        )
+        .await;
+    let dir = tempfile::tempdir().unwrap();
+    let host = Tidegate::serve(&dir.path().join("data")).await;
+    let body = json!({"name": "shop", "role": "source", "engine": "mariadb", "host": "127.0.0.1", "port": server.port(),
+                      "username": "repl", "password": "repl", "database": "test", "tls": {"mode": "disable"}});
+    host.post("/v1/endpoints", &body).await.ok();
+    let everything = json!({"rules": [{"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
+                                       "object-locator": {"schema-name": "%", "table-name": "%"}}]});
+    let body = json!({"config": everything, "source": {"endpoint": "shop", "schema": "test", "table": "things"}});
+
+    let report = host.post("/v1/modules/rules/test", &body).await.ok();
+
+    let rows = report["rows"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["before"]["name"] == "Ada Lovelace").unwrap_or_else(|| panic!("{report:#}"));
+    let wanted = json!({"id": 18_446_744_073_709_551_615_u64, "name": "Ada Lovelace", "price": "-1.500", "made": "2024-02-29T12:30:00.25",
+                        "took": "-838:59:59", "flags": "a,b", "kind": "y", "raw": "\\x00ff", "bits": "1100000001", "note": "{\"k\": [1]}"});
+    assert_eq!((&row["before"], &row["after"], &report["kept"]), (&wanted, &wanted, &json!(2)));
+    assert_eq!(report["table"]["source"], "mariadb");
+
+    let again = json!({"config": everything, "rows": [row["before"]], "table": report["table"]});
+    let again = host.post("/v1/modules/rules/test", &again).await.ok();
+    assert_eq!((&again["rows"][0]["after"], &again["table"]), (&wanted, &report["table"]));
 }
 
 async fn create_endpoint(host: &Tidegate, name: &str, role: &str, server: &PostgresServer, database: &str) {

@@ -39,6 +39,38 @@ pub(super) struct Judged {
     pub(super) usage: Usage,
 }
 
+/// What an input of a plan stands for, with the value that it has for a row of a full load, which is what a test sends.
+enum Input {
+    Column(usize),
+    /// The column before the change: NULL.
+    OldValue(usize),
+    /// When the row was read. A test has to give the same answer each time: 1970.
+    Time,
+    /// The place in the log: empty.
+    Place,
+}
+
+impl Input {
+    /// By its name in the contract. The sandbox has checked that it stands for something.
+    fn named(name: &str, schema: &TableSchema) -> Self {
+        let old = || name.strip_prefix("$BEFORE.").and_then(|column| schema.column_index(column));
+        match (schema.column_index(name), old()) {
+            (Some(index), _) => Input::Column(index),
+            (None, Some(index)) => Input::OldValue(index),
+            (None, None) if name.ends_with("TIMESTAMP") => Input::Time,
+            (None, None) => Input::Place,
+        }
+    }
+
+    fn sql_type(&self, schema: &TableSchema) -> SqlType {
+        match self {
+            Input::Column(index) | Input::OldValue(index) => schema.columns[*index].sql_type.clone(),
+            Input::Time => SqlType::TimestampTz,
+            Input::Place => SqlType::Text { chars_max: None },
+        }
+    }
+}
+
 /// Why a row has no result.
 struct Trouble {
     code: String,
@@ -153,13 +185,19 @@ impl Run<'_> {
         let wanted =
             plan.rows.as_ref().ok_or_else(|| Trouble { code: "bug".to_owned(), message: "the plan has no row-level work".to_owned() })?;
         let schema = &self.sample.schema;
-        let inputs: Vec<usize> = wanted.inputs.iter().filter_map(|name| schema.column_index(name)).collect();
-        let types: Vec<SqlType> = inputs.iter().map(|index| schema.columns[*index].sql_type.clone()).collect();
+        let inputs: Vec<Input> = wanted.inputs.iter().map(|name| Input::named(name, schema)).collect();
+        let types: Vec<SqlType> = inputs.iter().map(|input| input.sql_type(schema)).collect();
         let mut builder = BatchBuilder::new(&types, wanted.text_layout);
         for values in rows.iter().filter_map(|row| self.sample.rows[*row].as_ref().ok()) {
             builder.push_kind(ImageKind::Snapshot);
             for (column, input) in inputs.iter().enumerate() {
-                builder.push_value(column, &values[*input]).map_err(unfit)?;
+                let value = match input {
+                    Input::Column(index) => &values[*index],
+                    Input::OldValue(_) => &Value::Null,
+                    Input::Time => &Value::TimestampTz(0),
+                    Input::Place => &Value::Text(""),
+                };
+                builder.push_value(column, value).map_err(unfit)?;
             }
         }
         builder.finish().map_err(unfit)

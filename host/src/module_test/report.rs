@@ -36,6 +36,9 @@ pub(crate) struct ModuleReport {
 /// A table by name, with its columns.
 #[derive(Debug, Serialize)]
 pub(crate) struct TableReport {
+    /// The kind of database that it is read from; none for a target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<&'static str>,
     pub(crate) schema: String,
     pub(crate) name: String,
     pub(crate) columns: Vec<ShownColumn>,
@@ -132,6 +135,7 @@ impl Report {
         Self {
             module: ModuleReport { name: info.name, version: info.version, digest: format!("sha256:{digest}") },
             table: TableReport {
+                source: Some(schema.engine.as_str()),
                 schema: schema.name.schema.clone(),
                 name: schema.name.name.clone(),
                 columns: columns.collect(),
@@ -170,6 +174,7 @@ fn included(schema: &TableSchema, plan: &TablePlan) -> PlanReport {
     PlanReport::Include {
         outputs: outputs.collect(),
         target: TableReport {
+            source: None,
             schema: plan.target_namespace.clone().unwrap_or_else(|| schema.name.schema.clone()),
             name: plan.target_name.clone().unwrap_or_else(|| schema.name.name.clone()),
             columns: columns.iter().map(|column| ShownColumn::new(&column.name, &column.sql_type, column.nullable)).collect(),
