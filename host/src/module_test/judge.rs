@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json};
 use tidegate_model::{ImageKind, SqlType, TableSchema, Value};
 use tidegate_sandbox::{
-    BatchBuilder, BatchResult, ColumnOrigin, Compiled, Engine, Limits, OutputSource, PlanInput, PlanOutcome, Sandbox, SandboxError,
-    TablePlan, Usage,
+    BatchBuilder, BatchResult, ColumnOrigin, Compiled, Engine, Header, InputSource, Limits, OutputSource, PlanInput, PlanOutcome, Sandbox,
+    SandboxError, TablePlan, Usage,
 };
 
 use super::report::{Logged, Outcome, RowReport};
@@ -37,38 +37,6 @@ pub(super) struct Judged {
     pub(super) rows: Vec<RowReport>,
     pub(super) logs: Vec<Logged>,
     pub(super) usage: Usage,
-}
-
-/// What an input of a plan stands for, with the value that it has for a row of a full load, which is what a test sends.
-enum Input {
-    Column(usize),
-    /// The column before the change: NULL.
-    OldValue(usize),
-    /// When the row was read. A test has to give the same answer each time: 1970.
-    Time,
-    /// The place in the log: empty.
-    Place,
-}
-
-impl Input {
-    /// By its name in the contract. The sandbox has checked that it stands for something.
-    fn named(name: &str, schema: &TableSchema) -> Self {
-        let old = || name.strip_prefix("$BEFORE.").and_then(|column| schema.column_index(column));
-        match (schema.column_index(name), old()) {
-            (Some(index), _) => Input::Column(index),
-            (None, Some(index)) => Input::OldValue(index),
-            (None, None) if name.ends_with("TIMESTAMP") => Input::Time,
-            (None, None) => Input::Place,
-        }
-    }
-
-    fn sql_type(&self, schema: &TableSchema) -> SqlType {
-        match self {
-            Input::Column(index) | Input::OldValue(index) => schema.columns[*index].sql_type.clone(),
-            Input::Time => SqlType::TimestampTz,
-            Input::Place => SqlType::Text { chars_max: None },
-        }
-    }
 }
 
 /// Why a row has no result.
@@ -185,17 +153,18 @@ impl Run<'_> {
         let wanted =
             plan.rows.as_ref().ok_or_else(|| Trouble { code: "bug".to_owned(), message: "the plan has no row-level work".to_owned() })?;
         let schema = &self.sample.schema;
-        let inputs: Vec<Input> = wanted.inputs.iter().map(|name| Input::named(name, schema)).collect();
+        let inputs: Vec<InputSource> = wanted.inputs.iter().filter_map(|name| InputSource::find(name, schema)).collect();
         let types: Vec<SqlType> = inputs.iter().map(|input| input.sql_type(schema)).collect();
         let mut builder = BatchBuilder::new(&types, wanted.text_layout);
         for values in rows.iter().filter_map(|row| self.sample.rows[*row].as_ref().ok()) {
             builder.push_kind(ImageKind::Snapshot);
             for (column, input) in inputs.iter().enumerate() {
+                // A test sends what a full load sends. When it read the row would differ from test to test: 1970.
                 let value = match input {
-                    Input::Column(index) => &values[*index],
-                    Input::OldValue(_) => &Value::Null,
-                    Input::Time => &Value::TimestampTz(0),
-                    Input::Place => &Value::Text(""),
+                    InputSource::Column(index) => &values[*index],
+                    InputSource::Before(_) => &Value::Null,
+                    InputSource::Header(Header::Timestamp | Header::CommitTimestamp) => &Value::TimestampTz(0),
+                    InputSource::Header(Header::StreamPosition | Header::ChangeSequence) => &Value::Text(""),
                 };
                 builder.push_value(column, value).map_err(unfit)?;
             }
