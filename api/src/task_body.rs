@@ -27,8 +27,11 @@ const UNITS_DEFAULT: u32 = 4;
 const TAGS_MAX: usize = 50;
 const TAG_CHARS_MAX: usize = 256;
 
-/// Native settings: key, least, most. All are whole numbers.
+/// Native settings that are whole numbers: key, least, most.
 const SETTINGS: [(&str, u64, u64); 3] = [("load_lanes", 1, 64), ("chunk_rows", 1_000, 100_000_000), ("cache_mib", 8, 65_536)];
+
+/// Native settings that are words: key and words.
+const WORDS: [(&str, &[(&str, &str)]); 1] = [("table_errors", &[("stop", "stop"), ("suspend-table", "suspend-table")])];
 
 /// The body of a creation.
 pub(crate) fn new_definition(headers: &HeaderMap, body: &[u8]) -> Result<TaskDefinition, Problem> {
@@ -141,6 +144,11 @@ fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
     for (key, least, most) in SETTINGS {
         if let Some(number) = given.number(key, least, most)? {
             settings.insert(key.to_owned(), number.into());
+        }
+    }
+    for (key, words) in WORDS {
+        if let Some(text) = given.text(key)? {
+            settings.insert(key.to_owned(), one_of(key, &text, words)?.into());
         }
     }
     given.finish()?;

@@ -91,6 +91,7 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         preparation: file.preparation,
         start_position: file.start_position.clone(),
         limits: file.limits,
+        on_table_error: file.on_table_error,
         spool_dir,
         modules,
     }

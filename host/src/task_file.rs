@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tidegate_connector::{ServerSettings, TablePreparation};
 use tidegate_model::{Position, TaskId};
-use tidegate_pipeline::{MigrationType, PipelineLimits};
+use tidegate_pipeline::{MigrationType, PipelineLimits, TableErrorPolicy};
 
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
@@ -37,6 +37,7 @@ pub(crate) struct TaskFile {
     /// Module files by the names that rules use.
     pub(crate) modules: BTreeMap<String, PathBuf>,
     pub(crate) limits: PipelineLimits,
+    pub(crate) on_table_error: TableErrorPolicy,
 }
 
 #[derive(Deserialize)]
@@ -65,9 +66,27 @@ pub(crate) struct LimitsForm {
     load_lanes: Option<usize>,
     chunk_rows: Option<u64>,
     cache_mib: Option<usize>,
+    table_errors: Option<TableErrors>,
+}
+
+/// What follows when a table cannot go on, as files and the API spell it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum TableErrors {
+    Stop,
+    SuspendTable,
 }
 
 impl LimitsForm {
+    /// What follows when a table cannot go on.
+    pub(crate) fn on_table_error(&self) -> TableErrorPolicy {
+        match self.table_errors {
+            Some(TableErrors::Stop) => TableErrorPolicy::Stop,
+            Some(TableErrors::SuspendTable) => TableErrorPolicy::Suspend,
+            None => TableErrorPolicy::default(),
+        }
+    }
+
     /// Fills in defaults and refuses zero, with which nothing would move.
     pub(crate) fn limits(&self) -> Result<PipelineLimits, Failure> {
         let default = PipelineLimits::default();
@@ -112,6 +131,7 @@ impl TaskFile {
             start_position: form.start_position.map(|text| text.parse().map_err(|error| usage("start_position", &error))).transpose()?,
             modules: form.modules.into_iter().map(|(name, file)| (name, beside(file))).collect(),
             limits: form.settings.limits()?,
+            on_table_error: form.settings.on_table_error(),
         })
     }
 }

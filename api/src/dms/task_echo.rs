@@ -97,6 +97,8 @@ pub(crate) fn apply_settings(definition: &mut TaskDefinition, echo: &mut TaskEch
         definition.settings = json!({});
     }
     definition.settings["load_lanes"] = settings.load_lanes.into();
+    let suspends = settings.document["ErrorBehavior"]["TableErrorPolicy"] != "STOP_TASK";
+    definition.settings["table_errors"] = if suspends { "suspend-table" } else { "stop" }.into();
     echo.settings = settings.document;
 }
 

@@ -119,7 +119,8 @@ impl Catalog {
     }
 
     /// Replaces a task's definition, if it still has `revision`. Capacity bounds, objective, tags and what DMS echoes
-    /// may change at any time; the rest only while nothing runs.
+    /// may change at any time. Table mappings and settings may too: a task that runs goes on with them from where it
+    /// is. The rest changes only while nothing runs.
     ///
     /// # Errors
     /// [`CatalogError::NotFound`] for the task, a named endpoint or module; [`CatalogError::Conflict`] while it runs or
@@ -131,7 +132,13 @@ impl Catalog {
         if record.revision != revision {
             return Err(CatalogError::conflict("task", name, "changed by somebody else", "unchanged since it was read"));
         }
-        if record.status.is_active() && !only_live_parts_differ(&record.definition, definition) {
+        let change = change_of(&record.definition, definition);
+        let may_change = match change {
+            Change::Aside => true,
+            Change::OfTheWork => !record.status.is_active() || record.desired == Desired::Running,
+            Change::OfTheEnds => !record.status.is_active(),
+        };
+        if !may_change {
             return Err(CatalogError::conflict("task", name, record.status.name(), "created, stopped or failed to change its definition"));
         }
         let source_id = endpoint_id(&mut tx, &definition.source).await?;
@@ -149,6 +156,15 @@ impl Catalog {
         .execute(&mut *tx)
         .await?;
         store_modules(&mut tx, &record.id, &definition.table_mappings).await?;
+        if change == Change::OfTheWork && record.desired == Desired::Running {
+            // A new run, which begins as the one before would have gone on.
+            sqlx::query("UPDATE tasks SET run_request = run_request + 1, start_kind = $3 WHERE tenant = $1 AND id = $2")
+                .bind(TENANT)
+                .bind(&record.id)
+                .bind(json(&record.next_start()))
+                .execute(&mut *tx)
+                .await?;
+        }
         tx.commit().await?;
         self.wake_host();
         self.get_task(name).await
@@ -357,8 +373,19 @@ fn modules_named(table_mappings: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn only_live_parts_differ(old: &TaskDefinition, new: &TaskDefinition) -> bool {
-    let live = TaskDefinition {
+/// What a change of a definition touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Nothing that a run was started with.
+    Aside,
+    /// What a run does between its ends.
+    OfTheWork,
+    /// What cannot change under a run.
+    OfTheEnds,
+}
+
+fn change_of(old: &TaskDefinition, new: &TaskDefinition) -> Change {
+    let aside = TaskDefinition {
         min_units: new.min_units,
         max_units: new.max_units,
         max_lag_seconds: new.max_lag_seconds,
@@ -366,7 +393,14 @@ fn only_live_parts_differ(old: &TaskDefinition, new: &TaskDefinition) -> bool {
         dms: new.dms.clone(),
         ..old.clone()
     };
-    live == *new
+    let work = TaskDefinition { table_mappings: new.table_mappings.clone(), settings: new.settings.clone(), ..aside.clone() };
+    if aside == *new {
+        Change::Aside
+    } else if work == *new {
+        Change::OfTheWork
+    } else {
+        Change::OfTheEnds
+    }
 }
 
 async fn store_modules(tx: &mut Transaction<'static, Sqlite>, task_id: &str, table_mappings: &str) -> Result<(), CatalogError> {

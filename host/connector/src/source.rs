@@ -127,6 +127,11 @@ pub trait Source: Send + Sync {
     /// What an earlier, unfinished call left behind for the same task is replaced.
     async fn begin_capture(&self, scope: &CaptureScope) -> Result<CaptureStart, ConnectorError>;
 
+    /// Makes the log carry changes of `added` too, which are among the tables of `scope` (PostgreSQL: adds them to the
+    /// publication, and takes out what is no longer in `scope`). A snapshot that is taken afterwards has everything
+    /// that a stream does not bring. Nothing happens for tables that the log carries already.
+    async fn extend_capture(&self, scope: &CaptureScope, added: &[TableName]) -> Result<(), ConnectorError>;
+
     /// Streams changes of transactions that `from` does not cover, in commit order.
     ///
     /// # Errors

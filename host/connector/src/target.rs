@@ -161,6 +161,9 @@ pub struct Group {
     pub to: Position,
     /// What to do, in order. Empty to move the checkpoint alone.
     pub steps: Vec<Step>,
+    /// States of tables, by their names at the source, to store in the same transaction: a table that catches up has
+    /// its own place in the log, and then `from` and `to` are equal.
+    pub tables: Vec<(TableName, TableState)>,
 }
 
 /// What an applied group did, for metrics.
@@ -297,8 +300,8 @@ pub trait Lane: Send {
     /// As for `apply`; after an error nothing of the group is in the target and no transaction is open.
     async fn add_steps(&mut self, steps: Vec<Step>) -> Result<(), ConnectorError>;
 
-    /// Applies the group and moves the checkpoint from `group.from` to `group.to` in one transaction. After an error,
-    /// neither happened, or (a connection that broke in COMMIT) both did: the caller reads the checkpoint to know.
+    /// Applies the group, moves the checkpoint from `group.from` to `group.to` (they may be equal) and stores
+    /// `group.tables`, all in one transaction. After an error, nothing of it happened, or (a connection that broke in COMMIT) all of it did: the caller reads the checkpoint to know.
     ///
     /// # Errors
     /// `Fenced` when the stored generation or position is not the one that the group starts from.

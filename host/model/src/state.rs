@@ -47,8 +47,14 @@ pub enum TableState {
     Waiting,
     /// Some chunks are loaded; each finished chunk has a mark of its own.
     Loading,
-    /// Every chunk is in. Changes covered by `window.low` are skipped, changes up to `window.high` applied
-    /// idempotently, later ones strictly. `None` for a CDC-only task: the table was never loaded.
+    /// Every chunk is in, and the table is behind the other tables of the stream: `window.low` is its own place in the
+    /// log, which moves in the transactions that bring it forward. The checkpoint says nothing about this table.
+    CatchingUp {
+        /// As for `Loaded`.
+        window: Window,
+    },
+    /// Every chunk is in, and the checkpoint holds for this table too. Changes covered by `window.low` are skipped,
+    /// changes up to `window.high` applied idempotently, later ones strictly. `None` for a table that was never loaded.
     Loaded {
         /// Where the load stands in the log.
         window: Option<Window>,

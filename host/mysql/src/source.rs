@@ -95,6 +95,11 @@ impl Source for MysqlSource {
         Ok(CaptureStart { position, snapshot: self.new_snapshot() })
     }
 
+    /// The binary log has every table.
+    async fn extend_capture(&self, _scope: &CaptureScope, _added: &[TableName]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError> {
         Ok(Box::new(ChangeReader::open(&self.connector, self.engine, scope, from).await?))
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tidegate_connector::Lane;
 use tidegate_model::Position;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Phase;
@@ -24,6 +24,8 @@ pub(crate) enum Paused {
     Cancelled,
     /// Somebody asked for something that needs the stream to rest.
     Control(Control),
+    /// The caller wants to look at what was asked for before.
+    Rest,
 }
 
 /// What the stream needs besides the assembler.
@@ -40,11 +42,12 @@ impl Stream {
         &mut self,
         assembler: &mut Assembler,
         control: &mut mpsc::Receiver<Control>,
+        rest: &Notify,
         cancel: &CancellationToken,
     ) -> Result<Paused, TaskError> {
         let (groups, arrived) = mpsc::channel(1);
         let board = self.board.clone();
-        let assembling = assemble(assembler, groups, control, cancel, board);
+        let assembling = assemble(assembler, groups, control, rest, cancel, board);
         let applying = self.apply(arrived);
         // The lane ends when the assembler drops its side of the channel; the assembler ends when the lane's is closed.
         let (paused, applied) = tokio::join!(assembling, applying);
@@ -60,8 +63,7 @@ impl Stream {
                 Assembled::Complete(complete) => {
                     let applied = self.lane.apply(&complete.group).await?;
                     drop(writing);
-                    let position = complete.group.to;
-                    self.board.checkpoint(&position);
+                    self.board.checkpoint(&complete.group.to);
                     for (table, counts) in &complete.counts {
                         self.board.applied(table, *counts);
                     }
@@ -75,7 +77,7 @@ impl Stream {
                         self.in_flight.ended();
                     }
                     // Capture may have ended; the run notices by its own result.
-                    let _ = self.confirmed.send(Some(position));
+                    let _ = self.confirmed.send(Some(complete.confirm));
                 }
             }
         }
@@ -87,6 +89,7 @@ async fn assemble(
     assembler: &mut Assembler,
     groups: mpsc::Sender<Assembled>,
     control: &mut mpsc::Receiver<Control>,
+    rest: &Notify,
     cancel: &CancellationToken,
     board: Arc<Board>,
 ) -> Result<Paused, TaskError> {
@@ -99,9 +102,11 @@ async fn assemble(
                 Some(request) => return Ok(Paused::Control(request)),
                 None => control_open = false,
             },
+            () = rest.notified() => return Ok(Paused::Rest),
             () = groups.closed() => return Ok(Paused::Cancelled),
             woken = assembler.ready() => match woken {
                 Woken::Work => assembler.next(&groups).await?,
+                Woken::AllLoaded => board.update(|progress| progress.phase = Phase::CatchingUp),
                 Woken::Level => {
                     assembler.level();
                     board.update(|progress| progress.phase = Phase::Replicating);

@@ -1,25 +1,36 @@
 //! Turns committed transactions into groups: routes each change, transforms, and reduces to the net effect.
 //!
+//! ```text
+//!   transaction ──▶ tables in the stream ─────────────────────────────┐
+//!        └────────▶ tables that are loading ─▶ set aside ─(loaded)───▶├─▶ group
+//! ```
+//!
 //! A group holds whole transactions and everything that waits, up to a bound in bytes: small when there is no backlog,
 //! large when there is. A transaction that is larger than the bound leaves in parts, which the lane collects in one
 //! open target transaction.
+//!
+//! Changes of a table that is loading are set aside. Once it is loaded, each group also takes some of what was set
+//! aside, and stores with it how far the table is; when nothing is left, the table is in the stream.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_connector::{Group, OrderedChange, Step, Strictness};
-use tidegate_model::{Change, Position, RowChange, TableName};
+use tidegate_model::change::RelationId;
+use tidegate_model::{Change, Position, RowChange, TableName, TableState, TxMark};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{ChangeCounts, InFlight};
-use crate::cache::{CacheReader, CommittedTransaction, Entry};
+use crate::cache::{Aside, CacheReader, CommittedTransaction, Entry};
 use crate::capture::cache_error;
 use crate::header::{ImageHeader, TransactionHeader};
+use crate::load::LoadEvent;
 use crate::meter::Stage;
 use crate::net::NetBuilder;
 use crate::plan::PlannedTable;
-use crate::tables::Tables;
+use crate::tables::{Place, Route, Tables};
 use crate::task::TaskError;
 use crate::transform::{Headed, Transformer};
 
@@ -31,6 +42,10 @@ const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// two images.
 const TRANSFORM_CHANGES_MAX: usize = 2_048;
 
+/// How long a place in the log may wait for the target when there is nothing to write there but the place: while all
+/// tables load, for example.
+const EMPTY_CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
 /// A stream that brought nothing for so long is taken for level, whatever the log's end is: its last bytes may be
 /// none of the task's.
 const QUIET_WHEN_LEVEL: Duration = Duration::from_secs(1);
@@ -40,6 +55,8 @@ const QUIET_WHEN_LEVEL: Duration = Duration::from_secs(1);
 pub(crate) enum Woken {
     /// [`Assembler::next`] has something to do.
     Work,
+    /// The last of the tables that were loading is loaded.
+    AllLoaded,
     /// The stream has come to the place given to [`Assembler::catch_up_to`], or was quiet.
     Level,
 }
@@ -57,11 +74,23 @@ pub(crate) enum Assembled {
 #[derive(Debug)]
 pub(crate) struct CompleteGroup {
     pub(crate) group: Group,
+    /// Once the group is in the target, the source may discard its log up to here.
+    pub(crate) confirm: Position,
     pub(crate) counts: HashMap<TableName, ChangeCounts>,
     pub(crate) transactions: u64,
     /// Changes that were routed to a table of the task.
     pub(crate) changes: u64,
     pub(crate) bytes: u64,
+}
+
+/// Where a change comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum From {
+    Stream,
+    /// The checkpoint covers its transaction.
+    StreamAgain,
+    /// It was set aside before.
+    Aside,
 }
 
 /// A change that is routed and waits for its transformation.
@@ -71,48 +100,81 @@ struct Routed {
     change: Headed,
 }
 
+/// Where an assembler begins.
+pub(crate) struct Beginning {
+    /// The checkpoint in the target.
+    pub(crate) checkpoint: Position,
+    /// Where the stream starts: there, or earlier for tables that have a place of their own.
+    pub(crate) stream: Position,
+}
+
 /// See the module's documentation.
 pub(crate) struct Assembler {
     cache: CacheReader,
+    pub(crate) aside: Aside,
     pub(crate) tables: Tables,
+    loads: mpsc::UnboundedReceiver<LoadEvent>,
     transformer: Transformer,
-    group_bytes_max: usize,
-    /// The end of the last group.
-    position: Position,
+    pub(crate) group_bytes_max: usize,
+    /// Everything up to here is in a group, sent or in the making.
+    pub(crate) position: Position,
+    /// The end of the last group that was sent.
+    sent: Position,
+    sent_at: Instant,
+    /// The stream repeats what is before `position`, and has come up to here; `None` when it is past it. Until then a
+    /// table with nothing set aside may still miss changes.
+    pub(crate) repeats: Option<Position>,
     net: NetBuilder,
+    /// Parts of the group in the making were sent.
+    has_parts: bool,
     routed: Vec<Routed>,
     routed_bytes: usize,
+    pub(crate) aside_bytes: usize,
     counts: HashMap<TableName, ChangeCounts>,
     transactions: u64,
-    changes: u64,
-    bytes: u64,
+    pub(crate) changes: u64,
+    pub(crate) bytes: u64,
     /// The source is idle up to this position since that moment, and the target does not know yet.
     idle_since: Option<(Position, Instant)>,
     /// The log's end when the stream began, until it is reached.
     behind: Option<Position>,
-    in_flight: Arc<InFlight>,
-    cancel: CancellationToken,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// What an assembler is made of.
+pub(crate) struct Parts {
+    pub(crate) cache: CacheReader,
+    pub(crate) aside: Aside,
+    pub(crate) tables: Tables,
+    /// What loads tell.
+    pub(crate) loads: mpsc::UnboundedReceiver<LoadEvent>,
+    pub(crate) transformer: Transformer,
+    pub(crate) group_bytes_max: usize,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) cancel: CancellationToken,
 }
 
 impl Assembler {
-    pub(crate) fn new(
-        cache: CacheReader,
-        tables: Tables,
-        transformer: Transformer,
-        position: Position,
-        group_bytes_max: usize,
-        in_flight: Arc<InFlight>,
-        cancel: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts, beginning: Beginning) -> Self {
+        let Parts { cache, aside, tables, loads, transformer, group_bytes_max, in_flight, cancel } = parts;
+        let Beginning { checkpoint, stream } = beginning;
         Self {
             cache,
+            aside,
             tables,
+            loads,
             transformer,
             group_bytes_max,
-            position,
+            repeats: (!stream.covers_position(&checkpoint)).then_some(stream),
+            sent: checkpoint.clone(),
+            sent_at: Instant::now(),
+            position: checkpoint,
             net: NetBuilder::default(),
+            has_parts: false,
             routed: Vec::new(),
             routed_bytes: 0,
+            aside_bytes: 0,
             counts: HashMap::new(),
             transactions: 0,
             changes: 0,
@@ -124,32 +186,58 @@ impl Assembler {
         }
     }
 
+    /// Where the source's log must be kept from, as things stand in the target.
+    pub(crate) fn confirmable(&self) -> Position {
+        self.tables.keep_from(&self.sent)
+    }
+
+    /// From now on changes of this table are set aside until it is loaded. Only while nothing is on its way to the lane.
+    pub(crate) fn load_beside(&mut self, table: Arc<PlannedTable>) {
+        self.aside.forget(&table.source.schema.name);
+        self.tables.insert(table, Place::Loading { since: self.position.clone() });
+    }
+
     /// Takes note of how far the stream must come to be level.
     pub(crate) fn catch_up_to(&mut self, end: Position) {
         self.behind = Some(end);
     }
 
     /// Waits until there is something to do. Safe to cancel.
-    pub(crate) async fn ready(&self) -> Woken {
-        if let Some(end) = &self.behind {
+    pub(crate) async fn ready(&mut self) -> Woken {
+        if self.can_catch_up() {
+            return Woken::Work;
+        }
+        let may_be_level = self.behind.is_some() && self.tables.all_in_stream() && self.repeats.is_none();
+        if may_be_level && let Some(end) = &self.behind {
             let idle = self.idle_since.as_ref().map(|(position, _)| position);
             if self.position.covers_position(end) || idle.is_some_and(|idle| idle.covers_position(end)) {
                 return Woken::Level;
             }
-            let arrived = tokio::time::timeout(QUIET_WHEN_LEVEL, self.cache.arrived()).await;
-            return if arrived.is_ok() { Woken::Work } else { Woken::Level };
         }
-        match &self.idle_since {
-            Some((_, since)) => {
-                let due = tokio::time::Instant::from_std(*since + IDLE_CHECKPOINT_EVERY);
-                tokio::select! {
-                    () = self.cache.arrived() => {}
-                    () = tokio::time::sleep_until(due) => {}
-                }
+        let now = Instant::now();
+        let quiet = may_be_level.then(|| now + QUIET_WHEN_LEVEL);
+        let idle = self.idle_since.as_ref().map(|(_, since)| *since + IDLE_CHECKPOINT_EVERY);
+        let unsent = (self.position != self.sent).then(|| self.sent_at + EMPTY_CHECKPOINT_EVERY);
+        let due = [quiet, idle, unsent].into_iter().flatten().min();
+        tokio::select! {
+            Some(event) = self.loads.recv() => self.take_note(event),
+            () = self.cache.arrived() => Woken::Work,
+            () = wait_until(due) => if quiet.is_some() && due == quiet { Woken::Level } else { Woken::Work },
+        }
+    }
+
+    fn take_note(&mut self, event: LoadEvent) -> Woken {
+        match event {
+            LoadEvent::Table { table, window } => {
+                self.tables.loaded(&table, window);
+                Woken::Work
             }
-            None => self.cache.arrived().await,
+            LoadEvent::AllLoaded { log_end } if !self.tables.any_loading() => {
+                self.behind = Some(log_end);
+                Woken::AllLoaded
+            }
+            LoadEvent::AllLoaded { .. } => Woken::Work,
         }
-        Woken::Work
     }
 
     /// The stream is level; [`Woken::Level`] comes once.
@@ -159,60 +247,68 @@ impl Assembler {
 
     /// Sends the next group out of what waits, if anything does. Not safe to cancel: a group in the making would be
     /// lost. It notices the run's cancellation by itself.
-    pub(crate) async fn next(&mut self, out: &tokio::sync::mpsc::Sender<Assembled>) -> Result<(), TaskError> {
-        let from = self.position.clone();
+    pub(crate) async fn next(&mut self, out: &mpsc::Sender<Assembled>) -> Result<(), TaskError> {
+        self.aside_bytes = 0;
         let in_flight = self.in_flight.clone();
         let making = in_flight.meter.enter(Stage::Assemble);
         while let Some(entry) = self.cache.try_next().map_err(cache_error)? {
             match entry {
                 Entry::Idle(position) => {
+                    self.repeated(|repeats| *repeats = repeats.union(&position));
                     // What was delivered before it is in this group or an earlier one.
                     let since = self.idle_since.take().map_or_else(Instant::now, |(_, since)| since);
                     self.idle_since = Some((position, since));
                 }
                 Entry::Transaction(transaction) => {
                     self.transaction(transaction, out).await?;
-                    if self.held_bytes() >= self.group_bytes_max {
+                    if self.held_bytes() + self.aside_bytes >= self.group_bytes_max {
                         break;
                     }
                 }
             }
         }
-        self.transform().await?;
         let due = self.idle_since.as_ref().is_some_and(|(_, since)| since.elapsed() >= IDLE_CHECKPOINT_EVERY);
         if due && let Some((position, _)) = self.idle_since.take() {
             self.position = self.position.union(&position);
         }
+        let caught_up = self.catch_up(out).await?;
+        self.transform().await?;
+        drop(making);
+        self.complete(caught_up, out).await;
+        Ok(())
+    }
+
+    async fn complete(&mut self, tables: Vec<(TableName, TableState)>, out: &mpsc::Sender<Assembled>) {
         let steps = self.net.take_steps();
-        if self.position == from {
-            return Ok(());
+        if steps.is_empty() && tables.is_empty() && !self.has_parts {
+            let early = self.sent_at.elapsed() < EMPTY_CHECKPOINT_EVERY;
+            if self.position == self.sent || early {
+                return;
+            }
         }
-        let group = Group { from, to: self.position.clone(), steps };
+        self.has_parts = false;
+        self.sent_at = Instant::now();
+        let from = std::mem::replace(&mut self.sent, self.position.clone());
         let complete = CompleteGroup {
-            group,
+            group: Group { from, to: self.position.clone(), steps, tables },
+            confirm: self.tables.keep_from(&self.position),
             counts: std::mem::take(&mut self.counts),
             changes: std::mem::take(&mut self.changes),
             transactions: std::mem::take(&mut self.transactions),
             bytes: std::mem::take(&mut self.bytes),
         };
         self.tables.passed(&self.position);
-        drop(making);
         // A closed channel means that the lane failed; its own error is the one to tell.
         let _ = out.send(Assembled::Complete(complete)).await;
-        Ok(())
     }
 
     fn held_bytes(&self) -> usize {
         self.net.bytes() + self.routed_bytes
     }
 
-    async fn transaction(
-        &mut self,
-        mut transaction: CommittedTransaction,
-        out: &tokio::sync::mpsc::Sender<Assembled>,
-    ) -> Result<(), TaskError> {
+    async fn transaction(&mut self, mut transaction: CommittedTransaction, out: &mpsc::Sender<Assembled>) -> Result<(), TaskError> {
         let header = Arc::new(TransactionHeader { mark: transaction.mark.clone(), committed_at_us: transaction.committed_at_us });
-        // A source may send again what was applied before: the checkpoint knows.
+        // A source may send again what was applied before, and is asked to where a table needs it.
         let seen = self.position.covers(&header.mark);
         let (changes, bytes) = (self.changes, self.bytes);
         if !seen && self.transactions == 0 {
@@ -223,23 +319,18 @@ impl Assembler {
             if self.cancel.is_cancelled() {
                 return Err(TaskError::Cancelled);
             }
-            if seen {
+            if seen && self.tables.all_in_stream() {
                 continue;
             }
             for change in part {
-                self.change(change, &header, number).await?;
+                self.change(change, &header, number, if seen { From::StreamAgain } else { From::Stream }).await?;
                 number += 1;
-                if self.held_bytes() >= self.group_bytes_max {
-                    self.transform().await?;
-                    if self.net.bytes() >= self.group_bytes_max {
-                        let in_flight = self.in_flight.clone();
-                        let _waiting = in_flight.meter.pause(Stage::Assemble);
-                        let _ = out.send(Assembled::Part(self.net.take_steps())).await;
-                    }
-                }
+                self.send_part_when_full(out).await?;
             }
         }
+        self.aside.end_transaction().map_err(cache_error)?;
         self.cache.release(&transaction);
+        self.repeated(|repeats| repeats.advance(&header.mark));
         if !seen {
             self.in_flight.took(self.changes - changes, self.bytes - bytes);
             self.transactions += 1;
@@ -248,30 +339,58 @@ impl Assembler {
         Ok(())
     }
 
-    async fn change(&mut self, change: Change, transaction: &Arc<TransactionHeader>, number: u64) -> Result<(), TaskError> {
+    pub(crate) async fn send_part_when_full(&mut self, out: &mpsc::Sender<Assembled>) -> Result<(), TaskError> {
+        if self.held_bytes() < self.group_bytes_max {
+            return Ok(());
+        }
+        self.transform().await?;
+        if self.net.bytes() >= self.group_bytes_max {
+            self.has_parts = true;
+            let in_flight = self.in_flight.clone();
+            let _waiting = in_flight.meter.pause(Stage::Assemble);
+            let _ = out.send(Assembled::Part(self.net.take_steps())).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn change(
+        &mut self,
+        change: Change,
+        transaction: &Arc<TransactionHeader>,
+        number: u64,
+        from: From,
+    ) -> Result<(), TaskError> {
         let mark = &transaction.mark;
         match change {
-            Change::Row { relation, change } => {
-                let Some((table, strictness)) = self.tables.route(relation, mark, &mut self.transformer).await? else { return Ok(()) };
-                self.counts.entry(table.source.schema.name.clone()).or_default().add(&change);
-                let bytes = row_bytes(&change);
-                self.changes += 1;
-                self.bytes += bytes as u64;
-                self.routed_bytes += bytes;
-                let header = if table.reads_headers() {
-                    ImageHeader::Logged { transaction: transaction.clone(), number }
-                } else {
-                    ImageHeader::None
-                };
-                self.routed.push(Routed { table, strictness, change: (change, header) });
-                if self.routed.len() >= TRANSFORM_CHANGES_MAX { self.transform().await } else { Ok(()) }
-            }
+            Change::Row { relation, change } => match self.route(relation, mark, from).await? {
+                Route::Skip => Ok(()),
+                Route::Aside(table) => self.set_aside(&table, transaction, number, &Change::Row { relation, change }),
+                Route::Apply(table, strictness) => {
+                    self.counts.entry(table.source.schema.name.clone()).or_default().add(&change);
+                    let bytes = row_bytes(&change);
+                    self.changes += 1;
+                    self.bytes += bytes as u64;
+                    self.routed_bytes += bytes;
+                    let header = if table.reads_headers() {
+                        ImageHeader::Logged { transaction: transaction.clone(), number }
+                    } else {
+                        ImageHeader::None
+                    };
+                    self.routed.push(Routed { table, strictness, change: (change, header) });
+                    if self.routed.len() >= TRANSFORM_CHANGES_MAX { self.transform().await } else { Ok(()) }
+                }
+            },
             Change::Truncate { relations } => {
                 self.transform().await?;
                 let mut tables = Vec::new();
                 for relation in relations {
-                    if let Some((table, _)) = self.tables.route(relation, mark, &mut self.transformer).await? {
-                        tables.push(table.target.clone());
+                    match self.route(relation, mark, from).await? {
+                        Route::Skip => {}
+                        // Tables that are emptied together are not while one of them loads.
+                        Route::Aside(table) => {
+                            self.set_aside(&table, transaction, number, &Change::Truncate { relations: vec![relation] })?
+                        }
+                        Route::Apply(table, _) => tables.push(table.target.clone()),
                     }
                 }
                 if !tables.is_empty() {
@@ -280,6 +399,19 @@ impl Assembler {
                 Ok(())
             }
         }
+    }
+
+    async fn route(&mut self, relation: RelationId, mark: &TxMark, from: From) -> Result<Route, TaskError> {
+        match from {
+            From::Stream => self.tables.route(relation, mark, false, &mut self.transformer).await,
+            From::StreamAgain => self.tables.route(relation, mark, true, &mut self.transformer).await,
+            From::Aside => self.tables.route_aside(relation, mark, &mut self.transformer).await,
+        }
+    }
+
+    fn set_aside(&mut self, table: &PlannedTable, transaction: &TransactionHeader, number: u64, change: &Change) -> Result<(), TaskError> {
+        self.aside_bytes += self.aside.push(&table.source.schema.name, transaction, number, change).map_err(cache_error)?;
+        Ok(())
     }
 
     /// Sends what is routed through the modules and into the net effect, in order.
@@ -304,6 +436,13 @@ impl Assembler {
             }
         }
         Ok(())
+    }
+}
+
+async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(tokio::time::Instant::from_std(due)).await,
+        None => std::future::pending().await,
     }
 }
 

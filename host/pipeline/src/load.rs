@@ -7,14 +7,14 @@
 //! ```
 //!
 //! All lanes share one snapshot. A table's window joins the windows of all its chunks, those of an earlier,
-//! interrupted load included.
+//! interrupted load included. Several loads may run beside the stream ([`Loads`]); they share the task's load lanes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Loader, RowReader, Snapshot, TablePreparation, Target};
-use tidegate_model::{Fence, Row, TableState, Window};
-use tokio::sync::{Mutex, mpsc};
+use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Loader, RowReader, Snapshot, Source, TablePreparation, Target};
+use tidegate_model::{Fence, Position, Row, TableName, TableState, Window};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::TableStage;
@@ -23,6 +23,7 @@ use crate::meter::Stage;
 use crate::modules::Modules;
 use crate::plan::PlannedTable;
 use crate::settings::PipelineLimits;
+use crate::tables::difference;
 use crate::task::TaskError;
 use crate::transform::Transformer;
 
@@ -38,9 +39,22 @@ pub(crate) struct LoadTable {
     pub(crate) chunks: Vec<ChunkRecord>,
 }
 
-/// Everything that a load needs.
-pub(crate) struct Load {
-    pub(crate) snapshot: Arc<dyn Snapshot>,
+/// What a load that runs beside the stream tells it.
+#[derive(Debug)]
+pub(crate) enum LoadEvent {
+    /// Every chunk of the table is in the target, which knows.
+    Table { table: TableName, window: Window },
+    /// All tables of the load are in.
+    AllLoaded {
+        /// The end of the log by then.
+        log_end: Position,
+    },
+}
+
+/// Everything that a load needs besides its snapshot.
+#[derive(Clone)]
+pub(crate) struct LoadContext {
+    pub(crate) source: Arc<dyn Source>,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) fence: Fence,
     pub(crate) limits: PipelineLimits,
@@ -48,6 +62,16 @@ pub(crate) struct Load {
     pub(crate) chunk_rows: u64,
     pub(crate) modules: Arc<Modules>,
     pub(crate) board: Arc<Board>,
+    /// One permit for each load lane of the task.
+    pub(crate) lanes: Arc<Semaphore>,
+    /// Where a load beside the stream tells of its tables; `None` where there is no stream.
+    pub(crate) events: Option<mpsc::UnboundedSender<LoadEvent>>,
+}
+
+/// One load.
+pub(crate) struct Load {
+    pub(crate) snapshot: Arc<dyn Snapshot>,
+    pub(crate) context: LoadContext,
 }
 
 /// A chunk in the queue.
@@ -72,10 +96,10 @@ impl Load {
         // The largest first, so that the lanes end at about the same time.
         tables.sort_by_key(|load| std::cmp::Reverse(load.table.source.rows_estimate));
         let shared = Arc::new(self);
-        let (jobs, queue) = mpsc::channel(shared.limits.load_lanes.max(1));
+        let (jobs, queue) = mpsc::channel(shared.context.limits.load_lanes.max(1));
         let queue = Arc::new(Mutex::new(queue));
         let mut lanes = JoinSet::new();
-        for _ in 0..shared.limits.load_lanes.max(1) {
+        for _ in 0..shared.context.limits.load_lanes.max(1) {
             lanes.spawn(lane(shared.clone(), queue.clone()));
         }
         // Without this, a queue whose lanes have all failed would never look closed to the feeder.
@@ -102,12 +126,12 @@ impl Load {
 async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) -> Result<(), TaskError> {
     for LoadTable { table, preparation, chunks } in tables {
         let name = &table.source.schema.name;
-        load.target.prepare_table(&load.fence, &table.target, preparation).await?;
+        load.context.target.prepare_table(&load.context.fence, &table.target, preparation).await?;
         let replace = !chunks.is_empty();
         let records = if replace { chunks } else { plan_chunks(&load, &table).await? };
         let (done, left): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.loaded.is_some());
         let window = done.iter().filter_map(|record| record.loaded.as_ref()).fold(None, |all, (window, _)| Some(join(all, window)));
-        load.board.table(name, |progress| {
+        load.context.board.table(name, |progress| {
             progress.stage = TableStage::Loading;
             progress.target = Some(table.target.name.clone());
             progress.rows_estimate = table.source.rows_estimate;
@@ -132,24 +156,26 @@ async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) 
 }
 
 async fn plan_chunks(load: &Load, table: &PlannedTable) -> Result<Vec<ChunkRecord>, ConnectorError> {
-    let chunks = load.snapshot.chunks(&table.source, load.chunk_rows).await?;
-    load.target.save_chunks(&load.fence, &table.source.schema.name, &chunks).await?;
+    let chunks = load.snapshot.chunks(&table.source, load.context.chunk_rows).await?;
+    load.context.target.save_chunks(&load.context.fence, &table.source.schema.name, &chunks).await?;
     Ok(chunks.into_iter().map(|chunk| ChunkRecord { chunk, loaded: None }).collect())
 }
 
 async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result<(), TaskError> {
     let mut loader = None;
-    let mut transformer = Transformer::new(load.modules.clone());
+    let mut transformer = Transformer::new(load.context.modules.clone());
     loop {
         let Some(job) = queue.lock().await.recv().await else { return Ok(()) };
-        let _in_hand = load.board.meter.enter(Stage::Lane);
+        let permit = load.context.lanes.acquire().await.expect("nobody closes the semaphore");
+        let _in_hand = load.context.board.meter.enter(Stage::Lane);
         let loader = match &mut loader {
             Some(loader) => loader,
-            none => none.insert(load.target.loader(&load.fence).await?),
+            none => none.insert(load.context.target.loader(&load.context.fence).await?),
         };
         let reader = load.snapshot.read(job.table.planned.source.clone(), &job.chunk).await?;
-        let (window, rows) = copy(loader.as_mut(), reader, &job, &mut transformer, &load.board).await?;
-        load.board.chunk_loaded(&job.table.planned.source.schema.name, rows);
+        let (window, rows) = copy(loader.as_mut(), reader, &job, &mut transformer, &load.context.board).await?;
+        drop(permit);
+        load.context.board.chunk_loaded(&job.table.planned.source.schema.name, rows);
         {
             let mut joined = job.table.window.lock().await;
             *joined = Some(join(joined.take(), &window));
@@ -205,15 +231,40 @@ async fn copy(
 }
 
 async fn finish_table(load: &Load, table: &TableLoad) -> Result<(), TaskError> {
+    let context = &load.context;
     let name = &table.planned.source.schema.name;
-    let window = table.window.lock().await.clone();
-    load.target.save_table(&load.fence, name, &TableState::Loaded { window }).await?;
-    load.board.table(name, |progress| {
+    refuse_changed(context, &table.planned).await?;
+    let window = table.window.lock().await.clone().ok_or_else(|| TaskError::Panicked("a table was loaded without chunks".into()))?;
+    let state = match &context.events {
+        Some(_) => TableState::CatchingUp { window: window.clone() },
+        None => TableState::Loaded { window: Some(window.clone()) },
+    };
+    context.target.save_table(&context.fence, name, &state).await?;
+    context.board.table(name, |progress| {
         progress.stage = TableStage::Completed;
         progress.load_ended_us = Some(now_us());
     });
     tracing::info!(table = %name, "table is loaded");
+    if let Some(events) = &context.events {
+        // The stream may have ended; then the next attempt finds the state.
+        let _ = events.send(LoadEvent::Table { table: name.clone(), window });
+    }
     Ok(())
+}
+
+/// Chunks that were read while the table's definition changed fit neither the old one nor the new one; and a column
+/// that came after the table was described is in none of them.
+async fn refuse_changed(context: &LoadContext, planned: &PlannedTable) -> Result<(), TaskError> {
+    let name = &planned.source.schema.name;
+    let now = context.source.describe(std::slice::from_ref(name)).await?;
+    let change = now.first().and_then(|now| difference(&planned.source.schema, &now.schema));
+    match change {
+        None => Ok(()),
+        Some(change) => {
+            let text = format!("the definition of table \"{name}\" changed while it was loaded: {change}");
+            Err(ConnectorError::table(name, "chunks_outdated", text).into())
+        }
+    }
 }
 
 fn join(all: Option<Window>, window: &Window) -> Window {

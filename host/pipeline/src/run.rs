@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Progress;
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Ended};
 use crate::board::{Board, InFlight, age_seconds, now_us, stage_seconds};
 use crate::cache::CacheGauge;
 use crate::plan::PlannedTable;
@@ -102,6 +102,8 @@ pub async fn run(
             break Ok(Outcome { cause: StopCause::Cancelled });
         }
         match result {
+            Ok(Ended::TablesChanged) => {}
+            Ok(Ended::Run(outcome)) => break Ok(outcome),
             Err(error) if error.class() == ErrorClass::Transient => {
                 // An attempt that brought rows to the target had recovered: a short pause is enough again.
                 if watched.board.rows_brought() != brought {
@@ -118,7 +120,7 @@ pub async fn run(
                 }
                 pause = (pause * 2).min(RETRY_PAUSE_MAX);
             }
-            other => break other,
+            Err(error) => break Err(error),
         }
     };
     drop(publisher);

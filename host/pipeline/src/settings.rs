@@ -52,6 +52,16 @@ impl FromStr for MigrationType {
     }
 }
 
+/// What follows when a table cannot go on: its definition changed, its target does not fit, its log has a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TableErrorPolicy {
+    /// The task stops with the error. DMS: `STOP_TASK`.
+    #[default]
+    Stop,
+    /// The table is taken out of the task until it is reloaded, and the others go on. DMS: `SUSPEND_TABLE`.
+    Suspend,
+}
+
 /// Bounds of one task. All are hard: what does not fit waits or goes to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PipelineLimits {

@@ -1,95 +1,219 @@
 //! The tables of a task while changes are applied to them: which plan a change follows, and how strictly.
+//!
+//! ```text
+//!   loading ──last chunk──▶ catching up ──level with the others──▶ in the stream
+//!      ▲                                                               │
+//!      └────────────────────── reload ─────────────────────────────────┘
+//! ```
+//!
+//! The checkpoint holds for tables in the stream. A table that is loading or catching up has a place of its own in the
+//! log; its changes are set aside until it is loaded and are then applied beside the stream, so that it holds nobody up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, SourceTable, Strictness};
 use tidegate_model::change::RelationId;
-use tidegate_model::{Position, TableName, TableSchema, TxMark, Window};
+use tidegate_model::{Position, TableName, TableSchema, TableState, TxMark, Window};
 
 use crate::plan::PlannedTable;
 use crate::relations::Relations;
 use crate::task::TaskError;
 use crate::transform::Transformer;
 
-/// A table that takes part in the stream.
+/// Where a table of the task stands beside the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Its rows are being copied. What it covers is in every copied row, or will be.
+    Loading { since: Position },
+    /// It is loaded; the window's low is its place in the log.
+    CatchingUp { window: Window },
+    /// The checkpoint holds for it. The window, until the stream is past it, is its load's place in the log.
+    InStream { window: Option<Window> },
+}
+
+/// A table that takes part in the task.
 #[derive(Debug)]
 struct TaskTable {
     planned: Arc<PlannedTable>,
-    /// The load's place in the log, until the stream is past it.
-    window: Option<Window>,
+    place: Place,
 }
 
-/// What to do with changes of one relation.
-#[derive(Debug, Clone)]
-enum Route {
-    /// Not a table of the task.
+/// The plan of the task's table that a relation describes, for this description; `None`: not a table of the task.
+type Resolved = Option<Arc<PlannedTable>>;
+
+/// What to do with a change.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// It does not concern the target: the table is not in the task, or has the transaction already.
     Skip,
-    /// The task's table of that name, by the plan for this description.
-    Table(TableName, Arc<PlannedTable>),
+    /// Apply it by this plan.
+    Apply(Arc<PlannedTable>, Strictness),
+    /// The table is not in the stream yet.
+    Aside(Arc<PlannedTable>),
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    tables: HashMap<TableName, TaskTable>,
-    routes: HashMap<RelationId, Route>,
+    /// In the order of their names, so that what is done for several is done in the same order each time.
+    tables: BTreeMap<TableName, TaskTable>,
+    resolved: HashMap<RelationId, Resolved>,
     relations: Relations,
 }
 
 impl Tables {
     pub(crate) fn new(relations: Relations) -> Self {
-        Self { tables: HashMap::new(), routes: HashMap::new(), relations }
+        Self { tables: BTreeMap::new(), resolved: HashMap::new(), relations }
     }
 
-    /// Adds a table, or takes it anew after a reload.
-    pub(crate) fn insert(&mut self, planned: Arc<PlannedTable>, window: Option<Window>) {
-        self.tables.insert(planned.source.schema.name.clone(), TaskTable { planned, window });
-        self.routes.clear();
+    /// Adds a table, or gives it another place.
+    pub(crate) fn insert(&mut self, planned: Arc<PlannedTable>, place: Place) {
+        self.tables.insert(planned.source.schema.name.clone(), TaskTable { planned, place });
+        self.resolved.clear();
     }
 
-    /// The plan and the strictness for a change in this transaction; `None` when it does not concern the target:
-    /// the table is not in the task, or its snapshot has the transaction already.
+    /// What to do with a change in this transaction. `seen`: the checkpoint covers the transaction.
     pub(crate) async fn route(
         &mut self,
         relation: RelationId,
         mark: &TxMark,
+        seen: bool,
         transformer: &mut Transformer,
-    ) -> Result<Option<(Arc<PlannedTable>, Strictness)>, TaskError> {
-        if !self.routes.contains_key(&relation) {
-            let route = self.resolve(relation, transformer).await?;
-            self.routes.insert(relation, route);
+    ) -> Result<Route, TaskError> {
+        let Some(planned) = self.resolve(relation, transformer).await? else { return Ok(Route::Skip) };
+        let Some(table) = self.tables.get(&planned.source.schema.name) else { return Ok(Route::Skip) };
+        Ok(match &table.place {
+            Place::Loading { since: has } | Place::CatchingUp { window: Window { low: has, .. } } => {
+                if has.covers(mark) {
+                    Route::Skip
+                } else {
+                    Route::Aside(planned)
+                }
+            }
+            Place::InStream { .. } if seen => Route::Skip,
+            Place::InStream { window } => by_window(planned, window.as_ref(), mark),
+        })
+    }
+
+    /// What to do with a change that was set aside, now that its table is loaded.
+    pub(crate) async fn route_aside(
+        &mut self,
+        relation: RelationId,
+        mark: &TxMark,
+        transformer: &mut Transformer,
+    ) -> Result<Route, TaskError> {
+        let Some(planned) = self.resolve(relation, transformer).await? else { return Ok(Route::Skip) };
+        Ok(match self.tables.get(&planned.source.schema.name).map(|table| &table.place) {
+            Some(Place::CatchingUp { window }) => by_window(planned, Some(window), mark),
+            Some(Place::Loading { .. } | Place::InStream { .. }) | None => Route::Skip,
+        })
+    }
+
+    /// The last chunk of a table is in the target.
+    pub(crate) fn loaded(&mut self, table: &TableName, window: Window) {
+        if let Some(table) = self.tables.get_mut(table) {
+            table.place = Place::CatchingUp { window };
         }
-        let Some(Route::Table(name, planned)) = self.routes.get(&relation) else { return Ok(None) };
-        let strictness = match self.tables.get(name).and_then(|table| table.window.as_ref()) {
-            None => Strictness::Strict,
-            Some(window) if window.low.covers(mark) => return Ok(None),
-            Some(window) if window.high.covers(mark) => Strictness::Idempotent,
-            Some(_) => Strictness::Strict,
-        };
-        Ok(Some((planned.clone(), strictness)))
+    }
+
+    /// Names of the tables that are loaded and not in the stream.
+    pub(crate) fn catching_up(&self) -> Vec<TableName> {
+        let behind = self.tables.iter().filter(|(_, table)| matches!(table.place, Place::CatchingUp { .. }));
+        behind.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// True while a table is loaded and not in the stream.
+    pub(crate) fn any_catching_up(&self) -> bool {
+        self.tables.values().any(|table| matches!(table.place, Place::CatchingUp { .. }))
+    }
+
+    /// True while a table is being loaded.
+    pub(crate) fn any_loading(&self) -> bool {
+        self.tables.values().any(|table| matches!(table.place, Place::Loading { .. }))
+    }
+
+    /// True while this table is being loaded.
+    pub(crate) fn is_loading(&self, table: &TableName) -> bool {
+        self.tables.get(table).is_some_and(|table| matches!(table.place, Place::Loading { .. }))
+    }
+
+    /// True when the checkpoint holds for every table.
+    pub(crate) fn all_in_stream(&self) -> bool {
+        self.tables.values().all(|table| matches!(table.place, Place::InStream { .. }))
+    }
+
+    /// A table that catches up has this transaction.
+    pub(crate) fn advance(&mut self, table: &TableName, mark: &TxMark) {
+        if let Some(TaskTable { place: Place::CatchingUp { window }, .. }) = self.tables.get_mut(table) {
+            window.low.advance(mark);
+        }
+    }
+
+    /// A table that catches up is level with the stream, which is at `position`.
+    pub(crate) fn join(&mut self, table: &TableName, position: &Position) {
+        let Some(table) = self.tables.get_mut(table) else { return };
+        if let Place::CatchingUp { window } = &table.place {
+            let window = Window { low: window.low.union(position), high: window.high.clone() };
+            table.place = Place::InStream { window: Some(window) };
+        }
+    }
+
+    /// What the target is to remember of a table; `None` for one that is loading, whose load writes that itself.
+    pub(crate) fn state(&self, table: &TableName) -> Option<TableState> {
+        match &self.tables.get(table)?.place {
+            Place::Loading { .. } => None,
+            Place::CatchingUp { window } => Some(TableState::CatchingUp { window: window.clone() }),
+            Place::InStream { window } => Some(TableState::Loaded { window: window.clone() }),
+        }
+    }
+
+    /// The place in the log from which the source must keep it, when the target is at `checkpoint`.
+    pub(crate) fn keep_from(&self, checkpoint: &Position) -> Position {
+        self.tables.values().fold(checkpoint.clone(), |keep, table| match &table.place {
+            Place::Loading { since: from } | Place::CatchingUp { window: Window { low: from, .. } } => keep.intersection(from),
+            Place::InStream { .. } => keep,
+        })
     }
 
     /// Forgets windows that the checkpoint has passed.
     pub(crate) fn passed(&mut self, position: &Position) {
         for table in self.tables.values_mut() {
-            if table.window.as_ref().is_some_and(|window| position.covers_position(&window.high)) {
-                table.window = None;
+            if let Place::InStream { window } = &mut table.place
+                && window.as_ref().is_some_and(|window| position.covers_position(&window.high) && position.covers_position(&window.low))
+            {
+                *window = None;
             }
         }
     }
 
-    async fn resolve(&self, relation: RelationId, transformer: &mut Transformer) -> Result<Route, TaskError> {
-        let Some(described) = self.relations.get(relation) else { return Ok(Route::Skip) };
-        let name = described.schema.name.clone();
-        let Some(table) = self.tables.get(&name) else { return Ok(Route::Skip) };
+    async fn resolve(&mut self, relation: RelationId, transformer: &mut Transformer) -> Result<Resolved, TaskError> {
+        if let Some(resolved) = self.resolved.get(&relation) {
+            return Ok(resolved.clone());
+        }
+        let resolved = self.resolve_anew(relation, transformer).await?;
+        self.resolved.insert(relation, resolved.clone());
+        Ok(resolved)
+    }
+
+    async fn resolve_anew(&self, relation: RelationId, transformer: &mut Transformer) -> Result<Resolved, TaskError> {
+        let Some(described) = self.relations.get(relation) else { return Ok(None) };
+        let Some(table) = self.tables.get(&described.schema.name) else { return Ok(None) };
         if table.planned.source.schema == described.schema {
-            return Ok(Route::Table(name, table.planned.clone()));
+            return Ok(Some(table.planned.clone()));
         }
         // Rows of this description have other cells than the snapshot's: the plan is made again for them, and must
         // lead to the same table.
         let planned = plan_like(&table.planned, described, transformer).await?;
-        Ok(Route::Table(name, planned))
+        Ok(Some(planned))
+    }
+}
+
+fn by_window(planned: Arc<PlannedTable>, window: Option<&Window>, mark: &TxMark) -> Route {
+    match window {
+        Some(window) if window.low.covers(mark) => Route::Skip,
+        Some(window) if window.high.covers(mark) => Route::Apply(planned, Strictness::Idempotent),
+        Some(_) | None => Route::Apply(planned, Strictness::Strict),
     }
 }
 
@@ -119,7 +243,7 @@ async fn plan_like(
 
 /// What makes rows of two descriptions lead to different target tables. The order of columns, generated columns that
 /// the log does not carry, and facts that only help (native spelling, nullability) do not.
-fn difference(loaded: &TableSchema, described: &TableSchema) -> Option<String> {
+pub(crate) fn difference(loaded: &TableSchema, described: &TableSchema) -> Option<String> {
     for column in &described.columns {
         match loaded.columns.iter().find(|known| known.name == column.name) {
             None => return Some(format!("column \"{}\" is new", column.name)),

@@ -7,7 +7,7 @@ use tidegate_model::{Position, TableName, TaskId};
 use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
 
-use crate::{MigrationType, ModuleSet, PipelineLimits};
+use crate::{MigrationType, ModuleSet, PipelineLimits, TableErrorPolicy};
 
 /// Everything that defines a run, besides its connectors.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct TaskSpec {
     pub start_position: Option<Position>,
     /// Bounds.
     pub limits: PipelineLimits,
+    /// What follows when a table cannot go on.
+    pub on_table_error: TableErrorPolicy,
     /// A directory of this run's own for segment files; emptied at the start.
     pub spool_dir: PathBuf,
     /// The table-mapping rules with the modules that interpret them.

@@ -52,6 +52,74 @@ async fn hand_over_with_writers_in_flight_loses_and_doubles_nothing() {
     }
 }
 
+/// PG-080: of a transaction that is open while its table is added, the stream has only what comes after; the snapshot
+/// must have the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_open_while_its_table_is_added_loses_no_row() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture.run("create table a(id int primary key); create table b(id int primary key)").await;
+        let position = fixture.begin_without_load(&scope(&public(&["a"]))).await;
+        let writer = fixture.client().await;
+        writer.batch_execute("begin; insert into b values (1)").await.expect("insert");
+
+        let both = public(&["a", "b"]);
+        let added = public(&["b"]);
+        fixture.source.extend_capture(&scope(&both), &added).await.expect("the table is added");
+        fixture.source.extend_capture(&scope(&both), &added).await.expect("once more changes nothing");
+        let source = fixture.another_source().await;
+        let task = scope(&added);
+        let taking = tokio::spawn(async move { source.snapshot(&task).await });
+        fixture.run("insert into a values (1)").await;
+        writer.batch_execute("insert into b values (2); commit").await.expect("insert");
+        let snapshot = taking.await.expect("no panic").expect("a snapshot");
+        fixture.run("insert into b values (3)").await;
+
+        let table = fixture.source.describe(&added).await.expect("described").remove(0);
+        let mut window = None;
+        let mut loaded = Vec::new();
+        for chunk in snapshot.chunks(&table, 300).await.expect("chunks") {
+            let mut reader = snapshot.read(table.clone(), &chunk).await.expect("a reader");
+            window = Some(reader.window());
+            while let Some(rows) = reader.next_rows().await.expect("rows") {
+                loaded.extend(rows.iter().map(|row| text(&table, row, "id")));
+            }
+        }
+        let window = window.expect("a table has a chunk");
+        let mut stream = fixture.source.open_stream(&scope(&both), &position).await.expect("a stream");
+        let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+        let behind = seen.commits.iter().filter(|commit| !window.low.covers(commit.mark.as_ref().expect("a mark")));
+        for change in behind.flat_map(|commit| &commit.changes) {
+            let Change::Row { relation, change: RowChange::Insert { new } } = change else { panic!("only inserts: {change:?}") };
+            let table = seen.table(*relation);
+            if table.schema.name == added[0] {
+                loaded.push(text(table, new, "id"));
+            }
+        }
+        loaded.sort();
+        assert_eq!(loaded, ["1", "2", "3"], "{version:?}");
+    }
+}
+
+/// SN-003: the snapshot would see a rewritten table empty, so nobody rewrites it while the snapshot stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_cannot_be_rewritten_between_its_snapshot_and_its_reading() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture.run("create table a(id int primary key, v int); insert into a select g, g from generate_series(1, 500) g").await;
+        let tables = public(&["a"]);
+        let table = fixture.source.describe(&tables).await.expect("described").remove(0);
+        fixture.begin_without_load(&scope(&tables)).await;
+        let snapshot = fixture.source.snapshot(&scope(&tables)).await.expect("a snapshot");
+        let impatient = "set lock_timeout = '300ms'; alter table a alter v type bigint";
+        let refused = fixture.sql.batch_execute(impatient).await.expect_err("the snapshot holds the table");
+        assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE), "{refused:?}");
+        assert_eq!(rows_of(snapshot.as_ref(), &table, 100).await.len(), 500, "{version:?}");
+        drop(snapshot);
+        fixture.run("set lock_timeout = '30s'; alter table a alter v type bigint").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rolled_back_savepoints_of_streamed_transactions_are_voided() {
     for version in VERSIONS {

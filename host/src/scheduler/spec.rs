@@ -67,6 +67,7 @@ pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_d
         },
         start_position,
         limits,
+        on_table_error: settings.on_table_error(),
         spool_dir,
         modules,
     })

@@ -38,6 +38,11 @@ pub struct TablePair {
 }
 
 impl TablePair {
+    /// The table's name at the source, without its schema.
+    pub fn source_table(&self) -> &str {
+        &self.source.1
+    }
+
     /// Schema (or database) and name on both sides.
     pub fn new(source: (&str, &str), target: (&str, &str)) -> TablePair {
         let owned = |(schema, name): (&str, &str)| (schema.to_owned(), name.to_owned());

@@ -5,6 +5,7 @@
 mod crash;
 mod dms;
 mod fence;
+mod live_tables;
 mod memory;
 mod modules;
 mod reload;

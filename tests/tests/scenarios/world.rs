@@ -141,6 +141,13 @@ impl World {
 
     /// The same with more rules.
     pub(crate) async fn create_task_with(&self, name: &str, migration: &str, preparation: &str, settings: Value, more: Vec<Value>) {
+        let task = json!({"name": name, "source": "source", "target": "target", "migration_type": migration, "preparation": preparation,
+            "table_mappings": self.mappings(more), "settings": settings});
+        self.host.post("/v1/tasks", &task).await.ok();
+    }
+
+    /// Table mappings that select every table of the scenario's schema, which becomes the schema `copy`, and more rules.
+    pub(crate) fn mappings(&self, more: Vec<Value>) -> Value {
         let schema = self.source.schema();
         let mut rules = vec![
             json!({"rule-type": "selection", "rule-id": "1", "rule-name": "all", "rule-action": "include",
@@ -149,9 +156,12 @@ impl World {
                 "object-locator": {"schema-name": schema}, "value": "copy"}),
         ];
         rules.extend(more);
-        let task = json!({"name": name, "source": "source", "target": "target", "migration_type": migration, "preparation": preparation,
-            "table_mappings": {"rules": rules}, "settings": settings});
-        self.host.post("/v1/tasks", &task).await.ok();
+        json!({"rules": rules})
+    }
+
+    /// Names of the workload's tables.
+    pub(crate) fn workload_tables(&self) -> Vec<String> {
+        WorkloadPlan::table_pairs(self.source.schema(), "copy").iter().map(|pair| pair.source_table().to_owned()).collect()
     }
 
     pub(crate) async fn start_task(&self, name: &str) {

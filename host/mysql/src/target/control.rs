@@ -146,9 +146,19 @@ pub(crate) async fn begin_task(server: &mut Server, fence: &Fence, position: &Po
 }
 
 pub(crate) async fn save_table(server: &mut Server, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
+    run(&mut server.conn, "store a table's state", &save_table_sql(fence, table, state)).await?;
+    if *state == TableState::Waiting {
+        forget_chunks(server, fence, table).await?;
+    }
+    Ok(())
+}
+
+/// Stores a table's state.
+pub(crate) fn save_table_sql(fence: &Fence, table: &TableName, state: &TableState) -> String {
     let (word, window, reason) = match state {
         TableState::Waiting => ("waiting", None, None),
         TableState::Loading => ("loading", None, None),
+        TableState::CatchingUp { window } => ("catching_up", Some(window), None),
         TableState::Loaded { window } => ("loaded", window.as_ref(), None),
         TableState::Suspended { reason } => ("suspended", None, Some(reason.as_str())),
     };
@@ -156,19 +166,14 @@ pub(crate) async fn save_table(server: &mut Server, fence: &Fence, table: &Table
     let low = literal(window.map(|window| window.low.to_string()));
     let high = literal(window.map(|window| window.high.to_string()));
     let reason = literal(reason.map(str::to_owned));
-    let sql = format!(
+    format!(
         "insert into tidegate.table_state (task, schema_name, table_name, state, window_low, window_high, reason, updated_at) \
          values ({}, {}, {}, '{word}', {low}, {high}, {reason}, utc_timestamp(6)) on duplicate key update state = '{word}', \
          window_low = {low}, window_high = {high}, reason = {reason}, updated_at = utc_timestamp(6)",
         text(&fence.task),
         Dialect::MYSQL.literal(&table.schema),
         Dialect::MYSQL.literal(&table.name)
-    );
-    run(&mut server.conn, "store a table's state", &sql).await?;
-    if *state == TableState::Waiting {
-        forget_chunks(server, fence, table).await?;
-    }
-    Ok(())
+    )
 }
 
 pub(crate) async fn save_chunks(server: &mut Server, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError> {
@@ -257,6 +262,7 @@ fn state_of((_, _, word, low, high, reason): StateRow) -> Result<TableState, Con
     Ok(match word.as_str() {
         "waiting" => TableState::Waiting,
         "loading" => TableState::Loading,
+        "catching_up" => TableState::CatchingUp { window: window_of(low, high)?.ok_or_else(|| unknown_text("window"))? },
         "loaded" => TableState::Loaded { window: window_of(low, high)? },
         "suspended" => TableState::Suspended { reason: reason.unwrap_or_default() },
         _ => return Err(unknown_text("table state")),

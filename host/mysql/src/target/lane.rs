@@ -19,7 +19,7 @@ use super::batch::Expected;
 use super::plans::Plans;
 use super::session::open;
 use super::writer::Writer;
-use super::{net, ordered};
+use super::{control, net, ordered};
 
 /// How long a rollback may take before the session is given up.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,6 +89,10 @@ impl MysqlLane {
     async fn run_group(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
         let mut writer = self.run_steps(&group.steps).await?;
         writer.batch.hold_fence(&self.fence);
+        for (table, state) in &group.tables {
+            let sql = control::save_table_sql(&self.fence, table, state);
+            writer.batch.push(sql.as_bytes(), Expected::Anything("store a table's state"));
+        }
         writer.batch.move_checkpoint(&self.fence, &group.from, &group.to);
         let sent = writer.flush().await;
         let started = Instant::now();

@@ -11,6 +11,8 @@
 //! One side writes ([`CacheWriter`], owned by capture), one side reads ([`CacheReader`], owned by apply). Order is
 //! commit order; transactions that never commit leave no trace. Memory counts both open and committed transactions.
 
+mod aside;
+mod mark;
 mod spill;
 mod transaction;
 
@@ -25,6 +27,7 @@ use tidegate_connector::TxId;
 use tidegate_model::{Change, Position, TxMark};
 use tokio::sync::Notify;
 
+pub(crate) use aside::{Aside, Item};
 use spill::{Block, Spill};
 pub(crate) use transaction::CommittedTransaction;
 use transaction::OpenTransaction;
@@ -43,7 +46,7 @@ pub(crate) enum Entry {
 
 enum Slot {
     Entry(Entry),
-    Run { block: Block, marks: Vec<TxMark>, oldest_us: i64 },
+    Run { block: Block, oldest_us: i64 },
 }
 
 struct Shared {
@@ -81,15 +84,8 @@ pub(crate) fn open(dir: &Path, memory_bytes_max: usize) -> io::Result<(CacheWrit
         disk_bytes,
         changes: AtomicU64::new(0),
     });
-    let writer = CacheWriter {
-        shared: shared.clone(),
-        spill,
-        memory_bytes_max,
-        open: HashMap::new(),
-        run: BytesMut::new(),
-        run_marks: Vec::new(),
-        run_oldest_us: 0,
-    };
+    let writer =
+        CacheWriter { shared: shared.clone(), spill, memory_bytes_max, open: HashMap::new(), run: BytesMut::new(), run_oldest_us: 0 };
     Ok((writer, CacheReader { shared, run: None }))
 }
 
@@ -100,7 +96,6 @@ pub(crate) struct CacheWriter {
     memory_bytes_max: usize,
     open: HashMap<TxId, OpenTransaction>,
     run: BytesMut,
-    run_marks: Vec<TxMark>,
     run_oldest_us: i64,
 }
 
@@ -127,16 +122,16 @@ impl CacheWriter {
         let transaction = open.commit(mark, committed_at_us);
         let arrived = Arrived { changes: transaction.changes(), bytes: transaction.bytes() };
         self.shared.changes.fetch_add(arrived.changes, Ordering::Relaxed);
-        let waits_behind_run = !self.run_marks.is_empty();
+        let waits_behind_run = !self.run.is_empty();
         if transaction.is_spilled() || (!waits_behind_run && !self.over_budget()) {
             self.close_run()?;
             self.enqueue(Slot::Entry(Entry::Transaction(transaction)));
             return Ok(arrived);
         }
-        if self.run_marks.is_empty() {
+        if self.run.is_empty() {
             self.run_oldest_us = committed_at_us;
         }
-        transaction.write_to(&mut self.run_marks, &mut self.run);
+        transaction.write_to(&mut self.run);
         self.shared.memory_bytes.fetch_sub(transaction.memory_bytes(), Ordering::Relaxed);
         if self.run.len() >= RUN_BYTES {
             self.close_run()?;
@@ -188,13 +183,12 @@ impl CacheWriter {
     }
 
     fn close_run(&mut self) -> io::Result<()> {
-        if self.run_marks.is_empty() {
+        if self.run.is_empty() {
             return Ok(());
         }
         let block = self.spill.append(&self.run)?;
         self.run.clear();
-        let marks = std::mem::take(&mut self.run_marks);
-        self.enqueue(Slot::Run { block, marks, oldest_us: self.run_oldest_us });
+        self.enqueue(Slot::Run { block, oldest_us: self.run_oldest_us });
         Ok(())
     }
 
@@ -208,7 +202,6 @@ impl CacheWriter {
 struct OpenRun {
     bytes: Vec<u8>,
     at: usize,
-    marks: Vec<TxMark>,
 }
 
 /// The side that apply owns.
@@ -228,7 +221,7 @@ impl CacheReader {
                     continue;
                 }
                 let length = input.len();
-                let transaction = CommittedTransaction::read_from(&run.marks, &mut input)
+                let transaction = CommittedTransaction::read_from(&mut input)
                     .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "run of transactions cannot be read"))?;
                 run.at += length - input.len();
                 self.shared.memory_bytes.fetch_add(transaction.memory_bytes(), Ordering::Relaxed);
@@ -238,7 +231,7 @@ impl CacheReader {
             match slot {
                 None => return Ok(None),
                 Some(Slot::Entry(entry)) => return Ok(Some(entry)),
-                Some(Slot::Run { block, marks, .. }) => self.run = Some(OpenRun { bytes: block.read()?, at: 0, marks }),
+                Some(Slot::Run { block, .. }) => self.run = Some(OpenRun { bytes: block.read()?, at: 0 }),
             }
         }
     }
@@ -258,6 +251,11 @@ impl CacheReader {
     pub(crate) fn release(&self, transaction: &CommittedTransaction) {
         self.shared.memory_bytes.fetch_sub(transaction.memory_bytes(), Ordering::Relaxed);
         self.shared.changes.fetch_sub(transaction.changes(), Ordering::Relaxed);
+    }
+
+    /// Queues for changes of tables that are not in the stream yet, counted with the cache.
+    pub(crate) fn open_aside(&self, dir: &Path) -> io::Result<Aside> {
+        Aside::open(dir, self.shared.clone())
     }
 
     /// A view of the cache's size and age for whoever reports them.

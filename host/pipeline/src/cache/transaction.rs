@@ -7,6 +7,7 @@ use bytes::{BufMut, BytesMut};
 use tidegate_connector::TxId;
 use tidegate_model::{Change, TxMark};
 
+use super::mark::{put_mark, take_mark};
 use super::spill::{Block, Spill};
 
 /// Bytes of changes that one block on disk holds, about: what a reader of a large transaction keeps in memory.
@@ -147,9 +148,8 @@ impl CommittedTransaction {
     }
 
     /// Writes a transaction that is wholly in memory, in the form that [`CommittedTransaction::read_from`] reads.
-    pub(crate) fn write_to(&self, marks: &mut Vec<TxMark>, out: &mut BytesMut) {
-        out.put_u32_le(marks.len() as u32);
-        marks.push(self.mark.clone());
+    pub(crate) fn write_to(&self, out: &mut BytesMut) {
+        put_mark(&self.mark, out);
         out.put_i64_le(self.committed_at_us);
         out.put_u32_le(self.tail.len() as u32);
         for (_, change) in &self.tail {
@@ -157,9 +157,9 @@ impl CommittedTransaction {
         }
     }
 
-    /// Reads the next transaction of a run; its mark stays in memory, in `marks`.
-    pub(crate) fn read_from(marks: &[TxMark], input: &mut &[u8]) -> Option<CommittedTransaction> {
-        let mark = marks.get(take_u32(input)? as usize)?.clone();
+    /// Reads the next transaction of a run.
+    pub(crate) fn read_from(input: &mut &[u8]) -> Option<CommittedTransaction> {
+        let mark = take_mark(input)?;
         let committed_at_us = i64::from_le_bytes(take(input)?);
         let count = take_u32(input)?;
         let mut tail = Vec::new();
@@ -192,7 +192,7 @@ fn take_u32(input: &mut &[u8]) -> Option<u32> {
     take(input).map(u32::from_le_bytes)
 }
 
-fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
+pub(super) fn take<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
     let (head, rest) = input.split_first_chunk::<N>()?;
     *input = rest;
     Some(*head)

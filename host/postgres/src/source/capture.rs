@@ -4,6 +4,7 @@
 //! open by then, so that a transaction which began before the publication cannot be half published. And the slot's
 //! snapshot is exactly its consistent point: what committed until then is in the snapshot, the rest in the stream.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ServerSettings, SourceTable};
@@ -84,6 +85,61 @@ pub(crate) async fn snapshot(server: &ServerSettings, scope: &CaptureScope) -> R
     Ok(snapshot)
 }
 
+/// See `Source::extend_capture`.
+///
+/// A transaction that wrote to a table before it was added, and is still open, is in the stream only from then on. The
+/// snapshot that is taken afterwards waits for its end, as every new slot does, and has all of it.
+pub(crate) async fn extend(client: &Client, scope: &CaptureScope, added: &[TableName]) -> Result<(), ConnectorError> {
+    let name = capture_name(&scope.task);
+    let published = published(client, &name).await?;
+    let gone: Vec<&TableName> = published.iter().filter(|table| !scope.tables.contains(table)).collect();
+    let new: Vec<TableName> = added.iter().filter(|table| !published.contains(*table)).cloned().collect();
+    let facts = catalog::tables_by_name(client, &new).await?;
+    check_identities(&CaptureScope { task: scope.task.clone(), tables: new.clone() }, &describe::from_catalog(client, &facts).await?)?;
+    let dialect = Dialect::POSTGRES;
+    let publication = dialect.identifier(&name);
+    if !gone.is_empty() {
+        let list: Vec<String> = gone.iter().map(|table| dialect.table(table)).collect();
+        let attempted = format!("take tables out of publication \"{name}\"");
+        let sql = format!("alter publication {publication} drop table {}", list.join(", "));
+        client.batch_execute(&sql).await.map_err(|error| pg_error(&attempted, error))?;
+    }
+    if !new.is_empty() {
+        refuse_stale_publications(client).await?;
+        let attempted = format!("add tables to publication \"{name}\"");
+        let sql = format!("alter publication {publication} add {}", table_list(&new));
+        client.batch_execute(&sql).await.map_err(|error| pg_error(&attempted, error))?;
+    }
+    Ok(())
+}
+
+/// Until these releases, a walsender that decoded a transaction which was open while a table was added went on to
+/// leave out that table's later changes. Source: PostgreSQL release notes of 8 May 2025, "Handle concurrent
+/// invalidations during logical decoding".
+async fn refuse_stale_publications(client: &Client) -> Result<(), ConnectorError> {
+    let attempted = "read the server's version";
+    let sql = "select pg_catalog.current_setting('server_version_num')::pg_catalog.int4, pg_catalog.current_setting('server_version')";
+    let row = client.query_one(sql, &[]).await.map_err(|error| pg_error(attempted, error))?;
+    let (number, text): (i32, String) = (get(&row, 0, attempted)?, get(&row, 1, attempted)?);
+    if publishes_added_tables(number) {
+        return Ok(());
+    }
+    let found = format!("PostgreSQL {text} may leave out changes of a table that is added to a publication while transactions are open");
+    Err(ConnectorError::definite("server_outdated", found)
+        .hint("update the source to 14.18, 15.13, 16.9, 17.5 or later; or reload the task, which publishes its tables anew"))
+}
+
+fn publishes_added_tables(version_number: i32) -> bool {
+    let (major, minor) = (version_number / 10_000, version_number % 10_000);
+    match major {
+        14 => minor >= 18,
+        15 => minor >= 13,
+        16 => minor >= 9,
+        17 => minor >= 5,
+        _ => major > 17,
+    }
+}
+
 /// See `Source::open_stream`.
 pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, from: &Position) -> Result<PostgresStream, ConnectorError> {
     let client = connect::client(server, "stream").await?;
@@ -140,10 +196,13 @@ fn check_identities(scope: &CaptureScope, tables: &[std::sync::Arc<SourceTable>]
 
 /// `ONLY` leaves out tables that inherit; partitions are published through their root all the same.
 fn publication_sql(name: &str, tables: &[TableName]) -> String {
-    let dialect = Dialect::POSTGRES;
-    let list: Vec<String> = tables.iter().map(|table| format!("only {}", dialect.table(table))).collect();
-    let tables = if list.is_empty() { String::new() } else { format!(" for table {}", list.join(", ")) };
-    format!("create publication {}{tables} with (publish_via_partition_root = true)", dialect.identifier(name))
+    let tables = if tables.is_empty() { String::new() } else { format!(" for {}", table_list(tables)) };
+    format!("create publication {}{tables} with (publish_via_partition_root = true)", Dialect::POSTGRES.identifier(name))
+}
+
+fn table_list(tables: &[TableName]) -> String {
+    let list: Vec<String> = tables.iter().map(|table| format!("only {}", Dialect::POSTGRES.table(table))).collect();
+    format!("table {}", list.join(", "))
 }
 
 async fn check_slot(client: &Client, name: &str, from: Lsn) -> Result<(), ConnectorError> {
@@ -216,28 +275,35 @@ async fn release_slot(client: &Client, name: &str) -> Result<(), ConnectorError>
 }
 
 async fn check_publication(client: &Client, name: &str, tables: &[TableName]) -> Result<(), ConnectorError> {
+    let published = published(client, name).await?;
+    match tables.iter().find(|table| !published.contains(*table)) {
+        Some(table) => Err(not_published(name, &format!("found table \"{table}\" not in it"))),
+        None => Ok(()),
+    }
+}
+
+/// The tables of a publication, which must exist.
+async fn published(client: &Client, name: &str) -> Result<HashSet<TableName>, ConnectorError> {
     let attempted = format!("look at publication \"{name}\"");
-    let lost = |found: String| {
-        ConnectorError::definite("position_lost", format!("publication \"{name}\": {found}; its changes since then are not in the stream"))
-            .hint("reload the task: its tables are copied again and a new publication is made")
-    };
     let sql = "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text from pg_catalog.pg_publication p \
         left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid left join pg_catalog.pg_class c on c.oid = r.prrelid \
         left join pg_catalog.pg_namespace n on n.oid = c.relnamespace where p.pubname = $1::pg_catalog.text::pg_catalog.name";
     let rows = client.query(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))?;
     if rows.is_empty() {
-        return Err(lost("found no such publication".into()));
+        return Err(not_published(name, "found no such publication"));
     }
-    let mut published = std::collections::HashSet::new();
+    let mut published = HashSet::new();
     for row in &rows {
         if let (Some(schema), Some(table)) = (get::<Option<String>>(row, 0, &attempted)?, get::<Option<String>>(row, 1, &attempted)?) {
             published.insert(TableName::new(schema, table));
         }
     }
-    match tables.iter().find(|table| !published.contains(*table)) {
-        Some(table) => Err(lost(format!("found table \"{table}\" not in it"))),
-        None => Ok(()),
-    }
+    Ok(published)
+}
+
+fn not_published(name: &str, found: &str) -> ConnectorError {
+    ConnectorError::definite("position_lost", format!("publication \"{name}\": {found}; its changes since then are not in the stream"))
+        .hint("reload the task: its tables are copied again and a new publication is made")
 }
 
 #[cfg(test)]
@@ -250,5 +316,12 @@ mod tests {
         let wanted =
             "create publication \"tidegate_x\" for table only \"S\".\"T.a\", only \"s\".\"b\" with (publish_via_partition_root = true)";
         assert_eq!(publication_sql("tidegate_x", &tables), wanted);
+    }
+
+    #[test]
+    fn releases_that_lose_changes_of_added_tables_are_known() {
+        for (number, wanted) in [(140_017, false), (140_018, true), (150_012, false), (160_009, true), (170_004, false), (180_000, true)] {
+            assert_eq!(publishes_added_tables(number), wanted, "{number}");
+        }
     }
 }

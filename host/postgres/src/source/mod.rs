@@ -95,6 +95,10 @@ impl Source for PostgresSource {
         capture::begin(&self.server, scope).await
     }
 
+    async fn extend_capture(&self, scope: &CaptureScope, added: &[TableName]) -> Result<(), ConnectorError> {
+        capture::extend(&self.client().await?, scope, added).await
+    }
+
     async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError> {
         Ok(Box::new(capture::open_stream(&self.server, scope, from).await?))
     }

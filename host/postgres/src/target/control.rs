@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, ServerSettings, TableRecord, TaskRecord};
+use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Dialect, ServerSettings, TableRecord, TaskRecord};
 use tidegate_model::{Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, Row};
@@ -167,6 +167,7 @@ fn state_of(row: &Row) -> Result<TableState, ConnectorError> {
     Ok(match row.get::<_, &str>(2) {
         "waiting" => TableState::Waiting,
         "loading" => TableState::Loading,
+        "catching_up" => TableState::CatchingUp { window: window_of(row.get(3), row.get(4))?.ok_or_else(|| unknown_text("window"))? },
         "loaded" => TableState::Loaded { window: window_of(row.get(3), row.get(4))? },
         "suspended" => TableState::Suspended { reason: row.get::<_, Option<String>>(5).ok_or_else(|| unknown_text("reason"))? },
         _ => return Err(unknown_text("table state")),
@@ -221,24 +222,32 @@ pub(crate) async fn save_table(
     table: &TableName,
     state: &TableState,
 ) -> Result<(), ConnectorError> {
-    let (word, window, reason) = match state {
-        TableState::Waiting => ("waiting", None, None),
-        TableState::Loading => ("loading", None, None),
-        TableState::Loaded { window } => ("loaded", window.as_ref(), None),
-        TableState::Suspended { reason } => ("suspended", None, Some(reason.as_str())),
-    };
-    let low = window.map(|window| window.low.to_string());
-    let high = window.map(|window| window.high.to_string());
-    let failed = |error| pg_error("store a table's state", error);
-    let task = fence.task.as_str();
-    let sql = "insert into tidegate.table_state (task, schema_name, table_name, state, window_low, window_high, reason) \
-               values ($1, $2, $3, $4, $5, $6, $7) on conflict (task, schema_name, table_name) do update set state = excluded.state, \
-               window_low = excluded.window_low, window_high = excluded.window_high, reason = excluded.reason, updated_at = clock_timestamp()";
-    tx.execute(sql, &[&task, &table.schema, &table.name, &word, &low, &high, &reason]).await.map_err(failed)?;
+    tx.batch_execute(&save_table_sql(fence, table, state)).await.map_err(|error| pg_error("store a table's state", error))?;
     if *state == TableState::Waiting {
         forget_chunks(tx, fence, table).await?;
     }
     Ok(())
+}
+
+/// Stores a table's state.
+pub(crate) fn save_table_sql(fence: &Fence, table: &TableName, state: &TableState) -> String {
+    let (word, window, reason) = match state {
+        TableState::Waiting => ("waiting", None, None),
+        TableState::Loading => ("loading", None, None),
+        TableState::CatchingUp { window } => ("catching_up", Some(window), None),
+        TableState::Loaded { window } => ("loaded", window.as_ref(), None),
+        TableState::Suspended { reason } => ("suspended", None, Some(reason.as_str())),
+    };
+    let or_null = |text: Option<String>| text.map_or_else(|| "null".to_owned(), |text| Dialect::POSTGRES.literal(&text));
+    let values = [fence.task.as_str(), &table.schema, &table.name, word].map(|text| Dialect::POSTGRES.literal(text)).join(", ");
+    let low = or_null(window.map(|window| window.low.to_string()));
+    let high = or_null(window.map(|window| window.high.to_string()));
+    format!(
+        "insert into tidegate.table_state (task, schema_name, table_name, state, window_low, window_high, reason) \
+         values ({values}, {low}, {high}, {}) on conflict (task, schema_name, table_name) do update set state = excluded.state, \
+         window_low = excluded.window_low, window_high = excluded.window_high, reason = excluded.reason, updated_at = clock_timestamp()",
+        or_null(reason.map(str::to_owned))
+    )
 }
 
 pub(crate) async fn save_chunks(tx: &impl GenericClient, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError> {

@@ -1,0 +1,103 @@
+//! Loads that run beside the stream: the first one, that of tables added later, and reloads.
+//!
+//! ```text
+//!   attempt ──start──▶ backfill: snapshot ─▶ load ──events──▶ assembler
+//!                          └──────── result ──▶ attempt
+//! ```
+//!
+//! A snapshot may have to wait for the source's open transactions, so it is taken here too. All loads of a task share
+//! its load lanes, so a small reload does not wait for the end of a large one.
+
+use std::sync::Arc;
+
+use tidegate_connector::{CaptureScope, ChunkRecord, Snapshot, TablePreparation};
+use tokio::task::JoinSet;
+
+use crate::load::{Load, LoadContext, LoadEvent, LoadTable};
+use crate::plan::PlannedTable;
+use crate::task::TaskError;
+
+/// A table that is not loaded, or not to its end.
+pub(crate) struct Unloaded {
+    pub(crate) table: Arc<PlannedTable>,
+    pub(crate) preparation: TablePreparation,
+    /// The chunks of an interrupted load.
+    pub(crate) chunks: Vec<ChunkRecord>,
+    /// Rows of an earlier load may be in the target's table.
+    pub(crate) starts_over: bool,
+}
+
+impl Unloaded {
+    /// How the table goes on from this snapshot. Chunks of two snapshots fit together only when rows have keys and the
+    /// log brings both to the same place; otherwise the table starts over.
+    pub(crate) fn from_snapshot(self, snapshot: &dyn Snapshot, captures: bool) -> LoadTable {
+        let Unloaded { table, preparation, chunks, starts_over } = self;
+        let some_loaded = chunks.iter().any(|record| record.loaded.is_some());
+        let keyed = !table.target.identity.is_empty() && !table.target.primary_key.is_empty();
+        if some_loaded && keyed && captures && snapshot.resumable(&table.source) {
+            return LoadTable { table, preparation: TablePreparation::Keep, chunks };
+        }
+        let preparation = match preparation {
+            // Rows of an earlier load are in the table: they go, also where the task was to keep what it found.
+            TablePreparation::Keep if some_loaded || starts_over => TablePreparation::Truncate,
+            other => other,
+        };
+        LoadTable { table, preparation, chunks: Vec::new() }
+    }
+}
+
+/// Tables to load together.
+pub(crate) struct Order {
+    /// The snapshot, where there is one already.
+    pub(crate) snapshot: Option<Arc<dyn Snapshot>>,
+    pub(crate) scope: CaptureScope,
+    pub(crate) tables: Vec<Unloaded>,
+}
+
+/// The loads under way. Dropping it stops them; what they did not commit is rolled back.
+pub(crate) struct Backfill {
+    context: LoadContext,
+    running: JoinSet<Result<(), TaskError>>,
+}
+
+impl Backfill {
+    pub(crate) fn new(context: LoadContext) -> Self {
+        Self { context, running: JoinSet::new() }
+    }
+
+    /// Starts a load.
+    pub(crate) fn start(&mut self, order: Order) {
+        self.running.spawn(backfill(self.context.clone(), order));
+    }
+
+    /// The end of one of the loads; for ever while none runs. Safe to cancel.
+    pub(crate) async fn ended(&mut self) -> Result<(), TaskError> {
+        match self.running.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) => Err(TaskError::Panicked(error.to_string())),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops all loads and waits until they have.
+    pub(crate) async fn stop(&mut self) {
+        self.running.shutdown().await;
+    }
+}
+
+/// Runs one load to its end.
+pub(crate) async fn backfill(context: LoadContext, order: Order) -> Result<(), TaskError> {
+    let Order { snapshot, scope, tables } = order;
+    let snapshot = match snapshot {
+        Some(snapshot) => snapshot,
+        None => Arc::from(context.source.snapshot(&scope).await?),
+    };
+    let (source, events) = (context.source.clone(), context.events.clone());
+    let tables = tables.into_iter().map(|table| table.from_snapshot(snapshot.as_ref(), events.is_some())).collect();
+    Load { snapshot, context }.run(tables).await?;
+    if let Some(events) = events {
+        let log_end = source.log_end().await?;
+        let _ = events.send(LoadEvent::AllLoaded { log_end });
+    }
+    Ok(())
+}

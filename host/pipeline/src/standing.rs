@@ -1,0 +1,226 @@
+//! Where a task stands in its target when an attempt begins, and what follows for each of its tables.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, ErrorClass, Snapshot, TableRecord, TaskRecord};
+use tidegate_model::{Fence, Position, TableName, TableState, Window};
+
+use crate::attempt::Attempt;
+use crate::backfill::Unloaded;
+use crate::plan::PlannedTable;
+use crate::run::{Held, check_tables, preparation_when, refuse_errors};
+use crate::tables::Place;
+use crate::task::TaskError;
+
+/// Where the task stands after it was begun or resumed.
+pub(crate) struct Standing {
+    pub(crate) fence: Fence,
+    pub(crate) checkpoint: Position,
+    /// Where the stream starts: at the checkpoint, or earlier where a table has a place of its own.
+    pub(crate) stream: Position,
+    /// The places of all tables but the suspended ones.
+    pub(crate) places: Vec<(Arc<PlannedTable>, Place)>,
+    /// Tables to load, and the snapshot where there is one already.
+    pub(crate) snapshot: Option<Arc<dyn Snapshot>>,
+    pub(crate) unloaded: Vec<Unloaded>,
+    /// Suspended tables with their reasons.
+    pub(crate) suspended: Vec<(TableName, String)>,
+}
+
+impl Attempt<'_> {
+    /// Begins the task at the target, or finds where it stands.
+    pub(crate) async fn stand(&self, planned: &[Arc<PlannedTable>]) -> Result<Standing, TaskError> {
+        let identity = self.source.identity().await?;
+        let known = self.target.known_task(&self.spec.id).await?.is_some();
+        let preparation = preparation_when(self.spec, known);
+        let findings = check_tables(self.spec, self.source.as_ref(), self.target.as_ref(), planned, preparation).await?;
+        refuse_errors(self.spec, findings, !known)?;
+        let TaskRecord { fence, checkpoint, source_identity, tables } = self.take_over().await?;
+        match checkpoint {
+            None => self.begin_task(fence, planned, &identity).await,
+            Some(position) => {
+                if let Some(before) = source_identity.filter(|before| *before != identity) {
+                    return Err(ConnectorError::definite(
+                        "source_changed",
+                        format!("the source is \"{identity}\", and the task began on \"{before}\""),
+                    )
+                    .hint("connect the endpoint to the database that the task began on, or reload the task")
+                    .into());
+                }
+                self.resume(fence, position, tables, planned).await
+            }
+        }
+    }
+
+    /// Takes the task over, unless another worker did so since this run's last attempt: a run that lost its connection
+    /// to a successor must not take the task back.
+    async fn take_over(&self) -> Result<TaskRecord, ConnectorError> {
+        let held = self.watched.fence.lock().expect("no holder of this lock panics").clone();
+        if let Some(Held { mut fence, unsure }) = held {
+            match self.target.checkpoint(&fence).await {
+                // The answer to this run's own last take-over may have been lost on its way: then it holds the next.
+                Err(error) if error.class() == ErrorClass::Fenced && unsure => {
+                    fence.generation = fence.generation.saturating_add(1);
+                    self.target.checkpoint(&fence).await?;
+                }
+                told => drop(told?),
+            }
+            self.hold(Held { fence, unsure: true });
+        }
+        let record = self.target.take_over(&self.spec.id).await?;
+        self.hold(Held { fence: record.fence.clone(), unsure: false });
+        Ok(record)
+    }
+
+    fn hold(&self, held: Held) {
+        *self.watched.fence.lock().expect("no holder of this lock panics") = Some(held);
+    }
+
+    async fn begin_task(&self, fence: Fence, planned: &[Arc<PlannedTable>], identity: &str) -> Result<Standing, TaskError> {
+        let loads = self.spec.migration.loads();
+        let (position, snapshot) = match (&self.spec.start_position, self.spec.migration.captures()) {
+            (Some(position), true) if !loads => (position.clone(), None),
+            (_, true) => {
+                let CaptureStart { position, snapshot } = self.source.begin_capture(&self.scope(planned)).await?;
+                (position, Some(snapshot))
+            }
+            (_, false) => (self.source.log_end().await?, Some(self.source.snapshot(&self.scope(planned)).await?)),
+        };
+        let state = if loads { TableState::Waiting } else { TableState::Loaded { window: None } };
+        let states: Vec<_> = planned.iter().map(|table| (table.source.schema.name.clone(), state.clone())).collect();
+        self.target.begin_task(&fence, &position, identity, &states).await?;
+        tracing::info!(task = %self.spec.id, %position, tables = planned.len(), "task begins");
+        let mut standing = Standing::at(fence, position);
+        standing.snapshot = snapshot.filter(|_| loads).map(Arc::from);
+        for table in planned {
+            if loads {
+                standing.load(self.unloaded(table, Vec::new(), false));
+            } else {
+                standing.places.push((table.clone(), Place::InStream { window: None }));
+            }
+        }
+        Ok(standing)
+    }
+
+    async fn resume(
+        &self,
+        fence: Fence,
+        checkpoint: Position,
+        records: Vec<TableRecord>,
+        planned: &[Arc<PlannedTable>],
+    ) -> Result<Standing, TaskError> {
+        let mut records: HashMap<_, _> = records.into_iter().map(|record| (record.table.clone(), record)).collect();
+        let mut standing = Standing::at(fence, checkpoint);
+        // Tables whose changes up to now nobody needs.
+        let mut added = Vec::new();
+        for table in planned {
+            let name = &table.source.schema.name;
+            match records.remove(name).map(|record| (record.state, record.chunks)) {
+                Some((TableState::Loaded { window }, _)) => standing.places.push((table.clone(), Place::InStream { window })),
+                Some((TableState::CatchingUp { window }, _)) => {
+                    standing.stream = standing.stream.intersection(&window.low);
+                    standing.places.push((table.clone(), Place::CatchingUp { window }));
+                }
+                Some((TableState::Suspended { reason }, _)) => standing.suspended.push((name.clone(), reason)),
+                Some((state @ (TableState::Waiting | TableState::Loading), chunks)) => {
+                    let starts_over = state == TableState::Loading && chunks.is_empty();
+                    if chunks.iter().all(|record| record.loaded.is_none()) {
+                        added.push(name.clone());
+                    }
+                    standing.load(self.unloaded(table, chunks, starts_over));
+                }
+                None => {
+                    added.push(name.clone());
+                    self.add(&mut standing, table).await?;
+                }
+            }
+        }
+        self.let_go(&standing, records.into_values()).await?;
+        let Standing { checkpoint, stream, places, unloaded, suspended, .. } = &standing;
+        tracing::info!(task = %self.spec.id, position = %checkpoint, stream = %stream, tables = places.len(),
+            unloaded = unloaded.len(), suspended = suspended.len(), "task goes on");
+        if self.spec.migration.captures() {
+            self.source.extend_capture(&standing.scope(self), &added).await?;
+            self.skip_before_now(&mut standing, &added).await?;
+        }
+        Ok(standing)
+    }
+
+    /// A table that is selected now and was not before.
+    async fn add(&self, standing: &mut Standing, table: &Arc<PlannedTable>) -> Result<(), ConnectorError> {
+        let name = &table.source.schema.name;
+        tracing::info!(task = %self.spec.id, table = %name, "table is added to the task");
+        if self.spec.migration.loads() {
+            self.target.save_table(&standing.fence, name, &TableState::Waiting).await?;
+            standing.load(self.unloaded(table, Vec::new(), false));
+        } else {
+            standing.places.push((table.clone(), Place::InStream { window: None }));
+        }
+        Ok(())
+    }
+
+    /// A table that is added to a task without a load begins with the transactions that begin from now on. The snapshot
+    /// is taken for its wait alone: of a transaction that is still open the log may have only a part.
+    async fn skip_before_now(&self, standing: &mut Standing, added: &[TableName]) -> Result<(), ConnectorError> {
+        if self.spec.migration.loads() || added.is_empty() {
+            return Ok(());
+        }
+        drop(self.source.snapshot(&CaptureScope { task: self.spec.id.clone(), tables: added.to_vec() }).await?);
+        let now = self.source.log_end().await?;
+        for (table, place) in &mut standing.places {
+            let name = &table.source.schema.name;
+            if added.contains(name) {
+                let window = Some(Window { low: now.clone(), high: now.clone() });
+                *place = Place::InStream { window: window.clone() };
+                self.target.save_table(&standing.fence, name, &TableState::Loaded { window }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables that are no longer selected miss changes from now on: should they be selected again, they start over.
+    async fn let_go(&self, standing: &Standing, records: impl Iterator<Item = TableRecord>) -> Result<(), ConnectorError> {
+        let starts_over = |record: &TableRecord| match record.state {
+            TableState::Waiting => true,
+            TableState::Loading => record.chunks.is_empty(),
+            TableState::CatchingUp { .. } | TableState::Loaded { .. } | TableState::Suspended { .. } => false,
+        };
+        for record in records.filter(|record| !starts_over(record)) {
+            tracing::info!(task = %self.spec.id, table = %record.table, "table is no longer in the task");
+            self.target.save_chunks(&standing.fence, &record.table, &[]).await?;
+        }
+        Ok(())
+    }
+
+    fn unloaded(&self, table: &Arc<PlannedTable>, chunks: Vec<tidegate_connector::ChunkRecord>, starts_over: bool) -> Unloaded {
+        Unloaded { table: table.clone(), preparation: self.spec.preparation, chunks, starts_over }
+    }
+
+    /// The capture's scope for these tables.
+    pub(crate) fn scope(&self, tables: &[Arc<PlannedTable>]) -> CaptureScope {
+        CaptureScope { task: self.spec.id.clone(), tables: tables.iter().map(|table| table.source.schema.name.clone()).collect() }
+    }
+}
+
+impl Standing {
+    fn at(fence: Fence, checkpoint: Position) -> Self {
+        let stream = checkpoint.clone();
+        Self { fence, checkpoint, stream, places: Vec::new(), snapshot: None, unloaded: Vec::new(), suspended: Vec::new() }
+    }
+
+    /// The chunks that are in the target need the log from their own snapshot on; for other tables it is enough to have
+    /// the changes from now on, because their snapshot is still to be taken.
+    fn load(&mut self, unloaded: Unloaded) {
+        let lows = unloaded.chunks.iter().filter_map(|record| record.loaded.as_ref()).map(|(window, _)| &window.low);
+        let since = lows.fold(self.checkpoint.clone(), |since, low| since.intersection(low));
+        self.stream = self.stream.intersection(&since);
+        self.places.push((unloaded.table.clone(), Place::Loading { since }));
+        self.unloaded.push(unloaded);
+    }
+
+    /// What the stream brings.
+    pub(crate) fn scope(&self, attempt: &Attempt<'_>) -> CaptureScope {
+        attempt.scope(&self.places.iter().map(|(table, _)| table.clone()).collect::<Vec<_>>())
+    }
+}

@@ -1,0 +1,264 @@
+//! Tables that come to a running task, and go: added, loaded again, suspended, left out. The others stream on.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use tidegate_harness::{MysqlFlavour, PostgresVersion, wait_for};
+
+use crate::world::{Source, World, seed};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until a query on the target answers `wanted`.
+async fn wait_target(world: &World, query: &str, wanted: &str) {
+    wait_for(query, PATIENCE, async || {
+        let found = world.target.value(query).await;
+        if found == wanted { Ok(()) } else { Err(found) }
+    })
+    .await;
+}
+
+/// What the target remembers of a table; empty for nothing.
+async fn state(world: &World, table: &str) -> String {
+    let query = format!("select coalesce(max(state), '') from tidegate.table_state where table_name = '{table}'");
+    world.target.value(&query).await
+}
+
+/// A rule that leaves a table out.
+fn without(world: &World, table: &str) -> Value {
+    json!({"rule-type": "selection", "rule-id": "9", "rule-name": "not yet", "rule-action": "exclude",
+        "object-locator": {"schema-name": world.source.schema(), "table-name": table}})
+}
+
+/// Gives a running task other mappings.
+async fn select(world: &World, task: &str, more: Vec<Value>) {
+    let mappings = world.mappings(more);
+    world.host.patch(&format!("/v1/tasks/{task}"), &json!({"table_mappings": mappings})).await.ok();
+}
+
+/// Something at the source that keeps a load of the table `big` from its rows until it is let go.
+enum Hold {
+    /// An open transaction that has written to the table: a snapshot waits for its end.
+    Postgres(tokio_postgres::Client),
+    /// A lock that readers wait for.
+    Mysql(mysql_async::Conn),
+}
+
+impl Hold {
+    async fn take(source: &Source) -> Hold {
+        use mysql_async::prelude::Queryable;
+        match source {
+            Source::Postgres(server) => {
+                let client = server.client().await;
+                client.batch_execute("begin; insert into big values (-1, 'before')").await.expect("the row is new");
+                Hold::Postgres(client)
+            }
+            Source::Mysql(server) => {
+                let mut conn = server.client().await;
+                conn.query_drop("use test").await.expect("the database exists");
+                conn.query_drop("lock tables big write").await.expect("nobody else locks");
+                Hold::Mysql(conn)
+            }
+        }
+    }
+
+    /// Writes once more and lets go.
+    async fn let_go(self) {
+        use mysql_async::prelude::Queryable;
+        match self {
+            Hold::Postgres(client) => client.batch_execute("insert into big values (-2, 'after'); commit").await.expect("the row is new"),
+            Hold::Mysql(mut conn) => {
+                conn.query_drop("insert into big values (-1, 'before'), (-2, 'after')").await.expect("the rows are new");
+                conn.query_drop("unlock tables").await.expect("it was locked");
+            }
+        }
+    }
+}
+
+/// A task that streams `small` and not `big`, which has 20,000 rows.
+async fn streaming_small(source: Source) -> World {
+    let numbers = match &source {
+        Source::Postgres(_) => "generate_series(1, 20000) n(seq)".to_owned(),
+        Source::Mysql(_) => "(with recursive n(seq) as (select 1 union all select seq + 1 from n where seq < 900) \
+            select a.seq * 900 + b.seq seq from n a, n b limit 20000) n"
+            .to_owned(),
+    };
+    let world = World::start(source, PostgresVersion::V17).await;
+    world.source_sql("create table small (id integer primary key); create table big (id integer primary key, v varchar(20))").await;
+    world.source_sql(&format!("insert into big select seq, 'old' from {numbers}")).await;
+    let not_big = vec![without(&world, "big")];
+    world.create_task_with("live", "full-load-and-cdc", "drop-and-create", json!({"chunk_rows": 1000}), not_big).await;
+    world.start_task("live").await;
+    world.wait_phase("live", "replicating").await;
+    world
+}
+
+const SUM: &str = "select count(*) || ' ' || sum(id) || ' ' || count(*) filter (where v = 'new') from copy.big";
+
+/// Changes of `small` arrive while `big`, which is held at the source, is still to be loaded.
+async fn small_streams_while_big_is_held(world: &World, hold: Hold, from: u32) {
+    wait_for("big to be on its way", PATIENCE, async || {
+        let found = state(world, "big").await;
+        if matches!(found.as_str(), "waiting" | "loading") { Ok(()) } else { Err(found) }
+    })
+    .await;
+    for id in from..from + 3 {
+        world.source_sql(&format!("insert into small values ({id})")).await;
+        wait_target(world, &format!("select count(*) from copy.small where id = {id}"), "1").await;
+    }
+    let found = state(world, "big").await;
+    assert!(matches!(found.as_str(), "waiting" | "loading"), "big is {found}");
+    hold.let_go().await;
+}
+
+async fn an_added_table_and_a_reload_hold_nobody_up(source: Source) {
+    let world = streaming_small(source).await;
+    let hold = Hold::take(&world.source).await;
+    select(&world, "live", Vec::new()).await;
+    small_streams_while_big_is_held(&world, hold, 1).await;
+    world.source_sql("update big set v = 'new' where id % 10 = 0 and id > 0").await;
+    let expected = world.source.value(SUM_AT_SOURCE).await;
+    wait_target(&world, SUM, &expected).await;
+    world.wait_phase("live", "replicating").await;
+
+    world.source_sql("delete from big where id < 0").await;
+    wait_target(&world, "select count(*) from copy.big where id < 0", "0").await;
+    // Rows that only a load brings back: the log has nothing of them.
+    world.target.sql("delete from copy.big where id % 2 = 0").await;
+    let hold = Hold::take(&world.source).await;
+    world.host.post("/v1/tasks/live/tables/reload", &json!({"tables": [{"schema": world.source.schema(), "table": "big"}]})).await.ok();
+    small_streams_while_big_is_held(&world, hold, 10).await;
+    world.source_sql("delete from big where id % 7 = 0; update big set v = 'new' where id % 3 = 0").await;
+    let expected = world.source.value(SUM_AT_SOURCE).await;
+    wait_target(&world, SUM, &expected).await;
+    world.wait_phase("live", "replicating").await;
+    wait_target(&world, "select count(*) from copy.small", "6").await;
+    assert_eq!(state(&world, "big").await, "loaded");
+}
+
+const SUM_AT_SOURCE: &str = "select concat(count(*), ' ', sum(id), ' ', sum(case when v = 'new' then 1 else 0 end)) from big";
+
+/// PG-080 as the whole product: the transaction that holds the load has written to the table before it was added.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_table_and_a_reload_hold_nobody_up_from_postgres_15() {
+    an_added_table_and_a_reload_hold_nobody_up(Source::postgres(PostgresVersion::V15).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_table_and_a_reload_hold_nobody_up_from_postgres_18() {
+    an_added_table_and_a_reload_hold_nobody_up(Source::postgres(PostgresVersion::V18).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_table_and_a_reload_hold_nobody_up_from_mariadb() {
+    an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_added_table_and_a_reload_hold_nobody_up_from_mysql() {
+    an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mysql97).await).await;
+}
+
+/// Half of the workload's tables are added while four writers work, the host is killed again and again until they are
+/// loaded, and a reload of others meets the next kills.
+async fn kills_while_tables_are_added(source: Source) {
+    let seed = seed();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut world = World::start(source, PostgresVersion::V17).await;
+    world.prepare_workload(seed, 30_000).await;
+    let (first, later): (Vec<_>, Vec<_>) = world.workload_tables().into_iter().enumerate().partition(|(place, _)| place % 2 == 0);
+    let out = later.iter().map(|(_, table)| without(&world, table)).collect();
+    let settings = json!({"chunk_rows": 1000, "load_lanes": 2});
+    world.create_task_with("live", "full-load-and-cdc", "drop-and-create", settings, out).await;
+    world.start_task("live").await;
+    world.wait_phase("live", "replicating").await;
+    let workload = world.run_workload(seed, 4).await;
+    let mut states = std::collections::BTreeMap::<String, u32>::new();
+    for round in 0..12 {
+        match round {
+            0 => select(&world, "live", Vec::new()).await,
+            6 => {
+                world.wait_phase("live", "replicating").await;
+                let schema = world.source.schema();
+                let tables: Vec<_> = first.iter().map(|(_, table)| json!({"schema": schema, "table": table})).collect();
+                world.host.post("/v1/tasks/live/tables/reload", &json!({"tables": tables})).await.ok();
+            }
+            _ => {}
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(50..1500))).await;
+        for row in world.target.rows("select distinct state from tidegate.table_state").await {
+            *states.entry(row[0].clone().expect("a state")).or_default() += 1;
+        }
+        world.kill_and_restart().await;
+    }
+    println!("killed while {states:?}");
+    let transactions = workload.stop().await;
+    world.wait_level("live").await;
+    let comparison = world.compare().await;
+    println!("{transactions} transactions, {comparison}");
+    assert!(states.keys().any(|state| state == "loading"), "no kill met a load: {states:?}");
+    assert_eq!(comparison.differences, 0, "{comparison}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_while_tables_are_added_end_equal_from_postgres() {
+    kills_while_tables_are_added(Source::postgres(PostgresVersion::V15).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_while_tables_are_added_end_equal_from_mariadb() {
+    kills_while_tables_are_added(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
+}
+
+/// PG-081 in our own words: what happens to a table while it is not in the task is in the target once it is again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_left_out_for_a_while_misses_nothing() {
+    let world = streaming_small(Source::postgres(PostgresVersion::V18).await).await;
+    select(&world, "live", Vec::new()).await;
+    wait_for("big to be loaded", PATIENCE, async || {
+        let found = state(&world, "big").await;
+        if found == "loaded" { Ok(()) } else { Err(found) }
+    })
+    .await;
+    select(&world, "live", vec![without(&world, "big")]).await;
+    wait_for("the publication to be without big", PATIENCE, async || {
+        let found = world.source.value("select string_agg(tablename, ' ') from pg_publication_tables").await;
+        if found == "small" { Ok(()) } else { Err(found) }
+    })
+    .await;
+    world.source_sql("delete from big where id <= 10; insert into big values (30000, 'new'); insert into small values (1)").await;
+    wait_target(&world, "select count(*) from copy.small", "1").await;
+    assert_eq!(world.target.value("select count(*) from copy.big").await, "20000");
+    select(&world, "live", Vec::new()).await;
+    let expected = world.source.value(SUM_AT_SOURCE).await;
+    wait_target(&world, SUM, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_go_on_is_suspended_alone_and_comes_back_with_a_reload() {
+    let world = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
+    world.source_sql("create table small (id integer primary key); create table big (id integer primary key, v varchar(20))").await;
+    world.source_sql("insert into big values (1, 'old')").await;
+    world.create_task("live", "full-load-and-cdc", "drop-and-create", json!({"table_errors": "suspend-table"})).await;
+    world.start_task("live").await;
+    world.wait_phase("live", "replicating").await;
+    world.target.sql("alter table copy.big add constraint short check (v <> 'bad')").await;
+    world.source_sql("begin; insert into big values (2, 'bad'); insert into small values (1); commit; insert into small values (2)").await;
+    wait_target(&world, "select count(*) from copy.small", "2").await;
+    assert_eq!(state(&world, "big").await, "suspended");
+    assert_eq!(world.target.value("select count(*) from copy.big").await, "1");
+    let tables = world.host.get("/v1/tasks/live/tables").await.ok();
+    let shown = tables["tables"].as_array().expect("tables").iter().find(|table| table["table"] == "big").cloned();
+    assert!(shown.as_ref().is_some_and(|table| table["failure"].is_string() && !table["failure"].to_string().contains("bad")), "{shown:?}");
+
+    world.target.sql("alter table copy.big drop constraint short").await;
+    world.source_sql("insert into big values (3, 'new')").await;
+    world.host.post("/v1/tasks/live/tables/reload", &json!({"tables": [{"schema": "public", "table": "big"}]})).await.ok();
+    wait_target(&world, "select count(*) from copy.big", "3").await;
+    world.source_sql("insert into big values (4, 'new')").await;
+    wait_target(&world, "select count(*) from copy.big", "4").await;
+    assert_eq!(world.task("live").await["status"], "running");
+}
