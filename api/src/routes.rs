@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::guard::{BodyBounds, answer_headers, bounded_body, loopback_only};
 use crate::problem::Problem;
-use crate::{ApiState, dms, endpoints, events, health, module_test, modules, tasks};
+use crate::{ApiState, dms, endpoints, events, health, module_test, modules, row_errors, swap, tasks};
 
 /// The OpenAPI document, written by hand.
 pub(crate) const OPENAPI: &str = include_str!("../openapi.json");
@@ -60,6 +60,9 @@ fn json_routes() -> Vec<Route> {
         route(Method::GET, "/v1/tasks/{name}/lag", tasks::lag),
         route(Method::GET, "/v1/tasks/{name}/tables", tasks::tables),
         route(Method::POST, "/v1/tasks/{name}/tables/reload", tasks::reload_tables),
+        route(Method::POST, "/v1/tasks/{name}/modules/{module}/swap", swap::swap),
+        route(Method::GET, "/v1/tasks/{name}/errors", row_errors::list),
+        route(Method::POST, "/v1/tasks/{name}/errors/replay", row_errors::replay),
         route(Method::GET, "/v1/tasks/{name}/events", events::of_task),
         route(Method::GET, "/v1/events", events::list),
         route(Method::GET, "/openapi.json", openapi),

@@ -151,8 +151,44 @@ fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
             settings.insert(key.to_owned(), one_of(key, &text, words)?.into());
         }
     }
+    if let Some(policy) = given.value("row_errors") {
+        settings.insert("row_errors".to_owned(), row_errors(policy)?);
+    }
     given.finish()?;
     Ok(Some(Value::Object(settings)))
+}
+
+/// What happens with rows at fault: see `docs/row-errors.md`.
+fn row_errors(value: Value) -> Result<Value, Problem> {
+    const ROWS: &[&str] = &["log", "ignore", "suspend-table", "stop"];
+    const TABLES: &[&str] = &["suspend-table", "stop"];
+    const WORDS: [(&str, &[&str]); 4] = [("data", ROWS), ("truncation", ROWS), ("conflict", &["stop", "upsert"]), ("escalation", TABLES)];
+    const NUMBERS: [(&str, u64); 3] = [("escalation_count", 1_000_000), ("consecutive_max", 1_000_000), ("share_percent_max", 100)];
+    let mut given = Fields::of_value(value, "settings.row_errors")?;
+    let mut policy = Map::new();
+    for (key, words) in WORDS {
+        if let Some(word) = given.text(key)? {
+            if !words.contains(&word.as_str()) {
+                let path = given.path(key);
+                return Err(key_problem("unknown_value", &path, format!("\"{path}\" is none of {}", words.join(", "))));
+            }
+            policy.insert(key.to_owned(), word.into());
+        }
+    }
+    for (key, most) in NUMBERS {
+        if let Some(number) = given.number(key, 0, most)? {
+            policy.insert(key.to_owned(), number.into());
+        }
+    }
+    match given.value("images") {
+        Some(Value::Bool(images)) => {
+            policy.insert("images".to_owned(), images.into());
+        }
+        Some(other) => return Err(wrong_type(&given.path("images"), &other, "a truth value")),
+        None => {}
+    }
+    given.finish()?;
+    Ok(Value::Object(policy))
 }
 
 fn units(fields: &mut Fields, key: &'static str, least: u64) -> Result<Option<u32>, Problem> {

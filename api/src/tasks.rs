@@ -193,11 +193,20 @@ pub(crate) async fn reload_tables(
 }
 
 fn tables_named(headers: &HeaderMap, body: &[u8]) -> Result<Vec<ListedTable>, Problem> {
+    tables_or_none(headers, body)?.ok_or_else(|| missing("tables"))
+}
+
+/// The tables of a body, none for all of them.
+pub(crate) fn tables_or_all(headers: &HeaderMap, body: &[u8]) -> Result<Vec<ListedTable>, Problem> {
+    Ok(tables_or_none(headers, body)?.unwrap_or_default())
+}
+
+fn tables_or_none(headers: &HeaderMap, body: &[u8]) -> Result<Option<Vec<ListedTable>>, Problem> {
     let mut fields = Fields::of_body(headers, body)?;
     let given = match fields.value("tables") {
         Some(Value::Array(given)) => given,
         Some(other) => return Err(wrong_type("tables", &other, "an array")),
-        None => return Err(missing("tables")),
+        None => return fields.finish().map(|()| None),
     };
     fields.finish()?;
     if given.is_empty() || given.len() > RELOAD_TABLES_MAX {
@@ -212,7 +221,8 @@ fn tables_named(headers: &HeaderMap, body: &[u8]) -> Result<Vec<ListedTable>, Pr
             fields.finish()?;
             Ok(listed)
         })
-        .collect()
+        .collect::<Result<Vec<_>, _>>()
+        .map(Some)
 }
 
 /// Both endpoints exist and are on the right side, and a start position is one of the source's kind.

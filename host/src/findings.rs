@@ -51,7 +51,12 @@ pub(crate) fn from_task_error(error: &TaskError) -> Vec<Finding> {
     match error {
         TaskError::ChecksFailed(findings) => findings.clone(),
         TaskError::Connector(error) => vec![from_error("check", error)],
-        TaskError::Module { .. } | TaskError::Plan { .. } | TaskError::Row { .. } | TaskError::Panicked(_) | TaskError::Cancelled => {
+        TaskError::Module { .. }
+        | TaskError::Plan { .. }
+        | TaskError::Row { .. }
+        | TaskError::SuspendTable { .. }
+        | TaskError::Panicked(_)
+        | TaskError::Cancelled => {
             let finding = Finding::error(error.code(), "table mappings", error.chain(), "mappings and modules that fit the source");
             vec![match error.hint() {
                 Some(hint) => finding.fix(hint),

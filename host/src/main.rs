@@ -23,6 +23,7 @@ mod module_command;
 mod module_project;
 mod module_test;
 mod modules;
+mod row_errors_form;
 mod run;
 mod scheduler;
 mod serve;

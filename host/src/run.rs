@@ -94,6 +94,7 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         on_table_error: file.on_table_error,
         spool_dir,
         modules,
+        row_errors: file.row_errors,
     }
 }
 

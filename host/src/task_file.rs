@@ -6,7 +6,7 @@
 //!   "target": {"engine": "postgres", "host": "…", "username": "…", "password_file": "…", "database": "shop"},
 //!   "table_mappings": {"rules": [ … ]},
 //!   "modules": {"mask-email": "mask_email.wasm"},
-//!   "settings": {"load_lanes": 4} }
+//!   "settings": {"load_lanes": 4, "row_errors": {"data": "log"}} }
 //! ```
 //!
 //! An unknown key is refused by name: a setting that is silently not there is worse than an error. Paths are relative
@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tidegate_connector::{ServerSettings, TablePreparation};
 use tidegate_model::{Position, TaskId};
-use tidegate_pipeline::{MigrationType, PipelineLimits, TableErrorPolicy};
+use tidegate_pipeline::{MigrationType, PipelineLimits, RowErrorPolicy, TableErrorPolicy};
 
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
+use crate::row_errors_form::RowErrorsForm;
 
 /// A checked task file.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(crate) struct TaskFile {
     pub(crate) modules: BTreeMap<String, PathBuf>,
     pub(crate) limits: PipelineLimits,
     pub(crate) on_table_error: TableErrorPolicy,
+    pub(crate) row_errors: RowErrorPolicy,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +69,8 @@ pub(crate) struct LimitsForm {
     chunk_rows: Option<u64>,
     cache_mib: Option<usize>,
     table_errors: Option<TableErrors>,
+    #[serde(default)]
+    pub(crate) row_errors: RowErrorsForm,
 }
 
 /// What follows when a table cannot go on, as files and the API spell it.
@@ -132,6 +136,7 @@ impl TaskFile {
             modules: form.modules.into_iter().map(|(name, file)| (name, beside(file))).collect(),
             limits: form.settings.limits()?,
             on_table_error: form.settings.on_table_error(),
+            row_errors: form.settings.row_errors.policy()?,
         })
     }
 }

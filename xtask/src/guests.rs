@@ -11,8 +11,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Cargo's file name of each module and the name it is known by. `hostile` is for the sandbox's tests.
-const GUESTS: &[(&str, &str)] = &[("tidegate_rules", "rules"), ("tidegate_mask_email", "mask-email"), ("tidegate_hostile", "hostile")];
+/// Cargo's file name of each module and the name it is known by. `hostile` and `picky` are for tests.
+const GUESTS: &[(&str, &str)] =
+    &[("tidegate_rules", "rules"), ("tidegate_mask_email", "mask-email"), ("tidegate_hostile", "hostile"), ("tidegate_picky", "picky")];
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Builds what is not up to date. `root` is the workspace's folder.

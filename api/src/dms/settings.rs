@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) preparation: Preparation,
     /// `FullLoadSettings.MaxFullLoadSubTasks`.
     pub(crate) load_lanes: u32,
+    /// `ErrorBehavior`, as the native setting `row_errors`.
+    pub(crate) row_errors: Value,
 }
 
 /// What a value must be beyond its type.
@@ -235,7 +237,28 @@ fn read(document: Value) -> Settings {
         _ => Preparation::DropAndCreate,
     };
     let load_lanes = load["MaxFullLoadSubTasks"].as_u64().and_then(|lanes| u32::try_from(lanes).ok()).unwrap_or(8);
-    Settings { preparation, load_lanes, document }
+    let row_errors = row_errors(&document["ErrorBehavior"]);
+    Settings { preparation, load_lanes, row_errors, document }
+}
+
+/// DMS's words for rows at fault. Conflicts are settled by the change only where both policies say so; a logged or
+/// ignored conflict would leave a target that is not the source's, and stops the task (or suspends the table) instead.
+fn row_errors(behavior: &Value) -> Value {
+    let action = |key: &str| match behavior[key].as_str() {
+        Some("LOG_ERROR") => "log",
+        Some("IGNORE_RECORD") => "ignore",
+        Some("SUSPEND_TABLE") => "suspend-table",
+        // No other word passes `check_document`.
+        _ => "stop",
+    };
+    let is_upsert = behavior["ApplyErrorInsertPolicy"] == "INSERT_RECORD" && behavior["ApplyErrorUpdatePolicy"] == "UPDATE_RECORD";
+    json!({
+        "data": action("DataErrorPolicy"),
+        "truncation": action("DataTruncationErrorPolicy"),
+        "conflict": if is_upsert { "upsert" } else { "stop" },
+        "escalation_count": behavior["DataErrorEscalationCount"].as_u64().unwrap_or(0),
+        "escalation": action("DataErrorEscalationPolicy"),
+    })
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -283,6 +306,18 @@ mod tests {
         assert_eq!(settings.document["ValidationSettings"], json!({"ThreadCount": 7}));
         assert_eq!(settings.document["TTSettings"], defaults()["TTSettings"]);
         assert_eq!(settings.document["FailTaskWhenCleanTaskResourceFailed"], true);
+    }
+
+    #[test]
+    fn error_behavior_becomes_the_native_policy() {
+        let policy = |given: &str| merge(defaults(), Some(given)).unwrap().row_errors;
+        let given = r#"{"ErrorBehavior":{"DataErrorPolicy":"IGNORE_RECORD","DataTruncationErrorPolicy":"STOP_TASK",
+            "DataErrorEscalationCount":9,"ApplyErrorInsertPolicy":"INSERT_RECORD","ApplyErrorUpdatePolicy":"UPDATE_RECORD"}}"#;
+        let wanted = json!({"data": "ignore", "truncation": "stop", "conflict": "upsert", "escalation_count": 9,
+            "escalation": "suspend-table"});
+        assert_eq!(policy(given), wanted);
+        assert_eq!(policy("{}")["data"], "log", "DMS's default");
+        assert_eq!(policy("{}")["conflict"], "stop");
     }
 
     #[test]

@@ -99,6 +99,7 @@ pub(crate) fn apply_settings(definition: &mut TaskDefinition, echo: &mut TaskEch
     definition.settings["load_lanes"] = settings.load_lanes.into();
     let suspends = settings.document["ErrorBehavior"]["TableErrorPolicy"] != "STOP_TASK";
     definition.settings["table_errors"] = if suspends { "suspend-table" } else { "stop" }.into();
+    definition.settings["row_errors"] = settings.row_errors;
     echo.settings = settings.document;
 }
 

@@ -90,6 +90,9 @@ fn result_of(kind: RequestKind) -> Value {
         }] }),
         RequestKind::ReloadTables => Value::Null,
         RequestKind::TestModule => json!({ "rows": [{ "row": 0, "outcome": "kept", "before": { "id": 1 }, "after": { "id": 1 } }] }),
+        RequestKind::SwapModule => json!({ "module": "mask", "digest": "sha256:0", "tables": [] }),
+        RequestKind::ListErrors => json!({ "errors": [] }),
+        RequestKind::ReplayErrors => json!({ "replayed": 0, "rejected": 0, "left": 0 }),
     }
 }
 

@@ -44,14 +44,15 @@ pub use event::{EventCategory, EventFilter, EventRecord, EventSeverity, NewEvent
 pub use module::{ModuleRecord, ModuleState, ModuleVersion};
 pub use module_test::{ModuleTestPayload, TestRows};
 pub use request::{
-    CheckReport, ConnectionReport, FindingRecord, ListedTable, ReloadPayload, RequestKind, RequestRecord, RequestState, TableListing,
+    CheckReport, ConnectionReport, ErrorListing, ErrorRecord, ErrorsPayload, FindingRecord, ListedTable, ReloadPayload, ReplayCounts,
+    RequestKind, RequestRecord, RequestState, SwapPayload, SwapReport, TableListing,
 };
 pub use resource::ResourceRecord;
 pub use secret::Secret;
 pub use table_status::{StageName, TableStatusRecord};
 pub use task::{
-    Cleanup, Desired, Failure, Lease, Migration, Preparation, RunPhase, StartKind, StopReason, TaskDefinition, TaskProgress, TaskRecord,
-    TaskStatus,
+    Cleanup, Desired, Failure, Lease, Migration, ModuleNumbers, Preparation, RunPhase, StartKind, StopReason, TaskDefinition, TaskProgress,
+    TaskRecord, TaskStatus,
 };
 
 /// The tenant of everything, until tenants have keys.

@@ -40,10 +40,28 @@ pub enum RequestKind {
     /// Run a module on rows. Subject: module name. Payload: [`crate::ModuleTestPayload`]. Result: the host's report. Never
     /// kept: see [`Catalog::submit_module_test`].
     TestModule,
+    /// List rows that a task rejected. Subject: task name. Payload: [`ErrorsPayload`]. Result: [`ErrorListing`].
+    ListErrors,
+    /// Replay rows that a running task rejected. Subject: task name. Payload: [`ReloadPayload`], empty for every table.
+    /// Result: [`ReplayCounts`].
+    ReplayErrors,
+    /// Swap the version of a module of a running task. Subject: task name. Payload: [`SwapPayload`]. Result: [`SwapReport`].
+    SwapModule,
 }
 
 impl RequestKind {
-    /// `test-connection`, `list-tables`, `check-task`, `reload-tables` or `test-module`.
+    const ALL: [RequestKind; 8] = [
+        RequestKind::TestConnection,
+        RequestKind::ListTables,
+        RequestKind::CheckTask,
+        RequestKind::ReloadTables,
+        RequestKind::ListErrors,
+        RequestKind::ReplayErrors,
+        RequestKind::TestModule,
+        RequestKind::SwapModule,
+    ];
+
+    /// The kind in lower case with hyphens: `test-connection`.
     pub fn as_str(self) -> &'static str {
         match self {
             RequestKind::TestConnection => "test-connection",
@@ -51,13 +69,14 @@ impl RequestKind {
             RequestKind::CheckTask => "check-task",
             RequestKind::ReloadTables => "reload-tables",
             RequestKind::TestModule => "test-module",
+            RequestKind::ListErrors => "list-errors",
+            RequestKind::ReplayErrors => "replay-errors",
+            RequestKind::SwapModule => "swap-module",
         }
     }
 
     fn named(text: &str) -> Option<RequestKind> {
-        [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables, RequestKind::TestModule]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        RequestKind::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -131,6 +150,88 @@ pub struct ListedTable {
 #[serde(deny_unknown_fields)]
 pub struct ReloadPayload {
     /// Names at the source.
+    pub tables: Vec<ListedTable>,
+}
+
+/// The payload of [`RequestKind::ListErrors`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorsPayload {
+    /// Entries with higher numbers are listed.
+    pub after: i64,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The result of [`RequestKind::ListErrors`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ErrorListing {
+    /// Entries in the order of their numbers.
+    pub errors: Vec<ErrorRecord>,
+}
+
+/// A row that a task rejected. Its values stay in the target, but for those of its key.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ErrorRecord {
+    /// Grows with each entry.
+    pub number: i64,
+    /// Schema or database at the source.
+    pub schema: String,
+    /// The table's own name.
+    pub table: String,
+    /// The key as an object; null for keyless tables.
+    pub key: Value,
+    /// `load`, `insert`, `update` or `delete`.
+    pub operation: String,
+    /// The transaction at the source; null for a row of the full load.
+    pub position: Option<String>,
+    /// The module at fault.
+    pub module: Option<String>,
+    /// Its digest.
+    pub digest: Option<String>,
+    /// Stable code.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// True when the target keeps the row so that it can be replayed.
+    pub replayable: bool,
+    /// How often the row was rejected.
+    pub times: u64,
+    /// When last, microseconds since 1970 on the target's clock.
+    pub at_us: i64,
+}
+
+/// The result of [`RequestKind::ReplayErrors`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReplayCounts {
+    /// Rows that are level now.
+    pub replayed: u64,
+    /// Rows that were rejected again.
+    pub rejected: u64,
+    /// Rows that only a reload of their table brings.
+    pub left: u64,
+}
+
+/// The payload of [`RequestKind::SwapModule`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwapPayload {
+    /// The module's name.
+    pub module: String,
+    /// `latest`, or `sha256:` and the digest.
+    pub version: String,
+    /// Between 0 and 1: for the first of the module's tables by name; `None` for all.
+    pub share_of_tables: Option<f64>,
+}
+
+/// The result of [`RequestKind::SwapModule`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SwapReport {
+    /// The module's name.
+    pub module: String,
+    /// Digest of the version.
+    pub digest: String,
+    /// Tables that have it now.
     pub tables: Vec<ListedTable>,
 }
 

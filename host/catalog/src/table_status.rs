@@ -61,6 +61,8 @@ pub struct TableStatusRecord {
     pub applied_deletes: u64,
     /// Schema changes that reached the target.
     pub applied_ddls: u64,
+    /// Rows that went to the error table, or were ignored.
+    pub rejected: u64,
     /// When its load started, microseconds since 1970.
     pub load_started_us: Option<i64>,
     /// When its load ended.

@@ -246,6 +246,26 @@ impl TaskStatus {
     }
 }
 
+/// What a module used and did in a run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModuleNumbers {
+    /// Its name; `rules` is the built-in one.
+    pub name: String,
+    /// Row images that it judged.
+    pub rows: u64,
+    /// Calls of its row function.
+    pub batches: u64,
+    /// CPU time of all its calls.
+    pub cpu_seconds: f64,
+    /// The most linear memory that one sandbox held.
+    pub memory_bytes_peak: u64,
+    /// Calls that trapped, overran a limit or answered malformed.
+    pub failures: u64,
+    /// Rows that it was at fault for, or that it refused itself.
+    pub rejected: u64,
+}
+
 /// Numbers of a run, written by the host about once a second.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -274,6 +294,10 @@ pub struct TaskProgress {
     pub cache_bytes_disk: u64,
     /// Times that a connection was lost and the work taken up again.
     pub reconnects: u64,
+    /// Rows that went to the error table, or were ignored, in this run.
+    pub rows_rejected: u64,
+    /// What modules used and did in this run.
+    pub modules: Vec<ModuleNumbers>,
     /// Capacity units in use.
     pub units: u32,
     /// The capacity plan; absent before the first.

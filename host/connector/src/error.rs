@@ -9,6 +9,8 @@ use std::fmt;
 
 use tidegate_model::TableName;
 
+use crate::RowFault;
+
 /// What to do about an error. The class decides, never the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
@@ -35,6 +37,7 @@ struct Details {
     message: String,
     hint: Option<String>,
     table: Option<TableName>,
+    row_fault: Option<RowFault>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -42,7 +45,7 @@ impl ConnectorError {
     /// An error of a class. `code` is stable, lower case with underscores: `slot_lost`. `message` is lower case
     /// without a full stop and names the object, what was found and what is wanted.
     pub fn new(class: ErrorClass, code: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Details { class, code, message: message.into(), hint: None, table: None, source: None }))
+        Self(Box::new(Details { class, code, message: message.into(), hint: None, table: None, row_fault: None, source: None }))
     }
 
     /// [`ErrorClass::Transient`].
@@ -79,6 +82,18 @@ impl ConnectorError {
     pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// Says that one row alone is at fault, and of what kind its fault is.
+    #[must_use]
+    pub fn of_a_row(mut self, fault: RowFault) -> Self {
+        self.0.row_fault = Some(fault);
+        self
+    }
+
+    /// What of a single row was refused; `None` where the error may have to do with other rows or with no row at all.
+    pub fn row_fault(&self) -> Option<RowFault> {
+        self.0.row_fault
     }
 
     /// The class.

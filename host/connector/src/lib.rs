@@ -13,6 +13,7 @@ pub mod conformance;
 mod error;
 mod finding;
 mod quote;
+mod rejected;
 mod server;
 mod source;
 mod spell;
@@ -22,6 +23,7 @@ pub mod types;
 pub use error::{ConnectorError, ErrorClass};
 pub use finding::{Finding, Severity};
 pub use quote::Dialect;
+pub use rejected::{RejectedOperation, RejectedRow, Resolved, RowFault, RowId, StoredRejection};
 pub use server::{Secret, ServerSettings, TlsMode};
 pub use source::{
     CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, NeutralDecoder, RowReader, Snapshot, Source, SourceTable,

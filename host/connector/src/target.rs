@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidegate_model::{Engine, Fence, Position, Row, SqlType, TableName, TableState, TaskId, Window};
 
-use crate::{Chunk, ConnectorError, Finding, SourceTable};
+use crate::{Chunk, ConnectorError, Finding, RejectedRow, Resolved, RowId, SourceTable, StoredRejection};
 
 /// Where a target column's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +164,17 @@ pub struct Group {
     /// States of tables, by their names at the source, to store in the same transaction: a table that catches up has
     /// its own place in the log, and then `from` and `to` are equal.
     pub tables: Vec<(TableName, TableState)>,
+    /// Entries of the error table that the group settles.
+    pub resolved: Vec<Resolved>,
+    /// Rows of the group that go to the error table, after `resolved`; an entry of the same row is replaced.
+    pub rejected: Vec<RejectedRow>,
+}
+
+impl Group {
+    /// A group of steps alone.
+    pub fn new(from: Position, to: Position, steps: Vec<Step>) -> Self {
+        Self { from, to, steps, tables: Vec::new(), resolved: Vec::new(), rejected: Vec::new() }
+    }
 }
 
 /// What an applied group did, for metrics.
@@ -246,7 +257,8 @@ pub trait Target: Send + Sync {
     /// Stores a table's state. `Waiting` forgets its chunks.
     async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError>;
 
-    /// Stores the plan of a table's chunks, none of them loaded, and the state `Loading`, in one transaction.
+    /// Stores the plan of a table's chunks, none of them loaded, and the state `Loading`, in one transaction. Entries of
+    /// the table in the error table are forgotten: the load finds out anew.
     async fn save_chunks(&self, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError>;
 
     /// Makes the table ready for rows and learns its real columns. Called once for each table before a loader or a
@@ -271,6 +283,16 @@ pub trait Target: Send + Sync {
     /// The stored mark of a chunk, likewise: window and rows when its load was committed.
     async fn chunk_mark(&self, fence: &Fence, table: &TableName, chunk: &Chunk) -> Result<Option<(Window, u64)>, ConnectorError>;
 
+    /// Every rejected row that the task's error table has, ignored ones included, by table.
+    ///
+    /// # Errors
+    /// `Fenced` when the stored generation is another; definite (`too_many_rejected_rows`) above `max` rows.
+    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<(TableName, RowId)>, ConnectorError>;
+
+    /// Logged entries of the task's error table with numbers above `after`, in their order, at most `max`. Writes
+    /// nothing, takes nothing over; none where the task or the control tables are missing.
+    async fn rejected_rows(&self, task: &TaskId, after: i64, max: u32) -> Result<Vec<StoredRejection>, ConnectorError>;
+
     /// Removes everything that is remembered of the task, its tables' rows excepted.
     async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError>;
 }
@@ -284,6 +306,9 @@ pub trait Loader: Send {
 
     /// Adds rows to the chunk.
     async fn write(&mut self, images: Vec<Image>) -> Result<(), ConnectorError>;
+
+    /// Adds rows to the error table, which are committed with the chunk; an entry of the same row is replaced.
+    async fn reject(&mut self, rows: Vec<RejectedRow>) -> Result<(), ConnectorError>;
 
     /// Commits the rows together with the chunk's mark, and returns the count of rows. After an error, neither is in
     /// the target, or (a connection that broke in COMMIT) both are: the caller reads the mark to know.
@@ -299,6 +324,13 @@ pub trait Lane: Send {
     /// # Errors
     /// As for `apply`; after an error nothing of the group is in the target and no transaction is open.
     async fn add_steps(&mut self, steps: Vec<Step>) -> Result<(), ConnectorError>;
+
+    /// Whether the target takes these steps after one another: applies them in a transaction of their own and rolls it
+    /// back, whatever comes of it. No group must be open.
+    ///
+    /// # Errors
+    /// That of the first step that fails; [`ConnectorError::row_fault`] tells whether a row alone is at fault.
+    async fn probe(&mut self, steps: &[Step]) -> Result<(), ConnectorError>;
 
     /// Applies the group, moves the checkpoint from `group.from` to `group.to` (they may be equal) and stores
     /// `group.tables`, all in one transaction. After an error, nothing of it happened, or (a connection that broke in COMMIT) all of it did: the caller reads the checkpoint to know.

@@ -5,10 +5,11 @@
 //!                                                         └──▶ confirmed position (watch) ──▶ capture
 //! ```
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidegate_connector::Lane;
-use tidegate_model::Position;
+use tidegate_connector::{Applied, ConnectorError, Group, Lane, RowId};
+use tidegate_model::{Position, TableName};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,8 @@ use crate::Phase;
 use crate::assemble::{Assembled, Assembler, Woken};
 use crate::board::{Board, InFlight};
 use crate::meter::Stage;
+use crate::refused;
+use crate::row_errors::RowErrors;
 use crate::task::{Control, TaskError};
 
 /// Why the stream paused. In every case the target is at the end of a group and nothing is in flight.
@@ -34,6 +37,9 @@ pub(crate) struct Stream {
     pub(crate) confirmed: watch::Sender<Option<Position>>,
     pub(crate) board: Arc<Board>,
     pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) row_errors: Arc<RowErrors>,
+    /// Rows that the target refused and that the assembler, which works ahead, may not have known of.
+    pub(crate) refused: HashSet<(TableName, RowId)>,
 }
 
 impl Stream {
@@ -56,12 +62,19 @@ impl Stream {
     }
 
     async fn apply(&mut self, mut arrived: mpsc::Receiver<Assembled>) -> Result<(), TaskError> {
+        let board = self.board.clone();
+        let mut is_open = false;
         while let Some(assembled) = arrived.recv().await {
-            let (_in_hand, writing) = (self.board.meter.enter(Stage::Lane), self.board.meter.enter(Stage::Target));
+            let (_in_hand, writing) = (board.meter.enter(Stage::Lane), board.meter.enter(Stage::Target));
             match assembled {
-                Assembled::Part(steps) => self.lane.add_steps(steps).await?,
-                Assembled::Complete(complete) => {
-                    let applied = self.lane.apply(&complete.group).await?;
+                Assembled::Part(steps) => {
+                    self.refuse_touched(&steps)?;
+                    self.lane.add_steps(steps).await?;
+                    is_open = true;
+                }
+                Assembled::Complete(mut complete) => {
+                    let applied = self.group(&mut complete.group, is_open).await?;
+                    is_open = false;
                     drop(writing);
                     self.board.checkpoint(&complete.group.to);
                     for (table, counts) in &complete.counts {
@@ -82,6 +95,47 @@ impl Stream {
             }
         }
         Ok(())
+    }
+}
+
+impl Stream {
+    /// Applies a group; rows that the target refuses are taken out, where the policy is to go on without them. Not in a
+    /// group that came in parts: its first steps are gone by then.
+    pub(crate) async fn group(&mut self, group: &mut Group, has_parts: bool) -> Result<Applied, TaskError> {
+        for row in &group.resolved {
+            match row.row_id {
+                Some(id) => {
+                    self.refused.remove(&(row.table.clone(), id));
+                }
+                None => self.refused.retain(|(table, _)| *table != row.table),
+            }
+        }
+        for row in &group.rejected {
+            self.refused.remove(&(row.table.clone(), row.row_id));
+        }
+        self.refuse_touched(&group.steps)?;
+        for _ in 0..refused::ROUNDS_MAX {
+            let error = match self.lane.apply(group).await {
+                Ok(applied) => return Ok(applied),
+                Err(error) => error,
+            };
+            let is_findable = error.row_fault().is_some_and(|fault| self.row_errors.isolates(fault));
+            if has_parts || !is_findable {
+                return Err(error.into());
+            }
+            let found = refused::take_out(self.lane.as_mut(), group, error, &self.row_errors).await?;
+            self.refused.extend(found);
+        }
+        Ok(self.lane.apply(group).await?)
+    }
+
+    /// The assembler made these steps before it knew that the target refused an earlier change of one of their rows.
+    /// Another attempt knows.
+    fn refuse_touched(&self, steps: &[tidegate_connector::Step]) -> Result<(), ConnectorError> {
+        if self.refused.is_empty() || !refused::touches(steps, &self.refused) {
+            return Ok(());
+        }
+        Err(ConnectorError::transient("row_refused", "a row that the target refused has changed again"))
     }
 }
 

@@ -16,20 +16,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_connector::{Group, OrderedChange, Step, Strictness};
+use tidegate_connector::{Group, Step, Strictness};
 use tidegate_model::change::RelationId;
-use tidegate_model::{Change, Position, RowChange, TableName, TableState, TxMark};
+use tidegate_model::{Change, Position, TableName, TableState, TxMark};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{ChangeCounts, InFlight};
 use crate::cache::{Aside, CacheReader, CommittedTransaction, Entry};
 use crate::capture::cache_error;
+use crate::error_log::ErrorLog;
 use crate::header::{ImageHeader, TransactionHeader};
 use crate::load::LoadEvent;
 use crate::meter::Stage;
+use crate::neighbours::row_bytes;
 use crate::net::NetBuilder;
 use crate::plan::PlannedTable;
+use crate::row_errors::RowErrors;
 use crate::tables::{Place, Route, Tables};
 use crate::task::TaskError;
 use crate::transform::{Headed, Transformer};
@@ -94,10 +97,11 @@ pub(crate) enum From {
 }
 
 /// A change that is routed and waits for its transformation.
-struct Routed {
-    table: Arc<PlannedTable>,
-    strictness: Strictness,
-    change: Headed,
+pub(crate) struct Routed {
+    pub(crate) table: Arc<PlannedTable>,
+    pub(crate) strictness: Strictness,
+    pub(crate) transaction: Arc<TransactionHeader>,
+    pub(crate) change: Headed,
 }
 
 /// Where an assembler begins.
@@ -114,7 +118,9 @@ pub(crate) struct Assembler {
     pub(crate) aside: Aside,
     pub(crate) tables: Tables,
     loads: mpsc::UnboundedReceiver<LoadEvent>,
-    transformer: Transformer,
+    pub(crate) transformer: Transformer,
+    pub(crate) row_errors: Arc<RowErrors>,
+    pub(crate) error_log: ErrorLog,
     pub(crate) group_bytes_max: usize,
     /// Everything up to here is in a group, sent or in the making.
     pub(crate) position: Position,
@@ -124,11 +130,11 @@ pub(crate) struct Assembler {
     /// The stream repeats what is before `position`, and has come up to here; `None` when it is past it. Until then a
     /// table with nothing set aside may still miss changes.
     pub(crate) repeats: Option<Position>,
-    net: NetBuilder,
+    pub(crate) net: NetBuilder,
     /// Parts of the group in the making were sent.
     has_parts: bool,
-    routed: Vec<Routed>,
-    routed_bytes: usize,
+    pub(crate) routed: Vec<Routed>,
+    pub(crate) routed_bytes: usize,
     pub(crate) aside_bytes: usize,
     counts: HashMap<TableName, ChangeCounts>,
     transactions: u64,
@@ -150,6 +156,7 @@ pub(crate) struct Parts {
     /// What loads tell.
     pub(crate) loads: mpsc::UnboundedReceiver<LoadEvent>,
     pub(crate) transformer: Transformer,
+    pub(crate) row_errors: Arc<RowErrors>,
     pub(crate) group_bytes_max: usize,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) cancel: CancellationToken,
@@ -157,7 +164,7 @@ pub(crate) struct Parts {
 
 impl Assembler {
     pub(crate) fn new(parts: Parts, beginning: Beginning) -> Self {
-        let Parts { cache, aside, tables, loads, transformer, group_bytes_max, in_flight, cancel } = parts;
+        let Parts { cache, aside, tables, loads, transformer, row_errors, group_bytes_max, in_flight, cancel } = parts;
         let Beginning { checkpoint, stream } = beginning;
         Self {
             cache,
@@ -165,6 +172,8 @@ impl Assembler {
             tables,
             loads,
             transformer,
+            row_errors,
+            error_log: ErrorLog::default(),
             group_bytes_max,
             repeats: (!stream.covers_position(&checkpoint)).then_some(stream),
             sent: checkpoint.clone(),
@@ -195,6 +204,11 @@ impl Assembler {
     pub(crate) fn load_beside(&mut self, table: Arc<PlannedTable>) {
         self.aside.forget(&table.source.schema.name);
         self.tables.insert(table, Place::Loading { since: self.position.clone() });
+    }
+
+    /// The end of the last group that was sent: the checkpoint in the target, while nothing is on its way there.
+    pub(crate) fn sent(&self) -> &Position {
+        &self.sent
     }
 
     /// Takes note of how far the stream must come to be level.
@@ -289,8 +303,9 @@ impl Assembler {
         self.has_parts = false;
         self.sent_at = Instant::now();
         let from = std::mem::replace(&mut self.sent, self.position.clone());
+        let (resolved, rejected) = self.error_log.take();
         let complete = CompleteGroup {
-            group: Group { from, to: self.position.clone(), steps, tables },
+            group: Group { from, to: self.position.clone(), steps, tables, resolved, rejected },
             confirm: self.tables.keep_from(&self.position),
             counts: std::mem::take(&mut self.counts),
             changes: std::mem::take(&mut self.changes),
@@ -376,7 +391,7 @@ impl Assembler {
                     } else {
                         ImageHeader::None
                     };
-                    self.routed.push(Routed { table, strictness, change: (change, header) });
+                    self.routed.push(Routed { table, strictness, transaction: transaction.clone(), change: (change, header) });
                     if self.routed.len() >= TRANSFORM_CHANGES_MAX { self.transform().await } else { Ok(()) }
                 }
             },
@@ -390,7 +405,11 @@ impl Assembler {
                         Route::Aside(table) => {
                             self.set_aside(&table, transaction, number, &Change::Truncate { relations: vec![relation] })?
                         }
-                        Route::Apply(table, _) => tables.push(table.target.clone()),
+                        Route::Apply(table, _) => {
+                            self.error_log.empty(&table.source.schema.name);
+                            self.row_errors.forget_table(&table.source.schema.name);
+                            tables.push(table.target.clone());
+                        }
                     }
                 }
                 if !tables.is_empty() {
@@ -413,56 +432,11 @@ impl Assembler {
         self.aside_bytes += self.aside.push(&table.source.schema.name, transaction, number, change).map_err(cache_error)?;
         Ok(())
     }
-
-    /// Sends what is routed through the modules and into the net effect, in order.
-    async fn transform(&mut self) -> Result<(), TaskError> {
-        self.routed_bytes = 0;
-        let mut routed = std::mem::take(&mut self.routed).into_iter().peekable();
-        while let Some(first) = routed.next() {
-            // Neighbours of one table and strictness go together; order between tables does not matter to the net
-            // effect, but order within a table does, so only neighbours do.
-            let (table, strictness) = (first.table, first.strictness);
-            let mut changes = vec![first.change];
-            while let Some(next) = routed.next_if(|next| Arc::ptr_eq(&next.table, &table) && next.strictness == strictness) {
-                changes.push(next.change);
-            }
-            // Without modules it takes no time, and looking at the clock for every few changes would.
-            let transforming = (!table.stages.is_empty()).then(|| self.in_flight.meter.enter(Stage::Transform));
-            let changes = self.transformer.changes(&table, strictness, changes).await?;
-            drop(transforming);
-            for (change, loose) in changes.into_iter().flatten() {
-                let strictness = if loose { Strictness::Idempotent } else { strictness };
-                self.net.add(&table.target, strictness, change)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 async fn wait_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(tokio::time::Instant::from_std(due)).await,
         None => std::future::pending().await,
-    }
-}
-
-fn row_bytes(change: &RowChange) -> usize {
-    match change {
-        RowChange::Insert { new: row } | RowChange::Delete { old: row } => row.bytes_held(),
-        RowChange::Update { old, new } => new.bytes_held() + old.as_ref().map_or(0, |old| old.bytes_held()),
-    }
-}
-
-/// A change as it is before any module saw it: what tables without row-level rules use.
-pub(crate) fn plain(change: RowChange) -> OrderedChange {
-    let image = |row| tidegate_connector::Image { row, computed: None };
-    match change {
-        RowChange::Insert { new } => OrderedChange::Insert(image(new)),
-        RowChange::Delete { old } => OrderedChange::Delete(image(old)),
-        RowChange::Update { old: None, new } => OrderedChange::Update { old: None, new: image(new) },
-        RowChange::Update { old: Some(old), new } => {
-            let new = new.filled_from(&old);
-            OrderedChange::Update { old: Some(image(old)), new: image(new) }
-        }
     }
 }

@@ -8,6 +8,7 @@
 //! Tables are loaded beside the stream. A reload lets the stream come to the end of a group, so that nothing of the
 //! table is on its way to the target, takes the table out, and goes on: the table comes back as it did the first time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidegate_connector::{CaptureScope, ConnectorError, ErrorClass, Source, TablePreparation, Target};
@@ -25,13 +26,16 @@ use crate::capture::{Capture, cache_error};
 use crate::load::{LoadContext, LoadEvent};
 use crate::plan::PlannedTable;
 use crate::relations::Relations;
+use crate::replay::replay;
+use crate::row_errors::REJECTED_MAX;
 use crate::run::{Reload, Watched, plan_tables};
 use crate::settings::TableErrorPolicy;
 use crate::standing::Standing;
+use crate::swap::swapped;
 use crate::tables::{Place, Tables};
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
-use crate::{Phase, TableStage};
+use crate::{ModuleSet, Phase, TableStage};
 
 /// Codes of table errors after which loading the table from its first row helps: an update of a row that the load
 /// missed does not tell the whole row (`incomplete_image`), or the table was rewritten since it was cut into chunks.
@@ -52,6 +56,8 @@ pub(crate) enum Ended {
     Run(Outcome),
     /// The set of the task's tables is another: the next attempt begins with it at once.
     TablesChanged,
+    /// The next attempt begins with these modules.
+    Swapped(ModuleSet),
 }
 
 /// Capture while it runs, and the other end of its cache.
@@ -80,6 +86,7 @@ impl Attempt<'_> {
         let planned = self.stoppable(plan_tables(self.spec, self.source.as_ref(), self.target.as_ref())).await?;
         let standing = self.stoppable(self.stand(&planned)).await?;
         self.watched.board.checkpoint(&standing.checkpoint);
+        self.watched.row_errors.start_attempt(self.target.rejected_ids(&standing.fence, REJECTED_MAX).await?);
         self.show_tables(&standing)?;
         let fence = standing.fence.clone();
         let result = if self.spec.migration.captures() {
@@ -125,7 +132,8 @@ impl Attempt<'_> {
             aside,
             tables,
             loads,
-            transformer: Transformer::new(self.spec.modules.for_target(self.target.engine())),
+            transformer: Transformer::new(self.spec.modules.for_target(self.target.engine()), self.watched.row_errors.clone()),
+            row_errors: self.watched.row_errors.clone(),
             group_bytes_max: self.spec.limits.group_bytes_max,
             in_flight: in_flight.clone(),
             cancel: self.cancel.clone(),
@@ -133,7 +141,14 @@ impl Attempt<'_> {
         let mut assembler = Assembler::new(parts, Beginning { checkpoint, stream });
         // What an earlier attempt made durable may not have reached the source.
         let _ = confirmed.send(Some(assembler.confirmable()));
-        let stream = Stream { lane: self.target.lane(&fence).await?, confirmed, board: self.watched.board.clone(), in_flight };
+        let stream = Stream {
+            lane: self.target.lane(&fence).await?,
+            confirmed,
+            board: self.watched.board.clone(),
+            in_flight,
+            row_errors: self.watched.row_errors.clone(),
+            refused: HashSet::new(),
+        };
         if unloaded.is_empty() {
             // The stream begins behind the log's end; it is level when it gets there.
             assembler.catch_up_to(self.source.log_end().await?);
@@ -172,6 +187,26 @@ impl Attempt<'_> {
             match paused {
                 Paused::Cancelled => return Ok(Ended::Run(Outcome { cause: StopCause::Cancelled })),
                 Paused::Rest => {}
+                Paused::Control(Control::Swap(swap)) => {
+                    let told = swapped(self.spec, &running.planned, self.source.as_ref(), self.target.as_ref(), &swap).await;
+                    match told {
+                        Err(error) if matches!(error.class(), ErrorClass::Transient | ErrorClass::Fenced) => return Err(error),
+                        Err(error) => drop(swap.done.send(Err(error))),
+                        Ok((spec, tables)) => {
+                            tracing::info!(task = %self.spec.id, module = swap.module, tables = tables.len(), "a module's version is swapped");
+                            drop(swap.done.send(Ok(tables)));
+                            return Ok(Ended::Swapped(spec.modules));
+                        }
+                    }
+                }
+                Paused::Control(Control::Replay { tables, done }) => {
+                    let (stream, assembler) = (&mut running.stream, &mut running.assembler);
+                    match replay(&self.spec.id, &tables, self.target.as_ref(), stream, assembler).await {
+                        Err(error) if matches!(error.class(), ErrorClass::Transient | ErrorClass::Fenced) => return Err(error),
+                        // Whoever asked may have gone.
+                        told => drop(done.send(told)),
+                    }
+                }
                 Paused::Control(Control::Reload { tables, noted }) => {
                     self.watched.reloads.lock().expect("no holder of this lock panics").push(Reload { tables, noted });
                 }
@@ -237,6 +272,7 @@ impl Attempt<'_> {
             chunk_rows: if exact { self.spec.limits.chunk_rows } else { u64::MAX },
             modules: self.spec.modules.for_target(self.target.engine()),
             board: self.watched.board.clone(),
+            row_errors: self.watched.row_errors.clone(),
             lanes: Arc::new(Semaphore::new(self.spec.limits.load_lanes.max(1))),
             events,
         }
@@ -258,13 +294,18 @@ impl Attempt<'_> {
 
     /// Notes that a table is to be emptied and loaded from its first row, whatever happens until then.
     async fn start_over(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+        self.watched.row_errors.forget_table(table);
         self.target.save_chunks(fence, table, &[]).await
     }
 
     /// What follows an error. Where an interrupted load cannot be finished as it was begun, the next attempt loads the
     /// table from its first row; where the policy says so, it goes on without the table. Other errors stay what they are.
     async fn or_go_on(&self, fence: &Fence, planned: &[Arc<PlannedTable>], error: TaskError) -> Result<Ended, TaskError> {
-        let TaskError::Connector(error) = error else { return Err(error) };
+        let error = match error {
+            TaskError::Connector(error) => error,
+            TaskError::SuspendTable { table, cause } => return self.suspend(fence, &table, cause.code(), cause.chain()).await,
+            other => return Err(other),
+        };
         let concerned = |table: &&Arc<PlannedTable>| error.table_name() == Some(&table.source.schema.name);
         let Some(name) = planned.iter().find(concerned).map(|table| table.source.schema.name.clone()) else { return Err(error.into()) };
         if LOAD_AGAIN.contains(&error.code()) {
@@ -275,9 +316,14 @@ impl Attempt<'_> {
         if !suspends {
             return Err(error.into());
         }
-        let reason = format!("{}: {}", error.code(), error.chain());
-        tracing::error!(task = %self.spec.id, table = %name, code = error.code(), "table is suspended: {}", error.chain());
-        self.target.save_table(fence, &name, &TableState::Suspended { reason }).await?;
+        self.suspend(fence, &name, error.code(), error.chain()).await
+    }
+
+    /// Takes a table out of the task until it is loaded again.
+    async fn suspend(&self, fence: &Fence, table: &TableName, code: &'static str, text: String) -> Result<Ended, TaskError> {
+        tracing::error!(task = %self.spec.id, table = %table, code, "table is suspended: {text}");
+        let reason = format!("{code}: {text}");
+        self.target.save_table(fence, table, &TableState::Suspended { reason }).await?;
         Ok(Ended::TablesChanged)
     }
 

@@ -11,7 +11,7 @@ use tidegate_model::{Position, RowChange, TableName};
 
 use crate::cache::Arrived;
 use crate::meter::{Meter, Stage};
-use crate::{Phase, Progress, StageSeconds, TableProgress};
+use crate::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress};
 
 /// Counts of row changes by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,6 +76,27 @@ impl Board {
             };
             change(&mut state.progress.tables[index].1);
         });
+    }
+
+    /// Changes one module's figures; the module appears with its first change.
+    pub(crate) fn module(&self, name: &str, change: impl FnOnce(&mut ModuleProgress)) {
+        self.with(|state| {
+            let modules = &mut state.progress.modules;
+            let index = modules.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+                modules.push((name.to_owned(), ModuleProgress::default()));
+                modules.len() - 1
+            });
+            change(&mut modules[index].1);
+        });
+    }
+
+    /// Counts a rejected row, for its table and for the module at fault.
+    pub(crate) fn rejected(&self, table: &TableName, module: Option<&str>) {
+        self.table(table, |progress| progress.rejected += 1);
+        self.update(|progress| progress.rows_rejected += 1);
+        if let Some(module) = module {
+            self.module(module, |progress| progress.rejected += 1);
+        }
     }
 
     /// Removes what an earlier attempt said about tables that are no longer in the task.

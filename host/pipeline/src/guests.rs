@@ -1,15 +1,23 @@
 //! The sandboxes of one worker: plans tables with them and judges row images. Runs on a blocking thread.
+//!
+//! A batch that a module fails on is sent once more, to a fresh sandbox, because a limit on time can strike by chance.
+//! Fails it again, and the task goes on without rows at fault, then it is halved until those rows are found; each
+//! sandbox that trapped is replaced.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, ConnectorError, Image, SourceTable};
+use tidegate_connector::{ColumnOrigin, ConnectorError, Image, RowFault, SourceTable};
 use tidegate_model::{Cell, ImageKind, Row, RowBuilder, SqlType, Value};
 use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError};
 
+use crate::halving::Halving;
 use crate::header::ImageHeader;
 use crate::modules::Modules;
 use crate::plan::{Draft, InputOrigin, PlannedTable, Stage};
+use crate::rejection::Rejection;
+use crate::row_errors::RowErrors;
 use crate::task::TaskError;
 
 /// Images in one call of a module: a call costs about a microsecond, so more brings little and holds more memory.
@@ -25,6 +33,8 @@ pub(crate) enum Verdict {
     Dropped,
     /// A filter's input is not in the image.
     Unknown,
+    /// The row is at fault.
+    Rejected,
 }
 
 /// An image for the modules to judge.
@@ -42,11 +52,14 @@ pub(crate) struct Unjudged {
 pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
     pub(crate) image: Image,
+    /// What is wrong with it; there when the verdict is `Rejected`.
+    pub(crate) rejection: Option<Box<Rejection>>,
 }
 
 /// See the module's documentation.
 pub(crate) struct Guests {
     modules: Arc<Modules>,
+    row_errors: Arc<RowErrors>,
     sandboxes: HashMap<usize, Guest>,
     /// Descriptions that were planned here, by their address; held so that an address is not used again.
     planned: HashMap<usize, Planned>,
@@ -70,6 +83,7 @@ struct Working {
     image: Unjudged,
     verdict: Verdict,
     computed: Vec<Computed>,
+    rejection: Option<Box<Rejection>>,
 }
 
 #[derive(Clone)]
@@ -80,8 +94,8 @@ enum Computed {
 }
 
 impl Guests {
-    pub(crate) fn new(modules: Arc<Modules>) -> Self {
-        Self { modules, sandboxes: HashMap::new(), planned: HashMap::new(), next_table: 0 }
+    pub(crate) fn new(modules: Arc<Modules>, row_errors: Arc<RowErrors>) -> Self {
+        Self { modules, row_errors, sandboxes: HashMap::new(), planned: HashMap::new(), next_table: 0 }
     }
 
     /// What the modules make of a table; `None` when one leaves it out.
@@ -101,7 +115,7 @@ impl Guests {
     pub(crate) fn judge(&mut self, table: &PlannedTable, images: Vec<Unjudged>) -> Result<Vec<Judged>, TaskError> {
         let mut working: Vec<Working> = images
             .into_iter()
-            .map(|image| Working { image, verdict: Verdict::Kept, computed: vec![Computed::Absent; table.computed] })
+            .map(|image| Working { image, verdict: Verdict::Kept, computed: vec![Computed::Absent; table.computed], rejection: None })
             .collect();
         for stage in &table.stages {
             for batch in working.chunks_mut(BATCH_ROWS) {
@@ -146,69 +160,115 @@ impl Guests {
 
     fn run_stage(&mut self, table: &PlannedTable, stage: &Stage, images: &mut [Working]) -> Result<(), TaskError> {
         let types: Vec<SqlType> = stage.inputs.iter().map(|input| input.sql_type.clone()).collect();
-        let mut builder = BatchBuilder::new(&types, stage.text_layout);
         let mut sent = Vec::with_capacity(images.len());
         for (index, image) in images.iter_mut().enumerate().filter(|(_, image)| image.verdict == Verdict::Kept) {
-            if !stage.partial_images && !stage.inputs.iter().all(|input| image.has(table, &input.origin)) {
-                if stage.filters {
-                    image.verdict = Verdict::Unknown;
-                } else if image.may_have_changed(table, stage) {
-                    return Err(not_logged(table));
-                }
-                continue;
+            if stage.partial_images || stage.inputs.iter().all(|input| image.has(table, &input.origin)) {
+                sent.push(index);
+            } else if stage.filters {
+                image.verdict = Verdict::Unknown;
+            } else if image.may_have_changed(table, stage) {
+                image.reject(Rejection::by_host(not_logged(table)));
             }
-            image.push(table, stage, &mut builder)?;
-            sent.push(index);
         }
+        let batch = match batch(table, stage, &types, images, &sent) {
+            Ok(batch) => batch,
+            // One image spoils the batch's buffers: each is tried alone, and the batch is made of the others.
+            Err(_) => {
+                sent.retain(|index| match batch_of_one(table, stage, &types, &images[*index]) {
+                    Ok(()) => true,
+                    Err(rejection) => {
+                        images[*index].reject(rejection);
+                        false
+                    }
+                });
+                batch(table, stage, &types, images, &sent).map_err(|rejection| rejection.stops_as)?
+            }
+        };
         if sent.is_empty() {
             return Ok(());
         }
-        let batch = builder.finish().map_err(|error| row_error(table, "batch", error.to_string()))?;
-        let result = self.transform(table, stage, &batch)?;
-        for error in result.errors().iter().filter(|error| error.code == NOT_LOGGED) {
-            images[sent[error.row]].verdict = Verdict::Unknown;
-        }
-        if let Some(error) = result.errors().iter().find(|error| error.code != NOT_LOGGED) {
-            let module = &self.modules.module(stage.module).name;
-            return Err(row_error(
-                table,
-                "module_row_error",
-                format!("module \"{module}\" refused a row with the code \"{}\"", error.code),
-            ));
-        }
-        for (place, index) in sent.into_iter().enumerate() {
-            let image = &mut images[index];
-            if image.verdict == Verdict::Unknown {
-                continue;
-            }
-            if !result.keeps(place) {
-                image.verdict = Verdict::Dropped;
-                continue;
-            }
-            for ((cell, _), column) in stage.outputs.iter().zip(result.columns()) {
-                image.computed[*cell] = match column.value(place) {
-                    _ if column.is_absent(place) => Computed::Absent,
-                    Value::Null => Computed::Null,
-                    value => {
-                        let mut bytes = Vec::new();
-                        value.write_neutral(&mut bytes);
-                        Computed::Bytes(bytes)
+        for (rows, outcome) in self.transform(table, stage, &batch)? {
+            let first = rows.start;
+            match outcome {
+                Ok(result) => {
+                    for (place, index) in sent[rows].iter().enumerate() {
+                        images[*index].take(stage, &result, place);
                     }
-                };
+                    for error in result.errors() {
+                        if error.code == NOT_LOGGED {
+                            images[sent[first + error.row]].verdict = Verdict::Unknown;
+                            continue;
+                        }
+                        let rejection = self.refused_by_module(table, stage, &error.code, &error.message);
+                        images[sent[first + error.row]].reject(rejection);
+                    }
+                }
+                Err(error) => images[sent[first]].reject(self.failed_on_row(stage, error)),
             }
         }
         Ok(())
     }
 
-    /// Calls the module; a sandbox that broke is replaced once, since limits on time can strike by chance.
-    fn transform(&mut self, table: &PlannedTable, stage: &Stage, batch: &Batch) -> Result<BatchResult, TaskError> {
-        match self.try_transform(table, stage, batch) {
-            Err(TaskError::Module { source, .. }) if !source.leaves_usable() => {
-                self.sandboxes.remove(&stage.module);
-                self.try_transform(table, stage, batch)
-            }
-            other => other,
+    /// The module's answers to all rows of the batch, or its failure for single ones.
+    fn transform(&mut self, table: &PlannedTable, stage: &Stage, batch: &Batch) -> Result<Vec<Part>, TaskError> {
+        let all = 0..batch.rows();
+        let error = match self.try_transform(table, stage, batch) {
+            Ok(result) => return Ok(vec![(all, Ok(result))]),
+            Err(error) => error,
+        };
+        // Whatever was left in a sandbox that failed may be why it failed.
+        self.sandboxes.remove(&stage.module);
+        if !is_of_rows(&error) {
+            return Err(error);
         }
+        let error = match self.try_transform(table, stage, batch) {
+            Ok(result) => return Ok(vec![(all, Ok(result))]),
+            Err(error) if is_of_rows(&error) && self.row_errors.isolates(RowFault::Value) && !self.row_errors.is_on_trial() => error,
+            Err(error) => return Err(error),
+        };
+        self.row_errors.bisects(&error)?;
+        let mut parts = Vec::new();
+        let mut halving = Halving::default();
+        if !halving.split(all) {
+            parts.push((0..1, Err(error)));
+        }
+        while let Some(range) = halving.next() {
+            match self.try_transform(table, stage, &batch.slice(range.clone())) {
+                Ok(result) => parts.push((range, Ok(result))),
+                Err(error) if !is_of_rows(&error) => return Err(error),
+                Err(error) => {
+                    if !halving.split(range.clone()) {
+                        parts.push((range, Err(error)));
+                    }
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    fn refused_by_module(&self, table: &PlannedTable, stage: &Stage, code: &str, message: &str) -> Rejection {
+        let name = &self.modules.module(stage.module).name;
+        let refused = format!("module \"{name}\" refused a row with the code \"{code}\"");
+        Rejection {
+            fault: RowFault::Value,
+            code: code.to_owned(),
+            message: message.to_owned(),
+            module: Some(self.named(stage)),
+            stops_as: row_error(table, "module_row_error", refused),
+        }
+    }
+
+    fn failed_on_row(&self, stage: &Stage, error: TaskError) -> Rejection {
+        let (code, message) = match &error {
+            TaskError::Module { source, .. } => (source.code().to_owned(), source.to_string()),
+            other => (other.code().to_owned(), other.chain()),
+        };
+        Rejection { fault: RowFault::Value, code, message, module: Some(self.named(stage)), stops_as: error }
+    }
+
+    fn named(&self, stage: &Stage) -> (String, String) {
+        let module = self.modules.module(stage.module);
+        (module.name.clone(), format!("sha256:{}", module.compiled.digest()))
     }
 
     fn try_transform(&mut self, table: &PlannedTable, stage: &Stage, batch: &Batch) -> Result<BatchResult, TaskError> {
@@ -219,7 +279,22 @@ impl Guests {
         }
         let modules = self.modules.clone();
         let guest = self.guest(stage.module).map_err(|error| failed(&modules, stage.module, Some(&table.source), error))?;
-        guest.sandbox.transform(number, batch).map_err(|error| failed(&modules, stage.module, Some(&table.source), error))
+        let before = guest.sandbox.usage();
+        let result = guest.sandbox.transform(number, batch);
+        let after = guest.sandbox.usage();
+        let is_used_up = result.as_ref().is_err_and(|error| !error.leaves_usable());
+        let is_worn = guest.sandbox.is_worn();
+        self.row_errors.board.module(&modules.module(stage.module).name, |progress| {
+            progress.batches += 1;
+            progress.rows += batch.rows() as u64;
+            progress.cpu_us += u64::try_from(after.cpu.saturating_sub(before.cpu).as_micros()).unwrap_or(u64::MAX);
+            progress.memory_bytes_peak = progress.memory_bytes_peak.max(after.memory_bytes as u64);
+            progress.failures += u64::from(result.is_err());
+        });
+        if is_used_up || is_worn {
+            self.sandboxes.remove(&stage.module);
+        }
+        result.map_err(|error| failed(&modules, stage.module, Some(&table.source), error))
     }
 
     /// A fresh sandbox must plan as the first one did.
@@ -240,7 +315,62 @@ impl Guests {
     }
 }
 
+/// Rows of a batch, and the module's answer to them or its failure on the one that they are.
+type Part = (Range<usize>, Result<BatchResult, TaskError>);
+
+/// The batch of the images at these places.
+fn batch(table: &PlannedTable, stage: &Stage, types: &[SqlType], images: &[Working], places: &[usize]) -> Result<Batch, Rejection> {
+    let mut builder = BatchBuilder::new(types, stage.text_layout);
+    for place in places {
+        images[*place].push(table, stage, &mut builder).map_err(Rejection::by_host)?;
+    }
+    builder.finish().map_err(|error| Rejection::by_host(row_error(table, "batch", error.to_string())))
+}
+
+fn batch_of_one(table: &PlannedTable, stage: &Stage, types: &[SqlType], image: &Working) -> Result<(), Rejection> {
+    let mut builder = BatchBuilder::new(types, stage.text_layout);
+    image.push(table, stage, &mut builder).map_err(Rejection::by_host)
+}
+
+/// True when the module failed in its row function, by what it was given there.
+fn is_of_rows(error: &TaskError) -> bool {
+    let TaskError::Module { source, .. } = error else { return false };
+    match source.as_ref() {
+        SandboxError::Trap { call, .. } | SandboxError::Timeout { call, .. } | SandboxError::Memory { call, .. } => *call == "transform",
+        SandboxError::Malformed { .. } | SandboxError::Module(_) => true,
+        SandboxError::Plan { .. }
+        | SandboxError::Cancelled
+        | SandboxError::NoSlot
+        | SandboxError::Start(_)
+        | SandboxError::Misuse { .. } => false,
+    }
+}
+
 impl Working {
+    fn reject(&mut self, rejection: Rejection) {
+        self.verdict = Verdict::Rejected;
+        self.rejection = Some(Box::new(rejection));
+    }
+
+    /// Takes the module's answer at a place of its batch. A row with an error has none.
+    fn take(&mut self, stage: &Stage, result: &BatchResult, place: usize) {
+        if !result.keeps(place) {
+            self.verdict = Verdict::Dropped;
+            return;
+        }
+        for ((cell, _), column) in stage.outputs.iter().zip(result.columns()) {
+            self.computed[*cell] = match column.value(place) {
+                _ if column.is_absent(place) => Computed::Absent,
+                Value::Null => Computed::Null,
+                value => {
+                    let mut bytes = Vec::new();
+                    value.write_neutral(&mut bytes);
+                    Computed::Bytes(bytes)
+                }
+            };
+        }
+    }
+
     fn has(&self, table: &PlannedTable, origin: &InputOrigin) -> bool {
         match origin {
             InputOrigin::Column(ColumnOrigin::Source(index)) => is_known(self.image.row.cell(*index)),
@@ -323,7 +453,7 @@ impl Working {
             }
             builder.finish()
         });
-        Judged { verdict: self.verdict, image: Image { row: self.image.row, computed } }
+        Judged { verdict: self.verdict, image: Image { row: self.image.row, computed }, rejection: self.rejection }
     }
 }
 

@@ -9,10 +9,14 @@
 //! All lanes share one snapshot. A table's window joins the windows of all its chunks, those of an earlier,
 //! interrupted load included. Several loads may run beside the stream ([`Loads`]); they share the task's load lanes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Loader, RowReader, Snapshot, Source, TablePreparation, Target};
+use tidegate_connector::{
+    Chunk, ChunkRecord, ConnectorError, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source, TablePreparation,
+    Target,
+};
 use tidegate_model::{Fence, Position, Row, TableName, TableState, Window};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -22,10 +26,13 @@ use crate::board::{Board, now_us};
 use crate::meter::Stage;
 use crate::modules::Modules;
 use crate::plan::PlannedTable;
+use crate::refused;
+use crate::rejection::{Rejection, row_id};
+use crate::row_errors::{Rejected, RowErrors};
 use crate::settings::PipelineLimits;
 use crate::tables::difference;
 use crate::task::TaskError;
-use crate::transform::Transformer;
+use crate::transform::{SnapshotRows, Transformer};
 
 /// Batches of rows that may wait between a chunk's reader and its loader. Two: one being written, one being read.
 const BATCHES_WAITING: usize = 2;
@@ -62,6 +69,7 @@ pub(crate) struct LoadContext {
     pub(crate) chunk_rows: u64,
     pub(crate) modules: Arc<Modules>,
     pub(crate) board: Arc<Board>,
+    pub(crate) row_errors: Arc<RowErrors>,
     /// One permit for each load lane of the task.
     pub(crate) lanes: Arc<Semaphore>,
     /// Where a load beside the stream tells of its tables; `None` where there is no stream.
@@ -163,7 +171,7 @@ async fn plan_chunks(load: &Load, table: &PlannedTable) -> Result<Vec<ChunkRecor
 
 async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result<(), TaskError> {
     let mut loader = None;
-    let mut transformer = Transformer::new(load.context.modules.clone());
+    let mut transformer = Transformer::new(load.context.modules.clone(), load.context.row_errors.clone());
     loop {
         let Some(job) = queue.lock().await.recv().await else { return Ok(()) };
         let permit = load.context.lanes.acquire().await.expect("nobody closes the semaphore");
@@ -172,8 +180,7 @@ async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result
             Some(loader) => loader,
             none => none.insert(load.context.target.loader(&load.context.fence).await?),
         };
-        let reader = load.snapshot.read(job.table.planned.source.clone(), &job.chunk).await?;
-        let (window, rows) = copy(loader.as_mut(), reader, &job, &mut transformer, &load.context.board).await?;
+        let (window, rows) = chunk(&load, loader.as_mut(), &job, &mut transformer).await?;
         drop(permit);
         load.context.board.chunk_loaded(&job.table.planned.source.schema.name, rows);
         {
@@ -186,14 +193,54 @@ async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result
     }
 }
 
+/// Copies one chunk. Where the target refuses it for a row, and the policy is to go on without such rows, they are found
+/// first, and the chunk is copied without them.
+async fn chunk(load: &Load, loader: &mut dyn Loader, job: &Job, transformer: &mut Transformer) -> Result<(Window, u64), TaskError> {
+    let mut found = HashMap::new();
+    for _ in 0..refused::ROUNDS_MAX {
+        let reader = load.snapshot.read(job.table.planned.source.clone(), &job.chunk).await?;
+        match copy(load, loader, reader, job, transformer, &found).await {
+            Err(error) if refused::is_findable(&load.context.row_errors, &error).is_some() => {
+                let known = found.len();
+                find_refused(load, job, transformer, &mut found).await?;
+                if found.len() == known {
+                    return Err(error);
+                }
+            }
+            other => return other,
+        }
+    }
+    let reader = load.snapshot.read(job.table.planned.source.clone(), &job.chunk).await?;
+    copy(load, loader, reader, job, transformer, &found).await
+}
+
+/// Reads the chunk once more and tries its rows without keeping them.
+async fn find_refused(
+    load: &Load,
+    job: &Job,
+    transformer: &mut Transformer,
+    found: &mut HashMap<RowId, ConnectorError>,
+) -> Result<(), TaskError> {
+    let table = &job.table.planned;
+    let mut lane = load.context.target.lane(&load.context.fence).await?;
+    let mut reader = load.snapshot.read(table.source.clone(), &job.chunk).await?;
+    while let Some(rows) = reader.next_rows().await? {
+        let SnapshotRows { images, .. } = transformer.snapshot_rows(table, rows, now_us()).await?;
+        refused::of_load(lane.as_mut(), &table.target, images, found).await?;
+    }
+    Ok(())
+}
+
 /// Copies one chunk: a task reads ahead while this one transforms and writes.
 async fn copy(
+    load: &Load,
     loader: &mut dyn Loader,
     mut reader: Box<dyn RowReader>,
     job: &Job,
     transformer: &mut Transformer,
-    board: &Board,
+    left_out: &HashMap<RowId, ConnectorError>,
 ) -> Result<(Window, u64), TaskError> {
+    let board = &load.context.board;
     loader.begin(&job.table.planned.target, &job.chunk, job.table.replace).await?;
     let window = reader.window();
     let read_at_us = now_us();
@@ -215,8 +262,21 @@ async fn copy(
         let rows = batch?;
         let bytes: usize = rows.iter().map(Row::bytes_held).sum();
         let transforming = board.meter.enter(Stage::Transform);
-        let images = transformer.snapshot_rows(&job.table.planned, rows, read_at_us).await?;
+        let SnapshotRows { mut images, mut rejected } = transformer.snapshot_rows(&job.table.planned, rows, read_at_us).await?;
         drop(transforming);
+        if !left_out.is_empty() {
+            images.retain(|image| match row_id(&job.table.planned.source, &image.row).and_then(|id| left_out.get(&id)) {
+                Some(error) => {
+                    rejected.push((image.row.clone(), refused::rejection(error)));
+                    false
+                }
+                None => true,
+            });
+        }
+        if !rejected.is_empty() {
+            loader.reject(reject(load, &job.table.planned, rejected)?).await?;
+        }
+        load.context.row_errors.accepted(images.len() as u64);
         let _writing = board.meter.enter(Stage::Target);
         loader.write(images).await?;
         board.update(|progress| progress.bytes_written += bytes as u64);
@@ -228,6 +288,16 @@ async fn copy(
     let _writing = board.meter.enter(Stage::Target);
     let rows = loader.finish(&window).await?;
     Ok((window, rows))
+}
+
+/// What goes to the error table of rows at fault.
+fn reject(load: &Load, table: &PlannedTable, rows: Vec<(Row, Rejection)>) -> Result<Vec<RejectedRow>, TaskError> {
+    let source = table.source.as_ref();
+    let one = |(row, rejection): (Row, Rejection)| {
+        let rejected = Rejected { table: source, operation: RejectedOperation::Load, position: None, row: &row };
+        load.context.row_errors.reject(&rejected, rejection)
+    };
+    rows.into_iter().map(one).collect()
 }
 
 async fn finish_table(load: &Load, table: &TableLoad) -> Result<(), TaskError> {

@@ -3,13 +3,14 @@
 //! Nothing here interprets a DMS rule: the whole mapping is the rules module's configuration. Only rules of the type
 //! `module` are read, because they say which programs run at all, on which tables, in which order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 use tidegate_model::{Engine, TableName};
 use tidegate_sandbox::{Compiled, Limits};
 
+use crate::swap::VersionTables;
 use crate::task::TaskError;
 
 /// The name under which the built-in rules appear in errors and metrics.
@@ -32,6 +33,8 @@ pub(crate) struct ModuleUse {
     pub(crate) config: String,
     /// `None`: every table (the rules).
     pub(crate) locator: Option<(Pattern, Pattern)>,
+    /// Which of them this version is for.
+    pub(crate) tables: VersionTables,
 }
 
 /// The compiled modules of a task with their configuration.
@@ -69,7 +72,13 @@ impl ModuleSet {
         modules: &HashMap<ModuleReference, Compiled>,
         table_mappings: &str,
     ) -> Result<Self, TaskError> {
-        let mut uses = vec![ModuleUse { name: RULES.into(), compiled: rules, config: table_mappings.to_owned(), locator: None }];
+        let mut uses = vec![ModuleUse {
+            name: RULES.into(),
+            compiled: rules,
+            config: table_mappings.to_owned(),
+            locator: None,
+            tables: VersionTables::All,
+        }];
         for rule in module_rules(table_mappings)? {
             let Some(compiled) = modules.get(&rule.reference) else {
                 return Err(plan_error(
@@ -86,9 +95,36 @@ impl ModuleSet {
                 compiled: compiled.clone(),
                 config: rule.config,
                 locator: Some((Pattern::new(&rule.schema), Pattern::new(&rule.table))),
+                tables: VersionTables::All,
             });
         }
         Ok(Self { engine, limits, uses: Arc::new(uses) })
+    }
+
+    /// True when a rule for this module concerns the table.
+    pub(crate) fn uses(&self, module: &str, table: &TableName) -> bool {
+        self.uses.iter().any(|one| one.name == module && one.locator.is_some() && one.concerns(table))
+    }
+
+    /// The set with another version of a tenant's module: for these tables, or for all. What an earlier version was on
+    /// trial for has the one before it again.
+    pub(crate) fn with_version(&self, module: &str, compiled: &Compiled, tables: Option<Arc<HashSet<TableName>>>) -> Self {
+        let mut uses = Vec::with_capacity(self.uses.len() + 1);
+        for one in self.uses.iter() {
+            if one.name != module || one.locator.is_none() {
+                uses.push(one.clone());
+                continue;
+            }
+            match (&one.tables, &tables) {
+                (VersionTables::Only(_), _) => {}
+                (_, None) => uses.push(ModuleUse { compiled: compiled.clone(), tables: VersionTables::All, ..one.clone() }),
+                (_, Some(some)) => {
+                    uses.push(ModuleUse { tables: VersionTables::Except(some.clone()), ..one.clone() });
+                    uses.push(ModuleUse { compiled: compiled.clone(), tables: VersionTables::Only(some.clone()), ..one.clone() });
+                }
+            }
+        }
+        Self { uses: Arc::new(uses), ..self.clone() }
     }
 
     /// The set for a target: modules are told where rows go.
@@ -97,14 +133,20 @@ impl ModuleSet {
     }
 }
 
-impl Modules {
-    /// The modules that concern a table, with their index in the set.
-    pub(crate) fn of_table(&self, table: &TableName) -> Vec<usize> {
-        let concerns = |module: &ModuleUse| match &module.locator {
+impl ModuleUse {
+    fn concerns(&self, table: &TableName) -> bool {
+        let located = match &self.locator {
             None => true,
             Some((schema, name)) => schema.matches(&table.schema) && name.matches(&table.name),
         };
-        (0..self.set.uses.len()).filter(|index| concerns(&self.set.uses[*index])).collect()
+        located && self.tables.has(table)
+    }
+}
+
+impl Modules {
+    /// The modules that concern a table, with their index in the set.
+    pub(crate) fn of_table(&self, table: &TableName) -> Vec<usize> {
+        (0..self.set.uses.len()).filter(|index| self.set.uses[*index].concerns(table)).collect()
     }
 
     pub(crate) fn module(&self, index: usize) -> &ModuleUse {

@@ -59,10 +59,29 @@ pub struct TableProgress {
     pub applied_updates: u64,
     /// See `applied_inserts`.
     pub applied_deletes: u64,
+    /// Rows that went to the error table, or were ignored, since the task began to run in this process.
+    pub rejected: u64,
     /// When its load started and ended, microseconds since 1970.
     pub load_started_us: Option<i64>,
     /// See `load_started_us`.
     pub load_ended_us: Option<i64>,
+}
+
+/// What a module used and did since the task began to run in this process, over all its sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModuleProgress {
+    /// Row images that it judged.
+    pub rows: u64,
+    /// Calls of its row function.
+    pub batches: u64,
+    /// CPU time of all its calls, in microseconds.
+    pub cpu_us: u64,
+    /// The most linear memory that one sandbox held.
+    pub memory_bytes_peak: u64,
+    /// Calls that trapped, overran a limit or answered malformed.
+    pub failures: u64,
+    /// Rows that it was at fault for, or that it refused itself.
+    pub rejected: u64,
 }
 
 /// A snapshot of a run.
@@ -72,6 +91,12 @@ pub struct Progress {
     pub phase: Phase,
     /// Tables by their names at the source.
     pub tables: Vec<(TableName, TableProgress)>,
+    /// Modules by their names; `rules` is the built-in one.
+    pub modules: Vec<(String, ModuleProgress)>,
+    /// Why the run went back to a module's version before its last swap; `None` when it did not.
+    pub swap_undone: Option<String>,
+    /// Rows that went to the error table, or were ignored.
+    pub rows_rejected: u64,
     /// The checkpoint in the target.
     pub checkpoint: Option<Position>,
     /// Rows loaded and changes applied since the start of this run.

@@ -22,6 +22,8 @@ use crate::attempt::{Attempt, Ended};
 use crate::board::{Board, InFlight, age_seconds, now_us, stage_seconds};
 use crate::cache::CacheGauge;
 use crate::plan::PlannedTable;
+use crate::policy::RowErrorPolicy;
+use crate::row_errors::RowErrors;
 use crate::silence::silence;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
@@ -87,9 +89,11 @@ pub async fn run(
     mut control: mpsc::Receiver<Control>,
     cancel: CancellationToken,
 ) -> Result<Outcome, TaskError> {
-    let watched = Arc::new(Watched::default());
+    let watched = Arc::new(Watched::new(spec.row_errors));
     let publisher = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(publish(watched.clone(), progress.clone())));
     let mut pause = RETRY_PAUSE_MIN;
+    let mut spec = spec;
+    let mut before = None;
     let result = loop {
         let brought = watched.board.rows_brought();
         watched.board.start_attempt();
@@ -103,7 +107,19 @@ pub async fn run(
         }
         match result {
             Ok(Ended::TablesChanged) => {}
+            Ok(Ended::Swapped(modules)) => {
+                before = Some(std::mem::replace(&mut spec.modules, modules));
+                watched.row_errors.begin_trial();
+                watched.board.update(|progress| progress.swap_undone = None);
+            }
             Ok(Ended::Run(outcome)) => break Ok(outcome),
+            Err(error) if before.is_some() && watched.row_errors.fails_trial(&error) => {
+                tracing::warn!(task = %spec.id, code = error.code(), "{}; going back to the module's version before", error.chain());
+                if let Some(modules) = before.take() {
+                    spec.modules = modules;
+                }
+                watched.board.update(|progress| progress.swap_undone = Some(error.chain()));
+            }
             Err(error) if error.class() == ErrorClass::Transient => {
                 // An attempt that brought rows to the target had recovered: a short pause is enough again.
                 if watched.board.rows_brought() != brought {
@@ -129,9 +145,9 @@ pub async fn run(
 }
 
 /// What the publisher looks at while stages write to it.
-#[derive(Default)]
 pub(crate) struct Watched {
     pub(crate) board: Arc<Board>,
+    pub(crate) row_errors: Arc<RowErrors>,
     pub(crate) in_flight: std::sync::Mutex<Arc<InFlight>>,
     pub(crate) cache: std::sync::Mutex<Option<CacheGauge>>,
     /// The fence of the last attempt. A further attempt of this run goes on only while nobody else holds the task.
@@ -157,6 +173,18 @@ pub(crate) struct Held {
 }
 
 impl Watched {
+    fn new(policy: RowErrorPolicy) -> Self {
+        let board = Arc::<Board>::default();
+        Self {
+            row_errors: Arc::new(RowErrors::new(policy, board.clone())),
+            board,
+            in_flight: std::sync::Mutex::default(),
+            cache: std::sync::Mutex::default(),
+            fence: std::sync::Mutex::default(),
+            reloads: std::sync::Mutex::default(),
+        }
+    }
+
     fn snapshot(&self) -> Progress {
         let mut progress = self.board.snapshot();
         let on_the_way = self.in_flight.lock().expect("no holder of this lock panics").clone();
@@ -187,7 +215,8 @@ async fn publish(watched: Arc<Watched>, progress: watch::Sender<Progress>) {
 pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Vec<Arc<PlannedTable>>, TaskError> {
     let names = source.table_names().await?;
     let described = source.describe(&names).await?;
-    let mut transformer = Transformer::new(spec.modules.for_target(target.engine()));
+    let row_errors = Arc::new(RowErrors::new(spec.row_errors, Arc::default()));
+    let mut transformer = Transformer::new(spec.modules.for_target(target.engine()), row_errors);
     let mut planned = Vec::new();
     for table in described {
         if let Some(table) = transformer.plan(table).await? {

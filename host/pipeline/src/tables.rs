@@ -73,6 +73,12 @@ impl Tables {
         self.resolved.clear();
     }
 
+    /// The table's plan; `None` while the table is being loaded.
+    pub(crate) fn planned(&self, name: &TableName) -> Option<Arc<PlannedTable>> {
+        let table = self.tables.get(name).filter(|table| !matches!(table.place, Place::Loading { .. }))?;
+        Some(table.planned.clone())
+    }
+
     /// What to do with a change in this transaction. `seen`: the checkpoint covers the transaction.
     pub(crate) async fn route(
         &mut self,

@@ -7,7 +7,7 @@ use tidegate_model::{Position, TableName, TaskId};
 use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
 
-use crate::{MigrationType, ModuleSet, PipelineLimits, TableErrorPolicy};
+use crate::{MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, Swap, TableErrorPolicy};
 
 /// Everything that defines a run, besides its connectors.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub struct TaskSpec {
     pub spool_dir: PathBuf,
     /// The table-mapping rules with the modules that interpret them.
     pub modules: ModuleSet,
+    /// What happens with rows at fault.
+    pub row_errors: RowErrorPolicy,
 }
 
 /// What a running task can be asked.
@@ -40,6 +42,15 @@ pub enum Control {
         /// Told when the target has taken note: from then on the tables are loaded whatever happens to this process.
         /// Dropped without a word when the run ends before.
         noted: oneshot::Sender<()>,
+    },
+    /// Go on with another version of a module.
+    Swap(Swap),
+    /// Replay rejected rows.
+    Replay {
+        /// Names of their tables at the source; empty for every table.
+        tables: Vec<TableName>,
+        /// Told what came of it. Dropped without a word when the run ends before.
+        done: oneshot::Sender<Result<ReplayReport, TaskError>>,
     },
 }
 
@@ -99,6 +110,15 @@ pub enum TaskError {
         /// What the user can do about it.
         hint: Option<String>,
     },
+    /// The policy for rows takes a table out of the task. Never leaves [`run`](crate::run).
+    #[error("table \"{table}\" is taken out of the task")]
+    SuspendTable {
+        /// The table, by its name at the source.
+        table: TableName,
+        /// What happened.
+        #[source]
+        cause: Box<TaskError>,
+    },
     /// A stage of the run panicked.
     #[error("a stage of the run panicked: {0}")]
     Panicked(String),
@@ -117,6 +137,7 @@ impl TaskError {
             | TaskError::Module { .. }
             | TaskError::Plan { .. }
             | TaskError::Row { .. }
+            | TaskError::SuspendTable { .. }
             | TaskError::Cancelled => ErrorClass::TaskDefinite,
         }
     }
@@ -128,6 +149,7 @@ impl TaskError {
             TaskError::Connector(error) => error.code(),
             TaskError::Module { .. } => "module_failed",
             TaskError::Plan { code, .. } | TaskError::Row { code, .. } => code,
+            TaskError::SuspendTable { cause, .. } => cause.code(),
             TaskError::Panicked(_) => "bug",
             TaskError::Cancelled => "cancelled",
         }
@@ -140,6 +162,7 @@ impl TaskError {
             TaskError::Plan { hint, .. } | TaskError::Row { hint, .. } => hint.as_deref(),
             TaskError::ChecksFailed(findings) => findings.iter().find_map(|finding| finding.fix.as_deref()),
             TaskError::Module { .. } => Some("correct what is named in the table mappings or the module, then check the task again"),
+            TaskError::SuspendTable { cause, .. } => cause.hint(),
             TaskError::Panicked(_) | TaskError::Cancelled => None,
         }
     }

@@ -15,6 +15,9 @@
 //! find one there that was deleted before: it replaces it. Within a load's window a delete stays a delete, as if it had
 //! come before the load.
 //!
+//! A row at fault (a module fails on it or refuses it) is told from the others; what becomes of it, the task's policy
+//! decides. An old image at fault counts as unknown: the new one alone decides.
+//!
 //! Tables without row-level work never come here: their rows stay in the source's bytes. Guests run on blocking
 //! threads, apart from those that do I/O.
 
@@ -23,16 +26,35 @@ use std::sync::Arc;
 use tidegate_connector::{ColumnOrigin, Image, OrderedChange, SourceTable, Strictness};
 use tidegate_model::{ImageKind, Row, RowChange};
 
-use crate::assemble::plain;
 use crate::guests::{Guests, Judged, Unjudged, Verdict, not_logged};
 use crate::header::ImageHeader;
 use crate::modules::Modules;
+use crate::neighbours::plain;
 use crate::net::{is_complete, keeps_key};
 use crate::plan::{InputOrigin, PlannedTable};
+use crate::rejection::Rejection;
+use crate::row_errors::RowErrors;
 use crate::task::TaskError;
 
-/// A change to apply, and whether it must be applied idempotently whatever the table's window says.
-pub(crate) type Transformed = (OrderedChange, bool);
+/// What comes of a change.
+#[derive(Debug)]
+pub(crate) enum Transformed {
+    /// A change to apply, and whether it must be applied idempotently whatever the table's window says.
+    Apply(OrderedChange, bool),
+    /// The target has nothing of the row, before and after.
+    Nothing,
+    /// The row is at fault.
+    Rejected(Box<Rejection>),
+}
+
+/// What comes of rows of the full load.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotRows {
+    /// The images that stay.
+    pub(crate) images: Vec<Image>,
+    /// The rows at fault.
+    pub(crate) rejected: Vec<(Row, Rejection)>,
+}
 
 /// A change of the log, and what a module may ask about it.
 pub(crate) type Headed = (RowChange, ImageHeader);
@@ -40,12 +62,13 @@ pub(crate) type Headed = (RowChange, ImageHeader);
 /// One worker's modules. Sandboxes are made when they are first needed.
 pub(crate) struct Transformer {
     modules: Arc<Modules>,
+    row_errors: Arc<RowErrors>,
     guests: Option<Box<Guests>>,
 }
 
 impl Transformer {
-    pub(crate) fn new(modules: Arc<Modules>) -> Self {
-        Self { modules, guests: None }
+    pub(crate) fn new(modules: Arc<Modules>, row_errors: Arc<RowErrors>) -> Self {
+        Self { modules, row_errors, guests: None }
     }
 
     /// What the modules make of a table; `None` when they leave it out.
@@ -53,42 +76,51 @@ impl Transformer {
         self.with_guests(move |guests| guests.plan(source)).await
     }
 
-    /// The images of rows of the full load that stay. `read_at_us` is the time of the load that modules may ask for.
+    /// What comes of rows of the full load. `read_at_us` is the time of the load that modules may ask for.
     pub(crate) async fn snapshot_rows(
         &mut self,
         table: &Arc<PlannedTable>,
         rows: Vec<Row>,
         read_at_us: i64,
-    ) -> Result<Vec<Image>, TaskError> {
+    ) -> Result<SnapshotRows, TaskError> {
         if table.stages.is_empty() {
-            return Ok(rows.into_iter().map(|row| Image { row, computed: None }).collect());
+            let images = rows.into_iter().map(|row| Image { row, computed: None }).collect();
+            return Ok(SnapshotRows { images, rejected: Vec::new() });
         }
         let table = table.clone();
         self.with_guests(move |guests| {
             let header = ImageHeader::Loaded { at_us: read_at_us };
             let image = |row| Unjudged { kind: ImageKind::Snapshot, row, before: None, header: header.clone() };
             let judged = guests.judge(&table, rows.into_iter().map(image).collect())?;
-            judged.into_iter().filter_map(|judged| kept_or_unknown(&table, judged).transpose()).collect()
+            let mut sorted = SnapshotRows::default();
+            for Judged { verdict, image, rejection } in judged {
+                match verdict {
+                    Verdict::Kept => sorted.images.push(image),
+                    Verdict::Dropped => {}
+                    Verdict::Unknown | Verdict::Rejected => sorted.rejected.push((image.row, why(&table, rejection))),
+                }
+            }
+            Ok(sorted)
         })
         .await
     }
 
-    /// What the target gets for each change, in the same order; `None` for nothing.
+    /// What the target gets for each change, in the same order.
     pub(crate) async fn changes(
         &mut self,
         table: &Arc<PlannedTable>,
         strictness: Strictness,
         changes: Vec<Headed>,
-    ) -> Result<Vec<Option<Transformed>>, TaskError> {
+    ) -> Result<Vec<Transformed>, TaskError> {
         if table.stages.is_empty() {
-            return Ok(changes.into_iter().map(|(change, _)| Some((plain(change), false))).collect());
+            return Ok(changes.into_iter().map(|(change, _)| Transformed::Apply(plain(change), false)).collect());
         }
         let table = table.clone();
         self.with_guests(move |guests| {
             let sends = Sends::of(&table, strictness);
             let mut judged = guests.judge(&table, images(&table, &changes, sends))?.into_iter();
             let composed = changes.into_iter().map(|(change, _)| compose(&table, change, sends, &mut judged));
-            composed.map(|composed| Ok(composed?.map(|change| softened(&table, change)))).collect()
+            composed.map(|composed| Ok(softened(&table, composed?))).collect()
         })
         .await
     }
@@ -99,7 +131,7 @@ impl Transformer {
         &mut self,
         work: impl FnOnce(&mut Guests) -> Result<R, TaskError> + Send + 'static,
     ) -> Result<R, TaskError> {
-        let mut guests = self.guests.take().unwrap_or_else(|| Box::new(Guests::new(self.modules.clone())));
+        let mut guests = self.guests.take().unwrap_or_else(|| Box::new(Guests::new(self.modules.clone(), self.row_errors.clone())));
         let (guests, result) = tokio::task::spawn_blocking(move || {
             let result = work(&mut guests);
             (guests, result)
@@ -122,8 +154,7 @@ struct Sends {
 
 impl Sends {
     fn of(table: &PlannedTable, strictness: Strictness) -> Self {
-        let is_computed = |index: &usize| matches!(table.target.columns[*index].origin, ColumnOrigin::Computed(_));
-        let computed_key = table.target.identity.iter().any(is_computed);
+        let computed_key = has_computed_key(table);
         // A row that was deleted while its table was loaded may never have been in the target, and need not be.
         let soft_deletes = table.soft_deletes && strictness == Strictness::Strict;
         Self { olds: computed_key || table.stages.iter().any(|stage| stage.filters), soft_deletes }
@@ -132,6 +163,11 @@ impl Sends {
     fn deletes(self) -> bool {
         self.olds || self.soft_deletes
     }
+}
+
+/// True when rows cannot be found in the target without what modules compute.
+pub(crate) fn has_computed_key(table: &PlannedTable) -> bool {
+    table.target.identity.iter().any(|index| matches!(table.target.columns[*index].origin, ColumnOrigin::Computed(_)))
 }
 
 /// An update without an old image did not change the identity. When the modules read nothing else, its old image
@@ -174,66 +210,84 @@ fn compose(
     change: RowChange,
     sends: Sends,
     judged: &mut impl Iterator<Item = Judged>,
-) -> Result<Option<Transformed>, TaskError> {
+) -> Result<Transformed, TaskError> {
     let mut next = || judged.next().ok_or_else(|| TaskError::Panicked("fewer verdicts than images".into()));
     match change {
-        RowChange::Insert { .. } => Ok(kept_or_unknown(table, next()?)?.map(|image| (OrderedChange::Insert(image), false))),
-        RowChange::Delete { old } if !sends.deletes() => Ok(Some((OrderedChange::Delete(Image { row: old, computed: None }), false))),
+        RowChange::Insert { .. } => {
+            let Judged { verdict, image, rejection } = next()?;
+            Ok(match verdict {
+                Verdict::Kept => Transformed::Apply(OrderedChange::Insert(image), false),
+                Verdict::Dropped => Transformed::Nothing,
+                Verdict::Unknown | Verdict::Rejected => Transformed::Rejected(Box::new(why(table, rejection))),
+            })
+        }
+        RowChange::Delete { old } if !sends.deletes() => {
+            Ok(Transformed::Apply(OrderedChange::Delete(Image { row: old, computed: None }), false))
+        }
         RowChange::Delete { .. } => {
             let old = next()?;
             Ok(match old.verdict {
-                Verdict::Kept if sends.soft_deletes => Some((OrderedChange::Update { old: None, new: old.image }, false)),
-                Verdict::Kept => Some((OrderedChange::Delete(old.image), false)),
-                Verdict::Dropped => None,
+                Verdict::Kept if sends.soft_deletes => Transformed::Apply(OrderedChange::Update { old: None, new: old.image }, false),
+                Verdict::Kept => Transformed::Apply(OrderedChange::Delete(old.image), false),
+                Verdict::Dropped => Transformed::Nothing,
                 // What the row would hold from now on cannot be said.
-                Verdict::Unknown if sends.soft_deletes => return Err(not_logged(table)),
-                Verdict::Unknown => Some((OrderedChange::Delete(old.image), true)),
+                Verdict::Unknown | Verdict::Rejected if sends.soft_deletes => Transformed::Rejected(Box::new(why(table, old.rejection))),
+                Verdict::Rejected if has_computed_key(table) => Transformed::Rejected(Box::new(why(table, old.rejection))),
+                Verdict::Unknown | Verdict::Rejected => Transformed::Apply(OrderedChange::Delete(old.image), true),
             })
         }
         RowChange::Update { old, .. } => {
             let before = match &old {
                 Some(_) if sends.olds => Some(next()?),
-                Some(old) => Some(Judged { verdict: Verdict::Kept, image: Image { row: old.clone(), computed: None } }),
+                Some(old) => {
+                    let image = Image { row: old.clone(), computed: None };
+                    Some(Judged { verdict: Verdict::Kept, image, rejection: None })
+                }
                 None => None,
             };
-            compose_update(table, before, next()?, sends.olds)
+            Ok(compose_update(table, before, next()?, sends.olds))
         }
     }
 }
 
 /// Where rows stay after their delete, a row may come to a key that one of those has.
-fn softened(table: &PlannedTable, (change, loose): Transformed) -> Transformed {
+fn softened(table: &PlannedTable, transformed: Transformed) -> Transformed {
+    let Transformed::Apply(change, loose) = transformed else { return transformed };
     let takes_key = match &change {
         OrderedChange::Insert(_) => true,
         OrderedChange::Update { old: Some(old), new } => !keeps_key(&table.target, old, new),
         OrderedChange::Update { old: None, .. } | OrderedChange::Delete(_) => false,
     };
-    (change, loose || (table.soft_deletes && takes_key))
+    Transformed::Apply(change, loose || (table.soft_deletes && takes_key))
 }
 
-fn compose_update(table: &PlannedTable, before: Option<Judged>, after: Judged, olds: bool) -> Result<Option<Transformed>, TaskError> {
+fn compose_update(table: &PlannedTable, before: Option<Judged>, after: Judged, olds: bool) -> Transformed {
+    use Verdict::{Dropped, Kept, Rejected, Unknown};
     let verdict_before = match &before {
         Some(before) => before.verdict,
-        None if !olds => Verdict::Kept,
+        None if !olds => Kept,
         None if old_judged_as_new(table) => after.verdict,
-        None => Verdict::Unknown,
+        None => Unknown,
     };
+    if matches!(after.verdict, Unknown | Rejected) {
+        return Transformed::Rejected(Box::new(why(table, after.rejection)));
+    }
+    if verdict_before == Rejected && has_computed_key(table) {
+        return Transformed::Rejected(Box::new(why(table, before.and_then(|before| before.rejection))));
+    }
     let old = before.map(|before| before.image);
-    Ok(match (verdict_before, after.verdict) {
-        (Verdict::Kept, Verdict::Kept) => Some((OrderedChange::Update { old, new: after.image }, false)),
-        (Verdict::Unknown, Verdict::Kept) => Some((OrderedChange::Update { old, new: after.image }, true)),
-        (Verdict::Kept, Verdict::Dropped) => Some((OrderedChange::Delete(old.unwrap_or(after.image)), false)),
-        (Verdict::Unknown, Verdict::Dropped) => Some((OrderedChange::Delete(old.unwrap_or(after.image)), true)),
-        (Verdict::Dropped, Verdict::Dropped) => None,
-        (Verdict::Dropped, Verdict::Kept) if is_complete(&after.image) => Some((OrderedChange::Insert(after.image), false)),
-        (Verdict::Dropped, Verdict::Kept) | (_, Verdict::Unknown) => return Err(not_logged(table)),
-    })
+    match (verdict_before, after.verdict) {
+        (Kept, Kept) => Transformed::Apply(OrderedChange::Update { old, new: after.image }, false),
+        (Unknown | Rejected, Kept) => Transformed::Apply(OrderedChange::Update { old, new: after.image }, true),
+        (Kept, _) => Transformed::Apply(OrderedChange::Delete(old.unwrap_or(after.image)), false),
+        (Unknown | Rejected, _) => Transformed::Apply(OrderedChange::Delete(old.unwrap_or(after.image)), true),
+        (Dropped, Kept) if is_complete(&after.image) => Transformed::Apply(OrderedChange::Insert(after.image), false),
+        (Dropped, Kept) => Transformed::Rejected(Box::new(why(table, None))),
+        (Dropped, _) => Transformed::Nothing,
+    }
 }
 
-fn kept_or_unknown(table: &PlannedTable, judged: Judged) -> Result<Option<Image>, TaskError> {
-    match judged.verdict {
-        Verdict::Kept => Ok(Some(judged.image)),
-        Verdict::Dropped => Ok(None),
-        Verdict::Unknown => Err(not_logged(table)),
-    }
+/// What is wrong with a row; a verdict without a reason means that the log lacks a value.
+fn why(table: &PlannedTable, rejection: Option<Box<Rejection>>) -> Rejection {
+    rejection.map_or_else(|| Rejection::by_host(not_logged(table)), |rejection| *rejection)
 }

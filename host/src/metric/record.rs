@@ -1,7 +1,7 @@
 //! From what the process knows to its metrics.
 
 use tidegate_catalog::{CapacityStatus, TaskRecord};
-use tidegate_pipeline::Progress;
+use tidegate_pipeline::{ModuleProgress, Progress};
 
 use super::table;
 
@@ -15,11 +15,30 @@ pub(crate) fn record_progress(tenant: &str, task: &str, before: &Progress, now: 
         (&table::TRANSACTIONS_APPLIED, before.transactions_applied, now.transactions_applied),
         (&table::BYTES_WRITTEN, before.bytes_written, now.bytes_written),
         (&table::RECONNECTS, before.reconnects, now.reconnects),
+        (&table::ROWS_REJECTED, before.rows_rejected, now.rows_rejected),
     ];
     for (metric, earlier, later) in counters {
         metric.add(&[tenant, task], later.saturating_sub(earlier));
     }
     set_gauges(tenant, task, now);
+    for (name, module) in &now.modules {
+        let earlier = before.modules.iter().find(|(known, _)| known == name).map(|(_, module)| *module).unwrap_or_default();
+        record_module(&[tenant, task, name], &earlier, module);
+    }
+}
+
+fn record_module(labels: &[&str], before: &ModuleProgress, now: &ModuleProgress) {
+    let counters = [
+        (&table::MODULE_ROWS, before.rows, now.rows),
+        (&table::MODULE_BATCHES, before.batches, now.batches),
+        (&table::MODULE_FAILURES, before.failures, now.failures),
+        (&table::MODULE_REJECTED, before.rejected, now.rejected),
+    ];
+    for (metric, earlier, later) in counters {
+        metric.add(labels, later.saturating_sub(earlier));
+    }
+    table::MODULE_CPU.set(labels, now.cpu_us as f64 / 1e6);
+    table::MODULE_MEMORY.set(labels, now.memory_bytes_peak as f64);
 }
 
 /// The gauges of a task that no longer runs here.

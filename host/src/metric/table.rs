@@ -5,6 +5,9 @@ use super::{Kind, Metric, Unit};
 /// Labels of what is counted for a task.
 const TASK: &[&str] = &["tenant", "task"];
 
+/// Labels of what is counted for a module of a task, which names few of them.
+const MODULE: &[&str] = &["tenant", "task", "module"];
+
 /// Declares the metrics and lists them in [`ALL`], so that none is forgotten.
 macro_rules! metrics_table {
     ($($id:ident = $kind:ident $unit:ident $name:literal $labels:expr, $help:literal;)*) => {
@@ -48,6 +51,15 @@ metrics_table! {
     TASK_CATCH_UP = Gauge Seconds "tidegate_task_catch_up_seconds" TASK,
         "Forecast: seconds until the lag is within the objective with the units that the task has; +Inf when it will not be, NaN while nothing is known.";
     DECISIONS = Counter Count "tidegate_capacity_decisions_total" &["tenant", "task", "reason"], "Capacity decisions by reason.";
+    ROWS_REJECTED = Counter Count "tidegate_rows_rejected_total" TASK, "Rows that went to error tables, or were ignored.";
+    MODULE_ROWS = Counter Count "tidegate_module_rows_total" MODULE, "Row images that the module judged.";
+    MODULE_BATCHES = Counter Count "tidegate_module_batches_total" MODULE, "Calls of the module's row function.";
+    MODULE_CPU = Gauge Seconds "tidegate_module_cpu_seconds" MODULE, "CPU time of the module's calls in this run of the task.";
+    MODULE_MEMORY = Gauge Bytes "tidegate_module_memory_peak_bytes" MODULE, "The most linear memory that one sandbox of the module held.";
+    MODULE_FAILURES = Counter Count "tidegate_module_failures_total" MODULE,
+        "Calls of the module that trapped, overran a limit or answered malformed.";
+    MODULE_REJECTED = Counter Count "tidegate_module_rows_rejected_total" MODULE,
+        "Rows that the module was at fault for, or that it refused.";
     UNITS = Gauge Count "tidegate_units" &[], "Capacity units of this node.";
     RESIDENT_MEMORY = Gauge Bytes "tidegate_process_resident_memory_bytes" &[], "Resident memory of the process.";
 }

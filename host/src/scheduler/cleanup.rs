@@ -9,6 +9,7 @@ use tracing::error;
 
 use super::connect::{FIRST_PATIENCE, Retry, connect};
 use super::lease::HeldLease;
+use super::swap::PINS_BEFORE;
 use super::worker::PINS;
 use super::{Node, TENANT};
 use crate::exit::{Failure, chain};
@@ -65,6 +66,7 @@ async fn remove(node: &Node, task: &str) {
     metric::clear_task(TENANT, task);
     // Only a task that ran has pinned versions.
     let _ = node.catalog.delete_resource(PINS, task).await;
+    let _ = node.catalog.delete_resource(PINS_BEFORE, task).await;
     match node.catalog.remove_task(task).await {
         Ok(()) | Err(CatalogError::NotFound { .. }) => {}
         Err(error) => error!(task, error = chain(&error), "remove task"),

@@ -17,8 +17,10 @@ mod lease;
 mod module_test;
 mod report;
 mod requests;
+mod row_errors;
 mod spec;
 mod steering;
+mod swap;
 mod worker;
 
 use std::collections::HashMap;

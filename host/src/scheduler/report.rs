@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use tidegate_catalog::{Catalog, CatalogError, RunPhase, StageName, TableStatusRecord, TaskProgress, TaskStatus, now_us};
+use tidegate_catalog::{Catalog, CatalogError, ModuleNumbers, RunPhase, StageName, TableStatusRecord, TaskProgress, TaskStatus, now_us};
 use tidegate_model::TableName;
-use tidegate_pipeline::{Phase, Progress, TableProgress, TableStage};
+use tidegate_pipeline::{ModuleProgress, Phase, Progress, TableProgress, TableStage};
 
 use super::TENANT;
 use super::steering::Steering;
@@ -12,6 +12,8 @@ use crate::metric;
 
 /// What people want to know of a view, beside its numbers.
 pub(crate) struct News {
+    /// Why the run went back to a module's version before, when it did.
+    pub(crate) swap_undone: Option<String>,
     /// The phase, when it is another one than before.
     pub(crate) entered: Option<Phase>,
     /// Why the run had to take up its connections again since the view before.
@@ -59,10 +61,11 @@ impl Report {
             self.phase = entered;
         }
         let trouble = (now.reconnects > self.written.reconnects).then(|| now.last_error.clone()).flatten();
+        let swap_undone = (now.swap_undone != self.written.swap_undone).then(|| now.swap_undone.clone()).flatten();
         metric::record_progress(TENANT, &self.task, &self.written, now);
         self.written = now.clone();
         self.at = Instant::now();
-        Ok(News { entered, trouble })
+        Ok(News { swap_undone, entered, trouble })
     }
 
     fn numbers(&self, now: &Progress, elapsed: f64) -> TaskProgress {
@@ -81,10 +84,24 @@ impl Report {
             cache_bytes_memory: now.cache_bytes_memory,
             cache_bytes_disk: now.cache_bytes_disk,
             reconnects: now.reconnects,
+            rows_rejected: now.rows_rejected,
+            modules: now.modules.iter().map(|(name, module)| module_numbers(name, module)).collect(),
             units: self.steering.lanes(now.phase),
             capacity: None,
             at_us: now_us(),
         }
+    }
+}
+
+fn module_numbers(name: &str, module: &ModuleProgress) -> ModuleNumbers {
+    ModuleNumbers {
+        name: name.to_owned(),
+        rows: module.rows,
+        batches: module.batches,
+        cpu_seconds: module.cpu_us as f64 / 1e6,
+        memory_bytes_peak: module.memory_bytes_peak,
+        failures: module.failures,
+        rejected: module.rejected,
     }
 }
 
@@ -131,6 +148,7 @@ fn table_status(name: &TableName, progress: &TableProgress) -> TableStatusRecord
         applied_updates: progress.applied_updates,
         applied_deletes: progress.applied_deletes,
         applied_ddls: 0,
+        rejected: progress.rejected,
         load_started_us: progress.load_started_us,
         load_ended_us: progress.load_ended_us,
         updated_us: now_us(),

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::module_test::test_module;
-use super::{Node, spec};
+use super::{Node, row_errors, spec, swap};
 use crate::exit::{Failure, chain};
 use crate::modules::Pins;
 use crate::{connectors, findings};
@@ -33,8 +33,16 @@ const CONCURRENCY: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is answered, the quickest first.
-const KINDS: [RequestKind; 5] =
-    [RequestKind::ReloadTables, RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::TestModule];
+const KINDS: [RequestKind; 8] = [
+    RequestKind::ReloadTables,
+    RequestKind::SwapModule,
+    RequestKind::ReplayErrors,
+    RequestKind::ListErrors,
+    RequestKind::TestConnection,
+    RequestKind::ListTables,
+    RequestKind::CheckTask,
+    RequestKind::TestModule,
+];
 
 /// Where requests are taken and answered.
 pub(super) struct Desk {
@@ -117,6 +125,9 @@ async fn find_answer(node: &Node, request: &RequestRecord, control: Option<mpsc:
         RequestKind::TestConnection => document(&test_connection(node, &request.subject).await?),
         RequestKind::ListTables => document(&list_tables(node, &request.subject).await?),
         RequestKind::CheckTask => document(&check_task(node, &request.subject).await?),
+        RequestKind::SwapModule => document(&swap::swap(node, &request.subject, &request.payload, control).await?),
+        RequestKind::ListErrors => document(&row_errors::list(node, &request.subject, &request.payload).await?),
+        RequestKind::ReplayErrors => document(&row_errors::replay(&request.subject, &request.payload, control).await?),
         RequestKind::ReloadTables => reload_tables(&request.subject, &request.payload, control).await,
         RequestKind::TestModule => test_module(node, &request.subject, &request.payload).await,
     }

@@ -70,5 +70,6 @@ pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_d
         on_table_error: settings.on_table_error(),
         spool_dir,
         modules,
+        row_errors: settings.row_errors.policy()?,
     })
 }

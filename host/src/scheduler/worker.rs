@@ -22,7 +22,7 @@ use super::connect::{Ends, FIRST_PATIENCE, Retry, connect};
 use super::lease::HeldLease;
 use super::report::{News, Report};
 use super::steering::Steering;
-use super::{Node, TENANT, spec};
+use super::{Node, TENANT, spec, swap};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
 use crate::metric;
@@ -181,7 +181,10 @@ async fn follow(
 async fn write_report(node: &Node, report: &mut Report, task: &str, view: &watch::Receiver<Progress>) {
     let now = view.borrow().clone();
     match report.write(&node.catalog, &now).await {
-        Ok(News { entered, trouble }) => {
+        Ok(News { swap_undone, entered, trouble }) => {
+            if let Some(reason) = swap_undone {
+                swap::went_back(node, task, &reason).await;
+            }
             if let Some(trouble) = trouble {
                 let message = format!("{trouble}; trying again");
                 node.event(task, EventCategory::StateChange, EventSeverity::Warning, message).await;

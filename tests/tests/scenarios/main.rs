@@ -9,5 +9,7 @@ mod live_tables;
 mod memory;
 mod modules;
 mod reload;
+mod row_errors;
+mod swap;
 mod whole_transactions;
 mod world;

@@ -69,7 +69,7 @@ pub fn chunk(index: u32) -> Chunk {
 
 /// A group between two positions.
 pub fn group(from: u64, to: u64, steps: Vec<Step>) -> Group {
-    Group { from: at(from), to: at(to), steps, tables: Vec::new() }
+    Group::new(at(from), at(to), steps)
 }
 
 /// A set-based step.

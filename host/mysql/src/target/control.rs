@@ -1,5 +1,5 @@
-//! What the target remembers of tasks: database `tidegate`, in the tables `fence`, `checkpoint`, `table_state`, `chunk` and
-//! `session`, all InnoDB.
+//! What the target remembers of tasks: database `tidegate`, in the tables `fence`, `checkpoint`, `table_state`, `chunk`,
+//! `session` and `row_error`, all InnoDB.
 //!
 //! The fence has a table of its own: many transactions share its row while a lane moves the checkpoint beside them.
 
@@ -10,7 +10,7 @@ use super::session::{Server, text};
 use crate::connect::{rows, run};
 
 /// In MySQL, names of tables compare by bytes; positions of MySQL have no bound.
-const CONTROL_SQL: [&str; 6] = [
+const CONTROL_SQL: [&str; 7] = [
     "create database if not exists tidegate character set utf8mb4 collate utf8mb4_bin",
     "create table if not exists tidegate.fence (
         task varchar(63) not null primary key, generation bigint not null) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
@@ -28,6 +28,7 @@ const CONTROL_SQL: [&str; 6] = [
     "create table if not exists tidegate.session (
         task varchar(63) not null, generation bigint not null, token varchar(64) not null primary key)
         engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
+    super::rejected::TABLE_SQL,
 ];
 
 /// Tables of ours.
@@ -49,7 +50,7 @@ pub(crate) async fn create_tables(server: &mut Server) -> Result<(), ConnectorEr
 /// How many of the control tables are there.
 pub(crate) async fn count_tables(server: &mut Server) -> Result<usize, ConnectorError> {
     let sql = "select count(*) from information_schema.tables where table_schema = 'tidegate' \
-               and table_name in ('fence', 'checkpoint', 'table_state', 'chunk', 'session')";
+               and table_name in ('fence', 'checkpoint', 'table_state', 'chunk', 'session', 'row_error')";
     let found: Vec<usize> = rows(&mut server.conn, "look for the control tables", sql).await?;
     Ok(found.first().copied().unwrap_or(0))
 }
@@ -131,6 +132,7 @@ pub(crate) async fn begin_task(server: &mut Server, fence: &Fence, position: &Po
     for sql in [
         format!("delete from tidegate.chunk where task = {task}"),
         format!("delete from tidegate.table_state where task = {task}"),
+        format!("delete from tidegate.row_error where task = {task}"),
         format!(
             "insert into tidegate.checkpoint (task, position, source_identity, updated_at) values ({task}, {}, {}, utc_timestamp(6)) \
              on duplicate key update position = {}, source_identity = {}, updated_at = utc_timestamp(6)",
@@ -178,6 +180,7 @@ pub(crate) fn save_table_sql(fence: &Fence, table: &TableName, state: &TableStat
 
 pub(crate) async fn save_chunks(server: &mut Server, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError> {
     forget_chunks(server, fence, table).await?;
+    super::rejected::forget(server, &fence.task, Some(table)).await?;
     save_table(server, fence, table, &TableState::Loading).await?;
     let (task, schema, name) = (text(&fence.task), Dialect::MYSQL.literal(&table.schema), Dialect::MYSQL.literal(&table.name));
     for part in chunks.chunks(CHUNKS_PER_STATEMENT) {
@@ -239,7 +242,7 @@ pub(crate) async fn forget_task(server: &mut Server, task: &TaskId) -> Result<()
     }
     let what = "forget a task";
     run(&mut server.conn, what, "start transaction").await?;
-    for table in ["fence", "chunk", "table_state", "checkpoint", "session"] {
+    for table in ["fence", "chunk", "table_state", "checkpoint", "session", "row_error"] {
         run(&mut server.conn, what, &format!("delete from tidegate.{table} where task = {}", text(task))).await?;
     }
     server.commit().await
@@ -280,7 +283,7 @@ fn parse_position(text: &str) -> Result<Position, ConnectorError> {
     text.parse().map_err(|error: tidegate_model::position::PositionError| unknown_text("position").caused_by(error))
 }
 
-fn unknown_text(what: &str) -> ConnectorError {
+pub(crate) fn unknown_text(what: &str) -> ConnectorError {
     ConnectorError::definite("control_corrupt", format!("found a {what} in database \"tidegate\" that is none"))
         .hint("restore the database \"tidegate\", or delete the task's rows in it and load the task again")
 }

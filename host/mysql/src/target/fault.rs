@@ -1,7 +1,7 @@
 //! Errors of writing.
 
 use mysql_async::Error;
-use tidegate_connector::{ConnectorError, TargetTable};
+use tidegate_connector::{ConnectorError, RowFault, TargetTable};
 use tidegate_model::TableName;
 
 use super::plan::TablePlan;
@@ -58,6 +58,13 @@ pub(crate) fn of_table(table: &TableName, attempted: &str, error: Error) -> Conn
     };
     let message = format!("{attempted}: the server answered error {} ({})", told.code, told.state);
     let error = ConnectorError::table(table, code, message);
+    let error = match code {
+        "value_refused" => error.of_a_row(RowFault::Value),
+        "value_too_long" => error.of_a_row(RowFault::Truncation),
+        "null_refused" | "check_violated" => error.of_a_row(RowFault::Constraint),
+        // Keys have to do with other rows, and the rest with no row at all.
+        _ => error,
+    };
     match code {
         "target_diverged" => error.hint(DIVERGED_HINT),
         "packet_too_large" => error.hint("set global max_allowed_packet = 1073741824 on the target, then start the task again"),
@@ -73,6 +80,7 @@ pub(crate) fn of_table(table: &TableName, attempted: &str, error: Error) -> Conn
 pub(crate) fn altered(plan: &TablePlan, count: u16) -> ConnectorError {
     let message = format!("table \"{}\" of the target: the server would change {count} values to make them fit", plan.table.name);
     ConnectorError::table(&plan.table.source.schema.name, "value_altered", message)
+        .of_a_row(RowFault::Truncation)
         .hint("widen the target's columns, or let the table be created anew")
 }
 

@@ -19,7 +19,7 @@ use super::batch::Expected;
 use super::plans::Plans;
 use super::session::open;
 use super::writer::Writer;
-use super::{control, net, ordered};
+use super::{control, net, ordered, rejected};
 
 /// How long a rollback may take before the session is given up.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,6 +93,16 @@ impl MysqlLane {
             let sql = control::save_table_sql(&self.fence, table, state);
             writer.batch.push(sql.as_bytes(), Expected::Anything("store a table's state"));
         }
+        if !group.resolved.is_empty() || !group.rejected.is_empty() {
+            let written = match writer.flush().await {
+                Ok(()) => rejected::write(writer.session(), &self.fence, &group.resolved, &group.rejected).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                self.writer = Some(writer);
+                return Err(error);
+            }
+        }
         writer.batch.move_checkpoint(&self.fence, &group.from, &group.to);
         let sent = writer.flush().await;
         let started = Instant::now();
@@ -132,6 +142,15 @@ impl Lane for MysqlLane {
         if done.is_err() {
             self.abandon().await;
         }
+        done
+    }
+
+    async fn probe(&mut self, steps: &[Step]) -> Result<(), ConnectorError> {
+        if self.is_busy {
+            self.abandon().await;
+        }
+        let done = self.run_parts(steps).await;
+        self.abandon().await;
         done
     }
 

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_connector::{Chunk, ConnectorError, ErrorClass, Image, Loader, ServerSettings, TargetTable};
+use tidegate_connector::{Chunk, ConnectorError, ErrorClass, Image, Loader, RejectedRow, ServerSettings, TargetTable};
 use tidegate_model::{Fence, Window};
 
-use super::control;
 use super::load_data::LoadData;
 use super::plan::TablePlan;
 use super::plans::Plans;
 use super::session::{Server, open};
 use super::writer::Writer;
+use super::{control, rejected};
 
 /// A connection that loads. What is not finished is rolled back: at the next chunk, or by the end of the connection.
 pub(crate) struct MysqlLoader {
@@ -34,6 +34,7 @@ struct Load {
     chunk: Chunk,
     replace: bool,
     way: Way,
+    rejected: Vec<RejectedRow>,
 }
 
 enum Way {
@@ -56,11 +57,11 @@ impl MysqlLoader {
         } else {
             Way::Statements { writer: Box::new(Writer::new(session)), rows: 0 }
         };
-        Ok(Load { plan, chunk: chunk.clone(), replace, way })
+        Ok(Load { plan, chunk: chunk.clone(), replace, way, rejected: Vec::new() })
     }
 
     async fn end(&self, load: Load, window: &Window) -> Result<(Server, u64), ConnectorError> {
-        let Load { plan, chunk, replace, way } = load;
+        let Load { plan, chunk, replace, way, rejected } = load;
         let (mut session, count) = match way {
             Way::File(file) => file.finish().await?,
             Way::Statements { mut writer, rows } => {
@@ -68,6 +69,7 @@ impl MysqlLoader {
                 (writer.into_session(), rows)
             }
         };
+        rejected::write(&mut session, &self.fence, &[], &rejected).await?;
         control::mark_chunk(&mut session, &self.fence, &plan.table.source.schema.name, &chunk, window, count, replace).await?;
         session.commit().await?;
         Ok((session, count))
@@ -109,6 +111,11 @@ impl Loader for MysqlLoader {
             }
         }
         self.load = Some(load);
+        Ok(())
+    }
+
+    async fn reject(&mut self, mut rows: Vec<RejectedRow>) -> Result<(), ConnectorError> {
+        self.load.as_mut().ok_or_else(no_chunk)?.rejected.append(&mut rows);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod ordered;
 mod plan;
 mod plans;
 mod real;
+mod rejected;
 mod session;
 mod sql;
 mod takeover;
@@ -29,7 +30,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    Chunk, ConnectorError, Dialect, Finding, Lane, Loader, ServerSettings, TablePreparation, Target, TargetTable, TaskRecord,
+    Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RowId, ServerSettings, StoredRejection, TablePreparation, Target, TargetTable,
+    TaskRecord,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 
@@ -218,6 +220,18 @@ impl Target for MysqlTarget {
         let mark = control::chunk_mark(&mut server, fence, table, chunk).await?;
         self.keep(fence, server);
         Ok(mark)
+    }
+
+    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<(TableName, RowId)>, ConnectorError> {
+        let mut server = self.session(fence).await?;
+        let ids = rejected::ids(&mut server, fence, max).await?;
+        self.keep(fence, server);
+        Ok(ids)
+    }
+
+    async fn rejected_rows(&self, task: &TaskId, after: i64, max: u32) -> Result<Vec<StoredRejection>, ConnectorError> {
+        let mut server = Server::connect(&self.settings).await?;
+        rejected::page(&mut server, task, after, max).await
     }
 
     async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError> {

@@ -154,6 +154,7 @@ impl TablePlan {
     fn refused(&self, column: &ColumnPlan, code: &'static str, reason: &str) -> ConnectorError {
         let message = format!("table \"{}\" of the target, column \"{}\": {reason}", self.table.name, column.name);
         ConnectorError::table(&self.table.source.schema.name, code, message)
+            .of_a_row(tidegate_connector::RowFault::Value)
             .hint("correct the value at the source, or give the column another type by a rule, and reload the table")
     }
 }

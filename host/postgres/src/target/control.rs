@@ -1,4 +1,5 @@
-//! What the target remembers of tasks: schema `tidegate`, in the tables `checkpoint`, `table_state` and `chunk`.
+//! What the target remembers of tasks: schema `tidegate`, in the tables `checkpoint`, `table_state` and `chunk`, and in
+//! `row_error`, which [`super::rejected`] knows.
 //!
 //! A take-over locks the task's checkpoint row `for update`, so it waits for every transaction that holds the fence
 //! (`for key share`) and for a lane that is about to commit; it ends sessions of older workers that hold it up.
@@ -10,6 +11,7 @@ use tidegate_model::{Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, Row};
 
+use super::rejected;
 use super::session::task_tag;
 use crate::connect::{client, pg_error};
 
@@ -56,12 +58,12 @@ pub(crate) async fn take_over(server: &ServerSettings, task: &TaskId) -> Result<
 
 async fn create_tables(session: &mut Client) -> Result<(), ConnectorError> {
     let attempted = "create schema \"tidegate\"";
-    let found = "select count(*) = 3 from unnest(array['checkpoint', 'table_state', 'chunk']) name where to_regclass('tidegate.' || name) is not null";
+    let found = "select count(*) = 4 from unnest(array['checkpoint', 'table_state', 'chunk', 'row_error']) name where to_regclass('tidegate.' || name) is not null";
     let exist: bool = session.query_one(found, &[]).await.map_err(|error| pg_error(attempted, error))?.get(0);
     if exist {
         return Ok(());
     }
-    let sql = format!("begin; select pg_advisory_xact_lock({CONTROL_LOCK}); {CONTROL_SQL} commit");
+    let sql = format!("begin; select pg_advisory_xact_lock({CONTROL_LOCK}); {CONTROL_SQL} {} commit", rejected::TABLE_SQL);
     session.batch_execute(&sql).await.map_err(|error| pg_error(attempted, error))
 }
 
@@ -187,7 +189,7 @@ fn parse_position(text: &str) -> Result<Position, ConnectorError> {
         .map_err(|cause| ConnectorError::definite("checkpoint_unreadable", "read a position in schema \"tidegate\"").caused_by(cause))
 }
 
-fn unknown_text(what: &str) -> ConnectorError {
+pub(crate) fn unknown_text(what: &str) -> ConnectorError {
     ConnectorError::definite("checkpoint_unreadable", format!("found a {what} in schema \"tidegate\" that this version does not know"))
         .hint("run the version that wrote it, or a later one")
 }
@@ -213,7 +215,7 @@ pub(crate) async fn begin_task(tx: &impl GenericClient, fence: &Fence, position:
     for table in ["table_state", "chunk"] {
         tx.execute(&format!("delete from tidegate.{table} where task = $1"), &[&task]).await.map_err(failed)?;
     }
-    Ok(())
+    rejected::forget(tx, &fence.task, None).await
 }
 
 pub(crate) async fn save_table(
@@ -252,6 +254,7 @@ pub(crate) fn save_table_sql(fence: &Fence, table: &TableName, state: &TableStat
 
 pub(crate) async fn save_chunks(tx: &impl GenericClient, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError> {
     forget_chunks(tx, fence, table).await?;
+    rejected::forget(tx, &fence.task, Some(table)).await?;
     save_table(tx, fence, table, &TableState::Loading).await?;
     let indexes: Vec<i64> = chunks.iter().map(|chunk| i64::from(chunk.index)).collect();
     let bounds: Vec<&str> = chunks.iter().map(|chunk| chunk.bounds.as_str()).collect();
@@ -326,6 +329,11 @@ pub(crate) async fn forget_task(server: &ServerSettings, task: &TaskId) -> Resul
     let tx = session.transaction().await.map_err(failed)?;
     for table in ["chunk", "table_state", "checkpoint"] {
         tx.execute(&format!("delete from tidegate.{table} where task = $1"), &[&task.as_str()]).await.map_err(failed)?;
+    }
+    // A task that an earlier version left behind never had one.
+    let errors: bool = tx.query_one("select to_regclass('tidegate.row_error') is not null", &[]).await.map_err(failed)?.get(0);
+    if errors {
+        rejected::forget(&tx, task, None).await?;
     }
     tx.commit().await.map_err(failed)
 }

@@ -26,7 +26,7 @@ use super::plan::TablePlan;
 use super::plans::Plans;
 use super::rows::{Call, Shape};
 use super::session::{act_as_replica, begin_sql, move_sql, open, table_error};
-use super::{control, net, ordered, statements};
+use super::{control, net, ordered, rejected, statements};
 use crate::connect::pg_error;
 
 /// Prepared statements that a lane keeps; beyond that it starts over. A table needs three to a dozen.
@@ -88,6 +88,11 @@ impl PostgresLane {
         self.run_steps(&group.steps).await?;
         let fence = self.fence.clone();
         let session = self.session().await?;
+        if !group.resolved.is_empty() || !group.rejected.is_empty() {
+            session.is_busy = true;
+            session.begin().await?;
+            rejected::write(&session.client, &fence, &group.resolved, &group.rejected).await?;
+        }
         let begin = if session.is_begun { String::new() } else { format!("{}; ", begin_sql(session.is_replica)) };
         session.is_begun = true;
         session.is_busy = true;
@@ -152,6 +157,15 @@ impl Lane for PostgresLane {
         if done.is_err() {
             self.abandon().await;
         }
+        done
+    }
+
+    async fn probe(&mut self, steps: &[Step]) -> Result<(), ConnectorError> {
+        if self.session.as_ref().is_some_and(|session| session.is_busy) {
+            self.abandon().await;
+        }
+        let done = self.run_steps(steps).await;
+        self.abandon().await;
         done
     }
 

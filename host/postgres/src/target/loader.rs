@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_connector::{Chunk, ConnectorError, Image, Loader, ServerSettings, TargetTable};
+use tidegate_connector::{Chunk, ConnectorError, Image, Loader, RejectedRow, ServerSettings, TargetTable};
 use tidegate_model::{Fence, Window};
 use tokio_postgres::Client;
 
@@ -11,7 +11,7 @@ use super::copy::{CopyRows, StageMark};
 use super::plan::TablePlan;
 use super::plans::Plans;
 use super::session::{act_as_replica, begin_fenced, open, rows_of, table_error};
-use super::{control, statements};
+use super::{control, rejected, statements};
 use crate::connect::pg_error;
 
 const LOADED: StageMark = StageMark { operation: b'I', mask: 0 };
@@ -38,6 +38,7 @@ struct Load {
     replace: bool,
     is_staged: bool,
     rows: CopyRows,
+    rejected: Vec<RejectedRow>,
 }
 
 impl PostgresLoader {
@@ -69,11 +70,11 @@ impl PostgresLoader {
             statements::copy_table(&plan)
         };
         let rows = CopyRows::start(client, &plan, &sql).await?;
-        Ok(Load { plan, chunk: chunk.clone(), replace, is_staged, rows })
+        Ok(Load { plan, chunk: chunk.clone(), replace, is_staged, rows, rejected: Vec::new() })
     }
 
     async fn end(&mut self, session: &Session, load: Load, window: &Window) -> Result<u64, ConnectorError> {
-        let Load { plan, chunk, replace, is_staged, rows } = load;
+        let Load { plan, chunk, replace, is_staged, rows, rejected } = load;
         let source_name = &plan.table.source.schema.name;
         let mut count = rows.finish().await?;
         if is_staged {
@@ -85,6 +86,7 @@ impl PostgresLoader {
                 count = rows_of(&told);
             }
         }
+        rejected::write(&session.client, &self.fence, &[], &rejected).await?;
         control::mark_chunk(&session.client, &self.fence, source_name, &chunk, window, count, replace).await?;
         session.client.batch_execute("commit").await.map_err(|error| pg_error("commit a chunk", error))?;
         Ok(count)
@@ -119,6 +121,11 @@ impl Loader for PostgresLoader {
             }
         }
         self.load = Some(load);
+        Ok(())
+    }
+
+    async fn reject(&mut self, mut rows: Vec<RejectedRow>) -> Result<(), ConnectorError> {
+        self.load.as_mut().ok_or_else(no_chunk)?.rejected.append(&mut rows);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod ordered;
 mod plan;
 mod plans;
 mod real;
+mod rejected;
 mod rows;
 mod session;
 mod statements;
@@ -22,7 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    Chunk, ConnectorError, Dialect, Finding, Lane, Loader, ServerSettings, TablePreparation, Target, TargetTable, TaskRecord,
+    Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RowId, ServerSettings, StoredRejection, TablePreparation, Target, TargetTable,
+    TaskRecord,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::{Client, Transaction};
@@ -204,6 +206,18 @@ impl Target for PostgresTarget {
         let mark = control::chunk_mark(&session, fence, table, chunk).await?;
         self.keep(fence, session);
         Ok(mark)
+    }
+
+    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<(TableName, RowId)>, ConnectorError> {
+        let session = self.session(fence).await?;
+        let ids = rejected::ids(&session, fence, max).await?;
+        self.keep(fence, session);
+        Ok(ids)
+    }
+
+    async fn rejected_rows(&self, task: &TaskId, after: i64, max: u32) -> Result<Vec<StoredRejection>, ConnectorError> {
+        let session = client(&self.server, "errors").await?;
+        rejected::page(&session, task, after, max).await
     }
 
     async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError> {

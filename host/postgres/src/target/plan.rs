@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, TargetTable};
+use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, RowFault, TargetTable};
 use tidegate_model::schema::RowEncoding;
 use tidegate_model::{Cell, SqlType, Value};
 use tokio_postgres::types::{Kind, Type};
@@ -162,6 +162,7 @@ impl TablePlan {
     fn refused(&self, column: &ColumnPlan, reason: &str) -> ConnectorError {
         let message = format!("column \"{}\" of table \"{}\": {reason}", column.name, self.table.name);
         ConnectorError::table(&self.table.source.schema.name, "value_refused", message)
+            .of_a_row(RowFault::Value)
             .hint("change the value at the source and reload the table, or take the column out with a remove-column rule")
     }
 }

@@ -5,7 +5,7 @@
 //! `tidegate.checkpoint`, which every writing transaction checks inside itself.
 
 use sha2::{Digest, Sha256};
-use tidegate_connector::{ConnectorError, Dialect, ServerSettings};
+use tidegate_connector::{ConnectorError, Dialect, RowFault, ServerSettings};
 use tidegate_model::{Fence, Position, TableName, TaskId};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -95,6 +95,7 @@ pub(crate) fn rows_of(messages: &[SimpleQueryMessage]) -> u64 {
 pub(crate) fn table_error(table: &TableName, attempted: &str, error: tokio_postgres::Error) -> ConnectorError {
     let class = error.code().map(|code| code.code().get(..2).unwrap_or_default().to_owned());
     let is_duplicate = error.code() == Some(&SqlState::UNIQUE_VIOLATION);
+    let row_fault = error.code().and_then(|code| row_fault(code.code()));
     let is_missing_right = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
     let error = pg_error(attempted, error);
     if is_duplicate {
@@ -104,12 +105,28 @@ pub(crate) fn table_error(table: &TableName, attempted: &str, error: tokio_postg
         Some("22" | "23" | "2B" | "42" | "44" | "P0" | "0A") => {
             let hint = error.hint_text().map(str::to_owned);
             let told = ConnectorError::table(table, error.code(), error.chain());
+            let told = match row_fault {
+                Some(fault) => told.of_a_row(fault),
+                None => told,
+            };
             match hint {
                 Some(hint) if is_missing_right => told.hint(hint),
                 _ => told,
             }
         }
         _ => error,
+    }
+}
+
+/// What the server says of one row alone. Unique and foreign keys have to do with other rows, and the form of COPY data
+/// with none. Source: PostgreSQL manual, "PostgreSQL Error Codes".
+fn row_fault(sqlstate: &str) -> Option<RowFault> {
+    match sqlstate {
+        "22001" | "22003" | "22026" => Some(RowFault::Truncation),
+        "23502" | "23514" => Some(RowFault::Constraint),
+        "22P04" | "22023" => None,
+        _ if sqlstate.starts_with("22") => Some(RowFault::Value),
+        _ => None,
     }
 }
 

@@ -1,0 +1,81 @@
+//! A module that writes the text column `note` in capitals, and fails on some rows: for the tests of row errors and of
+//! swapped versions.
+//!
+//! What it does with those rows stands in the last byte of a marker in its data, so that a test makes another version of
+//! it, with another digest, by changing that byte:
+//!
+//! | marker | `note` with "bomb" | with "refuse" | other notes |
+//! |---|---|---|---|
+//! | `1` | traps | refuses the row | capitals |
+//! | `2` | capitals | capitals | capitals |
+//! | `3` | traps | traps | traps |
+//! | `4` | as 2, and the plan adds a column | | |
+
+use std::hint::black_box;
+
+use tidegate_transform_sdk::{
+    Batch, BatchResult, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, RowError, RowNeeds, ScalarType, SqlType, TableSchema,
+    TextBuilder, Transform, row_plan, unchanged,
+};
+
+static MARKER: [u8; 17] = *b"picky-behaviour:1";
+
+fn behaviour() -> u8 {
+    black_box(&MARKER)[16]
+}
+
+/// The module.
+pub struct Picky;
+
+impl Transform for Picky {
+    fn describe() -> ModuleInfo {
+        ModuleInfo { name: "picky".to_owned(), version: char::from(behaviour()).to_string(), config_schema: None }
+    }
+
+    fn plan(schema: &TableSchema, _config: &str) -> Result<Planned<Self>, PlanError> {
+        let mut plan = unchanged();
+        let text = || SqlType::Scalar(ScalarType::Text(None));
+        if schema.columns.iter().any(|column| column.name == "note") {
+            plan.outputs.push(OutputColumn { name: "note".to_owned(), sql_type: text(), nullable: true, source: ColumnSource::Computed });
+            plan.rows = Some(row_plan(["note"], RowNeeds::DETERMINISTIC | RowNeeds::PARTIAL_IMAGES));
+        }
+        if behaviour() == b'4' {
+            plan.outputs.push(OutputColumn {
+                name: "more".to_owned(),
+                sql_type: text(),
+                nullable: true,
+                source: ColumnSource::Constant(None),
+            });
+        }
+        Ok(Planned::Include(plan, Picky))
+    }
+
+    fn transform(&mut self, batch: &Batch) -> Result<BatchResult, String> {
+        let mut written = TextBuilder::new(batch.rows);
+        let mut errors = Vec::new();
+        let column = &batch.columns[0];
+        for row in batch.row_numbers() {
+            let Some(text) = column.text(row) else {
+                if column.is_absent(row) {
+                    written.push_absent()
+                } else {
+                    written.push_null()
+                }
+                continue;
+            };
+            match behaviour() {
+                b'1' if text.contains("bomb") => panic!("found a bomb"),
+                b'1' if text.contains("refuse") => {
+                    let message = "the note asks for it".to_owned();
+                    errors.push(RowError { row: row as u32, code: "refused-note".to_owned(), message });
+                    written.push_null();
+                }
+                b'3' => panic!("found a row"),
+                _ => written.push(&text.to_uppercase()),
+            }
+        }
+        Ok(BatchResult { keep: Vec::new(), columns: vec![written.finish()], errors })
+    }
+}
+
+tidegate_transform_sdk::export_transform!(Picky);

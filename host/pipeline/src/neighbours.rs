@@ -1,0 +1,184 @@
+//! Puts neighbouring changes of a table through the modules and into the net effect, and sees to the rows at fault.
+//!
+//! ```text
+//!   changes ─▶ modules ─▶ net effect
+//!                 └─ row at fault ─▶ error table        a later change of that row:
+//!                                                          tells it whole ─▶ applied idempotently, entry settled
+//!                                                          does not       ─▶ error table again
+//! ```
+
+use std::sync::Arc;
+
+use tidegate_connector::{OrderedChange, RejectedOperation, Strictness};
+use tidegate_model::{Row, RowChange, TxMark};
+
+use crate::assemble::Assembler;
+use crate::header::TransactionHeader;
+use crate::meter::Stage;
+use crate::plan::PlannedTable;
+use crate::rejection::{Rejection, row_ids};
+use crate::row_errors::Rejected;
+use crate::task::TaskError;
+use crate::transform::{Headed, Transformed};
+
+impl Assembler {
+    /// Sends what is routed through the modules and into the net effect, in order.
+    pub(crate) async fn transform(&mut self) -> Result<(), TaskError> {
+        self.routed_bytes = 0;
+        let mut routed = std::mem::take(&mut self.routed).into_iter().peekable();
+        while let Some(first) = routed.next() {
+            // Neighbours of one table and strictness go together; order between tables does not matter to the net
+            // effect, but order within a table does, so only neighbours do.
+            let (table, strictness) = (first.table, first.strictness);
+            let (mut changes, mut transactions) = (vec![first.change], vec![first.transaction]);
+            while let Some(next) = routed.next_if(|next| Arc::ptr_eq(&next.table, &table) && next.strictness == strictness) {
+                changes.push(next.change);
+                transactions.push(next.transaction);
+            }
+            self.transform_neighbours(&table, strictness, changes, &transactions).await?;
+        }
+        Ok(())
+    }
+
+    async fn transform_neighbours(
+        &mut self,
+        table: &Arc<PlannedTable>,
+        strictness: Strictness,
+        changes: Vec<Headed>,
+        transactions: &[Arc<TransactionHeader>],
+    ) -> Result<(), TaskError> {
+        let name = &table.source.schema.name;
+        // Only rows at fault need more of a change than what comes of it.
+        let kept = (!table.stages.is_empty() || self.row_errors.has_table(name))
+            .then(|| changes.iter().map(|(change, _)| change.clone()).collect::<Vec<_>>());
+        // Without modules it takes no time, and looking at the clock for every few changes would.
+        let transforming = (!table.stages.is_empty()).then(|| self.in_flight.meter.enter(Stage::Transform));
+        let transformed = self.transformer.changes(table, strictness, changes).await?;
+        drop(transforming);
+        // Within a load's window modules are asked otherwise; how changes are applied is another question.
+        let strictness = if self.row_errors.is_upsert() { Strictness::Idempotent } else { strictness };
+        let Some(kept) = kept else {
+            self.row_errors.accepted(transformed.len() as u64);
+            for outcome in transformed {
+                if let Transformed::Apply(change, loose) = outcome {
+                    self.net.add(&table.target, if loose { Strictness::Idempotent } else { strictness }, change)?;
+                }
+            }
+            return Ok(());
+        };
+        for ((outcome, change), transaction) in transformed.into_iter().zip(kept).zip(transactions) {
+            let mark = &transaction.mark;
+            // Rejected rows of this very batch are known as well.
+            let rejected_before =
+                self.row_errors.has_table(name) && row_ids(&table.source, &change).is_some_and(|ids| self.row_errors.knows(name, &ids));
+            match outcome {
+                Transformed::Rejected(rejection) => self.reject(table, &change, mark, *rejection)?,
+                outcome if rejected_before => self.after_rejection(table, change, mark, outcome)?,
+                Transformed::Apply(change, loose) => {
+                    self.row_errors.accepted(1);
+                    self.net.add(&table.target, if loose { Strictness::Idempotent } else { strictness }, change)?;
+                }
+                Transformed::Nothing => self.row_errors.accepted(1),
+            }
+        }
+        Ok(())
+    }
+
+    /// A change of a row that the target lacks or has in an old state. One that tells the whole row, or removes it, is
+    /// made to hold whatever the target has; another one would leave the row half old, and is rejected too.
+    fn after_rejection(
+        &mut self,
+        table: &Arc<PlannedTable>,
+        change: RowChange,
+        mark: &TxMark,
+        outcome: Transformed,
+    ) -> Result<(), TaskError> {
+        let name = &table.source.schema.name;
+        let is_whole = match &change {
+            RowChange::Insert { .. } | RowChange::Delete { .. } => true,
+            RowChange::Update { old, new } => whole(old.as_ref(), new),
+        };
+        if !is_whole {
+            let message = format!(
+                "table \"{name}\": a change before this one was rejected, and this one does not tell the whole row: \
+                 the log leaves out large values that did not change"
+            );
+            let error = TaskError::Row { code: "rejected_before", message, hint: Some("reload the table".into()) };
+            return self.reject(table, &change, mark, Rejection::by_host(error));
+        }
+        let ids = row_ids(&table.source, &change).unwrap_or_default();
+        let apply = match outcome {
+            Transformed::Apply(apply, _) => apply,
+            // The rules leave the row out now; an older state of it may be in the target.
+            Transformed::Nothing | Transformed::Rejected(_) => match plain(change) {
+                OrderedChange::Insert(image) | OrderedChange::Delete(image) => OrderedChange::Delete(image),
+                OrderedChange::Update { old, new } => OrderedChange::Delete(old.unwrap_or(new)),
+            },
+        };
+        self.row_errors.accepted(1);
+        self.row_errors.resolved(name, &ids);
+        ids.into_iter().for_each(|id| self.error_log.resolve(name, id));
+        self.net.add(&table.target, Strictness::Idempotent, apply)?;
+        Ok(())
+    }
+
+    /// Sends a change's row to the error table; where the key changes, what the target has under the old one too.
+    fn reject(&mut self, table: &PlannedTable, change: &RowChange, mark: &TxMark, rejection: Rejection) -> Result<(), TaskError> {
+        let Some(ids) = row_ids(&table.source, change) else { return Err(rejection.stops_as) };
+        let source = table.source.as_ref();
+        let position = Some(mark.to_string());
+        let filled: Row;
+        let (operation, row) = match change {
+            RowChange::Insert { new } => (RejectedOperation::Insert, new),
+            RowChange::Delete { old } => (RejectedOperation::Delete, old),
+            RowChange::Update { old: None, new } => (RejectedOperation::Update, new),
+            RowChange::Update { old: Some(old), new } => {
+                filled = new.filled_from(old);
+                (RejectedOperation::Update, &filled)
+            }
+        };
+        if let (RowChange::Update { old: Some(old), .. }, [_, _]) = (change, ids.as_slice()) {
+            let gone = Rejected { table: source, operation: RejectedOperation::Delete, position: position.clone(), row: old };
+            let same = rejection.copied();
+            // The policy has its say about the row itself, below.
+            let gone = self.row_errors.reject(&gone, same);
+            let entry = self.row_errors.reject(&Rejected { table: source, operation, position, row }, rejection)?;
+            self.error_log.reject(gone?);
+            self.error_log.reject(entry);
+            return Ok(());
+        }
+        let entry = self.row_errors.reject(&Rejected { table: source, operation, position, row }, rejection)?;
+        self.error_log.reject(entry);
+        Ok(())
+    }
+}
+
+/// True when the new row is known to its last cell.
+fn whole(old: Option<&Row>, new: &Row) -> bool {
+    let is_known = |row: &Row| row.cells().all(|cell| cell.is_known());
+    match old {
+        Some(old) => is_known(&new.filled_from(old)),
+        None => is_known(new),
+    }
+}
+
+pub(crate) fn row_bytes(change: &RowChange) -> usize {
+    match change {
+        RowChange::Insert { new: row } | RowChange::Delete { old: row } => row.bytes_held(),
+        RowChange::Update { old, new } => new.bytes_held() + old.as_ref().map_or(0, |old| old.bytes_held()),
+    }
+}
+
+/// A change as it is before any module saw it: what tables without row-level rules use.
+pub(crate) fn plain(change: RowChange) -> OrderedChange {
+    let image = |row| tidegate_connector::Image { row, computed: None };
+    match change {
+        RowChange::Insert { new } => OrderedChange::Insert(image(new)),
+        RowChange::Delete { old } => OrderedChange::Delete(image(old)),
+        RowChange::Update { old: None, new } => OrderedChange::Update { old: None, new: image(new) },
+        RowChange::Update { old: Some(old), new } => {
+            let new = new.filled_from(&old);
+            OrderedChange::Update { old: Some(image(old)), new: image(new) }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a task does about single rows that cannot be replicated.
+
+/// What happens with a row at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RowAction {
+    /// It goes to the error table, and the task goes on. DMS: `LOG_ERROR`.
+    Log,
+    /// It is left out; the error table keeps no more than its key. DMS: `IGNORE_RECORD`.
+    Ignore,
+    /// Its table leaves the task until it is loaded again. DMS: `SUSPEND_TABLE`.
+    SuspendTable,
+    /// The task stops. DMS: `STOP_TASK`.
+    Stop,
+}
+
+/// What happens when the target is not what the source had: an insert finds its row there, an update or a delete none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConflictAction {
+    /// The task stops: somebody else writes to the target.
+    Stop,
+    /// The change is made to hold all the same. DMS: `INSERT_RECORD`, `UPDATE_RECORD` and `IGNORE_RECORD` for deletes.
+    Upsert,
+}
+
+/// A task's policy. The default stops at the first row: a wrong row is worse than a stopped task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowErrorPolicy {
+    /// For rows that a module fails on or refuses, and values that the target cannot hold.
+    pub data: RowAction,
+    /// For values that are too long or too large for their column.
+    pub truncation: RowAction,
+    /// See [`ConflictAction`].
+    pub conflict: ConflictAction,
+    /// From so many rejected rows of a table on, what happens instead; `None`: never.
+    pub escalation: Option<(u64, RowAction)>,
+    /// Whether the error table gets the rows' values. Without them nothing can be replayed.
+    pub images: bool,
+    /// The task stops when more rows than this are rejected in a row, with none accepted between.
+    pub consecutive_max: u64,
+    /// The task stops when more than this share of the last 100,000 rows were rejected, in percent.
+    pub share_percent_max: u32,
+}
+
+impl Default for RowErrorPolicy {
+    /// 1,000 rows and 5 % by guess: that many are no single bad rows but a wrong rule.
+    fn default() -> Self {
+        Self {
+            data: RowAction::Stop,
+            truncation: RowAction::Stop,
+            conflict: ConflictAction::Stop,
+            escalation: None,
+            images: true,
+            consecutive_max: 1_000,
+            share_percent_max: 5,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Replays rejected rows from their stored images, after a module or a rule was corrected.
+//!
+//! What an entry of the error table stores is the newest state of its row: every later change of the row either replaced
+//! the entry or settled it. So the image can be put through the present modules and applied, idempotently, at the
+//! checkpoint where the stream rests, in one transaction with the end of the entry. Keyless tables, images that are not
+//! whole, and tables whose description has changed since need a reload of the table instead.
+
+use std::sync::Arc;
+
+use tidegate_connector::{Group, Image, NetChange, OrderedChange, RejectedOperation, Resolved, Step, StoredRejection, Strictness, Target};
+use tidegate_model::{RowChange, TableName, TaskId};
+
+use crate::apply::Stream;
+use crate::assemble::Assembler;
+use crate::board::now_us;
+use crate::header::ImageHeader;
+use crate::plan::PlannedTable;
+use crate::rejection::stored_row;
+use crate::task::TaskError;
+use crate::transform::{Transformed, has_computed_key};
+
+/// Entries that are replayed in one transaction.
+const PAGE_ROWS: u32 = 500;
+
+/// What came of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReplayReport {
+    /// Rows that are in the target now, or rightly gone from it.
+    pub replayed: u64,
+    /// Rows that were rejected again.
+    pub rejected: u64,
+    /// Rows that cannot be replayed: their tables must be loaded again.
+    pub left: u64,
+}
+
+/// Replays the entries of these tables; of every table when none is named. The stream must rest.
+///
+/// # Errors
+/// Of the target; what was replayed until then stays so.
+pub(crate) async fn replay(
+    task: &TaskId,
+    tables: &[TableName],
+    target: &dyn Target,
+    stream: &mut Stream,
+    assembler: &mut Assembler,
+) -> Result<ReplayReport, TaskError> {
+    let mut report = ReplayReport::default();
+    let mut after = 0;
+    loop {
+        let page = target.rejected_rows(task, after, PAGE_ROWS).await?;
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        let wanted = page.into_iter().filter(|entry| tables.is_empty() || tables.contains(&entry.row.table));
+        let mut by_table: Vec<(TableName, Vec<StoredRejection>)> = Vec::new();
+        for entry in wanted {
+            match by_table.iter_mut().find(|(table, _)| *table == entry.row.table) {
+                Some((_, entries)) => entries.push(entry),
+                None => by_table.push((entry.row.table.clone(), vec![entry])),
+            }
+        }
+        for (table, entries) in by_table {
+            replay_table(&table, entries, stream, assembler, &mut report).await?;
+        }
+    }
+    // The stream rests, so nothing was made ahead of what is known now.
+    stream.refused.clear();
+    Ok(report)
+}
+
+async fn replay_table(
+    name: &TableName,
+    entries: Vec<StoredRejection>,
+    stream: &mut Stream,
+    assembler: &mut Assembler,
+    report: &mut ReplayReport,
+) -> Result<(), TaskError> {
+    let Some(planned) = assembler.tables.planned(name).filter(|planned| !planned.target.identity.is_empty()) else {
+        report.left += entries.len() as u64;
+        return Ok(());
+    };
+    let (mut changes, mut resolved) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match change_of(&planned, &entry) {
+            Some(change) => {
+                changes.push(change);
+                resolved.push(Resolved { table: name.clone(), row_id: Some(entry.row.row_id) });
+            }
+            None => report.left += 1,
+        }
+    }
+    let rows: Vec<RowChange> = changes.clone();
+    let at_us = now_us();
+    let headed = changes.into_iter().map(|change| (change, ImageHeader::Loaded { at_us })).collect();
+    let mut net = Vec::new();
+    let mut settled = Vec::new();
+    for ((outcome, change), entry) in
+        assembler.transformer.changes(&planned, Strictness::Idempotent, headed).await?.into_iter().zip(rows).zip(resolved)
+    {
+        match outcome {
+            Transformed::Apply(OrderedChange::Insert(image), _) => net.push(NetChange::Replace(image)),
+            Transformed::Apply(OrderedChange::Update { new, .. }, _) => net.push(NetChange::Replace(new)),
+            Transformed::Apply(OrderedChange::Delete(image), _) => net.push(NetChange::Delete(image)),
+            Transformed::Nothing if !has_computed_key(&planned) => {
+                let (RowChange::Insert { new: row } | RowChange::Delete { old: row } | RowChange::Update { new: row, .. }) = change;
+                net.push(NetChange::Delete(Image { row, computed: None }));
+            }
+            Transformed::Nothing => {
+                report.left += 1;
+                continue;
+            }
+            Transformed::Rejected(_) => {
+                report.rejected += 1;
+                continue;
+            }
+        }
+        settled.push(entry);
+    }
+    if settled.is_empty() {
+        return Ok(());
+    }
+    let at = assembler.sent().clone();
+    let step = Step::Net { table: planned.target.clone(), strictness: Strictness::Idempotent, changes: net };
+    let mut group = Group { resolved: settled, ..Group::new(at.clone(), at, vec![step]) };
+    stream.group(&mut group, false).await?;
+    let again = |entry: &Resolved| group.rejected.iter().any(|row| Some(row.row_id) == entry.row_id);
+    let ids: Vec<_> = group.resolved.iter().filter(|entry| !again(entry)).filter_map(|entry| entry.row_id).collect();
+    report.replayed += ids.len() as u64;
+    report.rejected += group.rejected.len() as u64;
+    assembler.row_errors.resolved(name, &ids);
+    Ok(())
+}
+
+/// What brings the target level about an entry's row; `None` when the entry does not tell.
+fn change_of(planned: &Arc<PlannedTable>, entry: &StoredRejection) -> Option<RowChange> {
+    let row = stored_row(&planned.source, entry.row.stored.as_deref()?)?;
+    Some(match entry.row.operation {
+        RejectedOperation::Load | RejectedOperation::Insert | RejectedOperation::Update => RowChange::Insert { new: row },
+        RejectedOperation::Delete => RowChange::Delete { old: row },
+    })
+}

@@ -1,0 +1,236 @@
+//! The rejected rows of a run: decides by the task's policy about each, and knows which rows the target lacks or has in
+//! an old state.
+//!
+//! A change of such a row must be told from others: only one that tells the whole row, or removes it, brings the target
+//! level again, and is then applied idempotently. So the names of all rejected rows are read from the target at the
+//! start of each attempt, and kept here.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tidegate_connector::{ConnectorError, RejectedOperation, RejectedRow, RowFault, RowId, SourceTable};
+use tidegate_model::{Row, TableName};
+
+use crate::board::Board;
+use crate::error_rate::ErrorRate;
+use crate::policy::{ConflictAction, RowAction, RowErrorPolicy};
+use crate::rejection::{Rejection, key_json, row_id, row_json, store_row};
+use crate::task::TaskError;
+
+/// Rejected rows of a task that are remembered: about 100 bytes of memory each.
+pub(crate) const REJECTED_MAX: u32 = 100_000;
+
+/// Batches that are taken apart because a module fails on them, in [`BISECTIONS_WITHIN`]: each costs dozens of fresh
+/// sandboxes, and a module that fails so often is wrong as a whole.
+const BISECTIONS_MAX: usize = 20;
+const BISECTIONS_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a swapped version must not fail before its failures count as any module's. By guess.
+const TRIAL: Duration = Duration::from_secs(600);
+
+/// See the module's documentation. One for each run.
+pub(crate) struct RowErrors {
+    policy: RowErrorPolicy,
+    pub(crate) board: Arc<Board>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    known: HashMap<TableName, HashSet<RowId>>,
+    rate: ErrorRate,
+    /// When a module's version was swapped last, until it is trusted.
+    trial_since: Option<Instant>,
+    bisections: VecDeque<Instant>,
+}
+
+/// What of a row is to go to the error table.
+pub(crate) struct Rejected<'a> {
+    pub(crate) table: &'a SourceTable,
+    pub(crate) operation: RejectedOperation,
+    pub(crate) position: Option<String>,
+    /// The row as the change leaves it, as far as it is known.
+    pub(crate) row: &'a Row,
+}
+
+impl RowErrors {
+    pub(crate) fn new(policy: RowErrorPolicy, board: Arc<Board>) -> Self {
+        Self { policy, board, state: Mutex::default() }
+    }
+
+    /// Forgets what an earlier attempt knew and takes what the target has.
+    pub(crate) fn start_attempt(&self, ids: Vec<(TableName, RowId)>) {
+        let mut known: HashMap<TableName, HashSet<RowId>> = HashMap::new();
+        for (table, id) in ids {
+            known.entry(table).or_default().insert(id);
+        }
+        self.state().known = known;
+    }
+
+    /// Forgets a table's rows: it is loaded from its first row, or was emptied.
+    pub(crate) fn forget_table(&self, table: &TableName) {
+        self.state().known.remove(table);
+    }
+
+    /// True when a row of the table is known to be rejected.
+    pub(crate) fn has_table(&self, table: &TableName) -> bool {
+        self.state().known.contains_key(table)
+    }
+
+    /// True when one of the rows is known to be rejected.
+    pub(crate) fn knows(&self, table: &TableName, ids: &[RowId]) -> bool {
+        self.state().known.get(table).is_some_and(|known| ids.iter().any(|id| known.contains(id)))
+    }
+
+    /// The target has these rows as the source has them.
+    pub(crate) fn resolved(&self, table: &TableName, ids: &[RowId]) {
+        let mut state = self.state();
+        let Some(known) = state.known.get_mut(table) else { return };
+        ids.iter().for_each(|id| {
+            known.remove(id);
+        });
+        if known.is_empty() {
+            state.known.remove(table);
+        }
+    }
+
+    /// Rows that were accepted.
+    pub(crate) fn accepted(&self, rows: u64) {
+        self.state().rate.accepted(rows);
+    }
+
+    /// A new version of a module is on trial from now on.
+    pub(crate) fn begin_trial(&self) {
+        let mut state = self.state();
+        state.trial_since = Some(Instant::now());
+        // What the version before did is not held against the new one.
+        state.rate = ErrorRate::default();
+    }
+
+    /// True when the error ends the trial of a new version, which it does once.
+    pub(crate) fn fails_trial(&self, error: &TaskError) -> bool {
+        const COUNTED: [&str; 2] = ["too_many_bisections", "too_many_rejected_rows"];
+        let is_of_modules = match error {
+            TaskError::Module { .. } | TaskError::Row { .. } | TaskError::Plan { .. } => true,
+            other => COUNTED.contains(&other.code()),
+        };
+        let fails = is_of_modules && self.is_on_trial();
+        if fails {
+            let mut state = self.state();
+            state.trial_since = None;
+            state.rate = ErrorRate::default();
+            state.bisections.clear();
+        }
+        fails
+    }
+
+    /// True while a module that fails is swapped back rather than its rows set apart.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.state().trial_since.is_some_and(|since| since.elapsed() < TRIAL)
+    }
+
+    /// True when rows at fault are to be told from the others: with the policy to stop nothing is gained by it.
+    pub(crate) fn isolates(&self, fault: RowFault) -> bool {
+        !matches!(self.action(fault), RowAction::Stop | RowAction::SuspendTable)
+    }
+
+    /// True when changes are made to hold whatever the target has.
+    pub(crate) fn is_upsert(&self) -> bool {
+        self.policy.conflict == ConflictAction::Upsert
+    }
+
+    /// Counts a batch that is taken apart.
+    ///
+    /// # Errors
+    /// `too_many_bisections`, with the module's own word, when that happens too often.
+    pub(crate) fn bisects(&self, cause: &TaskError) -> Result<(), TaskError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        while state.bisections.front().is_some_and(|at| now.duration_since(*at) > BISECTIONS_WITHIN) {
+            state.bisections.pop_front();
+        }
+        if state.bisections.len() >= BISECTIONS_MAX {
+            let message = format!("more than {BISECTIONS_MAX} batches failed within a minute, the last one so: {}", cause.chain());
+            return Err(stopped("too_many_bisections", message));
+        }
+        state.bisections.push_back(now);
+        Ok(())
+    }
+
+    /// Decides about a row at fault: what goes to the error table.
+    ///
+    /// # Errors
+    /// How the task, or the table's part in it, ends by the task's policy.
+    pub(crate) fn reject(&self, rejected: &Rejected<'_>, rejection: Rejection) -> Result<RejectedRow, TaskError> {
+        let Rejected { table, operation, row, .. } = rejected;
+        let name = &table.schema.name;
+        // A row that no later change can be told to concern must not be left behind.
+        let Some(id) = row_id(table, row) else { return Err(rejection.stops_as) };
+        let known = self.state().known.get(name).map_or(0, HashSet::len) as u64;
+        let action = match self.policy.escalation {
+            Some((count, action)) if known + 1 >= count => action,
+            _ => self.action(rejection.fault),
+        };
+        match action {
+            RowAction::Stop => return Err(rejection.stops_as),
+            RowAction::SuspendTable => return Err(TaskError::SuspendTable { table: name.clone(), cause: Box::new(rejection.stops_as) }),
+            RowAction::Log | RowAction::Ignore => {}
+        }
+        self.count(name, id, &rejection)?;
+        let is_logged = action == RowAction::Log;
+        let keeps_row = is_logged && self.policy.images;
+        let message = if is_logged { rejection.short_message() } else { "ignored by the task's policy".into() };
+        let (module, digest) = rejection.module.unzip();
+        Ok(RejectedRow {
+            table: name.clone(),
+            row_id: id,
+            key: key_json(table, row),
+            operation: *operation,
+            position: rejected.position.clone(),
+            module,
+            digest,
+            code: rejection.code,
+            message,
+            image: if keeps_row { row_json(table, row) } else { None },
+            stored: if keeps_row { store_row(table, row, *operation) } else { None },
+            is_logged,
+        })
+    }
+
+    fn count(&self, table: &TableName, id: RowId, rejection: &Rejection) -> Result<(), TaskError> {
+        let (consecutive, lately) = {
+            let mut state = self.state();
+            state.known.entry(table.clone()).or_default().insert(id);
+            state.rate.rejected();
+            (state.rate.consecutive(), state.rate.lately())
+        };
+        self.board.rejected(table, rejection.module.as_ref().map(|(name, _)| name.as_str()));
+        let percent = self.policy.share_percent_max;
+        let text = if consecutive > self.policy.consecutive_max {
+            format!("{consecutive} rows were rejected in a row")
+        } else if lately > ErrorRate::share(percent) {
+            format!("more than {percent} % of the last 100000 rows were rejected")
+        } else {
+            return Ok(());
+        };
+        Err(stopped("too_many_rejected_rows", format!("{text}, the last one of table \"{table}\" with the code \"{}\"", rejection.code)))
+    }
+
+    fn action(&self, fault: RowFault) -> RowAction {
+        match fault {
+            RowFault::Value | RowFault::Constraint => self.policy.data,
+            RowFault::Truncation => self.policy.truncation,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+fn stopped(code: &'static str, message: String) -> TaskError {
+    ConnectorError::definite(code, message)
+        .hint("correct the module or the rule, then resume the task: it goes on at its last checkpoint")
+        .into()
+}

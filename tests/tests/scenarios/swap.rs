@@ -1,0 +1,93 @@
+//! Another version of a module in a running task. See `row_errors` for what the versions of `picky` do.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate_harness::{PostgresVersion, wait_for};
+
+use crate::row_errors::{errors, picky_rule, upload};
+use crate::world::{Source, World};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn started(policy: &str) -> World {
+    let world = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
+    world
+        .source_sql(
+            "create table item_a (id integer primary key, note text); create table item_b (id integer primary key, note text);
+             create table marker (id integer primary key);
+             insert into item_a values (1, 'a'), (2, 'a bomb'); insert into item_b values (1, 'b')",
+        )
+        .await;
+    upload(&world, b'1').await;
+    let settings = json!({"row_errors": {"data": policy}});
+    world.create_task_with("swaps", "full-load-and-cdc", "do-nothing", settings, vec![picky_rule("public")]).await;
+    world.start_task("swaps").await;
+    world
+}
+
+async fn swap(world: &World, body: &Value) -> Value {
+    world.host.post("/v1/tasks/swaps/modules/picky/swap", body).await.ok()
+}
+
+async fn wait_note(world: &World, table: &str, id: i64, wanted: &str) {
+    wait_for(&format!("{table} {id} to be {wanted}"), PATIENCE, async || {
+        let task = world.task("swaps").await;
+        assert_ne!(task["status"], "failed", "{}\n{}", task["failure"], world.host.log());
+        match world.target.rows(&format!("select note from copy.{table} where id = {id}")).await.first() {
+            Some(row) if row[0].as_deref() == Some(wanted) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_version_is_tried_on_some_tables_and_then_replays_what_the_old_one_failed_on() {
+    let world = started("log").await;
+    world.wait_level("swaps").await;
+    assert_eq!(errors(&world, "swaps").await.len(), 1);
+
+    let corrected = upload(&world, b'2').await;
+    let tried = swap(&world, &json!({"share_of_tables": 0.5})).await;
+    assert_eq!(tried, json!({"module": "picky", "digest": corrected, "tables": [{"schema": "public", "table": "item_a"}]}));
+    world.source_sql("insert into item_a values (3, 'bomb three'); insert into item_b values (3, 'quiet')").await;
+    wait_note(&world, "item_a", 3, "BOMB THREE").await;
+    wait_note(&world, "item_b", 3, "QUIET").await;
+
+    let all = swap(&world, &json!({"version": corrected})).await;
+    assert_eq!(all["tables"].as_array().map(Vec::len), Some(2));
+    world.source_sql("insert into item_b values (4, 'bomb four')").await;
+    wait_note(&world, "item_b", 4, "BOMB FOUR").await;
+    let replayed = world.host.post("/v1/tasks/swaps/errors/replay", &json!({})).await.ok();
+    assert_eq!(replayed, json!({"replayed": 1, "rejected": 0, "left": 0}));
+    wait_note(&world, "item_a", 2, "A BOMB").await;
+
+    // The next process has it too.
+    let mut world = world;
+    world.kill_and_restart().await;
+    world.source_sql("insert into item_a values (5, 'bomb five')").await;
+    wait_note(&world, "item_a", 5, "BOMB FIVE").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_is_swapped_back_and_one_that_plans_otherwise_is_refused() {
+    let mut world = started("log").await;
+    world.wait_level("swaps").await;
+    upload(&world, b'4').await;
+    let refused = world.host.post("/v1/tasks/swaps/modules/picky/swap", &json!({})).await;
+    let problem = refused.body;
+    assert!(problem["code"] == "plan_differs" && problem["detail"].as_str().is_some_and(|text| text.contains("more")), "{problem}");
+
+    upload(&world, b'3').await;
+    swap(&world, &json!({})).await;
+    world.source_sql("insert into item_a values (3, 'three')").await;
+    wait_note(&world, "item_a", 3, "THREE").await;
+    let events = world.host.get("/v1/tasks/swaps/events").await.ok();
+    let told = events["events"].as_array().unwrap().iter().any(|event| event["message"].as_str().unwrap_or("").contains("went back"));
+    assert!(told, "{events}");
+    world.kill_and_restart().await;
+    world.source_sql("insert into item_b values (4, 'four')").await;
+    wait_note(&world, "item_b", 4, "FOUR").await;
+    assert_eq!(errors(&world, "swaps").await.len(), 1, "the rows that the new version failed on are none of the old one's");
+}
