@@ -1,8 +1,8 @@
 //! A module that does what its configuration names and no module should, for the sandbox's tests.
 
 use tidegate_transform_sdk::{
-    Batch, BatchResult, Column, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, RowError, RowNeeds, ScalarType, SqlType,
-    TableSchema, Transform, Values, VarValues, host, row_plan, unchanged,
+    Batch, BatchResult, Column, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, Rename, RowError, RowNeeds, ScalarType,
+    SqlType, TableSchema, Transform, Values, VarValues, host, row_plan, unchanged,
 };
 
 /// The module; the text is the misdeed.
@@ -22,6 +22,14 @@ impl Transform for Hostile {
         let mut plan = unchanged();
         let text = SqlType::Scalar(ScalarType::Text(None));
         plan.outputs.push(OutputColumn { name: "extra".to_owned(), sql_type: text, nullable: true, source: ColumnSource::Computed });
+        match config {
+            "duplicate-columns" => plan.outputs.push(plan.outputs[0].clone()),
+            "unknown-key" => plan.primary_key = Some(vec!["no_such_column".to_owned()]),
+            "unknown-rename" => plan.renames.push(Rename { column: "no_such_column".to_owned(), to: "a".to_owned() }),
+            "computed-without-rows" => return Ok(Planned::Include(plan, Hostile(String::new()))),
+            "huge-plan" => plan.notes = vec!["x".repeat(1 << 20); 20],
+            _ => {}
+        }
         match config {
             "unknown-input" => plan.rows = Some(row_plan(["no_such_column"], RowNeeds::DETERMINISTIC)),
             _ => plan.rows = Some(row_plan([schema.columns[0].name.clone()], RowNeeds::FILTERS | RowNeeds::DETERMINISTIC)),
@@ -51,6 +59,17 @@ impl Transform for Hostile {
                 errors: vec![RowError { row: batch.rows, code: "x".to_owned(), message: "x".to_owned() }],
                 ..answer(vec![good()])
             },
+            "extra-column" => answer(vec![good(), good()]),
+            "endless-offset" => {
+                let mut offsets = vec![0; rows + 1];
+                offsets[rows] = u32::MAX;
+                answer(vec![var(offsets, vec![])])
+            }
+            "long-text" => {
+                let mut offsets = vec![0; rows + 1];
+                offsets[rows] = 1 << 20;
+                answer(vec![var(offsets, vec![b'a'; 1 << 20])])
+            }
             "huge" => {
                 let mut offsets = vec![0; rows + 1];
                 offsets[rows] = 20 << 20;
@@ -78,6 +97,9 @@ fn misbehave(misdeed: &str) {
         "recursion" => {
             std::hint::black_box(recurse(1));
         }
+        "deep-recursion" => {
+            std::hint::black_box(recurse_in_registers(1));
+        }
         "trap" => panic!("on purpose"),
         "chatter" => {
             for index in 0..10_000_u64 {
@@ -93,6 +115,15 @@ fn misbehave(misdeed: &str) {
 fn recurse(depth: u64) -> u64 {
     let block = std::hint::black_box([depth; 64]);
     recurse(depth + 1) + block[(depth % 64) as usize]
+}
+
+/// Its frames hold nothing in linear memory, so that it is the engine's own stack that ends.
+#[inline(never)]
+fn recurse_in_registers(number: u64) -> u64 {
+    if number == 0 {
+        return 1;
+    }
+    recurse_in_registers(number.wrapping_mul(3) | 1).wrapping_mul(number) ^ recurse_in_registers(number.wrapping_mul(5) | 1)
 }
 
 tidegate_transform_sdk::export_transform!(Hostile);

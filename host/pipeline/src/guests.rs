@@ -475,8 +475,8 @@ pub(crate) fn not_logged(table: &PlannedTable) -> TaskError {
 }
 
 fn failed(modules: &Modules, module: usize, table: Option<&SourceTable>, error: SandboxError) -> TaskError {
-    if error == SandboxError::NoSlot {
-        return ConnectorError::transient("sandbox_slots", "every sandbox of this process is in use").into();
+    if error.is_transient() {
+        return ConnectorError::transient("sandbox_slots", error.to_string()).into();
     }
     TaskError::Module {
         module: modules.module(module).name.clone(),

@@ -6,6 +6,9 @@
 //! as a component.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload};
@@ -15,10 +18,12 @@ use crate::contract::TransformModulePre;
 use crate::contract_version;
 use crate::engine::Engine;
 use crate::error::ModuleError;
-use crate::guest::Guest;
+use crate::guest::{Guest, Limits};
 
-/// Most bytes of an upload: Python's interpreter with its library has 18.4 MB.
+/// Most bytes of an upload when nothing else is set: Python's interpreter with its library has 18.4 MB.
 pub const MODULE_BYTES_MAX: usize = 24 << 20;
+/// The most that can be set: an upload is held in memory, and compiling takes about 20 bytes for each of its bytes.
+pub const MODULE_BYTES_CEILING: usize = 64 << 20;
 
 const PACKAGE: &str = "tidegate:transform/";
 const TRANSFORMER: &str = "tidegate:transform/transformer@1.";
@@ -28,6 +33,18 @@ const TRANSFORMER: &str = "tidegate:transform/transformer@1.";
 pub struct Compiled {
     pre: TransformModulePre<Guest>,
     digest: String,
+    limits: Option<Limits>,
+    /// Sandboxes of this code in the process.
+    instances: Arc<AtomicUsize>,
+}
+
+/// Counts for one sandbox of a module.
+pub(crate) struct Instance(Arc<AtomicUsize>);
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl std::fmt::Debug for Compiled {
@@ -42,6 +59,25 @@ impl Compiled {
         &self.digest
     }
 
+    /// The same code with limits of its own, which stand in place of those that a sandbox is started with.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Its own limits, or else `others`.
+    pub(crate) fn limits_or(&self, others: Limits) -> Limits {
+        self.limits.unwrap_or(others)
+    }
+
+    /// A place for one more sandbox, unless there are as many as there may be.
+    pub(crate) fn instance(&self, instances_max: usize) -> Option<Instance> {
+        let more = |count: usize| (count < instances_max).then_some(count + 1);
+        self.instances.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Instance(Arc::clone(&self.instances)))
+    }
+
     pub(crate) fn pre(&self) -> &TransformModulePre<Guest> {
         &self.pre
     }
@@ -49,7 +85,7 @@ impl Compiled {
     pub(crate) fn link(engine: &Engine, component: &Component, digest: String) -> Result<Self, ModuleError> {
         let refuse = |error: wasmtime::Error| ModuleError::Compile(format!("{error:#}"));
         let pre = engine.linker().instantiate_pre(component).map_err(refuse)?;
-        Ok(Self { pre: TransformModulePre::new(pre).map_err(refuse)?, digest })
+        Ok(Self { pre: TransformModulePre::new(pre).map_err(refuse)?, digest, limits: None, instances: Arc::default() })
     }
 }
 
@@ -60,7 +96,7 @@ impl Engine {
     /// # Errors
     /// [`ModuleError`] says what is wrong with the module.
     pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, ModuleError> {
-        let component = as_component(bytes)?;
+        let component = as_component(bytes, self.settings().module_bytes_max)?;
         let component = Component::from_binary(self.wasm(), &component).map_err(|error| ModuleError::Compile(format!("{error:#}")))?;
         Compiled::link(self, &component, digest_of(bytes))
     }
@@ -76,9 +112,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The module as a component with acceptable imports and exports.
-pub(crate) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ModuleError> {
-    if bytes.len() > MODULE_BYTES_MAX {
-        return Err(ModuleError::TooLarge { bytes: bytes.len(), bytes_max: MODULE_BYTES_MAX });
+pub(crate) fn as_component(bytes: &[u8], bytes_max: usize) -> Result<Cow<'_, [u8]>, ModuleError> {
+    if bytes.len() > bytes_max {
+        return Err(ModuleError::TooLarge { bytes: bytes.len(), bytes_max });
     }
     if !bytes.starts_with(b"\0asm") {
         return Err(ModuleError::NotWasm);
@@ -89,18 +125,27 @@ pub(crate) fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ModuleError> {
 }
 
 fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ModuleError> {
-    let mut has_types = false;
+    let (mut has_types, mut foreign) = (false, BTreeSet::new());
     for payload in Parser::new(0).parse_all(bytes) {
-        if let Payload::CustomSection(section) = payload.map_err(malformed)? {
-            has_types |= section.name().starts_with("component-type");
+        match payload.map_err(malformed)? {
+            Payload::CustomSection(section) => has_types |= section.name().starts_with("component-type"),
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import.map_err(malformed)?;
+                    // "[export]…" and the like are how the encoder spells what it adds itself.
+                    if !is_ours(import.module) && !import.module.starts_with('[') {
+                        foreign.insert(format!("{}.{}", import.module, import.name));
+                    }
+                }
+            }
+            _ => {}
         }
     }
+    if !foreign.is_empty() {
+        return Err(ModuleError::Imports(foreign.into_iter().collect()));
+    }
     if !has_types {
-        return Err(ModuleError::NotComponent(
-            "it is a core module without a component-type section; build it with an SDK of tidegate:transform, or make it a component \
-             (`wasm-tools component new`, `jco new`)"
-                .to_owned(),
-        ));
+        return Err(ModuleError::NotComponent("it is a core module without a component-type section".to_owned()));
     }
     wit_component::ComponentEncoder::default()
         .validate(true)
@@ -111,7 +156,7 @@ fn componentize(bytes: &[u8]) -> Result<Vec<u8>, ModuleError> {
 
 /// Lists every import that the sandbox does not have, and looks for the transformer.
 fn check_surface(bytes: &[u8]) -> Result<(), ModuleError> {
-    let (mut foreign, mut exports) = (Vec::new(), Vec::new());
+    let (mut foreign, mut exports) = (BTreeSet::new(), Vec::new());
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(malformed)? {
@@ -121,7 +166,7 @@ fn check_surface(bytes: &[u8]) -> Result<(), ModuleError> {
                 for import in section {
                     let name = import.map_err(malformed)?.name.name;
                     if !is_ours(name) {
-                        foreign.push(name.to_owned());
+                        foreign.insert(name.to_owned());
                     }
                 }
             }
@@ -135,7 +180,7 @@ fn check_surface(bytes: &[u8]) -> Result<(), ModuleError> {
     }
     contract_version::check(foreign.iter().chain(&exports).map(String::as_str))?;
     if !foreign.is_empty() {
-        return Err(ModuleError::Imports(foreign));
+        return Err(ModuleError::Imports(foreign.into_iter().collect()));
     }
     if !exports.iter().any(|name| name.starts_with(TRANSFORMER)) {
         return Err(ModuleError::NoTransformer(exports));

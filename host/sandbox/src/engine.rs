@@ -4,14 +4,16 @@
 //! thread that drives the clock by which running modules are stopped. Proposals that the contract does not need are
 //! off, floats are canonical so that a replayed batch gives the same bytes, and traps carry no row data.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use crate::budget::Pacer;
+use crate::compile::MODULE_BYTES_MAX;
 use crate::contract::TransformModule;
 use crate::error::SandboxError;
 use crate::guest::Guest;
@@ -19,18 +21,42 @@ use crate::guest::Guest;
 /// How often running modules are checked against their budget.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The size of the pool. What does not fit waits.
+/// Core instances, memories and tables that one component may have: a JavaScript component has three memories and two
+/// dozen core instances.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 100;
+const MEMORIES_PER_COMPONENT: u32 = 4;
+const TABLES_PER_COMPONENT: u32 = 20;
+
+/// What the process gives to modules altogether. What does not fit waits, and costs nobody but the one who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineSettings {
     /// Sandboxes that can exist at once. Each reserves up to 16 GiB of address space (not of memory).
     pub slots: u32,
-    /// The most that one memory of a module can grow to, whatever its task's limit says.
+    /// The most that one memory of a module can grow to, whatever its limits say.
     pub memory_bytes_max: usize,
+    /// The most that all memories of all sandboxes hold together. A growth beyond it is refused.
+    pub total_memory_bytes_max: usize,
+    /// Largest upload.
+    pub module_bytes_max: usize,
+    /// Stack of a module; a deeper recursion traps. The threads that call modules need 1 MiB more than this.
+    pub stack_bytes_max: usize,
+    /// How long a new sandbox waits for a slot.
+    pub slot_patience: Duration,
+    /// Counts the fuel that calls use, in [`crate::Usage::fuel`]. Off by default: what it costs stands in `ARCHITECTURE.md`.
+    pub meters_fuel: bool,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { slots: 32, memory_bytes_max: 64 << 20 }
+        Self {
+            slots: 128,
+            memory_bytes_max: 512 << 20,
+            total_memory_bytes_max: 1 << 30,
+            module_bytes_max: MODULE_BYTES_MAX,
+            stack_bytes_max: 512 << 10,
+            slot_patience: Duration::from_secs(5),
+            meters_fuel: false,
+        }
     }
 }
 
@@ -44,6 +70,10 @@ struct Shared {
     wasm: wasmtime::Engine,
     linker: Linker<Guest>,
     ticker: Ticker,
+    settings: EngineSettings,
+    memory: Arc<MemoryPool>,
+    slots: Slots,
+    pacer: Pacer,
 }
 
 impl Engine {
@@ -55,23 +85,61 @@ impl Engine {
         let mut pool = PoolingAllocationConfig::new();
         let slots = settings.slots;
         pool.total_component_instances(slots)
-            .total_core_instances(slots.saturating_mul(8))
-            .total_memories(slots.saturating_mul(4))
-            .total_tables(slots.saturating_mul(8))
-            .max_core_instances_per_component(100)
-            .max_memories_per_component(4)
-            .max_tables_per_component(20)
+            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+            .total_memories(slots.saturating_mul(MEMORIES_PER_COMPONENT))
+            .total_tables(slots.saturating_mul(TABLES_PER_COMPONENT))
+            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+            .max_memories_per_component(MEMORIES_PER_COMPONENT)
+            .max_tables_per_component(TABLES_PER_COMPONENT)
             .max_memory_size(settings.memory_bytes_max)
             .table_elements(100_000)
             .max_unused_warm_slots(slots / 4);
-        let mut config = config();
+        let mut config = config(settings.meters_fuel);
+        config.max_wasm_stack(settings.stack_bytes_max);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let start = |error: wasmtime::Error| SandboxError::Start(format!("{error:#}"));
         let wasm = wasmtime::Engine::new(&config).map_err(start)?;
         let mut linker = Linker::new(&wasm);
         TransformModule::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest).map_err(start)?;
         let ticker = Ticker::start(&wasm)?;
-        Ok(Self { shared: Arc::new(Shared { wasm, linker, ticker }) })
+        let memory = Arc::new(MemoryPool { used: AtomicUsize::new(0), bytes_max: settings.total_memory_bytes_max });
+        let slots = Slots { free: Mutex::new(slots), freed: Condvar::new() };
+        Ok(Self { shared: Arc::new(Shared { wasm, linker, ticker, settings, memory, slots, pacer: Pacer::default() }) })
+    }
+
+    /// Linear memory that all sandboxes hold now, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.shared.memory.used.load(Ordering::Acquire)
+    }
+
+    /// What the engine was started with.
+    pub fn settings(&self) -> &EngineSettings {
+        &self.shared.settings
+    }
+
+    /// True when both are one engine: code that is linked for one cannot run in another.
+    pub(crate) fn is(&self, other: &Engine) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(crate) fn pacer(&self) -> Pacer {
+        self.shared.pacer.clone()
+    }
+
+    pub(crate) fn memory_pool(&self) -> Arc<MemoryPool> {
+        Arc::clone(&self.shared.memory)
+    }
+
+    /// Takes a slot, waiting for one if need be; `None` when none became free in time. Waits on the calling thread.
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        let slots = &self.shared.slots;
+        let free = slots.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut free, _) = slots
+            .freed
+            .wait_timeout_while(free, self.shared.settings.slot_patience, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free = free.checked_sub(1)?;
+        Some(Slot { engine: self.clone() })
     }
 
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
@@ -94,21 +162,58 @@ impl Engine {
     }
 }
 
+/// Linear memory of all sandboxes of the process.
+#[derive(Debug)]
+pub(crate) struct MemoryPool {
+    used: AtomicUsize,
+    pub(crate) bytes_max: usize,
+}
+
+impl MemoryPool {
+    /// True when there was room.
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.bytes_max);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    }
+
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+    }
+}
+
+/// Counts the places for sandboxes. The pool of the runtime has as many, but cannot be waited for.
+struct Slots {
+    free: Mutex<u32>,
+    freed: Condvar,
+}
+
+/// A place for one sandbox.
+pub(crate) struct Slot {
+    engine: Engine,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let slots = &self.engine.shared.slots;
+        *slots.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        slots.freed.notify_one();
+    }
+}
+
 /// The settings that compiled code depends on; the same in the process that compiles and in the one that runs.
-pub(crate) fn config() -> Config {
+pub(crate) fn config(meters_fuel: bool) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
         .epoch_interruption(true)
-        .consume_fuel(false)
+        .consume_fuel(meters_fuel)
         .concurrency_support(false)
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .wasm_memory64(false)
         .wasm_custom_page_sizes(false)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .generate_address_map(true)
-        .max_wasm_stack(512 << 10);
+        .generate_address_map(true);
     config
 }
 

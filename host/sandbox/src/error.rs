@@ -29,7 +29,7 @@ pub enum ModuleError {
     /// Bytes that do not parse.
     #[error("the module is not well-formed: {0}")]
     Malformed(String),
-    /// Imports that the sandbox does not have.
+    /// Imports that the sandbox does not have, each of them.
     #[error("the module imports {}, and a module may import tidegate:transform/host@1 alone", quoted(.0))]
     Imports(Vec<String>),
     /// Built for another major version of the contract, or for none.
@@ -45,14 +45,81 @@ pub enum ModuleError {
     #[error("the module does not compile: {0}")]
     Compile(String),
     /// The helper process found one of the above.
-    #[error("{0}")]
-    Refused(String),
-    /// The helper process used up its limits or could not be run.
+    #[error("{message}")]
+    Refused {
+        /// What it found and what is wanted.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The helper process used up what compiling may use.
+    #[error("compiling the module took more than {0}")]
+    TooCostly(String),
+    /// The helper process could not be run, or broke down.
     #[error("compile the module in a helper process: {0}")]
     Helper(String),
     /// The artefact cache cannot be used.
     #[error("artefact cache: {0}")]
     Cache(String),
+}
+
+impl ModuleError {
+    /// What the author can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ModuleError::Imports(names) => Some(import_hint(names)),
+            ModuleError::NotWasm => Some("upload the .wasm file itself, not a text, an archive or a native library".to_owned()),
+            ModuleError::NotComponent(_) => Some(
+                "build it with an SDK of tidegate:transform, or make it a component: `wasm-tools component new`, `jco componentize`, \
+                 `componentize-py`"
+                    .to_owned(),
+            ),
+            ModuleError::NoTransformer(names) => {
+                Some(match names.iter().find(|name| name.starts_with("tidegate:transform/transformer@")) {
+                    Some(name) => format!("it was built for {name}, and this host takes version 1; build it with an SDK of that version"),
+                    None => "implement the world transform-module of tidegate:transform@1 (guest-transforms/wit)".to_owned(),
+                })
+            }
+            ModuleError::TooLarge { .. } => Some(
+                "strip it (`wasm-tools strip`), leave out debug information, or ask the operator for a larger modules.upload_mib"
+                    .to_owned(),
+            ),
+            ModuleError::TooCostly(_) => Some("make its functions smaller: one huge function takes the compiler longest".to_owned()),
+            ModuleError::Refused { hint, .. } => hint.clone(),
+            ModuleError::Malformed(_) | ModuleError::Compile(_) | ModuleError::Helper(_) | ModuleError::Cache(_) => None,
+        }
+    }
+}
+
+/// What to build differently, by what the imports tell about how the module was built.
+fn import_hint(names: &[String]) -> String {
+    let any = |prefix: &str| names.iter().any(|name| name.starts_with(prefix));
+    let mut hints = Vec::new();
+    if any("wasi_") {
+        hints.push(
+            "it was built for wasm32-wasip1, and the sandbox has no WASI (no files, sockets, clock or environment): build for \
+             wasm32-unknown-unknown (Rust) or without the standard library's system calls (C: -nostdlib or stubs)",
+        );
+    }
+    if any("wasi:") {
+        hints.push(
+            "it was built for wasm32-wasip2, and the sandbox has no WASI (no files, sockets, clock or environment): build for \
+             wasm32-unknown-unknown (Rust), with `jco componentize --disable all` (JavaScript) or `componentize-py componentize \
+             --stub-wasi` (Python)",
+        );
+    }
+    if any("__wbindgen") || any("wbg") {
+        hints.push(
+            "it was made for JavaScript by wasm-bindgen: drop that dependency (often chrono, getrandom or uuid with the feature \"js\")",
+        );
+    }
+    if any("env") {
+        hints.push("\"env\" holds what the linker did not find: link it in, or remove the call");
+    }
+    if hints.is_empty() {
+        hints.push("remove what needs these imports: a module has nothing but its arguments");
+    }
+    hints.join("; ")
 }
 
 fn quoted(names: &[String]) -> String {
@@ -72,6 +139,22 @@ pub enum SandboxError {
         call: &'static str,
         /// The trap and where in the module it happened.
         message: String,
+    },
+    /// Its recursion was deeper than its stack.
+    #[error("the module used up its stack of {bytes_max} bytes in {call}")]
+    Stack {
+        /// The function called.
+        call: &'static str,
+        /// Stack allowed.
+        bytes_max: usize,
+    },
+    /// Its answer is larger than an answer may be.
+    #[error("the module's answer to {call} takes more than {bytes_max} bytes")]
+    Output {
+        /// The function called.
+        call: &'static str,
+        /// Bytes allowed.
+        bytes_max: usize,
     },
     /// It used up its time.
     #[error("the module was stopped in {call} after {} ms of {clock} time; {} ms are allowed", .used.as_millis(), .allowed.as_millis())]
@@ -116,6 +199,24 @@ pub enum SandboxError {
     /// Every slot of the pool is taken: wait until another sandbox is dropped.
     #[error("all sandbox slots of this process are taken")]
     NoSlot,
+    /// The module runs as often as it may: wait until another sandbox of it is dropped.
+    #[error("{instances_max} sandboxes of the module run in this process, as many as its limits allow")]
+    Instances {
+        /// Sandboxes allowed.
+        instances_max: usize,
+    },
+    /// All modules of the process together have taken the memory that there is: try again later.
+    #[error("the sandboxes of this process hold {bytes_max} bytes of memory together, as many as there are for them")]
+    Crowded {
+        /// Memory of all sandboxes.
+        bytes_max: usize,
+    },
+    /// A fresh instance planned a table differently than the one before.
+    #[error("the module planned table {table} of the sandbox differently than before; a plan must depend on its arguments alone")]
+    Changed {
+        /// The handle.
+        table: u32,
+    },
     /// The module could not be started, or an earlier call ended it.
     #[error("the module cannot be started: {0}")]
     Start(String),
@@ -130,23 +231,38 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
-    /// True when the sandbox can be called again.
+    /// True when the sandbox can be called again; else [`crate::Sandbox::replace`] it or drop it.
     pub fn leaves_usable(&self) -> bool {
         match self {
-            SandboxError::Malformed { .. } | SandboxError::Plan { .. } | SandboxError::Module(_) | SandboxError::Misuse { .. } => true,
+            SandboxError::Malformed { .. }
+            | SandboxError::Plan { .. }
+            | SandboxError::Module(_)
+            | SandboxError::Changed { .. }
+            | SandboxError::Misuse { .. } => true,
             SandboxError::Trap { .. }
+            | SandboxError::Stack { .. }
+            | SandboxError::Output { .. }
             | SandboxError::Timeout { .. }
             | SandboxError::Memory { .. }
             | SandboxError::Cancelled
             | SandboxError::NoSlot
+            | SandboxError::Instances { .. }
+            | SandboxError::Crowded { .. }
             | SandboxError::Start(_) => false,
         }
+    }
+
+    /// True when the process, not the module, lacked something: the same call may do later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, SandboxError::NoSlot | SandboxError::Instances { .. } | SandboxError::Crowded { .. })
     }
 
     /// A short code for the error table and metrics.
     pub fn code(&self) -> &'static str {
         match self {
             SandboxError::Trap { .. } => "transform-trap",
+            SandboxError::Stack { .. } => "transform-stack",
+            SandboxError::Output { .. } => "transform-output",
             SandboxError::Timeout { .. } => "transform-timeout",
             SandboxError::Memory { .. } => "transform-memory",
             SandboxError::Malformed { .. } => "transform-malformed",
@@ -154,6 +270,9 @@ impl SandboxError {
             SandboxError::Module(_) => "transform-refused",
             SandboxError::Cancelled => "cancelled",
             SandboxError::NoSlot => "no-slot",
+            SandboxError::Instances { .. } => "no-instance",
+            SandboxError::Crowded { .. } => "no-memory",
+            SandboxError::Changed { .. } => "plan-not-deterministic",
             SandboxError::Start(_) => "transform-start",
             SandboxError::Misuse { .. } => "bug",
         }

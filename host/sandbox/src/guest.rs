@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Pacer};
 use crate::contract::tidegate::transform::host;
 use crate::contract::tidegate::transform::types;
+use crate::engine::MemoryPool;
 
 /// Log lines kept between two calls of [`crate::Sandbox::take_logs`]; more are counted and dropped.
 const LOG_LINES_MAX: usize = 100;
@@ -22,7 +23,8 @@ const COUNTER_NAME_BYTES_MAX: usize = 64;
 /// Table elements over all tables: function tables of large interpreters have about ten thousand.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
-/// What a module may use. The defaults are those of a tenant without an agreement of its own.
+/// What a module may use. The defaults are those of a tenant without an agreement of its own; `docs/modules-limits.md`
+/// gives their reasons. The stack is the engine's ([`crate::EngineSettings`]), and rows out are never more than rows in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory, summed over all memories of the module. At most the engine's own limit.
@@ -35,6 +37,8 @@ pub struct Limits {
     pub transform_cpu_per_row: Duration,
     /// Memory that returned values may make the host allocate in one call.
     pub result_bytes_max: usize,
+    /// Sandboxes of one module version in this process at once.
+    pub instances_max: usize,
 }
 
 impl Default for Limits {
@@ -45,6 +49,22 @@ impl Default for Limits {
             transform_cpu: Duration::from_millis(250),
             transform_cpu_per_row: Duration::from_micros(100),
             result_bytes_max: 16 << 20,
+            instances_max: 32,
+        }
+    }
+}
+
+impl Limits {
+    /// The smaller of each.
+    #[must_use]
+    pub fn tightest(&self, other: &Limits) -> Limits {
+        Limits {
+            memory_bytes_max: self.memory_bytes_max.min(other.memory_bytes_max),
+            plan_cpu: self.plan_cpu.min(other.plan_cpu),
+            transform_cpu: self.transform_cpu.min(other.transform_cpu),
+            transform_cpu_per_row: self.transform_cpu_per_row.min(other.transform_cpu_per_row),
+            result_bytes_max: self.result_bytes_max.min(other.result_bytes_max),
+            instances_max: self.instances_max.min(other.instances_max),
         }
     }
 }
@@ -76,23 +96,37 @@ pub struct LogLine {
 /// The data of a sandbox's store.
 pub(crate) struct Guest {
     pub(crate) budget: Budget,
+    /// Over all memories; the most since the start is the same, since memories never shrink.
     pub(crate) memory_bytes: usize,
     pub(crate) memory_bytes_max: usize,
-    /// Set when growth was refused: the trap that usually follows is the memory limit's.
-    pub(crate) memory_refused: bool,
+    pub(crate) pool: Arc<MemoryPool>,
+    pub(crate) pacer: Pacer,
+    /// Set when growth was refused: the trap that usually follows is the limit's.
+    pub(crate) refused: Option<Refused>,
     pub(crate) logs: Vec<LogLine>,
     pub(crate) logs_dropped: u64,
     pub(crate) counts: BTreeMap<String, u64>,
     table_elements: usize,
 }
 
+/// Why a memory did not grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The module has as much as it may have.
+    ByLimit,
+    /// All modules of the process together have as much as there is.
+    ByPool,
+}
+
 impl Guest {
-    pub(crate) fn new(limits: &Limits, cancel: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(limits: &Limits, cancel: Arc<AtomicBool>, pool: Arc<MemoryPool>, pacer: Pacer) -> Self {
         Self {
             budget: Budget::new(limits.plan_cpu, cancel),
             memory_bytes: 0,
             memory_bytes_max: limits.memory_bytes_max,
-            memory_refused: false,
+            pool,
+            pacer,
+            refused: None,
             logs: Vec::new(),
             logs_dropped: 0,
             counts: BTreeMap::new(),
@@ -101,20 +135,30 @@ impl Guest {
     }
 }
 
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.pool.give_back(self.memory_bytes);
+    }
+}
+
 impl ResourceLimiter for Guest {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
         if total > self.memory_bytes_max {
-            self.memory_refused = true;
+            self.refused = Some(Refused::ByLimit);
             return Ok(false);
         }
-        self.memory_bytes = total;
+        if !self.pool.take(total.saturating_sub(self.memory_bytes)) {
+            self.refused = Some(Refused::ByPool);
+            return Ok(false);
+        }
+        self.memory_bytes = total.max(self.memory_bytes);
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        // The pool's own limit for a single memory, or the memory's declared maximum.
-        self.memory_refused = true;
+        // The engine's own limit for a single memory, or the memory's declared maximum.
+        self.refused.get_or_insert(Refused::ByLimit);
         Ok(())
     }
 

@@ -1,23 +1,31 @@
 //! Compiles uploads in a process of their own.
 //!
 //! A code generator is a large program, and an upload is a stranger's input to it: the helper has its own CPU and
-//! address-space limits and is killed when it uses them up. The module goes in on stdin, the artefact comes out on
-//! stdout; exit code 2 means that stderr says why the module is refused, anything else that the helper itself failed.
+//! address-space limits and is killed when it uses them up, and it works only when nobody else wants the CPU. The module
+//! goes in on stdin, the artefact comes out on stdout; exit code 2 means that stderr says why the module is refused (and,
+//! after a line feed, what to do about it), anything else that the helper itself failed.
 
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setpriority_process, setrlimit};
 
 use crate::compile::{MODULE_BYTES_MAX, as_component};
-use crate::engine::config;
+use crate::engine::{EngineSettings, config};
 use crate::error::ModuleError;
 use crate::guest::cut;
 
 const CPU_ENV: &str = "TIDEGATE_COMPILE_CPU_S";
 const MEMORY_ENV: &str = "TIDEGATE_COMPILE_MEMORY_BYTES";
+const MODULE_ENV: &str = "TIDEGATE_COMPILE_MODULE_BYTES";
+const FUEL_ENV: &str = "TIDEGATE_COMPILE_FUEL";
+/// The lowest priority: a compilation takes no time from tasks that replicate.
+const NICENESS: i32 = 19;
+/// Wall time for each second of CPU time: on a busy machine the lowest priority waits long.
+const WALL_FACTOR: u64 = 10;
 /// Exit code for a module that is refused.
 const REFUSED: i32 = 2;
 /// Bytes of compiled code that are taken: JavaScript and Python components have 35 to 37 MB.
@@ -28,7 +36,7 @@ const MESSAGE_BYTES_MAX: u64 = 4096;
 /// What the helper process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HelperLimits {
-    /// CPU seconds. The wall clock may show twice as many.
+    /// CPU seconds of all its threads. The wall clock may show ten times as many.
     pub cpu_seconds: u64,
     /// Address space.
     pub memory_bytes_max: u64,
@@ -42,14 +50,21 @@ impl Default for HelperLimits {
 }
 
 /// Runs `command` (this program with the argument that leads to [`helper_main`]) on a module; the artefact.
-pub(crate) fn compile(command: &mut Command, limits: HelperLimits, bytes: &[u8]) -> Result<Vec<u8>, ModuleError> {
-    if bytes.len() > MODULE_BYTES_MAX {
-        return Err(ModuleError::TooLarge { bytes: bytes.len(), bytes_max: MODULE_BYTES_MAX });
+pub(crate) fn compile(
+    command: &mut Command,
+    limits: HelperLimits,
+    settings: &EngineSettings,
+    bytes: &[u8],
+) -> Result<Vec<u8>, ModuleError> {
+    if bytes.len() > settings.module_bytes_max {
+        return Err(ModuleError::TooLarge { bytes: bytes.len(), bytes_max: settings.module_bytes_max });
     }
     let failed = |error: std::io::Error| ModuleError::Helper(error.to_string());
     let mut child = command
         .env(CPU_ENV, limits.cpu_seconds.to_string())
         .env(MEMORY_ENV, limits.memory_bytes_max.to_string())
+        .env(MODULE_ENV, settings.module_bytes_max.to_string())
+        .env(FUEL_ENV, u8::from(settings.meters_fuel).to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -57,7 +72,7 @@ pub(crate) fn compile(command: &mut Command, limits: HelperLimits, bytes: &[u8])
         .map_err(failed)?;
     let code = child.stdout.take().map(|pipe| read_all(pipe, ARTEFACT_BYTES_MAX));
     let message = child.stderr.take().map(|pipe| read_all(pipe, MESSAGE_BYTES_MAX));
-    let wall = Duration::from_secs(limits.cpu_seconds * 2);
+    let wall = Duration::from_secs(limits.cpu_seconds.saturating_mul(WALL_FACTOR));
     let status = std::thread::scope(|scope| {
         if let Some(mut pipe) = child.stdin.take() {
             // A helper that refuses early closes its end; its exit code tells.
@@ -67,17 +82,24 @@ pub(crate) fn compile(command: &mut Command, limits: HelperLimits, bytes: &[u8])
     })?;
     let (code, message) = (joined(code)?, joined(message)?);
     let message = cut(String::from_utf8_lossy(&message).trim().to_owned(), MESSAGE_BYTES_MAX as usize);
+    let refused = |message: &str, hint: Option<&str>| ModuleError::Refused { message: message.to_owned(), hint: hint.map(str::to_owned) };
     if status.success() {
         if code.len() as u64 > ARTEFACT_BYTES_MAX {
-            return Err(ModuleError::Refused(format!("the compiled module has more than {ARTEFACT_BYTES_MAX} bytes")));
+            return Err(refused(&format!("the compiled module has more than {ARTEFACT_BYTES_MAX} bytes"), None));
         }
         return Ok(code);
     }
     if status.code() == Some(REFUSED) {
-        return Err(ModuleError::Refused(message));
+        return Err(message.split_once('\n').map_or_else(|| refused(&message, None), |(text, hint)| refused(text, Some(hint))));
     }
-    let allowed = format!("{} CPU seconds and {} bytes are allowed", limits.cpu_seconds, limits.memory_bytes_max);
-    Err(ModuleError::Helper(format!("it ended with {status}; {allowed}")))
+    let signal = |signal: Signal| status.signal() == Some(signal.as_raw());
+    if signal(Signal::XCPU) || signal(Signal::KILL) {
+        return Err(ModuleError::TooCostly(format!("{} CPU seconds", limits.cpu_seconds)));
+    }
+    if message.contains("memory allocation of") {
+        return Err(ModuleError::TooCostly(format!("{} bytes of memory", limits.memory_bytes_max)));
+    }
+    Err(ModuleError::Helper(format!("it ended with {status}")))
 }
 
 fn wait(child: &mut Child, wall: Duration) -> Result<std::process::ExitStatus, ModuleError> {
@@ -115,7 +137,11 @@ pub fn helper_main() -> i32 {
     match compile_stdin() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{error}");
+            match error.hint() {
+                // The message ends at the first line feed.
+                Some(hint) => eprintln!("{}\n{hint}", error.to_string().replace('\n', " ")),
+                None => eprintln!("{}", error.to_string().replace('\n', " ")),
+            }
             if matches!(error, ModuleError::Helper(_)) { 1 } else { REFUSED }
         }
     }
@@ -123,24 +149,30 @@ pub fn helper_main() -> i32 {
 
 fn compile_stdin() -> Result<(), ModuleError> {
     let defaults = HelperLimits::default();
-    limit(Resource::Cpu, CPU_ENV, defaults.cpu_seconds)?;
-    limit(Resource::As, MEMORY_ENV, defaults.memory_bytes_max)?;
+    // A system that forbids even this still compiles.
+    let _ = setpriority_process(None, NICENESS);
+    limit(Resource::Cpu, number(CPU_ENV, defaults.cpu_seconds)?)?;
+    limit(Resource::As, number(MEMORY_ENV, defaults.memory_bytes_max)?)?;
     let failed = |error: std::io::Error| ModuleError::Helper(error.to_string());
+    let bytes_max = number(MODULE_ENV, MODULE_BYTES_MAX as u64)?;
     let mut bytes = Vec::new();
-    std::io::stdin().take(MODULE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let component = as_component(&bytes)?;
+    std::io::stdin().take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let component = as_component(&bytes, usize::try_from(bytes_max).unwrap_or(usize::MAX))?;
     // The same settings as the engine's, without its pool: nothing runs here.
-    let engine = wasmtime::Engine::new(&config()).map_err(|error| ModuleError::Helper(format!("{error:#}")))?;
+    let engine = wasmtime::Engine::new(&config(number(FUEL_ENV, 0)? == 1)).map_err(|error| ModuleError::Helper(format!("{error:#}")))?;
     let code = engine.precompile_component(&component).map_err(|error| ModuleError::Compile(format!("{error:#}")))?;
     let mut out = std::io::stdout().lock();
     out.write_all(&code).and_then(|()| out.flush()).map_err(failed)
 }
 
-fn limit(resource: Resource, name: &str, default: u64) -> Result<(), ModuleError> {
-    let wanted = match std::env::var(name) {
-        Ok(text) => text.parse().map_err(|_| ModuleError::Helper(format!("{name} is not a number")))?,
-        Err(_) => default,
-    };
+fn number(name: &str, default: u64) -> Result<u64, ModuleError> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().map_err(|_| ModuleError::Helper(format!("{name} is not a number"))),
+        Err(_) => Ok(default),
+    }
+}
+
+fn limit(resource: Resource, wanted: u64) -> Result<(), ModuleError> {
     let limits = Rlimit { current: Some(wanted), maximum: Some(wanted) };
-    setrlimit(resource, limits).map_err(|error| ModuleError::Helper(format!("set the limit {name}: {error}")))
+    setrlimit(resource, limits).map_err(|error| ModuleError::Helper(format!("set the limit {resource:?}: {error}")))
 }

@@ -9,8 +9,8 @@
 //! greedy or hostile: the call ends with a [`SandboxError`], and nothing that comes back is believed before it has
 //! been checked. Calls are synchronous and belong on threads (of 2 MiB stack or more) apart from those that do I/O.
 //!
-//! After any error but [`SandboxError::Plan`], [`SandboxError::Module`] and [`SandboxError::Malformed`] the sandbox
-//! is used up: drop it, take a new one and plan again.
+//! After an error that does not leave it usable ([`SandboxError::leaves_usable`]) a sandbox answers nothing more until
+//! [`Sandbox::replace`] has given it a fresh instance, which plans its tables again by itself.
 
 mod artefact;
 mod batch;
@@ -22,6 +22,8 @@ mod contract_version;
 mod convert;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod guest;
 mod helper;
 mod input;
@@ -30,11 +32,12 @@ mod plan;
 mod plan_check;
 mod result;
 mod sandbox;
+mod usage;
 
 pub use artefact::ArtefactCache;
 pub use batch::{Batch, BatchBuilder, BatchError, ROWS_MAX};
 pub use builtin::builtin_rules;
-pub use compile::{Compiled, MODULE_BYTES_MAX, digest_of};
+pub use compile::{Compiled, MODULE_BYTES_CEILING, MODULE_BYTES_MAX, digest_of};
 pub use contract_version::{CONTRACT_PACKAGE, CONTRACT_VERSIONS, CONTRACT_WIT};
 pub use engine::{Engine, EngineSettings};
 pub use error::{ModuleError, SandboxError};
@@ -45,4 +48,5 @@ pub use plan::{
     ColumnOrigin, MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TargetColumn, TextLayout,
 };
 pub use result::{BatchResult, ResultColumn, RowError};
-pub use sandbox::{ModuleInfo, Sandbox, Usage};
+pub use sandbox::{ModuleInfo, Sandbox};
+pub use usage::Usage;

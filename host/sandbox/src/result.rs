@@ -25,6 +25,7 @@ pub struct BatchResult {
     keep: Vec<u8>,
     columns: Vec<ResultColumn>,
     errors: Vec<RowError>,
+    bytes: usize,
 }
 
 /// A row that the module could not handle.
@@ -88,13 +89,30 @@ impl BatchResult {
         &self.errors
     }
 
+    /// Count of rows that the module did not keep, those with errors aside.
+    pub fn dropped(&self) -> usize {
+        if self.keep.is_empty() {
+            return 0;
+        }
+        let kept: usize = self.keep.iter().map(|byte| byte.count_ones() as usize).sum();
+        // Bits after the last row mean nothing.
+        let beyond = (self.rows..self.keep.len() * 8).filter(|row| bit(&self.keep, *row)).count();
+        let failed = self.errors.iter().filter(|error| !bit(&self.keep, error.row)).count();
+        self.rows + beyond - kept - failed
+    }
+
+    /// Bytes of the values of varying length.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn check(found: wit::BatchResult, wanted: &Wanted<'_>) -> Result<Self, SandboxError> {
         let rows = wanted.rows;
         check_bitmap(&found.keep, rows, "keep")?;
         let errors = check_errors(found.errors, rows)?;
         let failed = |row: usize| errors.binary_search_by_key(&row, |error| error.row).is_ok();
         let keeps = |row: usize| found.keep.is_empty() || bit(&found.keep, row);
-        if !wanted.filters && (0..rows).any(|row| !keeps(row) && !failed(row)) {
+        if !wanted.filters && !found.keep.is_empty() && (0..rows).any(|row| !keeps(row) && !failed(row)) {
             return Err(SandboxError::malformed("it drops rows, but its plan does not say that it filters"));
         }
         if found.columns.len() != wanted.computed.len() {
@@ -117,7 +135,7 @@ impl BatchResult {
         if bytes > bytes_max {
             return Err(SandboxError::malformed(format!("{bytes} bytes of values, more than {bytes_max} for this batch")));
         }
-        Ok(Self { rows, keep: found.keep, columns, errors })
+        Ok(Self { rows, keep: found.keep, columns, errors, bytes })
     }
 }
 

@@ -1,35 +1,49 @@
 //! One running module.
+//!
+//! ```text
+//!   new ─▶ live ──trap, limit, cancellation──▶ ended ──replace──▶ live (tables are planned again when they are used)
+//!             └──────────worn, at the next batch──────────────────┘
+//! ```
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use tidegate_model::{SqlType, TableSchema};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::batch::Batch;
 use crate::budget::{Budget, Stop};
-use crate::compile::Compiled;
+use crate::compile::{Compiled, Instance};
 use crate::contract::TransformModule;
 use crate::convert;
-use crate::engine::Engine;
+use crate::engine::{Engine, Slot};
 use crate::error::SandboxError;
-use crate::guest::{Guest, Limits, LogLine, cut};
+use crate::guest::{Guest, Limits, LogLine, Refused, cut};
 use crate::input::InputSource;
-use crate::plan::{Output, PlanInput, PlanOutcome, RowPlan};
+use crate::plan::{Output, PlanInput, PlanOutcome, TablePlan};
 use crate::plan_check;
 use crate::result::{BatchResult, Wanted};
-use tidegate_model::SqlType;
+use crate::usage::Usage;
 
 /// Most bytes of a configuration.
 const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Most tables planned in one sandbox.
 const TABLES_MAX: usize = 10_000;
+/// What the runtime says when an answer is larger than `set_hostcall_fuel` allows; its type is not public. Source:
+/// wasmtime 48, `HostcallFuelExhausted`; the test of an answer of 20 MiB notices another wording.
+const OUTPUT_CAUSE: &str = "fuel allocated for hostcalls has been exhausted";
 /// Bytes kept of a module's messages.
 const MESSAGE_BYTES_MAX: usize = 4096;
-/// A sandbox is replaced after so many batches, so much time, or above this share of its memory: interpreters leak.
+/// An instance is replaced after so many batches, so much time, or when it holds three quarters of the memory that it
+/// may have: interpreters leak.
 const WORN_BATCHES: u64 = 100_000;
 const WORN_AGE: Duration = Duration::from_secs(3600);
+/// An instance that needs so much memory from the start is not replaced for it all the time.
+const WORN_MEMORY_BATCHES: u64 = 64;
+/// Fuel of a call where fuel is metered: never used up, since the clock stops a call long before.
+const FUEL: u64 = u64::MAX / 2;
 
 /// What a module says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,77 +56,152 @@ pub struct ModuleInfo {
     pub config_schema: Option<String>,
 }
 
-/// What a sandbox has used so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Calls of `transform`.
-    pub batches: u64,
-    /// Rows in them.
-    pub rows: u64,
-    /// CPU time of all calls.
-    pub cpu: Duration,
-    /// Linear memory held.
-    pub memory_bytes: usize,
-}
-
-/// One instance of a module, for one task on one worker. Its calls run on the caller's thread.
+/// A module for one task on one worker. Its calls run on the caller's thread.
 pub struct Sandbox {
     engine: Engine,
-    store: Store<Guest>,
-    module: TransformModule,
+    compiled: Compiled,
     limits: Limits,
+    state: State,
     tables: HashMap<u32, PlannedTable>,
     cancel: Arc<AtomicBool>,
-    started: Instant,
     usage: Usage,
-    ended: Option<SandboxError>,
+    logs: Vec<LogLine>,
+    logs_dropped: u64,
+    /// The configuration planned with last: a task's tables mostly share it.
+    config: Arc<str>,
+    // Given back after the instance is gone, which the order of the fields sees to.
+    _instance: Instance,
+    _slot: Slot,
 }
 
-/// What is needed to check the batches and answers of a table.
+enum State {
+    Live(Box<Live>),
+    /// The error that ended the instance.
+    Ended(SandboxError),
+}
+
+struct Live {
+    store: Store<Guest>,
+    module: TransformModule,
+    started: Instant,
+    batches: u64,
+}
+
+/// What is needed to check the batches and answers of a table, and to plan it again.
 struct PlannedTable {
+    schema: TableSchema,
+    target: tidegate_model::Engine,
+    config: Arc<str>,
+    plan: TablePlan,
     input_types: Vec<SqlType>,
     computed: Vec<Output>,
-    rows: Option<RowPlan>,
+    /// The present instance knows the plan.
+    known: bool,
 }
 
 impl Sandbox {
-    /// Starts an instance.
+    /// Starts an instance. Limits of the module's own ([`Compiled::limited`]) stand in place of `limits`. Waits for a
+    /// slot as long as the engine's settings say.
     ///
     /// # Errors
-    /// [`SandboxError::NoSlot`] when the pool is full, [`SandboxError::Memory`] when the module needs more memory than
-    /// `limits` allow, [`SandboxError::Start`] or [`SandboxError::Trap`] otherwise.
+    /// [`SandboxError::NoSlot`] when the pool is full, [`SandboxError::Instances`] when the module runs as often as it
+    /// may, [`SandboxError::Memory`] when it needs more memory than it may have, [`SandboxError::Start`] or
+    /// [`SandboxError::Trap`] otherwise.
     pub fn new(engine: &Engine, module: &Compiled, limits: Limits) -> Result<Self, SandboxError> {
-        let cancel = Arc::new(AtomicBool::new(false));
-        let mut store = Store::new(engine.wasm(), Guest::new(&limits, Arc::clone(&cancel)));
-        store.limiter(|guest| guest);
-        store.set_hostcall_fuel(limits.result_bytes_max);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| match context.data().budget.check() {
-            Ok(()) => Ok(UpdateDeadline::Continue(1)),
-            Err(stop) => Err(wasmtime::Error::new(stop)),
-        });
-        let running = engine.running();
-        let instance = module.pre().instantiate(&mut store);
-        drop(running);
-        let module = match instance {
-            Ok(module) => module,
-            Err(error) if error.is::<PoolConcurrencyLimitError>() => return Err(SandboxError::NoSlot),
-            Err(error) if error.is::<Trap>() || error.is::<Stop>() || store.data().memory_refused => {
-                return Err(failure("start", &error, store.data()));
-            }
-            Err(error) => return Err(SandboxError::Start(format!("{error:#}"))),
-        };
-        Ok(Self {
+        let limits = module.limits_or(limits);
+        let instance = module.instance(limits.instances_max).ok_or(SandboxError::Instances { instances_max: limits.instances_max })?;
+        let slot = engine.slot().ok_or(SandboxError::NoSlot)?;
+        let mut sandbox = Self {
             engine: engine.clone(),
-            store,
-            module,
+            compiled: module.clone(),
             limits,
+            state: State::Ended(SandboxError::Cancelled),
             tables: HashMap::new(),
-            cancel,
-            started: Instant::now(),
-            usage: Usage::default(),
-            ended: None,
-        })
+            cancel: Arc::new(AtomicBool::new(false)),
+            usage: Usage { fuel: engine.settings().meters_fuel.then_some(0), ..Usage::default() },
+            logs: Vec::new(),
+            logs_dropped: 0,
+            config: Arc::from(""),
+            _instance: instance,
+            _slot: slot,
+        };
+        sandbox.replace()?;
+        Ok(sandbox)
+    }
+
+    /// Throws the instance away and starts a fresh one, after an error that left it unusable or for whatever reason.
+    /// Its memory is gone; tables stay planned (each is planned again, and compared, when its next batch comes), and
+    /// usage goes on counting. The slot is kept, so this never waits.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::new`], but for the places; the sandbox can be replaced again.
+    pub fn replace(&mut self) -> Result<(), SandboxError> {
+        self.end(SandboxError::Cancelled);
+        self.tables.values_mut().for_each(|table| table.known = false);
+        match self.start() {
+            Ok(live) => {
+                self.state = State::Live(Box::new(live));
+                self.usage.instances += 1;
+                self.note_memory();
+                Ok(())
+            }
+            Err(error) => {
+                self.state = State::Ended(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn start(&self) -> Result<Live, SandboxError> {
+        let guest = Guest::new(&self.limits, Arc::clone(&self.cancel), self.engine.memory_pool(), self.engine.pacer());
+        let mut store = Store::new(self.engine.wasm(), guest);
+        store.limiter(|guest| guest);
+        store.set_hostcall_fuel(self.limits.result_bytes_max);
+        self.refuel(&mut store)?;
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| {
+            let Guest { budget, pacer, .. } = context.data_mut();
+            budget.check().map_err(wasmtime::Error::new)?;
+            budget.rest(pacer);
+            Ok(UpdateDeadline::Continue(1))
+        });
+        let running = self.engine.running();
+        let instance = self.compiled.pre().instantiate(&mut store);
+        drop(running);
+        match instance {
+            Ok(module) => Ok(Live { store, module, started: Instant::now(), batches: 0 }),
+            Err(error) if error.is::<Trap>() || error.is::<Stop>() || store.data().refused.is_some() => {
+                Err(self.failure("start", &error, store.data()))
+            }
+            Err(error) => Err(SandboxError::Start(format!("{error:#}"))),
+        }
+    }
+
+    /// Without metering there is no fuel to set.
+    fn refuel(&self, store: &mut Store<Guest>) -> Result<(), SandboxError> {
+        if self.engine.settings().meters_fuel {
+            store.set_fuel(FUEL).map_err(|error| SandboxError::Start(format!("{error:#}")))?;
+        }
+        Ok(())
+    }
+
+    /// Drops the instance, and keeps what it logged.
+    fn end(&mut self, error: SandboxError) {
+        self.note_memory();
+        if let State::Live(live) = &mut self.state {
+            let guest = live.store.data_mut();
+            self.logs.append(&mut guest.logs);
+            self.logs_dropped += std::mem::take(&mut guest.logs_dropped);
+        }
+        self.state = State::Ended(error);
+        self.usage.memory_bytes = 0;
+    }
+
+    fn note_memory(&mut self) {
+        if let State::Live(live) = &self.state {
+            self.usage.memory_bytes = live.store.data().memory_bytes;
+            self.usage.memory_bytes_peak = self.usage.memory_bytes_peak.max(self.usage.memory_bytes);
+        }
     }
 
     /// Setting the flag stops a running call within about 10 ms, and every later one.
@@ -143,15 +232,7 @@ impl Sandbox {
         if self.tables.len() >= TABLES_MAX && !self.tables.contains_key(&table) {
             return Err(SandboxError::plan(format!("more than {TABLES_MAX} tables in one task")));
         }
-        let schema = convert::schema_to_wit(input);
-        let outcome = self.call("plan", self.limits.plan_cpu, |module, store| {
-            module.tidegate_transform_transformer().call_plan(store, table, &schema, config)
-        })?;
-        let outcome = outcome.map_err(|error| SandboxError::Plan {
-            config_path: error.config_path.map(|path| cut(path, MESSAGE_BYTES_MAX)),
-            message: cut(error.message, MESSAGE_BYTES_MAX),
-        })?;
-        let outcome = convert::outcome_from_wit(outcome);
+        let outcome = self.call_plan(table, input, config)?;
         self.tables.remove(&table);
         if let PlanOutcome::Include(plan) = &outcome {
             plan_check::check(plan, input.schema)?;
@@ -160,35 +241,88 @@ impl Sandbox {
                 .iter()
                 .flat_map(|rows| &rows.inputs)
                 .filter_map(|name| InputSource::find(name, input.schema).map(|source| source.sql_type(input.schema)));
-            let planned =
-                PlannedTable { input_types: input_types.collect(), computed: plan.computed().cloned().collect(), rows: plan.rows.clone() };
+            let planned = PlannedTable {
+                schema: input.schema.clone(),
+                target: input.target,
+                config: self.shared_config(config),
+                input_types: input_types.collect(),
+                computed: plan.computed().cloned().collect(),
+                plan: plan.clone(),
+                known: true,
+            };
             self.tables.insert(table, planned);
         }
         Ok(outcome)
     }
 
-    /// Passes a batch through the module. The answer has been checked.
+    fn call_plan(&mut self, table: u32, input: &PlanInput<'_>, config: &str) -> Result<PlanOutcome, SandboxError> {
+        let schema = convert::schema_to_wit(input);
+        let outcome = self.call("plan", self.limits.plan_cpu, |module, store| {
+            module.tidegate_transform_transformer().call_plan(store, table, &schema, config)
+        })?;
+        let outcome = outcome.map_err(|error| SandboxError::Plan {
+            config_path: error.config_path.map(|path| cut(path, MESSAGE_BYTES_MAX)),
+            message: cut(error.message, MESSAGE_BYTES_MAX),
+        })?;
+        Ok(convert::outcome_from_wit(outcome))
+    }
+
+    fn shared_config(&mut self, config: &str) -> Arc<str> {
+        if *self.config != *config {
+            self.config = Arc::from(config);
+        }
+        Arc::clone(&self.config)
+    }
+
+    /// Makes sure that the present instance knows a table, and that it plans it as the one before did.
+    fn plan_again(&mut self, table: u32) -> Result<(), SandboxError> {
+        let Some(planned) = self.tables.get(&table).filter(|planned| !planned.known) else { return Ok(()) };
+        let (schema, config) = (planned.schema.clone(), Arc::clone(&planned.config));
+        let input = PlanInput { schema: &schema, target: planned.target };
+        let outcome = self.call_plan(table, &input, &config)?;
+        match (self.tables.get_mut(&table), outcome) {
+            (Some(planned), PlanOutcome::Include(plan)) if plan == planned.plan => {
+                planned.known = true;
+                Ok(())
+            }
+            _ => Err(SandboxError::Changed { table }),
+        }
+    }
+
+    /// Passes a batch through the module. The answer has been checked. A worn instance is replaced before.
     ///
     /// # Errors
     /// [`SandboxError`]; see [`SandboxError::leaves_usable`]. A limit's verdict may differ between two runs.
     pub fn transform(&mut self, table: u32, batch: &Batch) -> Result<BatchResult, SandboxError> {
         let misuse = |problem| SandboxError::Misuse { table, problem };
         let planned = self.tables.get(&table).ok_or(misuse("it has no plan"))?;
-        let rows = planned.rows.as_ref().ok_or(misuse("its plan has no row-level work"))?;
+        let rows = planned.plan.rows.as_ref().ok_or(misuse("its plan has no row-level work"))?;
         if !batch.has_form(&planned.input_types, rows.text_layout) {
             return Err(misuse("the batch has other columns than the plan asks for"));
         }
+        if self.is_worn() {
+            self.replace()?;
+        }
+        self.plan_again(table)?;
         let count = batch.rows();
         let cpu = self.limits.transform_cpu + self.limits.transform_cpu_per_row * count as u32;
-        let answer =
-            self.call("transform", cpu, |module, store| module.tidegate_transform_transformer().call_transform(store, table, &batch.wit))?;
         self.usage.batches += 1;
         self.usage.rows += count as u64;
+        self.usage.input_bytes += batch.bytes() as u64;
+        if let State::Live(live) = &mut self.state {
+            live.batches += 1;
+        }
+        let answer =
+            self.call("transform", cpu, |module, store| module.tidegate_transform_transformer().call_transform(store, table, &batch.wit))?;
         let answer = answer.map_err(|message| SandboxError::Module(cut(message, MESSAGE_BYTES_MAX)))?;
         let planned = self.tables.get(&table).ok_or(misuse("it has no plan"))?;
-        let (filters, partial_images) = planned.rows.as_ref().map_or((false, false), |rows| (rows.filters, rows.partial_images));
+        let (filters, partial_images) = planned.plan.rows.as_ref().map_or((false, false), |rows| (rows.filters, rows.partial_images));
         let wanted = Wanted { rows: count, input_bytes: batch.bytes(), computed: &planned.computed, filters, partial_images };
-        BatchResult::check(answer, &wanted)
+        let result = BatchResult::check(answer, &wanted)?;
+        self.usage.rows_rejected += result.errors().len() as u64;
+        self.usage.rows_dropped += result.dropped() as u64;
+        self.usage.output_bytes += result.bytes() as u64;
+        Ok(result)
     }
 
     /// Tells the module that the table left the task or has a new schema.
@@ -202,26 +336,38 @@ impl Sandbox {
 
     /// What the module logged since the last time, and how many lines were dropped.
     pub fn take_logs(&mut self) -> (Vec<LogLine>, u64) {
-        let guest = self.store.data_mut();
-        (std::mem::take(&mut guest.logs), std::mem::take(&mut guest.logs_dropped))
+        let (mut lines, mut dropped) = (std::mem::take(&mut self.logs), std::mem::take(&mut self.logs_dropped));
+        if let State::Live(live) = &mut self.state {
+            let guest = live.store.data_mut();
+            lines.append(&mut guest.logs);
+            dropped += std::mem::take(&mut guest.logs_dropped);
+        }
+        (lines, dropped)
     }
 
-    /// What the module counted since the last time.
+    /// What the module counted since the last time; what an instance counted that has ended meanwhile is lost.
     pub fn take_counts(&mut self) -> Vec<(String, u64)> {
-        let counts = &mut self.store.data_mut().counts;
+        let State::Live(live) = &mut self.state else { return Vec::new() };
+        let counts = &mut live.store.data_mut().counts;
         // The names stay, so that a module cannot have more than its number of counters by waiting.
         counts.iter_mut().filter(|(_, total)| **total > 0).map(|(name, total)| (name.clone(), std::mem::take(total))).collect()
     }
 
-    /// What it has used so far.
+    /// What it has used so far, over all its instances.
     pub fn usage(&self) -> Usage {
-        Usage { memory_bytes: self.store.data().memory_bytes, ..self.usage }
+        self.usage
     }
 
-    /// True when it should be replaced before the next batch, although nothing is wrong.
+    /// What it may use: the module's own limits, or those that it was started with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// True when the instance is replaced before the next batch, although nothing is wrong.
     pub fn is_worn(&self) -> bool {
-        let memory = self.store.data().memory_bytes > self.limits.memory_bytes_max / 4 * 3;
-        memory || self.usage.batches >= WORN_BATCHES || self.started.elapsed() >= WORN_AGE
+        let State::Live(live) = &self.state else { return false };
+        let full = live.store.data().memory_bytes > self.limits.memory_bytes_max / 4 * 3 && live.batches >= WORN_MEMORY_BATCHES;
+        full || live.batches >= WORN_BATCHES || live.started.elapsed() >= WORN_AGE
     }
 
     fn call<R>(
@@ -230,37 +376,63 @@ impl Sandbox {
         cpu: Duration,
         run: impl FnOnce(&TransformModule, &mut Store<Guest>) -> wasmtime::Result<R>,
     ) -> Result<R, SandboxError> {
-        if let Some(ended) = &self.ended {
-            return Err(SandboxError::Start(format!("an earlier call ended it: {ended}")));
-        }
+        let meters_fuel = self.engine.settings().meters_fuel;
+        let live = match &mut self.state {
+            State::Live(live) => live,
+            State::Ended(error) => return Err(SandboxError::Start(format!("an earlier call ended it: {error}"))),
+        };
         let budget = Budget::new(cpu, Arc::clone(&self.cancel));
         budget.check().map_err(|stop| stopped(name, stop))?;
-        let guest = self.store.data_mut();
+        let guest = live.store.data_mut();
         guest.budget = budget;
-        guest.memory_refused = false;
-        self.store.set_epoch_deadline(1);
+        guest.refused = None;
+        live.store.set_epoch_deadline(1);
+        if meters_fuel {
+            live.store.set_fuel(FUEL).map_err(|error| SandboxError::Start(format!("{error:#}")))?;
+        }
         let answer = {
             let _running = self.engine.running();
-            run(&self.module, &mut self.store)
+            run(&live.module, &mut live.store)
         };
-        self.usage.cpu += self.store.data().budget.cpu_used();
-        answer.map_err(|error| {
-            let error = failure(name, &error, self.store.data());
-            self.ended = Some(error.clone());
-            error
+        let budget = &mut live.store.data_mut().budget;
+        budget.end();
+        self.usage.cpu += budget.cpu_used();
+        if let (Some(total), Ok(left)) = (&mut self.usage.fuel, live.store.get_fuel()) {
+            *total += FUEL.saturating_sub(left);
+        }
+        let result = match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(match &self.state {
+                State::Live(live) => self.failure(name, &error, live.store.data()),
+                State::Ended(error) => error.clone(),
+            }),
+        };
+        self.note_memory();
+        result.inspect_err(|error| {
+            self.usage.failures += 1;
+            self.end(error.clone());
         })
     }
-}
 
-fn failure(call: &'static str, error: &wasmtime::Error, guest: &Guest) -> SandboxError {
-    if let Some(stop) = error.downcast_ref::<Stop>() {
-        return stopped(call, *stop);
+    fn failure(&self, call: &'static str, error: &wasmtime::Error, guest: &Guest) -> SandboxError {
+        if let Some(stop) = error.downcast_ref::<Stop>() {
+            return stopped(call, *stop);
+        }
+        match guest.refused {
+            Some(Refused::ByLimit) => return SandboxError::Memory { call, bytes_max: guest.memory_bytes_max },
+            Some(Refused::ByPool) => return SandboxError::Crowded { bytes_max: guest.pool.bytes_max },
+            None => {}
+        }
+        if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+            return SandboxError::Stack { call, bytes_max: self.engine.settings().stack_bytes_max };
+        }
+        let cause = error.root_cause().to_string();
+        if cause.contains(OUTPUT_CAUSE) {
+            return SandboxError::Output { call, bytes_max: self.limits.result_bytes_max };
+        }
+        // The cause first, then where in the module: a deep recursion fills the rest.
+        SandboxError::Trap { call, message: cut(format!("{cause}; {error}"), MESSAGE_BYTES_MAX) }
     }
-    if guest.memory_refused {
-        return SandboxError::Memory { call, bytes_max: guest.memory_bytes_max };
-    }
-    // The cause first, then where in the module: a deep recursion fills the rest.
-    SandboxError::Trap { call, message: cut(format!("{}; {error}", error.root_cause()), MESSAGE_BYTES_MAX) }
 }
 
 fn stopped(call: &'static str, stop: Stop) -> SandboxError {

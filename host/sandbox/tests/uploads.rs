@@ -1,0 +1,127 @@
+//! Uploads that are no modules, want what a module cannot have, or cost too much: each is refused in its own words.
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::{ENGINE, guest};
+use tidegate_sandbox::{ArtefactCache, Engine, EngineSettings, HelperLimits, MODULE_BYTES_CEILING, ModuleError, digest_of};
+use wasm_encoder::{
+    CodeSection, Component, ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentInstanceSection,
+    ComponentTypeRef, ComponentTypeSection, EntityType, Function, FunctionSection, ImportSection, InstanceType, Module, ModuleSection,
+    TypeSection, ValType,
+};
+
+/// A component that imports instances of these names.
+fn component(imports: &[&str]) -> Vec<u8> {
+    let (mut component, mut types, mut section) = (Component::new(), ComponentTypeSection::new(), ComponentImportSection::new());
+    types.instance(&InstanceType::new());
+    for name in imports {
+        section.import(*name, ComponentTypeRef::Instance(0));
+    }
+    component.section(&types);
+    component.section(&section);
+    component.finish()
+}
+
+/// A core module that imports these functions.
+fn core_module(imports: &[(&str, &str)]) -> Vec<u8> {
+    let (mut module, mut types, mut section) = (Module::new(), TypeSection::new(), ImportSection::new());
+    types.ty().function([], []);
+    for (from, name) in imports {
+        section.import(from, name, EntityType::Function(0));
+    }
+    module.section(&types);
+    module.section(&section);
+    module.finish()
+}
+
+fn refused(bytes: &[u8]) -> ModuleError {
+    ENGINE.compile(bytes).unwrap_err()
+}
+
+#[test]
+fn bytes_that_are_no_module_are_refused_with_the_reason() {
+    let refused = |bytes: &[u8]| ENGINE.compile(bytes).unwrap_err();
+    assert_eq!(refused(b"garbage"), ModuleError::NotWasm);
+    assert_eq!(refused(b""), ModuleError::NotWasm);
+    assert!(matches!(refused(b"\0asm\x01\0\0\0"), ModuleError::NotComponent(_)));
+    assert!(matches!(refused(b"\0asm\x0d\0\x01\0"), ModuleError::NoTransformer(_)));
+    assert!(matches!(refused(b"\0asm\x0d\0\x01\0\x07\xff"), ModuleError::Malformed(_)));
+    assert!(matches!(refused(&vec![0; (24 << 20) + 1]), ModuleError::TooLarge { .. }));
+    let whole = guest("hostile");
+    assert!(ENGINE.compile(&whole[..whole.len() / 2]).is_err());
+    assert_eq!(ENGINE.compile(&whole).unwrap().digest(), digest_of(&whole));
+}
+
+#[test]
+fn every_foreign_import_is_named_with_what_to_do() {
+    let error = refused(&component(&["wasi:sockets/tcp@0.2.0", "tidegate:transform/host@1.0.0", "wasi:filesystem/types@0.2.0"]));
+    let named = ["wasi:filesystem/types@0.2.0", "wasi:sockets/tcp@0.2.0"].map(str::to_owned);
+    assert_eq!(error, ModuleError::Imports(named.to_vec()));
+    assert!(error.to_string().contains("may import tidegate:transform/host@1 alone"), "{error}");
+    assert!(error.hint().unwrap().contains("wasm32-wasip2"), "{:?}", error.hint());
+
+    let error = refused(&core_module(&[("wasi_snapshot_preview1", "fd_read"), ("env", "getenv")]));
+    assert_eq!(error, ModuleError::Imports(vec!["env.getenv".to_owned(), "wasi_snapshot_preview1.fd_read".to_owned()]));
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("wasm32-wasip1") && hint.contains("linker did not find"), "{hint}");
+
+    let error = refused(&component(&["tidegate:transform/host@2.0.0"]));
+    assert!(matches!(error, ModuleError::Contract { .. }) && error.hint().unwrap().contains("an SDK"), "{error}");
+}
+
+#[test]
+fn a_core_module_is_told_how_it_becomes_a_component() {
+    let error = refused(&core_module(&[]));
+    assert!(matches!(error, ModuleError::NotComponent(_)));
+    assert!(error.hint().unwrap().contains("wasm-tools component new"), "{:?}", error.hint());
+}
+
+#[test]
+fn a_module_of_100_mb_is_refused_by_its_size_alone() {
+    let engine = Engine::new(EngineSettings { module_bytes_max: MODULE_BYTES_CEILING, ..EngineSettings::default() }).unwrap();
+    let mut bytes = guest("hostile");
+    bytes.resize(100 << 20, 0);
+    let since = Instant::now();
+    let error = engine.compile(&bytes).unwrap_err();
+    assert_eq!(error, ModuleError::TooLarge { bytes: 100 << 20, bytes_max: MODULE_BYTES_CEILING });
+    assert!(error.hint().unwrap().contains("upload_mib") && since.elapsed() < Duration::from_secs(5));
+}
+
+/// A component that exports what it should by name, and holds functions on which the code generator spends seconds:
+/// long chains of operations that depend on each other.
+fn slow_to_compile() -> Vec<u8> {
+    let (mut module, mut types) = (Module::new(), TypeSection::new());
+    types.ty().function([ValType::I64], [ValType::I64]);
+    let (mut functions, mut code) = (FunctionSection::new(), CodeSection::new());
+    for _ in 0..16 {
+        functions.function(0);
+        let mut function = Function::new([(200, ValType::I64)]);
+        for step in 0..40_000_u32 {
+            let mut sink = function.instructions();
+            sink.local_get(step % 200).local_get((step * 7 + 3) % 200).i64_rem_u().local_get(0).i64_xor().local_set((step * 13 + 1) % 200);
+        }
+        function.instructions().local_get(0).end();
+        code.function(&function);
+    }
+    module.section(&types).section(&functions).section(&code);
+    let (mut component, mut instances, mut exports) = (Component::new(), ComponentInstanceSection::new(), ComponentExportSection::new());
+    instances.export_items(std::iter::empty::<(&str, ComponentExportKind, u32)>());
+    exports.export("tidegate:transform/transformer@1.0.0", ComponentExportKind::Instance, 0, None);
+    component.section(&ModuleSection(&module)).section(&instances).section(&exports);
+    component.finish()
+}
+
+#[test]
+fn a_module_that_is_slow_to_compile_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ArtefactCache::open(dir.path()).unwrap();
+    let mut helper = Command::new(env!("CARGO_BIN_EXE_compile-module"));
+    let limits = HelperLimits { cpu_seconds: 1, ..HelperLimits::default() };
+    let bytes = slow_to_compile();
+    let error = cache.compile(&ENGINE, &mut helper, limits, &bytes).unwrap_err();
+    assert_eq!(error, ModuleError::TooCostly("1 CPU seconds".to_owned()));
+    assert!(cache.load(&ENGINE, &digest_of(&bytes)).unwrap().is_none());
+}
