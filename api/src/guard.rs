@@ -24,16 +24,13 @@ use crate::problem::Problem;
 /// Longest JSON body, in bytes. A table-mapping document of 10,000 rules fits.
 const JSON_BYTES_MAX: usize = 1 << 20;
 
-/// Largest module. An interpreter compiled to WebAssembly has 10 to 15 MiB.
-const MODULE_BYTES_MAX: usize = 24 << 20;
-
 /// JSON bodies being read at once: together at most 128 MiB.
 const JSON_BODIES_MAX: usize = 128;
 
-/// Modules being uploaded at once: together at most 192 MiB.
-const MODULE_BODIES_MAX: usize = 8;
+/// Bytes of modules being uploaded at once; one upload always may.
+const MODULE_BODIES_BYTES: usize = 192 << 20;
 
-/// A body has to arrive within this time; 24 MiB then need 7 Mbit/s.
+/// A body has to arrive within this time; a module of 24 MiB then needs 7 Mbit/s.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Refuses requests that a foreign web page could have sent.
@@ -85,8 +82,9 @@ impl BodyBounds {
         Arc::new(BodyBounds { bytes_max: JSON_BYTES_MAX, at_once: Semaphore::new(JSON_BODIES_MAX) })
     }
 
-    pub(crate) fn modules() -> Arc<BodyBounds> {
-        Arc::new(BodyBounds { bytes_max: MODULE_BYTES_MAX, at_once: Semaphore::new(MODULE_BODIES_MAX) })
+    pub(crate) fn modules(bytes_max: usize) -> Arc<BodyBounds> {
+        let at_once = MODULE_BODIES_BYTES / bytes_max.max(1);
+        Arc::new(BodyBounds { bytes_max, at_once: Semaphore::new(at_once.max(1)) })
     }
 }
 

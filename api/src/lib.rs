@@ -30,4 +30,4 @@ mod tasks;
 
 pub use routes::{listed_routes, router};
 pub use serve::serve;
-pub use state::{ApiState, Contract};
+pub use state::{ApiState, Contract, ModuleRules};

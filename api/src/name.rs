@@ -31,6 +31,20 @@ impl<S: Send + Sync> FromRequestParts<S> for PathName {
     }
 }
 
+/// The `{name}` and the last part of a path with two.
+pub(crate) struct PathNames(pub(crate) String, pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathNames {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((name, part))) => Ok(PathNames(name, part)),
+            Err(_) => Err(Problem::new(StatusCode::NOT_FOUND, "path_not_found", "the path does not decode to names").object("path")),
+        }
+    }
+}
+
 /// The parameters of a query, each at most once. What is left when a handler has taken its own is refused.
 pub(crate) struct QueryFields(BTreeMap<String, String>);
 

@@ -95,9 +95,11 @@ impl From<CatalogError> for Problem {
             CatalogError::AlreadyExists { kind, name } => {
                 Problem::new(StatusCode::CONFLICT, format!("{kind}_exists"), detail).object(format!("{kind} \"{name}\""))
             }
-            CatalogError::InUse { kind, name, by } => Problem::new(StatusCode::CONFLICT, format!("{kind}_in_use"), detail)
-                .object(format!("{kind} \"{name}\""))
-                .hint(format!("delete {by} first")),
+            CatalogError::InUse { kind, name, by } => {
+                Problem::new(StatusCode::CONFLICT, format!("{}_in_use", kind.replace(' ', "_")), detail)
+                    .object(format!("{kind} \"{name}\""))
+                    .hint(format!("delete {by} first"))
+            }
             CatalogError::Conflict { kind, name, .. } => {
                 Problem::new(StatusCode::CONFLICT, "conflict", detail).object(format!("{kind} \"{name}\""))
             }

@@ -33,6 +33,8 @@ where
 fn json_routes() -> Vec<Route> {
     const ENDPOINT: &str = "/v1/endpoints/{name}";
     const MODULE: &str = "/v1/modules/{name}";
+    const MODULE_ALIAS: &str = "/v1/modules/{name}/aliases/{alias}";
+    const MODULE_LIMITS: &str = "/v1/modules/{name}/limits";
     const TASK: &str = "/v1/tasks/{name}";
     vec![
         route(Method::POST, "/v1/endpoints", endpoints::create),
@@ -47,6 +49,11 @@ fn json_routes() -> Vec<Route> {
         route(Method::DELETE, MODULE, modules::delete),
         route(Method::POST, "/v1/modules/{name}/test", module_test::test),
         route(Method::GET, "/v1/contract", module_test::contract),
+        route(Method::DELETE, "/v1/modules/{name}/versions/{version}", modules::delete_version),
+        route(Method::PUT, MODULE_ALIAS, modules::put_alias),
+        route(Method::DELETE, MODULE_ALIAS, modules::delete_alias),
+        route(Method::GET, MODULE_LIMITS, modules::get_limits),
+        route(Method::PUT, MODULE_LIMITS, modules::put_limits),
         route(Method::POST, "/v1/tasks", tasks::create),
         route(Method::GET, "/v1/tasks", tasks::list),
         route(Method::GET, TASK, tasks::get),
@@ -84,9 +91,10 @@ pub fn listed_routes() -> Vec<(Method, &'static str)> {
 /// All routes: the native ones and, on `POST /`, the DMS wire protocol.
 pub fn router(state: ApiState) -> Router {
     let json = assembled(json_routes()).with_state(state.clone()).merge(dms::router(state.clone()));
+    let bounds = BodyBounds::modules(state.modules.upload_bytes_max);
     let uploads = assembled(module_routes()).with_state(state);
     let json = json.layer(from_fn_with_state(BodyBounds::json(), bounded_body));
-    let uploads = uploads.layer(from_fn_with_state(BodyBounds::modules(), bounded_body));
+    let uploads = uploads.layer(from_fn_with_state(bounds, bounded_body));
     json.merge(uploads)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use tidegate_catalog::Catalog;
+use tidegate_catalog::{Catalog, ModuleLimits};
 
 /// What modules are built for; the host knows, and says it here.
 #[derive(Clone, Copy)]
@@ -30,6 +30,26 @@ pub struct ApiState {
     pub version: &'static str,
     /// Set by the host once its scheduler runs, and cleared when it stops.
     pub ready: Arc<AtomicBool>,
+    /// What the server allows to modules.
+    pub modules: ModuleRules,
+}
+
+/// What a server allows to every tenant's modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModuleRules {
+    /// Largest upload, bytes.
+    pub upload_bytes_max: usize,
+    /// The limits of a module without limits of its own; every field is set.
+    pub defaults: ModuleLimits,
+    /// The most that a module can be given; every field is set.
+    pub ceilings: ModuleLimits,
+}
+
+impl ModuleRules {
+    /// What a module with these limits of its own may really use.
+    pub fn effective(&self, own: ModuleLimits) -> ModuleLimits {
+        own.or(self.defaults).tightest(self.ceilings)
+    }
 }
 
 impl ApiState {

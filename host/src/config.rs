@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::cli::{LogArgs, LogFormat, LogLevel, ServeArgs};
 use crate::exit::Failure;
+use crate::module_settings::{ModuleSettings, ModulesForm};
 
 /// The address that is listened on when none is given.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
@@ -27,6 +28,7 @@ pub(crate) struct ServeSettings {
     pub(crate) units: u32,
     pub(crate) log_level: LogLevel,
     pub(crate) log_format: LogFormat,
+    pub(crate) modules: ModuleSettings,
 }
 
 /// The configuration file. An unknown key is refused by name.
@@ -38,6 +40,8 @@ struct FileSettings {
     units: Option<u32>,
     log_level: Option<LogLevel>,
     log_format: Option<LogFormat>,
+    #[serde(default)]
+    modules: ModulesForm,
 }
 
 impl ServeSettings {
@@ -62,6 +66,7 @@ impl ServeSettings {
             units,
             log_level: log.log_level.or(file.log_level).unwrap_or(LogLevel::Info),
             log_format: log.log_format.or(file.log_format).unwrap_or(LogFormat::Human),
+            modules: ModuleSettings::new(file.modules)?,
         })
     }
 }

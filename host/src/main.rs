@@ -21,6 +21,7 @@ mod logging;
 mod metric;
 mod module_command;
 mod module_project;
+mod module_settings;
 mod module_test;
 mod modules;
 mod row_errors_form;

@@ -1,23 +1,25 @@
 //! Compiled modules: the built-in rules, and tenants' modules from files or from the catalog.
 //!
 //! Uploads are compiled in a process of their own (this program again, see `Command::CompileModule`) and kept by
-//! digest; a task that starts with a known module only maps a file.
+//! digest; a task that starts with a module that was used lately finds it in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use tidegate_catalog::{Catalog, ModuleState, ModuleVersion};
+use tidegate_catalog::{Catalog, ModuleLimits, ModuleRecord, ModuleState, ModuleVersion};
 use tidegate_pipeline::{ModuleReference, ModuleSet};
-use tidegate_sandbox::{
-    ArtefactCache, Compiled, Engine, EngineSettings, HelperLimits, Limits, ModuleError, ModuleInfo, Sandbox, builtin_rules,
-};
+use tidegate_sandbox::{ArtefactCache, Compiled, Engine, Limits, ModuleError, ModuleInfo, Sandbox, SandboxError, builtin_rules};
 
 use crate::cli::COMPILE_COMMAND;
 use crate::exit::{Exit, Failure, chain};
+use crate::module_settings::ModuleSettings;
 
-/// The digests that a task uses where its rules say `latest`, by module name.
+/// The code of a failure that says nothing about the module: try again.
+pub(crate) const BUSY: &str = "sandbox_busy";
+
+/// The digests that a task uses where its rules say `latest`, by module name, or name an alias, by `module@alias`.
 pub(crate) type Pins = BTreeMap<String, String>;
 
 /// The engine with what was compiled for it. Clones share it.
@@ -30,22 +32,33 @@ struct Shared {
     engine: Engine,
     artefacts: ArtefactCache,
     rules: Compiled,
+    settings: ModuleSettings,
 }
 
 impl ModuleStore {
+    /// The store with default settings. `dir` keeps compiled code.
+    ///
+    /// # Errors
+    /// As [`ModuleStore::open_with`].
+    pub(crate) async fn open(dir: PathBuf) -> Result<Self, Failure> {
+        Self::open_with(dir, ModuleSettings::default()).await
+    }
+
     /// Starts the engine and makes the built-in rules ready. `dir` keeps compiled code.
     ///
     /// # Errors
     /// An environment failure.
-    pub(crate) async fn open(dir: PathBuf) -> Result<Self, Failure> {
+    pub(crate) async fn open_with(dir: PathBuf, settings: ModuleSettings) -> Result<Self, Failure> {
         blocking(move || {
             let environment =
                 |error: &dyn std::error::Error| Failure::environment("sandbox", format!("start the sandbox: {}", chain(error)));
             crate::data_dir::make_private(&dir)?;
-            let engine = Engine::new(EngineSettings::default()).map_err(|error| environment(&error))?;
+            let engine = Engine::new(settings.engine).map_err(|error| environment(&error))?;
             let artefacts = ArtefactCache::open(dir).map_err(|error| environment(&error))?;
-            let rules = compile(&artefacts, &engine, builtin_rules()).map_err(|error| environment(&error))?;
-            Ok(Self { shared: Arc::new(Shared { engine, artefacts, rules }) })
+            let rules = compile(&artefacts, &engine, &settings, builtin_rules()).map_err(|error| environment(&error))?;
+            // A ceiling is for tenants' modules. The rules run in every task, as often as there are sandboxes.
+            let rules = rules.limited(Limits { instances_max: usize::MAX, ..Limits::default() });
+            Ok(Self { shared: Arc::new(Shared { engine, artefacts, rules, settings }) })
         })
         .await
     }
@@ -62,14 +75,39 @@ impl ModuleStore {
     pub(crate) async fn examine(&self, name: &str, bytes: Vec<u8>) -> Result<(Compiled, ModuleInfo), Failure> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
         blocking(move || {
-            let rejected =
-                |error: &dyn std::error::Error| Failure::failed("module_rejected", format!("module \"{name}\": {}", chain(error)));
-            let compiled = compile(&shared.artefacts, &shared.engine, &bytes).map_err(|error| rejected(&error))?;
-            let mut sandbox = Sandbox::new(&shared.engine, &compiled, Limits::default()).map_err(|error| rejected(&error))?;
-            let info = sandbox.describe().map_err(|error| rejected(&error))?;
+            let rejected = |error: &dyn std::error::Error, hint: Option<String>| Failure {
+                hint,
+                ..Failure::failed("module_rejected", format!("module \"{name}\": {}", chain(error)))
+            };
+            let refused = |error: SandboxError| match error.is_transient() {
+                true => Failure::failed(BUSY, format!("module \"{name}\": {error}")),
+                false => rejected(&error, None),
+            };
+            let compiled =
+                compile(&shared.artefacts, &shared.engine, &shared.settings, &bytes).map_err(|error| rejected(&error, error.hint()))?;
+            let mut sandbox = Sandbox::new(&shared.engine, &compiled, Limits::default()).map_err(refused)?;
+            let info = sandbox.describe().map_err(refused)?;
             Ok((compiled, info))
         })
         .await
+    }
+
+    /// What a module with these limits of its own may use on this server.
+    pub(crate) fn limits(&self, own: ModuleLimits) -> Limits {
+        self.shared.settings.limits(own)
+    }
+
+    /// A version that was examined before: from memory, or else from disk, or else compiled again.
+    async fn ready(&self, record: &ModuleRecord, catalog: &Catalog) -> Result<Compiled, Failure> {
+        let (shared, digest) = (Arc::clone(&self.shared), record.digest.trim_start_matches("sha256:").to_owned());
+        let found = blocking(move || {
+            let failed = |error: ModuleError| Failure::environment("artefacts", chain(&error));
+            shared.artefacts.load(&shared.engine, &digest).map_err(failed)
+        });
+        match found.await? {
+            Some(compiled) if record.state == ModuleState::Ready => Ok(compiled),
+            _ => Ok(self.examine(&record.name, catalog.module_bytes(&record.digest).await?).await?.0),
+        }
     }
 
     /// The modules of a mapping, from files.
@@ -98,8 +136,8 @@ impl ModuleStore {
         self.set(mappings, &modules)
     }
 
-    /// The modules of a mapping, from the catalog. `latest` is the version that `pinned` has, or else the latest now;
-    /// `pinned` is brought up to date.
+    /// The modules of a mapping, from the catalog. `latest` and aliases are the versions that `pinned` has, or else what they
+    /// stand for now; `pinned` is brought up to date.
     ///
     /// # Errors
     /// A failure that names the module when it does not exist or was rejected.
@@ -107,20 +145,21 @@ impl ModuleStore {
         let mut modules = HashMap::new();
         let mut used = Pins::new();
         for reference in references(mappings)? {
-            let version = match (reference.version.as_str(), pinned.get(&reference.name)) {
-                ("latest", None) => ModuleVersion::Latest,
-                ("latest", Some(digest)) => ModuleVersion::Digest(digest.clone()),
-                (digest, _) => ModuleVersion::Digest(digest.to_owned()),
+            let pin = match ModuleVersion::new(&reference.version) {
+                ModuleVersion::Digest(_) => None,
+                ModuleVersion::Latest => Some(reference.name.clone()),
+                ModuleVersion::Alias(alias) => Some(format!("{}@{alias}", reference.name)),
             };
+            let pinned = pin.as_ref().and_then(|pin| pinned.get(pin)).cloned();
+            let version = pinned.map_or_else(|| ModuleVersion::new(&reference.version), ModuleVersion::Digest);
             let record = catalog.get_module(&reference.name, &version).await?;
-            if let ModuleState::Rejected { message } = record.state {
-                return Err(Failure::failed("module_rejected", format!("module \"{}\" was rejected: {message}", reference.name)));
+            if let ModuleState::Rejected { message, hint } = record.state {
+                let message = format!("module \"{}\" was rejected: {message}", reference.name);
+                return Err(Failure { hint, ..Failure::failed("module_rejected", message) });
             }
-            let bytes = catalog.module_bytes(&record.digest).await?;
-            let (compiled, _) = self.examine(&reference.name, bytes).await?;
-            if reference.version == "latest" {
-                used.insert(reference.name.clone(), record.digest);
-            }
+            let limits = self.limits(catalog.module_limits(&reference.name).await?);
+            let compiled = self.ready(&record, catalog).await?.limited(limits);
+            used.extend(pin.map(|pin| (pin, record.digest)));
             modules.insert(reference, compiled);
         }
         *pinned = used;
@@ -134,11 +173,11 @@ impl ModuleStore {
 }
 
 /// Compiles in a child process that gets nothing of this one's environment, where passwords may be.
-fn compile(artefacts: &ArtefactCache, engine: &Engine, bytes: &[u8]) -> Result<Compiled, ModuleError> {
+fn compile(artefacts: &ArtefactCache, engine: &Engine, settings: &ModuleSettings, bytes: &[u8]) -> Result<Compiled, ModuleError> {
     // The running program, even when its file has been replaced meanwhile.
     let mut helper = Command::new("/proc/self/exe");
     helper.arg(COMPILE_COMMAND).env_clear();
-    artefacts.compile(engine, &mut helper, HelperLimits::default(), bytes)
+    artefacts.compile(engine, &mut helper, settings.helper, bytes)
 }
 
 fn references(mappings: &str) -> Result<Vec<ModuleReference>, Failure> {

@@ -46,7 +46,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
     let address = listener.local_addr().map_err(|error| Failure::environment("listen", format!("read the listening address: {error}")))?;
     let prometheus = start_metrics(settings.units)?;
     let catalog = Catalog::open(dir.path()).await?;
-    let modules = ModuleStore::open(dir.path().join("artefacts")).await?;
+    let modules = ModuleStore::open_with(dir.path().join("artefacts"), settings.modules).await?;
     let node = Node {
         catalog: catalog.clone(),
         modules,
@@ -61,6 +61,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
         contract: CONTRACT,
         version: env!("CARGO_PKG_VERSION"),
         ready: ready.clone(),
+        modules: settings.modules.rules,
     };
     let upkeep = tokio::spawn(upkeep(prometheus, stop.clone()));
     let workers = tokio::spawn(Scheduler::new(node).run(stop.clone()));

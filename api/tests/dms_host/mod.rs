@@ -10,10 +10,11 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_api::{ApiState, Contract};
+use tidegate_api::{ApiState, Contract, ModuleRules};
 use tidegate_catalog::{
-    Catalog, CatalogError, ConnectionReport, EventCategory, EventSeverity, Failure, ListedTable, Migration, NewEvent, RequestKind,
-    RequestRecord, RunPhase, StageName, StopReason, TableListing, TableStatusRecord, TaskProgress, TaskRecord, TaskStatus, now_us,
+    Catalog, CatalogError, ConnectionReport, EventCategory, EventSeverity, Failure, ListedTable, Migration, ModuleLimits, NewEvent,
+    RequestKind, RequestRecord, RunPhase, StageName, StopReason, TableListing, TableStatusRecord, TaskProgress, TaskRecord, TaskStatus,
+    now_us,
 };
 use tokio::task::JoinHandle;
 
@@ -40,6 +41,7 @@ impl FakeHost {
             contract: Contract { package: "tidegate:transform", versions: &["1.0.0"], wit: "" },
             version: "test",
             ready: Arc::new(AtomicBool::new(true)),
+            modules: ModuleRules { upload_bytes_max: 1 << 20, defaults: ModuleLimits::default(), ceilings: ModuleLimits::default() },
         };
         let worker = tokio::spawn(async move {
             loop {

@@ -51,7 +51,10 @@ async fn turn(catalog: &Catalog, mood: Mood) {
     for module in catalog.pending_modules().await.unwrap() {
         let state = match mood {
             Mood::Willing => ModuleState::Ready,
-            Mood::Failing => ModuleState::Rejected { message: "found a core module, wanted a component".to_owned() },
+            Mood::Failing => ModuleState::Rejected {
+                message: "found a core module, wanted a component".to_owned(),
+                hint: Some("build it anew".to_owned()),
+            },
         };
         catalog.set_module_state(&module.digest, &state, &json!({ "exports": 2 })).await.unwrap();
     }

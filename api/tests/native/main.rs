@@ -21,9 +21,25 @@ use http_body_util::BodyExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_api::{ApiState, Contract};
-use tidegate_catalog::Catalog;
+use tidegate_api::{ApiState, Contract, ModuleRules};
+use tidegate_catalog::{Catalog, ModuleLimits};
 use tower::ServiceExt;
+
+const LIMITS: ModuleLimits = ModuleLimits {
+    memory_mib: Some(64),
+    plan_cpu_ms: Some(1000),
+    batch_cpu_ms: Some(250),
+    row_cpu_us: Some(100),
+    output_mib: Some(16),
+    instances: Some(32),
+};
+
+/// What the server allows to modules here.
+const MODULES: ModuleRules = ModuleRules {
+    upload_bytes_max: 24 << 20,
+    defaults: LIMITS,
+    ceilings: ModuleLimits { memory_mib: Some(128), row_cpu_us: Some(50), ..LIMITS },
+};
 
 /// An API on a catalog of its own.
 pub(crate) struct Api {
@@ -54,6 +70,7 @@ impl Api {
             contract: Contract { package: "tidegate:transform", versions: &["1.0.0"], wit: "" },
             version: "0.0.0-test",
             ready: Arc::clone(&ready),
+            modules: MODULES,
         };
         Api { catalog, ready, router: tidegate_api::router(state), _dir: dir }
     }

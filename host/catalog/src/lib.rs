@@ -20,6 +20,8 @@ pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod module;
+pub mod module_alias;
+pub mod module_limits;
 pub mod module_test;
 pub mod request;
 pub mod resource;
@@ -42,6 +44,8 @@ pub use endpoint::{EndpointRecord, EndpointSpec, Role, TlsChoice, TlsMode, engin
 pub use error::CatalogError;
 pub use event::{EventCategory, EventFilter, EventRecord, EventSeverity, NewEvent};
 pub use module::{ModuleRecord, ModuleState, ModuleVersion};
+pub use module_alias::{ModuleAlias, TASK_PINS};
+pub use module_limits::ModuleLimits;
 pub use module_test::{ModuleTestPayload, TestRows};
 pub use request::{
     CheckReport, ConnectionReport, ErrorListing, ErrorRecord, ErrorsPayload, FindingRecord, ListedTable, ReloadPayload, ReplayCounts,

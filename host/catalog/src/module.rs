@@ -29,6 +29,9 @@ pub enum ModuleState {
     Rejected {
         /// What was found and what is wanted.
         message: String,
+        /// What to do about it.
+        #[serde(default)]
+        hint: Option<String>,
     },
 }
 
@@ -39,6 +42,19 @@ pub enum ModuleVersion {
     Latest,
     /// The one with this digest, in the form `sha256:<64 hex digits>`.
     Digest(String),
+    /// The one that this alias points to.
+    Alias(String),
+}
+
+impl ModuleVersion {
+    /// As table mappings and requests write it: `latest`, `sha256:…`, or the name of an alias.
+    pub fn new(text: &str) -> Self {
+        match text {
+            "latest" => ModuleVersion::Latest,
+            digest if digest.starts_with(PREFIX) => ModuleVersion::Digest(digest.to_owned()),
+            alias => ModuleVersion::Alias(alias.to_owned()),
+        }
+    }
 }
 
 /// One version of a module.
@@ -104,12 +120,18 @@ impl Catalog {
     pub async fn get_module(&self, name: &str, version: &ModuleVersion) -> Result<ModuleRecord, CatalogError> {
         let versions = self.module_versions(name).await?;
         let found = match version {
+            ModuleVersion::Alias(alias) => {
+                let aliases = self.module_aliases(name).await?;
+                let digest = aliases.into_iter().find(|found| found.alias == *alias).map(|found| found.digest);
+                versions.into_iter().find(|record| Some(&record.digest) == digest.as_ref())
+            }
             ModuleVersion::Latest => versions.into_iter().find(|record| !matches!(record.state, ModuleState::Rejected { .. })),
             ModuleVersion::Digest(digest) => versions.into_iter().find(|record| record.digest == *digest),
         };
         found.ok_or_else(|| match version {
             ModuleVersion::Latest => CatalogError::not_found("usable version of module", name),
             ModuleVersion::Digest(digest) => CatalogError::not_found("module version", &format!("{name}@{digest}")),
+            ModuleVersion::Alias(alias) => CatalogError::not_found("module alias", &format!("{name}@{alias}")),
         })
     }
 
@@ -190,7 +212,7 @@ impl Catalog {
         Ok(bytes)
     }
 
-    /// Deletes a module with all its versions.
+    /// Deletes a module with all its versions, aliases and limits.
     ///
     /// # Errors
     /// [`CatalogError::NotFound`]; [`CatalogError::InUse`] while a task's table mappings name it.
@@ -210,17 +232,28 @@ impl Catalog {
             let by = format!("task \"{}\"", row.try_get::<String, _>(0)?);
             return Err(CatalogError::InUse { kind: "module", name: name.to_owned(), by });
         }
-        sqlx::query("DELETE FROM modules WHERE tenant = $1 AND name = $2").bind(TENANT).bind(name).execute(&mut *tx).await?;
+        for statement in [
+            "DELETE FROM module_aliases WHERE tenant = $1 AND module_name = $2",
+            "DELETE FROM module_limits WHERE tenant = $1 AND module_name = $2",
+            "DELETE FROM modules WHERE tenant = $1 AND name = $2",
+        ] {
+            sqlx::query(statement).bind(TENANT).bind(name).execute(&mut *tx).await?;
+        }
         tx.commit().await?;
         // After the commit: a crash here leaves a file that nothing names, never a name without its file.
         for digest in &digests {
-            let other =
-                sqlx::query("SELECT name FROM modules WHERE digest = $1 LIMIT 1").bind(digest).fetch_optional(&self.inner.pool).await?;
-            if let (None, Some(path)) = (other, self.module_path(digest)) {
-                match tokio::fs::remove_file(&path).await {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CatalogError::file(&path, error)),
-                    Ok(()) | Err(_) => {}
-                }
+            self.remove_unnamed(digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the bytes with a digest when no module has them. The caller holds the lock on files.
+    pub(crate) async fn remove_unnamed(&self, digest: &str) -> Result<(), CatalogError> {
+        let other = sqlx::query("SELECT name FROM modules WHERE digest = $1 LIMIT 1").bind(digest).fetch_optional(&self.inner.pool).await?;
+        if let (None, Some(path)) = (other, self.module_path(digest)) {
+            match tokio::fs::remove_file(&path).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CatalogError::file(&path, error)),
+                Ok(()) | Err(_) => {}
             }
         }
         Ok(())

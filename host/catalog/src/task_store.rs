@@ -18,6 +18,7 @@ use sqlx::{Row, Sqlite, Transaction};
 use tidegate_model::TaskId;
 
 use crate::error::is_duplicate;
+use crate::module::ModuleVersion;
 use crate::task::{Cleanup, Desired, Lease, Migration, Preparation, StartKind, TaskDefinition, TaskProgress, TaskRecord, TaskStatus};
 use crate::{Catalog, CatalogError, TENANT, new_id, now_us};
 
@@ -53,8 +54,8 @@ impl Catalog {
     /// Creates a task with a fresh id.
     ///
     /// # Errors
-    /// [`CatalogError::AlreadyExists`] when the name is taken; [`CatalogError::NotFound`] when an endpoint, or a module
-    /// that the table mappings name, does not exist.
+    /// [`CatalogError::AlreadyExists`] when the name is taken; [`CatalogError::NotFound`] when an endpoint, or a module,
+    /// version or alias that the table mappings name, does not exist.
     pub async fn create_task(&self, definition: &TaskDefinition) -> Result<TaskRecord, CatalogError> {
         self.create_task_with_id(&new_id(), definition).await
     }
@@ -362,14 +363,15 @@ impl Catalog {
     }
 }
 
-/// The modules that a table-mapping document names. A document that does not parse names none: the checks refuse it.
-fn modules_named(table_mappings: &str) -> BTreeSet<String> {
+/// The modules that a table-mapping document names, with their versions as it writes them. A document that does not
+/// parse names none: the checks refuse it.
+pub(crate) fn modules_named(table_mappings: &str) -> BTreeSet<(String, String)> {
     let document: Value = serde_json::from_str(table_mappings).unwrap_or_default();
     let rules = document.get("rules").and_then(Value::as_array).into_iter().flatten();
+    let text = |rule: &Value, key: &str| rule.get(key).and_then(Value::as_str).map(str::to_owned);
     rules
         .filter(|rule| rule.get("rule-type").and_then(Value::as_str) == Some("module"))
-        .filter_map(|rule| rule.get("module").and_then(Value::as_str))
-        .map(str::to_owned)
+        .filter_map(|rule| Some((text(rule, "module")?, text(rule, "version").unwrap_or_else(|| "latest".to_owned()))))
         .collect()
 }
 
@@ -405,16 +407,10 @@ fn change_of(old: &TaskDefinition, new: &TaskDefinition) -> Change {
 
 async fn store_modules(tx: &mut Transaction<'static, Sqlite>, task_id: &str, table_mappings: &str) -> Result<(), CatalogError> {
     sqlx::query("DELETE FROM task_modules WHERE tenant = $1 AND task_id = $2").bind(TENANT).bind(task_id).execute(&mut **tx).await?;
-    for module in modules_named(table_mappings) {
-        let known = sqlx::query("SELECT name FROM modules WHERE tenant = $1 AND name = $2 LIMIT 1")
-            .bind(TENANT)
-            .bind(&module)
-            .fetch_optional(&mut **tx)
-            .await?;
-        if known.is_none() {
-            return Err(CatalogError::not_found("module", &module));
-        }
-        sqlx::query("INSERT INTO task_modules (tenant, task_id, module_name) VALUES ($1, $2, $3)")
+    for (module, version) in modules_named(table_mappings) {
+        check_module(tx, &module, &version).await?;
+        // A module may be named twice, in two versions.
+        sqlx::query("INSERT INTO task_modules (tenant, task_id, module_name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
             .bind(TENANT)
             .bind(task_id)
             .bind(&module)
@@ -422,6 +418,24 @@ async fn store_modules(tx: &mut Transaction<'static, Sqlite>, task_id: &str, tab
             .await?;
     }
     Ok(())
+}
+
+async fn check_module(tx: &mut Transaction<'static, Sqlite>, module: &str, version: &str) -> Result<(), CatalogError> {
+    let known = sqlx::query("SELECT name FROM modules WHERE tenant = $1 AND name = $2 LIMIT 1");
+    if known.bind(TENANT).bind(module).fetch_optional(&mut **tx).await?.is_none() {
+        return Err(CatalogError::not_found("module", module));
+    }
+    let (kind, statement) = match ModuleVersion::new(version) {
+        ModuleVersion::Latest => return Ok(()),
+        ModuleVersion::Digest(_) => ("module version", "SELECT name FROM modules WHERE tenant = $1 AND name = $2 AND digest = $3"),
+        ModuleVersion::Alias(_) => {
+            ("module alias", "SELECT alias FROM module_aliases WHERE tenant = $1 AND module_name = $2 AND alias = $3")
+        }
+    };
+    match sqlx::query(statement).bind(TENANT).bind(module).bind(version).fetch_optional(&mut **tx).await? {
+        Some(_) => Ok(()),
+        None => Err(CatalogError::not_found(kind, &format!("{module}@{version}"))),
+    }
 }
 
 async fn endpoint_id(tx: &mut Transaction<'static, Sqlite>, name: &str) -> Result<String, CatalogError> {

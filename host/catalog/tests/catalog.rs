@@ -279,7 +279,7 @@ async fn latest_module_is_the_newest_that_was_not_rejected() {
     assert_eq!(one.state, ModuleState::Pending);
     assert_eq!(catalog.pending_modules().await.unwrap().len(), 2);
     catalog.set_module_state(&one.digest, &ModuleState::Ready, &Value::Null).await.unwrap();
-    let rejected = ModuleState::Rejected { message: "is a core module, wanted a component".to_owned() };
+    let rejected = ModuleState::Rejected { message: "is a core module, wanted a component".to_owned(), hint: None };
     catalog.set_module_state(&two.digest, &rejected, &Value::Null).await.unwrap();
     assert_eq!(catalog.get_module("mask", &ModuleVersion::Latest).await.unwrap().digest, one.digest);
     assert_eq!(catalog.get_module("mask", &ModuleVersion::Digest(two.digest.clone())).await.unwrap().state, rejected);

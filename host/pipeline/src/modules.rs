@@ -21,7 +21,7 @@ pub const RULES: &str = "rules";
 pub struct ModuleReference {
     /// The module's name.
     pub name: String,
-    /// `latest`, or `sha256:` and the digest.
+    /// `latest`, `sha256:` and the digest, or the name of an alias.
     pub version: String,
 }
 
@@ -202,8 +202,9 @@ fn module_rule(rule: &Json) -> Result<ModuleRule, TaskError> {
         text(found).ok_or_else(|| wrong(&format!("lacks \"{key}\" in its object-locator")))
     };
     let version = text(rule.get("version")).unwrap_or_else(|| "latest".into());
-    if version != "latest" && !version.starts_with("sha256:") {
-        return Err(wrong("has a version that is neither \"latest\" nor \"sha256:…\""));
+    let is_alias = version.starts_with(|letter: char| letter.is_ascii_lowercase());
+    if !is_alias && !version.starts_with("sha256:") {
+        return Err(wrong("has a version that is neither \"latest\" nor \"sha256:…\" nor the name of an alias"));
     }
     Ok(ModuleRule {
         id,

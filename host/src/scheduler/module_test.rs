@@ -41,13 +41,11 @@ async fn find(node: &Node, name: &str, version: &str) -> Result<(Compiled, Modul
     if name == RULES {
         return node.modules.examine(RULES, builtin_rules().to_vec()).await;
     }
-    let version = match version {
-        "latest" => ModuleVersion::Latest,
-        digest => ModuleVersion::Digest(digest.to_owned()),
-    };
-    let record = node.catalog.get_module(name, &version).await?;
-    if let ModuleState::Rejected { message } = record.state {
-        return Err(Failure::failed("module_rejected", format!("module \"{name}\" was rejected: {message}")));
+    let record = node.catalog.get_module(name, &ModuleVersion::new(version)).await?;
+    if let ModuleState::Rejected { message, hint } = record.state {
+        return Err(Failure { hint, ..Failure::failed("module_rejected", format!("module \"{name}\" was rejected: {message}")) });
     }
-    node.modules.examine(name, node.catalog.module_bytes(&record.digest).await?).await
+    let limits = node.modules.limits(node.catalog.module_limits(name).await?);
+    let (module, info) = node.modules.examine(name, node.catalog.module_bytes(&record.digest).await?).await?;
+    Ok((module.limited(limits), info))
 }

@@ -10,20 +10,20 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidegate_catalog::{
-    CheckReport, ConnectionReport, FindingRecord, ListedTable, ModuleRecord, ModuleState, ReloadPayload, RequestKind, RequestRecord, Role,
-    TableListing,
+    CatalogError, CheckReport, ConnectionReport, FindingRecord, ListedTable, ModuleRecord, ModuleState, ReloadPayload, RequestKind,
+    RequestRecord, Role, TableListing,
 };
 use tidegate_connector::Finding;
 use tidegate_model::TableName;
 use tidegate_pipeline::Control;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
 
 use super::module_test::test_module;
 use super::{Node, row_errors, spec, swap};
 use crate::exit::{Failure, chain};
-use crate::modules::Pins;
+use crate::modules::{BUSY, Pins};
 use crate::{connectors, findings};
 
 /// Answers under way at once.
@@ -44,12 +44,17 @@ const KINDS: [RequestKind; 8] = [
     RequestKind::TestModule,
 ];
 
+/// Modules examined at once: compiling keeps a core busy, and one that is slow to compile must not hold up the next.
+const VERDICTS: usize = 2;
+
 /// Where requests are taken and answered.
 pub(super) struct Desk {
     node: Arc<Node>,
     permits: Arc<Semaphore>,
     answers: JoinSet<()>,
     verdicts: JoinSet<()>,
+    /// The digests that `verdicts` are about.
+    judged: HashMap<Id, String>,
 }
 
 impl Desk {
@@ -58,13 +63,18 @@ impl Desk {
         if let Err(error) = node.catalog.requeue_taken().await {
             error!(error = chain(&error), "take up requests of the process before");
         }
-        Self { node, permits: Arc::new(Semaphore::new(CONCURRENCY)), answers: JoinSet::new(), verdicts: JoinSet::new() }
+        Self {
+            node,
+            permits: Arc::new(Semaphore::new(CONCURRENCY)),
+            answers: JoinSet::new(),
+            verdicts: JoinSet::new(),
+            judged: HashMap::new(),
+        }
     }
 
     /// Takes what waits and can be worked on now. `controls` leads to the running tasks.
     pub(super) async fn take(&mut self, controls: &HashMap<String, mpsc::Sender<Control>>) {
         while self.answers.try_join_next().is_some() {}
-        while self.verdicts.try_join_next().is_some() {}
         for kind in KINDS {
             while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
                 let request = match self.node.catalog.take_request(kind).await {
@@ -79,14 +89,24 @@ impl Desk {
                 });
             }
         }
-        // One at a time: compiling keeps a core busy, and a second look at the same version would be wasted.
-        if self.verdicts.is_empty() {
-            match self.node.catalog.pending_modules().await {
-                Ok(pending) if pending.is_empty() => {}
-                Ok(pending) => {
-                    self.verdicts.spawn(judge(Arc::clone(&self.node), pending));
-                }
-                Err(error) => error!(error = chain(&error), "read pending modules"),
+        self.take_modules().await;
+    }
+
+    async fn take_modules(&mut self) {
+        while let Some(ended) = self.verdicts.try_join_next_with_id() {
+            let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+            self.judged.remove(&id);
+        }
+        let pending = match self.node.catalog.pending_modules().await {
+            Ok(pending) => pending,
+            Err(error) => return error!(error = chain(&error), "read pending modules"),
+        };
+        for record in pending {
+            // A verdict is about bytes, whatever names they have.
+            if self.judged.len() < VERDICTS && !self.judged.values().any(|digest| *digest == record.digest) {
+                let digest = record.digest.clone();
+                let id = self.verdicts.spawn(judge(Arc::clone(&self.node), record)).id();
+                self.judged.insert(id, digest);
             }
         }
     }
@@ -204,25 +224,30 @@ async fn reload_tables(task: &str, payload: &Value, control: Option<mpsc::Sender
     Ok(Value::Null)
 }
 
-/// Compiles each pending version and records the verdict.
-async fn judge(node: Arc<Node>, pending: Vec<ModuleRecord>) {
-    for record in pending {
-        let verdict = match node.catalog.module_bytes(&record.digest).await {
-            Ok(bytes) => node.modules.examine(&record.name, bytes).await,
-            Err(error) => Err(error.into()),
-        };
-        let (state, about) = match verdict {
-            Ok((_, info)) => {
-                info!(module = record.name, digest = record.digest, "module is ready");
-                (ModuleState::Ready, json!({"name": info.name, "version": info.version, "config_schema": info.config_schema}))
-            }
-            Err(failure) => {
-                warn!(module = record.name, digest = record.digest, "module rejected: {}", failure.message);
-                (ModuleState::Rejected { message: failure.message }, Value::Null)
-            }
-        };
-        if let Err(error) = node.catalog.set_module_state(&record.digest, &state, &about).await {
-            error!(module = record.name, error = chain(&error), "record the module's verdict");
+/// Compiles a pending version and records the verdict.
+async fn judge(node: Arc<Node>, record: ModuleRecord) {
+    let verdict = match node.catalog.module_bytes(&record.digest).await {
+        Ok(bytes) => node.modules.examine(&record.name, bytes).await,
+        Err(error) => Err(error.into()),
+    };
+    let (state, about) = match verdict {
+        Ok((_, info)) => {
+            info!(module = record.name, digest = record.digest, "module is ready");
+            (ModuleState::Ready, json!({"name": info.name, "version": info.version, "config_schema": info.config_schema}))
         }
+        // Stays pending, and is looked at again.
+        Err(failure) if failure.code == BUSY => {
+            warn!(module = record.name, digest = record.digest, "module not examined yet: {}", failure.message);
+            return;
+        }
+        Err(failure) => {
+            warn!(module = record.name, digest = record.digest, "module rejected: {}", failure.message);
+            (ModuleState::Rejected { message: failure.message, hint: failure.hint }, Value::Null)
+        }
+    };
+    match node.catalog.set_module_state(&record.digest, &state, &about).await {
+        // Deleted meanwhile.
+        Ok(()) | Err(CatalogError::NotFound { .. }) => {}
+        Err(error) => error!(module = record.name, error = chain(&error), "record the module's verdict"),
     }
 }

@@ -122,7 +122,7 @@ async fn run(
 }
 
 /// The kind of the catalog's resource that holds a task's [`Pins`].
-pub(super) const PINS: &str = "task-modules";
+pub(super) const PINS: &str = tidegate_catalog::TASK_PINS;
 
 /// A task keeps the versions that it began with: a new upload takes effect when all its tables are loaded again, never
 /// in the middle of its rows.
