@@ -11,6 +11,7 @@ pub mod compare;
 mod instance;
 mod lease;
 pub mod mysql;
+pub mod neighbour;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;

@@ -147,6 +147,11 @@ impl Tidegate {
         self.request("PUT", path, Some(Body::Bytes(bytes))).await
     }
 
+    /// `PUT path` with bytes to a server that may hang up before it has read them: `None` without an answer.
+    pub async fn try_put_bytes(&self, path: &str, bytes: Vec<u8>) -> Option<Answer> {
+        exchange("PUT", &format!("{}{path}", self.url()), Some(Body::Bytes(bytes))).await.ok()
+    }
+
     /// `PATCH path` with a JSON body.
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.request("PATCH", path, Some(Body::Json(body.clone()))).await

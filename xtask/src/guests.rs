@@ -11,9 +11,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Cargo's file name of each module and the name it is known by. `hostile` and `picky` are for tests.
-const GUESTS: &[(&str, &str)] =
-    &[("tidegate_rules", "rules"), ("tidegate_mask_email", "mask-email"), ("tidegate_hostile", "hostile"), ("tidegate_picky", "picky")];
+/// Cargo's file name of each module and the name it is known by. `hostile` and `picky` are for tests, `bench-rewrite` is for
+/// the bench.
+const GUESTS: &[(&str, &str)] = &[
+    ("tidegate_rules", "rules"),
+    ("tidegate_mask_email", "mask-email"),
+    ("tidegate_hostile", "hostile"),
+    ("tidegate_picky", "picky"),
+    ("tidegate_bench_rewrite", "bench-rewrite"),
+];
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Builds what is not up to date. `root` is the workspace's folder.

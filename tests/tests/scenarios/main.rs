@@ -8,6 +8,7 @@ mod fence;
 mod live_tables;
 mod memory;
 mod modules;
+mod neighbour;
 mod reload;
 mod row_errors;
 mod swap;
