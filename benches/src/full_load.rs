@@ -15,17 +15,8 @@ const DEFINITION: &str = "create table load (id bigint primary key, account inte
 pub(crate) async fn measure(rows: u64, repeat: u32) -> Vec<Measurement> {
     let source = PostgresServer::start(PostgresVersion::V17).await;
     let target = PostgresServer::start(PostgresVersion::V17).await;
+    fill(&source, rows).await;
     let from = source.client().await;
-    from.batch_execute(DEFINITION).await.expect("the table can be made");
-    from.batch_execute(&format!(
-        "insert into load select g, g % 1000, 'kind ' || g % 7, repeat('x', (g % 60)::int), g % 100000 / 100.0,
-         timestamptz '2026-01-01 00:00:00+00' + g * interval '1 second' from generate_series(1, {rows}) g"
-    ))
-    .await
-    .expect("rows can be made");
-    // One by one: VACUUM refuses to run among other statements.
-    from.batch_execute("vacuum (analyze, freeze) load").await.expect("the table can be vacuumed");
-    from.batch_execute("checkpoint").await.expect("a superuser may ask for a checkpoint");
     let bytes: i64 = from.query_one("select pg_table_size('load')", &[]).await.expect("sizes can be read").get(0);
     let to = target.client().await;
     let (mut best_psql, mut best_tidegate) = (None, None);
@@ -57,6 +48,21 @@ pub(crate) async fn measure(rows: u64, repeat: u32) -> Vec<Measurement> {
     best_psql.into_iter().chain(best_tidegate).collect()
 }
 
+/// Makes and fills the table `load`.
+pub(crate) async fn fill(source: &PostgresServer, rows: u64) {
+    let from = source.client().await;
+    from.batch_execute(DEFINITION).await.expect("the table can be made");
+    from.batch_execute(&format!(
+        "insert into load select g, g % 1000, 'kind ' || g % 7, repeat('x', (g % 60)::int), g % 100000 / 100.0,
+         timestamptz '2026-01-01 00:00:00+00' + g * interval '1 second' from generate_series(1, {rows}) g"
+    ))
+    .await
+    .expect("rows can be made");
+    // One by one: VACUUM refuses to run among other statements.
+    from.batch_execute("vacuum (analyze, freeze) load").await.expect("the table can be vacuumed");
+    from.batch_execute("checkpoint").await.expect("a superuser may ask for a checkpoint");
+}
+
 fn psql_pipe(source: &PostgresServer, target: &PostgresServer) {
     let psql = |server: &PostgresServer, sql: &str| format!("psql -X -q -h {} -p {} -U postgres -c '{sql}'", server.host(), server.port());
     let pipe =
@@ -66,7 +72,7 @@ fn psql_pipe(source: &PostgresServer, target: &PostgresServer) {
     assert!(status.success(), "psql copies the table");
 }
 
-async fn check_count(client: &tokio_postgres::Client, rows: u64) {
+pub(crate) async fn check_count(client: &tokio_postgres::Client, rows: u64) {
     let found: i64 = client.query_one("select count(*) from load", &[]).await.expect("rows can be counted").get(0);
     assert_eq!(found as u64, rows, "the target has every row");
 }

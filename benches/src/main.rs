@@ -3,14 +3,21 @@
 //! Questions: how long does a full load take against `psql COPY | psql COPY`, and how long does a backlog take against
 //! PostgreSQL's native logical replication? Sizes are rows and transactions (`--rows`, `--transactions`); the answers
 //! are rows/s, MB/s, the ratio of the two wall times (above 1: Tidegate is faster), and the peak memory of the process.
-//! Nothing here asserts on time. Output is one JSON line a measurement on stdout, and a table on stderr.
+//! Nothing here asserts on time. Output is one JSON line a measurement on stdout, and a table on stderr. `modules` and
+//! `neighbour` ask what tenants' modules cost, each in a file of its own.
 
 mod catch_up;
 mod full_load;
+mod guest_load;
+mod guest_row;
 mod measured;
 mod tidegate;
 
-use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tidegate_harness::neighbour::{NeighbourPlan, measure as measure_neighbour};
 
 use measured::Measurement;
 
@@ -24,13 +31,59 @@ struct Arguments {
     #[arg(long, default_value_t = 50_000)]
     transactions: u64,
     /// Times each measurement is repeated; the best of each is compared.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, global = true)]
     repeat: u32,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// What a module costs: ns a row in the process, and as a share of a full load.
+    Modules {
+        /// Also measure this module, with this configuration: PATH.wasm or PATH.wasm=CONFIG.
+        #[arg(long = "module")]
+        modules: Vec<String>,
+        /// Rows of the table that is loaded; 0 leaves the loads out.
+        #[arg(long, default_value_t = 2_000_000)]
+        load_rows: u64,
+    },
+    /// What a task notices of hostile modules in the same process.
+    Neighbour {
+        /// Rows of each phase.
+        #[arg(long, default_value_t = 1_000)]
+        phase_rows: u32,
+        /// Pairs of a quiet and a hostile phase.
+        #[arg(long, default_value_t = 3)]
+        pairs: u32,
+    },
 }
 
 #[tokio::main]
 async fn main() {
     let arguments = Arguments::parse();
+    match &arguments.part {
+        None => compare(&arguments).await,
+        Some(Part::Modules { modules, load_rows }) => {
+            let given: Vec<(PathBuf, String)> = modules
+                .iter()
+                .map(|text| text.split_once('=').map_or((text.into(), "{}".to_owned()), |(path, config)| (path.into(), config.to_owned())))
+                .collect();
+            guest_row::measure(&given);
+            if *load_rows > 0 {
+                guest_load::measure(*load_rows, arguments.repeat).await;
+            }
+        }
+        Some(Part::Neighbour { phase_rows, pairs }) => {
+            // The optimised binary, unless another is named.
+            let plan =
+                NeighbourPlan { rows_each_phase: *phase_rows, interval: Duration::from_millis(20), pairs: *pairs, total_memory_mib: 256 };
+            eprintln!("{}", measure_neighbour(plan).await.text());
+        }
+    }
+}
+
+async fn compare(arguments: &Arguments) {
     let mut measurements = Vec::new();
     measurements.extend(full_load::measure(arguments.rows, arguments.repeat).await);
     measurements.extend(catch_up::measure(arguments.transactions, arguments.repeat).await);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_harness::PostgresServer;
 
 /// A task that runs in the foreground of a child process.
@@ -16,20 +16,37 @@ pub(crate) struct Running {
 /// How it ended.
 pub(crate) struct Ended {
     pub(crate) peak_bytes: Option<u64>,
+    /// CPU time of the process.
+    pub(crate) cpu: Duration,
     pub(crate) success: bool,
 }
 
 /// Starts `tidegate run` on one table between two servers. `dir` keeps its spool from one run to the next.
 pub(crate) fn start(source: &PostgresServer, target: &PostgresServer, table: &str, migration: &str, name: &str) -> Running {
+    start_with(source, target, table, migration, name, &json!([]), &json!({}))
+}
+
+/// The same with more rules, and the files of the modules that they name.
+pub(crate) fn start_with(
+    source: &PostgresServer,
+    target: &PostgresServer,
+    table: &str,
+    migration: &str,
+    name: &str,
+    more: &Value,
+    modules: &Value,
+) -> Running {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let endpoint = |server: &PostgresServer| {
         json!({"engine": "postgres", "host": server.host(), "port": server.port(), "username": "postgres", "password": "",
                "database": "postgres", "tls": "disable"})
     };
+    let mut rules = vec![json!({"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
+        "object-locator": {"schema-name": "public", "table-name": table}})];
+    rules.extend(more.as_array().into_iter().flatten().cloned());
     let task = json!({
         "name": name, "type": migration, "preparation": "drop-and-create", "source": endpoint(source), "target": endpoint(target),
-        "table_mappings": {"rules": [{"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
-            "object-locator": {"schema-name": "public", "table-name": table}}]},
+        "table_mappings": {"rules": rules}, "modules": modules,
     });
     let file = dir.path().join("task.json");
     std::fs::write(&file, task.to_string()).expect("the task file can be written");
@@ -48,12 +65,13 @@ pub(crate) fn start(source: &PostgresServer, target: &PostgresServer, table: &st
 impl Running {
     /// Waits for the end, reading the peak of resident memory on the way.
     pub(crate) fn wait(mut self) -> Ended {
-        let mut peak_bytes = None;
+        let (mut peak_bytes, mut cpu) = (None, Duration::ZERO);
         loop {
             peak_bytes = peak(self.child.id()).or(peak_bytes);
+            cpu = cpu_time(self.child.id()).unwrap_or(cpu);
             if let Some(status) = self.child.try_wait().expect("the child is ours") {
                 // 130: stopped by a signal, as `stop` does.
-                return self.ended(peak_bytes, matches!(status.code(), Some(0 | 130)));
+                return self.ended(peak_bytes, cpu, matches!(status.code(), Some(0 | 130)));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -65,12 +83,21 @@ impl Running {
         self.wait()
     }
 
-    fn ended(&self, peak_bytes: Option<u64>, success: bool) -> Ended {
+    fn ended(&self, peak_bytes: Option<u64>, cpu: Duration, success: bool) -> Ended {
         if !success {
             eprintln!("{}", std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default());
         }
-        Ended { peak_bytes, success }
+        Ended { peak_bytes, cpu, success }
     }
+}
+
+/// User and system time of a process, in the kernel's unit of 10 ms.
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in brackets; of the rest, 11 and 12 are the times.
+    let fields: Vec<&str> = status.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    (ticks > 0).then(|| Duration::from_millis(ticks * 10))
 }
 
 fn peak(pid: u32) -> Option<u64> {
@@ -79,6 +106,6 @@ fn peak(pid: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("TIDEGATE_BIN").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/tidegate"), PathBuf::from)
 }

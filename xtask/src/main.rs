@@ -46,7 +46,8 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// Compare with `psql` and with native replication on private servers; `-- --help` shows its options.
+    /// Compare with `psql` and with native replication on private servers; `-- modules` and `-- neighbour` measure what
+    /// tenants' modules cost; `-- --help` shows the options.
     Bench {
         /// Passed to the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -81,5 +82,10 @@ fn bench(root: &Path, arguments: &[String]) -> Result<(), String> {
     setup::run(root)?;
     guests::build(root)?;
     command::run(command::cargo(root).args(["build", "--release", "--package", "tidegate", "--package", "tidegate-benches"]))?;
-    command::run(command::cargo(root).args(["run", "--quiet", "--release", "--package", "tidegate-benches", "--"]).args(arguments))
+    let mut run = command::cargo(root);
+    run.args(["run", "--quiet", "--release", "--package", "tidegate-benches", "--"]).args(arguments);
+    if std::env::var_os("TIDEGATE_BIN").is_none() {
+        run.env("TIDEGATE_BIN", root.join("target/release/tidegate"));
+    }
+    command::run(&mut run)
 }

@@ -74,12 +74,10 @@ impl ModuleError {
                  `componentize-py`"
                     .to_owned(),
             ),
-            ModuleError::NoTransformer(names) => {
-                Some(match names.iter().find(|name| name.starts_with("tidegate:transform/transformer@")) {
-                    Some(name) => format!("it was built for {name}, and this host takes version 1; build it with an SDK of that version"),
-                    None => "implement the world transform-module of tidegate:transform@1 (guest-transforms/wit)".to_owned(),
-                })
+            ModuleError::NoTransformer(_) => {
+                Some("implement the world transform-module of tidegate:transform@1 (guest-transforms/wit)".to_owned())
             }
+            ModuleError::Contract { .. } => Some("build it with an SDK of an accepted version".to_owned()),
             ModuleError::TooLarge { .. } => Some(
                 "strip it (`wasm-tools strip`), leave out debug information, or ask the operator for a larger modules.upload_mib"
                     .to_owned(),

@@ -1,0 +1,78 @@
+//! What share of a full load do modules take?
+//!
+//! Size: one table of 6 columns (`--load-rows` rows), PostgreSQL to PostgreSQL. Unit: rows/s of wall time, best of
+//! `--repeat` runs that take turns, and CPU time of the process a row. All modules keep every row.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tidegate_harness::{PostgresServer, PostgresVersion};
+
+use crate::guest_row::guest_path;
+use crate::{full_load, tidegate};
+
+struct Case {
+    name: &'static str,
+    rules: Value,
+    modules: Value,
+    best: Option<(Duration, Duration)>,
+}
+
+fn cases() -> Vec<Case> {
+    let locator = json!({"schema-name": "public", "table-name": "load"});
+    let column = json!({"schema-name": "public", "table-name": "load", "column-name": "note"});
+    let rename = json!({"rule-type": "transformation", "rule-id": "2", "rule-name": "2", "rule-target": "column", "rule-action": "rename",
+        "object-locator": column, "value": "remark"});
+    let filter = json!({"rule-type": "selection", "rule-id": "3", "rule-name": "3", "rule-action": "include", "object-locator": locator,
+        "filters": [{"filter-type": "source", "column-name": "account", "filter-conditions": [{"filter-operator": "gte", "value": "0"}]}]});
+    let module = |config: Value| json!({"rule-type": "module", "rule-id": "9", "rule-name": "9", "module": "rewrite", "config": config, "object-locator": locator});
+    let files = json!({"rewrite": guest_path("bench-rewrite")});
+    let case = |name, rules, modules: &Value| Case { name, rules, modules: modules.clone(), best: None };
+    let none = json!({});
+    vec![
+        case("no module", json!([]), &none),
+        case("rules, renames only", json!([rename]), &none),
+        case("rules, filter on one column", json!([filter]), &none),
+        case("Rust, rewrite of one text column", json!([module(json!(["rewrite"]))]), &files),
+        case("Rust, filter and rewrite", json!([module(json!(["filter", "rewrite"]))]), &files),
+        case("everything at once", json!([rename, filter, module(json!(["filter", "rewrite"]))]), &files),
+    ]
+}
+
+pub(crate) async fn measure(rows: u64, repeat: u32) {
+    let source = PostgresServer::start(PostgresVersion::V17).await;
+    let target = PostgresServer::start(PostgresVersion::V17).await;
+    full_load::fill(&source, rows).await;
+    let to = target.client().await;
+    let mut cases = cases();
+    for round in 0..repeat {
+        for (place, case) in cases.iter_mut().enumerate() {
+            to.batch_execute("drop table if exists load; checkpoint").await.expect("the target can be emptied");
+            let name = format!("load-{round}-{place}");
+            let began = Instant::now();
+            let ended = tidegate::start_with(&source, &target, "load", "full-load", &name, &case.rules, &case.modules).wait();
+            let time = began.elapsed();
+            assert!(ended.success, "{}: the task ended well", case.name);
+            full_load::check_count(&to, rows).await;
+            let best = case.best.get_or_insert((time, ended.cpu));
+            *best = (best.0.min(time), best.1.min(ended.cpu));
+        }
+    }
+    let base = cases[0].best.map_or(Duration::ZERO, |best| best.0).as_secs_f64();
+    eprintln!("\n{:<44} {:>8} {:>10} {:>9} {:>12}", "full load", "seconds", "rows/s", "slower", "CPU ns/row");
+    for case in &cases {
+        let Some((time, cpu)) = case.best else { continue };
+        let (seconds, cpu_ns) = (time.as_secs_f64(), cpu.as_nanos() as f64 / rows as f64);
+        println!(
+            "{}",
+            json!({"case": case.name, "rows": rows, "seconds": seconds, "rows_per_second": rows as f64 / seconds,
+                "share": 1.0 - base / seconds, "process_cpu_ns_per_row": cpu_ns})
+        );
+        eprintln!(
+            "{:<44} {seconds:>8.2} {:>10.0} {:>8.1}% {cpu_ns:>12.0}",
+            case.name,
+            rows as f64 / seconds,
+            (seconds / base - 1.0) * 100.0
+        );
+    }
+}
