@@ -9,6 +9,7 @@ mod live_tables;
 mod memory;
 mod modules;
 mod neighbour;
+mod registry;
 mod reload;
 mod row_errors;
 mod swap;
