@@ -14,6 +14,8 @@ impl Transform for Hostile {
     }
 
     fn plan(schema: &TableSchema, config: &str) -> Result<Planned<Self>, PlanError> {
+        // A task passes the JSON of its rule, which is a text in quotes.
+        let config = config.trim_matches('"');
         // Where a configuration has to be JSON, the misdeed is a string.
         let config = config.trim_matches('"');
         if let Some(misdeed) = config.strip_prefix("plan-") {
