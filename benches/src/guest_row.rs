@@ -114,6 +114,7 @@ fn schema() -> TableSchema {
         sql_type,
         native_type: "a type".to_owned(),
         nullable,
+        collation: None,
         generated: false,
     };
     TableSchema {

@@ -22,6 +22,7 @@ fn schema(rng: &mut SmallRng) -> TableSchema {
         sql_type: SqlType::Int32,
         native_type: "int".to_owned(),
         nullable,
+        collation: None,
         generated: false,
     };
     let key = *pick(rng, &[&[0][..], &[], &[0, 1]]);
