@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// Wall time allowed for each unit of CPU time allowed.
 const WALL_FACTOR: u32 = 10;
 
-/// CPU time after which a call is made to rest. The slowest ordinary batch, 1,024 rows in Python, takes 3 ms.
+/// CPU time after which a call is made to rest. An ordinary batch of 1,024 rows in Python is to take 3 ms.
 const RESTS_AFTER: Duration = Duration::from_millis(20);
 /// A rest is so many times [`REST_STEP`] for each call that rests, once a tick.
 const REST_STEPS: usize = 4;

@@ -42,7 +42,7 @@ pub struct EngineSettings {
     pub stack_bytes_max: usize,
     /// How long a new sandbox waits for a slot.
     pub slot_patience: Duration,
-    /// Counts the fuel that calls use, in [`crate::Usage::fuel`]. Off by default: what it costs stands in `ARCHITECTURE.md`.
+    /// Counts the fuel that calls use, in [`crate::Usage::fuel`]. Off by default; `ARCHITECTURE.md` says why.
     pub meters_fuel: bool,
 }
 
