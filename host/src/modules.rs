@@ -145,11 +145,7 @@ impl ModuleStore {
         let mut modules = HashMap::new();
         let mut used = Pins::new();
         for reference in references(mappings)? {
-            let pin = match ModuleVersion::new(&reference.version) {
-                ModuleVersion::Digest(_) => None,
-                ModuleVersion::Latest => Some(reference.name.clone()),
-                ModuleVersion::Alias(alias) => Some(format!("{}@{alias}", reference.name)),
-            };
+            let pin = pin_of(&reference);
             let pinned = pin.as_ref().and_then(|pin| pinned.get(pin)).cloned();
             let version = pinned.map_or_else(|| ModuleVersion::new(&reference.version), ModuleVersion::Digest);
             let record = catalog.get_module(&reference.name, &version).await?;
@@ -169,6 +165,15 @@ impl ModuleStore {
     fn set(&self, mappings: &str, modules: &HashMap<ModuleReference, Compiled>) -> Result<ModuleSet, Failure> {
         let shared = &self.shared;
         ModuleSet::new(shared.engine.clone(), Limits::default(), shared.rules.clone(), modules, mappings).map_err(|error| (&error).into())
+    }
+}
+
+/// Under which key of [`Pins`] the version of a reference is kept; `None` for one that names a digest.
+pub(crate) fn pin_of(reference: &ModuleReference) -> Option<String> {
+    match ModuleVersion::new(&reference.version) {
+        ModuleVersion::Digest(_) => None,
+        ModuleVersion::Latest => Some(reference.name.clone()),
+        ModuleVersion::Alias(alias) => Some(format!("{}@{alias}", reference.name)),
     }
 }
 

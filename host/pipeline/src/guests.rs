@@ -336,11 +336,18 @@ fn batch_of_one(table: &PlannedTable, stage: &Stage, types: &[SqlType], image: &
 fn is_of_rows(error: &TaskError) -> bool {
     let TaskError::Module { source, .. } = error else { return false };
     match source.as_ref() {
-        SandboxError::Trap { call, .. } | SandboxError::Timeout { call, .. } | SandboxError::Memory { call, .. } => *call == "transform",
+        SandboxError::Trap { call, .. }
+        | SandboxError::Stack { call, .. }
+        | SandboxError::Output { call, .. }
+        | SandboxError::Timeout { call, .. }
+        | SandboxError::Memory { call, .. } => *call == "transform",
         SandboxError::Malformed { .. } | SandboxError::Module(_) => true,
         SandboxError::Plan { .. }
         | SandboxError::Cancelled
         | SandboxError::NoSlot
+        | SandboxError::Instances { .. }
+        | SandboxError::Crowded { .. }
+        | SandboxError::Changed { .. }
         | SandboxError::Start(_)
         | SandboxError::Misuse { .. } => false,
     }

@@ -65,7 +65,7 @@ impl Bench<'_> {
         let mut run =
             Run { bench: self, sample, sandbox: None, breaks: 0, started: Instant::now(), logs: Vec::new(), usage: Usage::default() };
         let outcome = run.plan().map_err(|error| match &error {
-            SandboxError::NoSlot => Failure::environment("sandbox_slots", "every sandbox of this process is in use").hint("try again"),
+            error if error.is_transient() => Failure::environment("sandbox_slots", error.to_string()).hint("try again"),
             SandboxError::Start(_) => Failure::failed("module_start", error.to_string()),
             _ => Failure::failed("module_plan", error.to_string()),
         })?;

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Node;
 use super::worker::PINS;
 use crate::exit::Failure;
-use crate::modules::Pins;
+use crate::modules::{Pins, pin_of};
 
 /// The kind of the catalog's resource that holds the pins of a task before its last swap.
 pub(super) const PINS_BEFORE: &str = "task-modules-before";
@@ -28,13 +28,13 @@ pub(super) async fn swap(node: &Node, task: &str, payload: &Value, control: Opti
         }
         Some(_) => {}
     }
-    let wanted = if version == "latest" { ModuleVersion::Latest } else { ModuleVersion::Digest(version) };
-    let record = node.catalog.get_module(&module, &wanted).await?;
-    if let ModuleState::Rejected { message } = record.state {
-        return Err(Failure::failed("module_rejected", format!("module \"{module}\" was rejected: {message}")));
+    let record = node.catalog.get_module(&module, &ModuleVersion::new(&version)).await?;
+    if let ModuleState::Rejected { message, hint } = record.state {
+        return Err(Failure { hint, ..Failure::failed("module_rejected", format!("module \"{module}\" was rejected: {message}")) });
     }
+    let limits = node.modules.limits(node.catalog.module_limits(&module).await?);
     let bytes = node.catalog.module_bytes(&record.digest).await?;
-    let (compiled, _) = node.modules.examine(&module, bytes).await?;
+    let compiled = node.modules.examine(&module, bytes).await?.0.limited(limits);
     let not_running =
         || Failure::failed("not_running", format!("task \"{task}\" is not running, wanted a running task")).hint("start the task first");
     let control = control.ok_or_else(not_running)?;
@@ -46,7 +46,8 @@ pub(super) async fn swap(node: &Node, task: &str, payload: &Value, control: Opti
     node.catalog.put_resource(PINS_BEFORE, task, task, &json!(pins)).await?;
     // On trial on some tables, a version is not what the task goes on with after a restart.
     if share_of_tables.is_none() {
-        pins.insert(module.clone(), record.digest.clone());
+        let of_module = references.iter().filter(|reference| reference.name == module);
+        pins.extend(of_module.filter_map(pin_of).map(|pin| (pin, record.digest.clone())));
         node.catalog.put_resource(PINS, task, task, &json!(pins)).await?;
     }
     let message = format!("module \"{module}\": version {} for {} of the task's tables", record.digest, tables.len());
