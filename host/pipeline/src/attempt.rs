@@ -301,7 +301,7 @@ impl Attempt<'_> {
     /// What follows an error. Where an interrupted load cannot be finished as it was begun, the next attempt loads the
     /// table from its first row; where the policy says so, it goes on without the table. Other errors stay what they are.
     async fn or_go_on(&self, fence: &Fence, planned: &[Arc<PlannedTable>], error: TaskError) -> Result<Ended, TaskError> {
-        let error = match error {
+        let error = match self.watched.row_errors.or_suspension(error) {
             TaskError::Connector(error) => error,
             TaskError::SuspendTable { table, cause } => return self.suspend(fence, &table, cause.code(), cause.chain()).await,
             other => return Err(other),

@@ -333,7 +333,7 @@ fn batch_of_one(table: &PlannedTable, stage: &Stage, types: &[SqlType], image: &
 }
 
 /// True when the module failed in its row function, by what it was given there.
-fn is_of_rows(error: &TaskError) -> bool {
+pub(crate) fn is_of_rows(error: &TaskError) -> bool {
     let TaskError::Module { source, .. } = error else { return false };
     match source.as_ref() {
         SandboxError::Trap { call, .. }

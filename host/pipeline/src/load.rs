@@ -273,10 +273,11 @@ async fn copy(
                 None => true,
             });
         }
-        if !rejected.is_empty() {
-            loader.reject(reject(load, &job.table.planned, rejected)?).await?;
+        if rejected.is_empty() {
+            load.context.row_errors.accepted(images.len() as u64);
+        } else {
+            loader.reject(reject(load, &job.table.planned, rejected, images.len())?).await?;
         }
-        load.context.row_errors.accepted(images.len() as u64);
         let _writing = board.meter.enter(Stage::Target);
         loader.write(images).await?;
         board.update(|progress| progress.bytes_written += bytes as u64);
@@ -290,10 +291,13 @@ async fn copy(
     Ok((window, rows))
 }
 
-/// What goes to the error table of rows at fault.
-fn reject(load: &Load, table: &PlannedTable, rows: Vec<(Row, Rejection)>) -> Result<Vec<RejectedRow>, TaskError> {
+/// What goes to the error table of rows at fault. Where they stood among the accepted rows of their batch is not known
+/// any more, so they are counted as if they were spread evenly.
+fn reject(load: &Load, table: &PlannedTable, rows: Vec<(Row, Rejection)>, accepted: usize) -> Result<Vec<RejectedRow>, TaskError> {
     let source = table.source.as_ref();
+    let between = (accepted / rows.len().max(1)) as u64;
     let one = |(row, rejection): (Row, Rejection)| {
+        load.context.row_errors.accepted(between);
         let rejected = Rejected { table: source, operation: RejectedOperation::Load, position: None, row: &row };
         load.context.row_errors.reject(&rejected, rejection)
     };

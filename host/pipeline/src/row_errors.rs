@@ -14,6 +14,7 @@ use tidegate_model::{Row, TableName};
 
 use crate::board::Board;
 use crate::error_rate::ErrorRate;
+use crate::guests::is_of_rows;
 use crate::policy::{ConflictAction, RowAction, RowErrorPolicy};
 use crate::rejection::{Rejection, key_json, row_id, row_json, store_row};
 use crate::task::TaskError;
@@ -133,6 +134,24 @@ impl RowErrors {
     /// True when rows at fault are to be told from the others: with the policy to stop nothing is gained by it.
     pub(crate) fn isolates(&self, fault: RowFault) -> bool {
         !matches!(self.action(fault), RowAction::Stop | RowAction::SuspendTable)
+    }
+
+    /// The error, or the suspension of its table where the policy for rows at fault is that: then the rows are not told
+    /// apart first. A new version of a module on trial is swapped back instead.
+    pub(crate) fn or_suspension(&self, error: TaskError) -> TaskError {
+        let concerned = match &error {
+            TaskError::Connector(error) => error.row_fault().zip(error.table_name().cloned()),
+            TaskError::Module { table: Some(table), .. } if is_of_rows(&error) && !self.is_on_trial() => {
+                Some((RowFault::Value, table.clone()))
+            }
+            _ => None,
+        };
+        match concerned {
+            Some((fault, table)) if self.action(fault) == RowAction::SuspendTable => {
+                TaskError::SuspendTable { table, cause: Box::new(error) }
+            }
+            _ => error,
+        }
     }
 
     /// True when changes are made to hold whatever the target has.
