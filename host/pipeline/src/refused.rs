@@ -96,6 +96,8 @@ pub(crate) async fn take_out(
         let rejected = Rejected { table: source, operation, position: position.clone(), row: &row };
         let entry = row_errors.reject(&rejected, Rejection::by_target(fault, error))?;
         group.rejected.retain(|other| other.table != entry.table || other.row_id != entry.row_id);
+        // An entry that stays keeps its number, or a replay would meet it again and again.
+        group.resolved.retain(|other| other.table != entry.table || other.row_id != Some(entry.row_id));
         ids.push((entry.table.clone(), entry.row_id));
         group.rejected.push(entry);
     }
