@@ -28,6 +28,7 @@ pub mod resource;
 pub mod secret;
 pub mod table_status;
 pub mod task;
+mod task_modules;
 mod task_store;
 
 use std::path::{Path, PathBuf};

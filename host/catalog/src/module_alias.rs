@@ -12,7 +12,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use crate::module::{ModuleState, ModuleVersion};
-use crate::task_store::modules_named;
+use crate::task_modules::modules_named;
 use crate::{Catalog, CatalogError, TENANT, now_us};
 
 /// The kind of the resource that holds, by the name of a task, the digests that the task runs with.
