@@ -114,6 +114,11 @@ impl RowFilter {
         &self.inputs
     }
 
+    /// True when the log lacks a value that the row would be judged by.
+    pub(crate) fn lacks(&self, columns: &[Column], row: usize) -> bool {
+        columns.iter().take(self.inputs.len()).any(|column| column.is_absent(row))
+    }
+
     /// True when the row is in.
     pub(crate) fn keeps(&self, columns: &[Column], row: usize) -> bool {
         self.sets.iter().any(|set| set.iter().all(|filter| filter.keeps(columns, row)))

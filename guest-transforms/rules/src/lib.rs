@@ -2,40 +2,57 @@
 //!
 //! The configuration is the task's table-mapping JSON. Selection is decided on source names, then filters, then
 //! transformations, whose locators match source names too. For each object and kind of action the lowest `rule-id` wins,
-//! but a column that any rule removes is removed. A table without filters costs nothing per row.
+//! but a column that any rule removes is removed. A table without filters and computed columns costs nothing per row.
 //!
 //! ```text
-//!   mapping   JSON -> rules, every key known or refused
-//!   pattern   % _ [ab] [a-d] in locators
-//!   select    is the table in, and with which filters
-//!   rename    names, dropped columns and key of the target
-//!   filter    typed comparisons on batches
+//!   mapping, action    JSON -> rules, every key known or refused
+//!   pattern            % _ [ab] [a-d] in locators
+//!   select             is the table in, and with which filters
+//!   rename             names, dropped columns and key of the target
+//!   columns            columns that are added or changed, and what computes them
+//!   filter             typed comparisons on batches
+//!   expression         SQLite's scalar expressions, a block of rows at a time
+//!   work, typed, mask  computed columns on batches
 //! ```
 
+mod action;
+mod bind;
+mod calendar;
+#[cfg(test)]
+mod column_tests;
+mod columns;
 mod compare;
+mod data_type;
+mod expression;
 mod filter;
 mod locator;
 mod mapping;
+mod mask;
+mod names;
 mod pattern;
 mod reader;
 mod rename;
 mod select;
 #[cfg(test)]
 mod tests;
+mod typed;
+mod work;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use tidegate_transform_sdk::{
-    Batch, BatchResult, Keep, ModuleInfo, PlanError, Planned, RowNeeds, TableSchema, Transform, row_plan, unchanged,
+    Batch, BatchResult, Keep, ModuleInfo, PlanError, Planned, RowError, RowNeeds, TableSchema, Transform, row_plan, unchanged,
 };
 
 use crate::filter::RowFilter;
 use crate::mapping::Mapping;
+use crate::work::{Input, NOT_LOGGED, Work};
 
-/// The work on one table: its filter, if it has one.
+/// The work on one table: its filter, if it has one, and its computed columns.
 pub struct Rules {
     filter: Option<RowFilter>,
+    work: Work,
 }
 
 impl Transform for Rules {
@@ -50,23 +67,53 @@ impl Transform for Rules {
             select::Selected::Yes { filters } => filters,
         };
         let mut plan = unchanged();
-        rename::apply(&mapping, schema, &mut plan);
+        rename::apply(&mapping, schema, &mut plan)?;
         let filter = RowFilter::compile(&filters, schema)?;
-        if let Some(filter) = &filter {
-            plan.rows = Some(row_plan(filter.inputs().to_vec(), RowNeeds::FILTERS | RowNeeds::DETERMINISTIC));
+        let mut work = Work::default();
+        // The filter's inputs come first: it knows them by their place.
+        for name in filter.iter().flat_map(RowFilter::inputs) {
+            if let Some(column) = schema.columns.iter().find(|column| column.name == *name) {
+                work.input(Input { name: name.clone(), sql_type: column.sql_type.clone(), is_header: false });
+            }
         }
-        Ok(Planned::Include(plan, Rules { filter }))
+        columns::apply(&mapping, schema, &mut plan, &mut work)?;
+        let mut needs = RowNeeds::DETERMINISTIC;
+        if filter.is_some() {
+            needs |= RowNeeds::FILTERS;
+        }
+        if !work.outputs.is_empty() {
+            // What an image lacks matters to each column by itself.
+            needs |= RowNeeds::PARTIAL_IMAGES;
+        }
+        if filter.is_some() || !work.outputs.is_empty() {
+            plan.rows = Some(row_plan(work.inputs.iter().map(|input| input.name.clone()), needs));
+        }
+        Ok(Planned::Include(plan, Rules { filter, work }))
     }
 
     fn transform(&mut self, batch: &Batch) -> Result<BatchResult, String> {
         let mut keep = Keep::all(batch.rows);
+        let mut dropped = vec![false; batch.rows as usize];
+        let mut errors = Vec::new();
         if let Some(filter) = &self.filter {
-            for row in batch.row_numbers().filter(|row| !filter.keeps(&batch.columns, *row)) {
-                keep.drop_row(row);
+            for row in batch.row_numbers() {
+                if filter.lacks(&batch.columns, row) {
+                    errors.push(unknown(row));
+                } else if !filter.keeps(&batch.columns, row) {
+                    keep.drop_row(row);
+                    dropped[row] = true;
+                }
             }
         }
-        Ok(BatchResult { keep: keep.into_bits(), columns: Vec::new(), errors: Vec::new() })
+        let columns = self.work.run(batch, &mut errors);
+        // Nobody wants what would have come of a row that is out.
+        errors.retain(|error| !dropped[error.row as usize]);
+        Ok(BatchResult { keep: keep.into_bits(), columns, errors })
     }
+}
+
+fn unknown(row: usize) -> RowError {
+    RowError { row: row as u32, code: NOT_LOGGED.to_owned(), message: "the log lacks a value that the filter compares".to_owned() }
 }
 
 thread_local! {

@@ -3,16 +3,12 @@
 use tidegate_transform_sdk::PlanError;
 use tidegate_transform_sdk::{ScalarType, SqlType};
 
+use crate::data_type::NAMES;
 use crate::pattern::Pattern;
 use crate::reader::Reader;
 
 const KEYS: &[&str] =
     &["schema-name", "table-name", "column-name", "table-type", "data-type", "table-tablespace-name", "index-tablespace-name"];
-const DATA_TYPES: &[&str] = &[
-    "bytes", "date", "time", "datetime", "int1", "int2", "int4", "int8", "uint1", "uint2", "uint4", "uint8", "numeric", "real4", "real8",
-    "string", "wstring", "blob", "nclob", "clob", "boolean", "set", "list", "map", "tuple",
-];
-
 /// Names at the source that a rule is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Locator {
@@ -54,7 +50,7 @@ impl Locator {
             Some(other) => return Err(reader.error("table-type", format!("\"{other}\" is none of \"table\", \"view\", \"all\""))),
         }
         let data_type = reader.text("data-type")?;
-        if let Some(unknown) = data_type.filter(|name| !DATA_TYPES.contains(name)) {
+        if let Some(unknown) = data_type.filter(|name| !NAMES.contains(name)) {
             return Err(reader.error("data-type", format!("the type \"{unknown}\" is not known")));
         }
         let data_type = data_type.map(str::to_owned);
@@ -94,7 +90,7 @@ impl Locator {
 }
 
 /// DMS's names for a type; text is both `string` and `wstring`, and large text is `clob` and `nclob` too.
-fn names_of(sql_type: &SqlType) -> &'static [&'static str] {
+pub(crate) fn names_of(sql_type: &SqlType) -> &'static [&'static str] {
     let SqlType::Scalar(scalar) = sql_type else { return &["nclob", "clob"] };
     match scalar {
         ScalarType::Boolean => &["boolean"],

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 use tidegate_transform_sdk::PlanError;
 
+use crate::action::{Action, read_action};
 use crate::filter::FilterRule;
 use crate::locator::{Locator, Names};
-use crate::reader::{Reader, complaint, kind, list};
+use crate::reader::{Reader, complaint, list};
 
 const KEYS: &[&str] = &[
     "rule-type",
@@ -32,26 +33,9 @@ const KEYS: &[&str] = &[
     "version",
     "config",
 ];
-const NAME_ACTIONS: &[&str] = &[
-    "rename",
-    "convert-lowercase",
-    "convert-uppercase",
-    "add-prefix",
-    "remove-prefix",
-    "replace-prefix",
-    "add-suffix",
-    "remove-suffix",
-    "replace-suffix",
-];
-const COLUMN_ACTIONS: &[&str] = &["remove-column", "include-column"];
-const LATER_ACTIONS: &[&str] = &[
-    "add-column",
-    "change-data-type",
-    "add-before-image-columns",
-    "data-masking-digits-mask",
-    "data-masking-digits-randomize",
-    "data-masking-hash-mask",
-];
+
+/// Most rules of a mapping: each is matched with each column of each table.
+const RULES_MAX: usize = 5_000;
 
 /// The rules that this module acts on, each list in ascending order of rule-id.
 #[derive(Debug)]
@@ -91,29 +75,6 @@ pub(crate) enum RuleTarget {
     Column,
 }
 
-/// What a transformation does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action {
-    Name(NameAction),
-    RemoveColumn,
-    IncludeColumn,
-    DefinePrimaryKey(Vec<String>),
-}
-
-/// A change of a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NameAction {
-    Rename(String),
-    Lowercase,
-    Uppercase,
-    AddPrefix(String),
-    RemovePrefix(String),
-    ReplacePrefix { old: String, new: String },
-    AddSuffix(String),
-    RemoveSuffix(String),
-    ReplaceSuffix { old: String, new: String },
-}
-
 impl Mapping {
     /// # Errors
     /// The first thing that is wrong, with rule-id and key in its path.
@@ -129,6 +90,9 @@ impl Mapping {
             let rule_id = rule_id(&rule)?;
             if !seen.insert(rule_id) {
                 return Err(rule.error("rule-id", format!("the rule-id {rule_id} stands twice; every rule needs one of its own")));
+            }
+            if rules.len() >= RULES_MAX {
+                return Err(rule.error("rule-id", format!("there are more than {RULES_MAX} rules")));
             }
             rules.push((rule_id, rule.with_path(format!("rules[rule-id={rule_id}]"))));
         }
@@ -210,81 +174,40 @@ fn read_selection(rule: &Reader<'_>) -> Result<Selection, PlanError> {
 
 fn read_transformation(rule_id: u64, rule: &Reader<'_>) -> Result<Transformation, PlanError> {
     let name = rule.wanted_text("rule-action")?;
-    if LATER_ACTIONS.contains(&name) {
-        return Err(rule.error("rule-action", format!("the action \"{name}\" is not supported yet")));
-    }
-    if rule.value("expression").is_some() {
-        return Err(rule.error("expression", "expressions are not supported yet"));
-    }
-    let own = ["rule-action", "rule-target", "value", "old-value", "primary-key-def"];
-    check_only(rule, &own, "a transformation rule of this action")?;
+    let own = ["rule-action", "rule-target", "value", "old-value", "primary-key-def", "expression", "data-type", "before-image-def"];
+    check_only(rule, &own, "a transformation rule")?;
     let target = match rule.wanted_text("rule-target")? {
         "schema" => RuleTarget::Schema,
         "table" => RuleTarget::Table,
         "column" => RuleTarget::Column,
+        target @ ("table-tablespace" | "index-tablespace") => {
+            let message =
+                format!("\"{target}\" is of Oracle: a task's tables are in PostgreSQL, MySQL or MariaDB and have no tablespace to rename");
+            return Err(rule.error("rule-target", message));
+        }
         other => return Err(rule.error("rule-target", format!("\"{other}\" is none of \"schema\", \"table\", \"column\""))),
     };
     let action = read_action(rule, name)?;
     let fits = match &action {
         Action::Name(_) => true,
-        Action::RemoveColumn | Action::IncludeColumn => target == RuleTarget::Column,
         Action::DefinePrimaryKey(_) => target == RuleTarget::Table,
+        Action::RemoveColumn
+        | Action::IncludeColumn
+        | Action::AddColumn { .. }
+        | Action::ChangeDataType(_)
+        | Action::BeforeImages(_)
+        | Action::Mask(_) => target == RuleTarget::Column,
     };
     if !fits {
         return Err(rule.error("rule-target", format!("the action \"{name}\" is for another rule-target")));
     }
     let locator = Locator::read(rule, Names::Patterns)?;
-    locator.check_has(rule, target != RuleTarget::Schema, target == RuleTarget::Column)?;
+    let of_column = target == RuleTarget::Column && !matches!(action, Action::AddColumn { .. } | Action::BeforeImages(_));
+    locator.check_has(rule, target != RuleTarget::Schema, of_column)?;
     if matches!(action, Action::DefinePrimaryKey(_)) && locator.table_has_wildcards() {
         return Err(rule.error("object-locator", "the action \"define-primary-key\" needs exact names of schema and table"));
     }
     Ok(Transformation { rule_id, target, action, locator })
-}
-
-fn read_action(rule: &Reader<'_>, name: &str) -> Result<Action, PlanError> {
-    let value = || rule.wanted_text("value").map(str::to_owned);
-    let old = || rule.wanted_text("old-value").map(str::to_owned);
-    // A replacement by nothing is a removal.
-    let new = || rule.text("value").map(|text| text.unwrap_or_default().to_owned());
-    let action = match name {
-        "rename" => NameAction::Rename(value()?),
-        "convert-lowercase" => NameAction::Lowercase,
-        "convert-uppercase" => NameAction::Uppercase,
-        "add-prefix" => NameAction::AddPrefix(value()?),
-        "remove-prefix" => NameAction::RemovePrefix(value()?),
-        "replace-prefix" => NameAction::ReplacePrefix { old: old()?, new: new()? },
-        "add-suffix" => NameAction::AddSuffix(value()?),
-        "remove-suffix" => NameAction::RemoveSuffix(value()?),
-        "replace-suffix" => NameAction::ReplaceSuffix { old: old()?, new: new()? },
-        "remove-column" => return Ok(Action::RemoveColumn),
-        "include-column" => return Ok(Action::IncludeColumn),
-        "define-primary-key" => return read_primary_key(rule),
-        other => {
-            let known = list(&[NAME_ACTIONS, COLUMN_ACTIONS, &["define-primary-key"], LATER_ACTIONS].concat());
-            return Err(rule.error("rule-action", format!("\"{other}\" is not known; known are {known}")));
-        }
-    };
-    rule.check_absent(&["primary-key-def"], "a rule that changes names")?;
-    Ok(Action::Name(action))
-}
-
-fn read_primary_key(rule: &Reader<'_>) -> Result<Action, PlanError> {
-    let definition = rule.object("primary-key-def")?;
-    definition.check_keys(&["name", "origin", "columns"])?;
-    definition.text("name")?;
-    match definition.text("origin")? {
-        None | Some("primary-key") => {}
-        Some("unique-index") => return Err(definition.error("origin", "the origin \"unique-index\" is not supported yet")),
-        Some(other) => return Err(definition.error("origin", format!("\"{other}\" is none of \"primary-key\", \"unique-index\""))),
-    }
-    let columns = definition.items("columns")?;
-    if columns.is_empty() {
-        return Err(definition.error("columns", "at least one column name is wanted"));
-    }
-    let name = |column: &Json| {
-        column.as_str().map(str::to_owned).ok_or_else(|| definition.error("columns", format!("a name is wanted, found {}", kind(column))))
-    };
-    Ok(Action::DefinePrimaryKey(columns.iter().map(name).collect::<Result<_, _>>()?))
 }
 
 /// Read by the loader; here only its form counts.
@@ -318,4 +241,11 @@ fn check_module(rule: &Reader<'_>) -> Result<(), PlanError> {
     rule.wanted_text("module")?;
     rule.text("version")?;
     Locator::read(rule, Names::Patterns).map(drop)
+}
+
+impl Transformation {
+    /// A complaint about a key of this rule.
+    pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> PlanError {
+        complaint(&format!("rules[rule-id={}].{key}", self.rule_id), message.into())
+    }
 }

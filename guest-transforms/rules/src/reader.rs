@@ -58,6 +58,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// True when the key is there and not null, be its value empty.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.object.get(key).is_some_and(|value| !value.is_null())
+    }
+
     /// # Errors
     /// When the value is no string.
     pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>, PlanError> {

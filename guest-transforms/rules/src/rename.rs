@@ -1,66 +1,120 @@
 //! Names, columns and key of the target table.
 
-use tidegate_transform_sdk::{Rename, TablePlan, TableSchema};
+use tidegate_transform_sdk::{ColumnSchema, PlanError, Rename, TablePlan, TableSchema};
 
-use crate::mapping::{Action, Mapping, NameAction, RuleTarget, Transformation};
+use crate::action::{Action, NameAction};
+use crate::expression::{Evaluator, Expression, Image, Value};
+use crate::mapping::{Mapping, RuleTarget, Transformation};
+use crate::names::ObjectNames;
 
-/// Writes what the transformation rules say about a table into its plan.
-pub(crate) fn apply(mapping: &Mapping, schema: &TableSchema, plan: &mut TablePlan) {
+/// Most characters of a computed name; servers have their own, lower bounds.
+const NAME_CHARS_MAX: usize = 255;
+
+/// Writes what the transformation rules say about names, dropped columns and the key into a table's plan.
+///
+/// # Errors
+/// For a name that cannot be computed.
+pub(crate) fn apply(mapping: &Mapping, schema: &TableSchema, plan: &mut TablePlan) -> Result<(), PlanError> {
     let (namespace, table) = (schema.namespace.as_str(), schema.name.as_str());
     let rules = |target| mapping.transformations.iter().filter(move |rule| rule.target == target);
-    let schema_rule = rules(RuleTarget::Schema).find_map(|rule| name_action(rule).filter(|_| rule.locator.matches_schema(namespace)));
-    plan.target_namespace = changed(schema_rule, namespace);
-    let table_rule = rules(RuleTarget::Table).find_map(|rule| name_action(rule).filter(|_| rule.locator.matches_table(namespace, table)));
-    plan.target_name = changed(table_rule, table);
+    let schema_rule = rules(RuleTarget::Schema).find(|rule| name_action(rule).is_some() && rule.locator.matches_schema(namespace));
+    plan.target_namespace = changed(schema_rule, namespace, schema, None)?;
+    let table_rule = rules(RuleTarget::Table).find(|rule| name_action(rule).is_some() && rule.locator.matches_table(namespace, table));
+    plan.target_name = changed(table_rule, table, schema, None)?;
     plan.primary_key = rules(RuleTarget::Table).find_map(|rule| match &rule.action {
         Action::DefinePrimaryKey(columns) if rule.locator.matches_table(namespace, table) => Some(columns.clone()),
         _ => None,
     });
     let column_rules: Vec<_> = rules(RuleTarget::Column).filter(|rule| rule.locator.matches_table(namespace, table)).collect();
-    apply_to_columns(&column_rules, schema, plan);
+    apply_to_columns(&column_rules, schema, plan)
 }
 
-fn apply_to_columns(rules: &[&Transformation], schema: &TableSchema, plan: &mut TablePlan) {
+fn apply_to_columns(rules: &[&Transformation], schema: &TableSchema, plan: &mut TablePlan) -> Result<(), PlanError> {
     // One include-column rule for the table means that only listed columns stay.
-    let listed_only = rules.iter().any(|rule| rule.action == Action::IncludeColumn);
+    let includes = |rule: &Transformation| matches!(rule.action, Action::IncludeColumn);
+    let listed_only = rules.iter().any(|rule| includes(rule));
     for column in &schema.columns {
-        let hits =
-            || rules.iter().filter(|rule| rule.locator.matches_column(&schema.namespace, &schema.name, &column.name, &column.sql_type));
-        let renaming = hits().find_map(|rule| name_action(rule).map(|action| (rule.rule_id, action)));
+        let hits = || {
+            let matches =
+                |rule: &Transformation| rule.locator.matches_column(&schema.namespace, &schema.name, &column.name, &column.sql_type);
+            rules.iter().copied().filter(move |rule| matches(rule))
+        };
+        let renaming = hits().find(|rule| name_action(rule).is_some());
         // A column that somebody asked to remove must not reach the target because of a rule with a lower number.
-        let removing = hits().find(|rule| rule.action == Action::RemoveColumn);
+        let removing = hits().find(|rule| matches!(rule.action, Action::RemoveColumn));
         if let Some(removal) = removing {
             plan.drops.push(column.name.clone());
-            if let Some((rule_id, _)) = renaming.filter(|(rule_id, _)| *rule_id < removal.rule_id) {
+            if let Some(rule) = renaming.filter(|rule| rule.rule_id < removal.rule_id) {
                 plan.notes.push(format!(
-                    "column \"{}\" is removed by rule {}, although rule {rule_id} has a lower rule-id",
-                    column.name, removal.rule_id
+                    "column \"{}\" is removed by rule {}, although rule {} has a lower rule-id",
+                    column.name, removal.rule_id, rule.rule_id
                 ));
             }
-        } else if listed_only && !hits().any(|rule| rule.action == Action::IncludeColumn) {
+        } else if listed_only && !hits().any(includes) {
             plan.drops.push(column.name.clone());
-        } else if let Some(to) = changed(renaming.map(|(_, action)| action), &column.name) {
+        } else if let Some(to) = changed(renaming, &column.name, schema, Some(column))? {
             plan.renames.push(Rename { column: column.name.clone(), to });
         }
     }
+    Ok(())
 }
 
 fn name_action(rule: &Transformation) -> Option<&NameAction> {
     match &rule.action {
         Action::Name(action) => Some(action),
-        Action::RemoveColumn | Action::IncludeColumn | Action::DefinePrimaryKey(_) => None,
+        Action::RemoveColumn
+        | Action::IncludeColumn
+        | Action::DefinePrimaryKey(_)
+        | Action::AddColumn { .. }
+        | Action::ChangeDataType(_)
+        | Action::BeforeImages(_)
+        | Action::Mask(_) => None,
     }
 }
 
 /// The new name, if there is an action and it changes anything.
-fn changed(action: Option<&NameAction>, name: &str) -> Option<String> {
-    action.map(|action| action.applied_to(name)).filter(|new| new != name)
+fn changed(
+    rule: Option<&Transformation>,
+    name: &str,
+    schema: &TableSchema,
+    column: Option<&ColumnSchema>,
+) -> Result<Option<String>, PlanError> {
+    let Some(rule) = rule else { return Ok(None) };
+    let new = match name_action(rule) {
+        None => return Ok(None),
+        Some(NameAction::Compute(text)) => computed(text, schema, column).map_err(|message| rule.error("expression", message))?,
+        Some(action) => action.applied_to(name),
+    };
+    Ok(Some(new).filter(|new| new != name))
+}
+
+/// The name that an expression gives.
+fn computed(text: &str, schema: &TableSchema, column: Option<&ColumnSchema>) -> Result<String, String> {
+    let expression = Expression::parse(text, &ObjectNames { schema, column }).map_err(|complaint| complaint.to_string())?;
+    if expression.reads_operation {
+        return Err("a name cannot depend on what a change does".to_owned());
+    }
+    let mut evaluator = Evaluator::new(&expression);
+    let (values, arena) = evaluator.run(&expression, Image { kinds: &[0] }, |_, _| vec![Value::Null]);
+    match values.first() {
+        Some(Value::Text(span)) => match arena.text(*span) {
+            "" => Err("the expression gives an empty name".to_owned()),
+            name if name.chars().count() > NAME_CHARS_MAX => {
+                Err(format!("the expression gives a name of more than {NAME_CHARS_MAX} characters"))
+            }
+            name => Ok(name.to_owned()),
+        },
+        Some(Value::Failed(failure)) => Err(failure.message().to_owned()),
+        _ => Err("the expression gives no text, and a name is one".to_owned()),
+    }
 }
 
 impl NameAction {
     fn applied_to(&self, name: &str) -> String {
         match self {
             NameAction::Rename(new) => new.clone(),
+            // Computed where table and column are known.
+            NameAction::Compute(_) => name.to_owned(),
             NameAction::Lowercase => name.to_lowercase(),
             NameAction::Uppercase => name.to_uppercase(),
             NameAction::AddPrefix(prefix) => format!("{prefix}{name}"),

@@ -100,12 +100,64 @@ fn mappings_that_cannot_be_followed_are_refused_with_rule_and_key() {
             "rules[rule-id=2].object-locator.table-name",
         ),
         (
-            with_all(&rule("column", "change-data-type", r#""data-type":{"type":"int8"}"#)),
-            "not supported yet",
+            with_all(&rule("column", "change-data-type", r#""data-type":{"type":"int9"}"#)),
+            "\"int9\" is not known",
+            "rules[rule-id=2].data-type.type",
+        ),
+        (
+            with_all(&rule("column", "change-data-type", r#""data-type":{"type":"map"}"#)),
+            "there is none here",
+            "rules[rule-id=2].data-type.type",
+        ),
+        (with_all(&rule("column", "add-column", r#""value":"a""#)), "what is the column to hold", "rules[rule-id=2].expression"),
+        (
+            with_all(&rule("column", "add-column", r#""value":"a","expression":"$id + )","data-type":{"type":"int4"}"#)),
+            "at character 7: found \")\", wanted a value",
+            "rules[rule-id=2].expression",
+        ),
+        (
+            with_all(&rule("column", "add-column", r#""value":"a","expression":"'é' || $idd","data-type":{"type":"int4"}"#)),
+            "at character 8: table \"shop.t_orders\" has no column \"idd\"",
+            "rules[rule-id=2].expression",
+        ),
+        (
+            with_all(&rule("column", "add-column", r#""value":"day","expression":"1","data-type":{"type":"int4"}"#)),
+            "has a column \"day\" already",
+            "rules[rule-id=2].value",
+        ),
+        (with_all(&rule("column", "data-masking-digits-mask", r#""value":"ab""#)), "one character is wanted", "rules[rule-id=2].value"),
+        (
+            with_all(
+                r#"{"rule-type":"transformation","rule-id":2,"rule-target":"column","rule-action":"data-masking-hash-mask",
+                "object-locator":{"schema-name":"%","table-name":"%","column-name":"day"}}"#,
+            ),
+            "none of those that the mask is for: text",
             "rules[rule-id=2].rule-action",
         ),
-        (with_all(&rule("column", "data-masking-hash-mask", r#""value":null"#)), "not supported yet", "rules[rule-id=2].rule-action"),
-        (with_all(&rule("column", "rename", r#""value":"a","expression":"$x""#)), "not supported yet", "rules[rule-id=2].expression"),
+        (
+            with_all(
+                r#"{"rule-type":"transformation","rule-id":2,"rule-target":"column","rule-action":"data-masking-digits-randomize",
+                "object-locator":{"schema-name":"%","table-name":"%","column-name":"id"}}"#,
+            ),
+            "two keys could become one",
+            "rules[rule-id=2].rule-action",
+        ),
+        (
+            with_all(&rule("column", "add-before-image-columns", r#""before-image-def":{"column-prefix":"","column-suffix":""}"#)),
+            "both empty",
+            "rules[rule-id=2].before-image-def.column-prefix",
+        ),
+        (with_all(&rule("index-tablespace", "rename", r#""value":"t""#)), "is of Oracle", "rules[rule-id=2].rule-target"),
+        (
+            with_all(&rule("column", "rename", r#""value":"a","expression":"'x'""#)),
+            "no meaning in a rule that has an \"expression\"",
+            "rules[rule-id=2].value",
+        ),
+        (
+            with_all(&rule("column", "rename", r#""expression":"$id""#)),
+            "no variable that a name can be made of",
+            "rules[rule-id=2].expression",
+        ),
         (with_all(&rule("column", "rename", r#""value":null"#)), "\"value\" is missing", "rules[rule-id=2].value"),
         (with_all(&rule("column", "make-lowercase", r#""value":null"#)), "\"make-lowercase\" is not known", "rules[rule-id=2].rule-action"),
         (with_all(&rule("table", "remove-column", r#""value":null"#)), "another rule-target", "rules[rule-id=2].rule-target"),
