@@ -251,9 +251,13 @@ fn health_and_metrics_are_served() {
     let get = |path: &str| ureq::get(format!("{}{path}", served.url)).call().unwrap().body_mut().read_to_string().unwrap();
     get("/healthz");
     get("/readyz");
-    let metrics = get("/metrics");
+    // Tasks are counted by the scheduler's first round, which may come after the first answer.
+    let since = Instant::now();
     for name in ["tidegate_process_resident_memory_bytes", "tidegate_units", "tidegate_tasks{status=\"running\"}"] {
-        assert!(metrics.contains(name), "{name} is not in:\n{metrics}");
+        while !get("/metrics").contains(name) {
+            assert!(since.elapsed() < PATIENCE, "{name} is not in:\n{}", get("/metrics"));
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
