@@ -39,7 +39,7 @@ const POSTGRES: &[(&str, &str, &str, &str)] = &[
     ("jsonb", "'null'", "json", "longtext"),
     ("bit(5)", "B'00101'", "bit(5)", "bit(5)"),
     ("inet", "'10.0.0.1/8'", "longtext", "longtext"),
-    ("inet", "'2001:db8::1'", "longtext", "longtext"),
+    ("inet", "'2001:db8::1/64'", "longtext", "longtext"),
     ("cidr", "'10.0.0.1/32'", "longtext", "longtext"),
     ("macaddr", "'08:00:2b:01:02:03'", "longtext", "longtext"),
     ("timetz", "'23:59:59.999999-15:59:59'", "longtext", "longtext"),
