@@ -261,13 +261,13 @@ async fn running_task_goes_on_with_changed_mappings() {
     let before = catalog.request_start("orders", StartKind::Reload).await.unwrap();
     let change = |number: u32| TaskDefinition { settings: json!({ "load_lanes": number }), ..task("orders") };
     // The reload has not begun: it is still to come.
-    let record = catalog.update_task(before.revision, &change(2)).await.unwrap();
+    let record = catalog.update_task(before.revision, &change(5)).await.unwrap();
     assert_eq!((record.run_request, record.next_start()), (before.run_request + 1, StartKind::Reload));
     catalog.set_run_begun("orders", record.run_request).await.unwrap();
-    let record = catalog.update_task(record.revision, &change(3)).await.unwrap();
+    let record = catalog.update_task(record.revision, &change(6)).await.unwrap();
     assert_eq!((record.run_request, record.next_start()), (before.run_request + 2, StartKind::Resume));
     let record = catalog.request_stop("orders").await.unwrap();
-    assert!(matches!(catalog.update_task(record.revision, &change(4)).await, Err(CatalogError::Conflict { .. })));
+    assert!(matches!(catalog.update_task(record.revision, &change(7)).await, Err(CatalogError::Conflict { .. })));
 }
 
 #[tokio::test]

@@ -72,7 +72,10 @@ async fn values_that_the_server_would_change_stop_the_table_in_load_and_apply() 
         for bad in ["four", "a   ", "ж"] {
             loader.begin(&narrow, &chunk(0), false).await.unwrap();
             let written = loader.write(vec![note(1, "é€"), note(2, bad)]).await;
-            let error = if written.is_ok() { loader.finish(&window(1)).await.unwrap_err() } else { written.unwrap_err() };
+            let error = match written {
+                Ok(()) => loader.finish(&window(1)).await.unwrap_err(),
+                Err(error) => error,
+            };
             assert_eq!(error.class(), ErrorClass::TableDefinite, "{}", error.chain());
             assert!(!error.chain().contains(bad), "{}", error.chain());
             let mut lane = bench.lane().await;
@@ -126,7 +129,7 @@ async fn texts_that_a_collation_holds_equal_stay_two_rows_or_are_refused() {
         assert_eq!(bench.rows("words", &["n"]).await, ["0", "2", "3", "4", "5", "6"]);
         let findings = async |sql: &str| {
             bench.run(sql).await;
-            let found = bench.target.check(&task(), &[words.clone()], TablePreparation::Truncate).await.unwrap();
+            let found = bench.target.check(&task(), std::slice::from_ref(&words), TablePreparation::Truncate).await.unwrap();
             found
                 .into_iter()
                 .filter(|finding| finding.severity > Severity::Info)

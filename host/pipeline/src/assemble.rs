@@ -70,7 +70,7 @@ pub(crate) enum Assembled {
     /// Steps of a group that is not complete yet.
     Part(Vec<Step>),
     /// The end of a group.
-    Complete(CompleteGroup),
+    Complete(Box<CompleteGroup>),
 }
 
 /// A group with what the board wants to know of it.
@@ -314,7 +314,7 @@ impl Assembler {
         };
         self.tables.passed(&self.position);
         // A closed channel means that the lane failed; its own error is the one to tell.
-        let _ = out.send(Assembled::Complete(complete)).await;
+        let _ = out.send(Assembled::Complete(Box::new(complete))).await;
     }
 
     fn held_bytes(&self) -> usize {

@@ -30,7 +30,7 @@ pub(crate) struct Unloaded {
 impl Unloaded {
     /// How the table goes on from this snapshot. Chunks of two snapshots fit together only when rows have keys and the
     /// log brings both to the same place; otherwise the table starts over.
-    pub(crate) fn from_snapshot(self, snapshot: &dyn Snapshot, captures: bool) -> LoadTable {
+    pub(crate) fn onward(self, snapshot: &dyn Snapshot, captures: bool) -> LoadTable {
         let Unloaded { table, preparation, chunks, starts_over } = self;
         let some_loaded = chunks.iter().any(|record| record.loaded.is_some());
         let keyed = !table.target.identity.is_empty() && !table.target.primary_key.is_empty();
@@ -93,7 +93,7 @@ pub(crate) async fn backfill(context: LoadContext, order: Order) -> Result<(), T
         None => Arc::from(context.source.snapshot(&scope).await?),
     };
     let (source, events) = (context.source.clone(), context.events.clone());
-    let tables = tables.into_iter().map(|table| table.from_snapshot(snapshot.as_ref(), events.is_some())).collect();
+    let tables = tables.into_iter().map(|table| table.onward(snapshot.as_ref(), events.is_some())).collect();
     Load { snapshot, context }.run(tables).await?;
     if let Some(events) = events {
         let log_end = source.log_end().await?;

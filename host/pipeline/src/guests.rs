@@ -319,6 +319,8 @@ impl Guests {
 type Part = (Range<usize>, Result<BatchResult, TaskError>);
 
 /// The batch of the images at these places.
+// A rejection is made once for a row at fault, and boxing it would cost every reader of it a word.
+#[allow(clippy::result_large_err)]
 fn batch(table: &PlannedTable, stage: &Stage, types: &[SqlType], images: &[Working], places: &[usize]) -> Result<Batch, Rejection> {
     let mut builder = BatchBuilder::new(types, stage.text_layout);
     for place in places {
@@ -327,6 +329,7 @@ fn batch(table: &PlannedTable, stage: &Stage, types: &[SqlType], images: &[Worki
     builder.finish().map_err(|error| Rejection::by_host(row_error(table, "batch", error.to_string())))
 }
 
+#[allow(clippy::result_large_err)]
 fn batch_of_one(table: &PlannedTable, stage: &Stage, types: &[SqlType], image: &Working) -> Result<(), Rejection> {
     let mut builder = BatchBuilder::new(types, stage.text_layout);
     image.push(table, stage, &mut builder).map_err(Rejection::by_host)

@@ -44,7 +44,7 @@ pub enum Control {
         noted: oneshot::Sender<()>,
     },
     /// Go on with another version of a module.
-    Swap(Swap),
+    Swap(Box<Swap>),
     /// Replay rejected rows.
     Replay {
         /// Names of their tables at the source; empty for every table.

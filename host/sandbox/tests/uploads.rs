@@ -38,12 +38,12 @@ fn core_module(imports: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn refused(bytes: &[u8]) -> ModuleError {
-    ENGINE.compile(bytes).unwrap_err()
+    ENGINE.compile(bytes).expect_err("the host refuses these bytes")
 }
 
 #[test]
 fn bytes_that_are_no_module_are_refused_with_the_reason() {
-    let refused = |bytes: &[u8]| ENGINE.compile(bytes).unwrap_err();
+    let refused = |bytes: &[u8]| ENGINE.compile(bytes).expect_err("the host refuses these bytes");
     assert_eq!(refused(b"garbage"), ModuleError::NotWasm);
     assert_eq!(refused(b""), ModuleError::NotWasm);
     assert!(matches!(refused(b"\0asm\x01\0\0\0"), ModuleError::NotComponent(_)));

@@ -220,9 +220,10 @@ mod tests {
         let rows = json!([{"id": 1, "a": null, "b": 1, "c": {"x": 1}}, {"id": 2, "a": "x", "b": 1.5, "d": true}]);
         let sample = given(&Json::Null, &rows).unwrap();
         let types: Vec<_> = sample.schema.columns.iter().map(|column| (column.name.as_str(), sql_type::spell(&column.sql_type))).collect();
-        let wanted = [("id", "int64"), ("a", "text"), ("b", "float64"), ("c", "json"), ("d", "boolean")];
+        // A JSON object has no order; keys come as they sort, those of later rows behind.
+        let wanted = [("a", "text"), ("b", "float64"), ("c", "json"), ("id", "int64"), ("d", "boolean")];
         assert_eq!(types, wanted.map(|(name, spelling)| (name, spelling.to_owned())));
-        assert_eq!(sample.schema.primary_key, [0]);
+        assert_eq!(sample.schema.primary_key, [3]);
         assert_eq!(sample.rows[0].as_ref().unwrap()[4], Value::Null);
     }
 

@@ -194,7 +194,9 @@ fn timestamp_us(text: &str) -> Option<i64> {
 
 fn spell_date(days: i64) -> String {
     let (year, month, day) = civil(days);
-    format!("{year:04}-{month:02}-{day:02}")
+    // The sign is not one of the four digits.
+    let sign = if year < 0 { "-" } else { "" };
+    format!("{sign}{:04}-{month:02}-{day:02}", year.unsigned_abs())
 }
 
 fn spell_time(us: i64) -> String {

@@ -40,7 +40,7 @@ pub(super) async fn swap(node: &Node, task: &str, payload: &Value, control: Opti
     let control = control.ok_or_else(not_running)?;
     let (done, told) = oneshot::channel();
     let scope = share_of_tables.map_or(SwapScope::All, SwapScope::Share);
-    control.send(Control::Swap(Swap { module: module.clone(), compiled, scope, done })).await.map_err(|_| not_running())?;
+    control.send(Control::Swap(Box::new(Swap { module: module.clone(), compiled, scope, done }))).await.map_err(|_| not_running())?;
     let tables = told.await.map_err(|_| not_running())?.map_err(|error| Failure::from(&error))?;
     let mut pins = pins(node, PINS, task).await;
     node.catalog.put_resource(PINS_BEFORE, task, task, &json!(pins)).await?;

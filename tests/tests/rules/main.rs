@@ -265,10 +265,10 @@ async fn soft_deletes_work_with_old_keys_alone() {
     world.wait_level("item").await;
     let found = world
         .target
-        .rows("select id::text, name, op, title, left(shout, 3), length(big)::text, \"BI_id\"::text from copy.item order by id")
+        .rows("select id::text, name, op, title, left(shout, 4), length(big)::text, \"BI_id\"::text from copy.item order by id")
         .await;
     let wanted = [
-        ["1", "uno", "U", "UNO", "XXX", "20000", "1"],
+        ["1", "uno", "U", "UNO", "XXXX", "20000", "1"],
         ["2", "five", "U", "FIVE", "V", "1", "5"],
         ["3", "tres", "I", "TRES", "Z", "1", "NULL"],
         ["4", "four", "D", "FOUR", "W", "1", "4"],

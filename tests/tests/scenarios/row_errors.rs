@@ -130,8 +130,7 @@ pub(crate) async fn upload(world: &World, behaviour: u8) -> String {
 
 async fn prepared(source: Source) -> (World, Model) {
     let world = World::start(source, PostgresVersion::V17).await;
-    let mut model = Model::default();
-    model.notes = (1..=2_500).map(|id| (id, format!("note {id}"))).collect();
+    let mut model = Model { notes: (1..=2_500).map(|id| (id, format!("note {id}"))).collect(), ..Model::default() };
     model.notes.insert(500, "a bomb".into());
     model.notes.insert(1_700, "bomb again".into());
     model.notes.extend([(7, "refuse me".to_owned()), (8, "refuse me too".to_owned())]);

@@ -42,7 +42,10 @@ pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
     assert_eq!(loader.finish(&window(8)).await.unwrap_err().code(), "chunk_unknown");
     loader.begin(&table, &chunk(1), false).await.unwrap();
     let written = loader.write(vec![note(60_001, "duplicate")]).await;
-    let error = if written.is_ok() { loader.finish(&window(8)).await.unwrap_err() } else { written.unwrap_err() };
+    let error = match written {
+        Ok(()) => loader.finish(&window(8)).await.unwrap_err(),
+        Err(error) => error,
+    };
     assert_eq!(error.code(), "target_diverged");
     loader.begin(&table, &chunk(1), true).await.unwrap();
     loader.write(vec![note(60_001, "replaced"), note(60_003, "new")]).await.unwrap();
