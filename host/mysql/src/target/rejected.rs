@@ -15,12 +15,12 @@ pub(crate) const TABLE_SQL: &str = "create table if not exists tidegate.row_erro
     task varchar(63) not null, schema_name varchar(64) not null, table_name varchar(64) not null, row_id char(64) not null,
     number bigint not null auto_increment, row_key longtext null, operation varchar(16) not null, position longtext null,
     module varchar(255) null, digest varchar(100) null, code varchar(255) not null, message longtext not null, image longtext null,
-    stored longblob null, is_logged tinyint not null, times bigint not null default 1, happened_at datetime(6) not null,
+    `stored` longblob null, is_logged tinyint not null, times bigint not null default 1, happened_at datetime(6) not null,
     primary key (task, schema_name, table_name, row_id), unique key (number))
     engine = InnoDB character set utf8mb4 collate utf8mb4_bin";
 
 const COLUMNS: &str =
-    "schema_name, table_name, row_id, row_key, operation, position, module, digest, code, message, image, stored, is_logged";
+    "schema_name, table_name, row_id, row_key, operation, position, module, digest, code, message, image, `stored`, is_logged";
 
 /// Inside a transaction: settles entries, then writes new ones.
 pub(crate) async fn write(
