@@ -48,6 +48,8 @@ pub(crate) struct TableReport {
 /// What the module wants done.
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
+// Made once for an answer.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum PlanReport {
     /// The table stays out.
     Exclude { reason: Option<String> },
