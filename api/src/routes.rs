@@ -63,6 +63,7 @@ fn json_routes() -> Vec<Route> {
         route(Method::POST, "/v1/tasks/{name}/stop", tasks::stop),
         route(Method::POST, "/v1/tasks/{name}/resume", tasks::resume),
         route(Method::POST, "/v1/tasks/{name}/reload", tasks::reload),
+        route(Method::POST, "/v1/tasks/{name}/cut-over", tasks::cut_over),
         route(Method::POST, "/v1/tasks/{name}/check", tasks::check),
         route(Method::GET, "/v1/tasks/{name}/lag", tasks::lag),
         route(Method::GET, "/v1/tasks/{name}/tables", tasks::tables),

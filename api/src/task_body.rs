@@ -31,7 +31,8 @@ const TAG_CHARS_MAX: usize = 256;
 const SETTINGS: [(&str, u64, u64); 3] = [("load_lanes", 1, 64), ("chunk_rows", 1_000, 100_000_000), ("cache_mib", 8, 65_536)];
 
 /// Native settings that are words: key and words.
-const WORDS: [(&str, &[(&str, &str)]); 1] = [("table_errors", &[("stop", "stop"), ("suspend-table", "suspend-table")])];
+const WORDS: [(&str, &[(&str, &str)]); 2] =
+    [("schema", &[("full", "full"), ("minimal", "minimal")]), ("table_errors", &[("stop", "stop"), ("suspend-table", "suspend-table")])];
 
 /// The body of a creation.
 pub(crate) fn new_definition(headers: &HeaderMap, body: &[u8]) -> Result<TaskDefinition, Problem> {

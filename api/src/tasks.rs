@@ -35,6 +35,9 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(60);
 /// A running worker takes a reload at its next turn.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(30);
 
+/// The host waits a while for the source's end by itself.
+const CUT_OVER_PATIENCE: Duration = Duration::from_secs(40);
+
 /// A waiter looks again after this long even when nobody woke it.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -189,6 +192,22 @@ pub(crate) async fn reload_tables(
         RequestState::Succeeded(_) => Ok((StatusCode::ACCEPTED, Json(payload)).into_response()),
         RequestState::Failed(failure) => Err(Problem::from_failure(failure).object(format!("task \"{name}\""))),
         RequestState::Waiting | RequestState::Taken => Err(Problem::no_answer(&format!("the reload of task \"{name}\""))),
+    }
+}
+
+/// Answered when the target has everything that the source had when it was asked, and its counters are behind it.
+pub(crate) async fn cut_over(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+    let task = state.catalog.get_task(&name).await?;
+    if !matches!(task.status, TaskStatus::Running { .. }) {
+        let detail = format!("task \"{name}\" is {}, wanted running", task.status.name());
+        return Err(Problem::new(StatusCode::CONFLICT, "task_not_running", detail).object(format!("task \"{name}\"")));
+    }
+    let request = state.catalog.submit_request(RequestKind::CutOver, &name, &Value::Null).await?;
+    record(&state, Some(&name), EventCategory::StateChange, format!("cut-over of task \"{name}\" was asked for")).await;
+    match state.catalog.wait_for_request(request.id, CUT_OVER_PATIENCE).await?.state {
+        RequestState::Succeeded(report) => Ok(Json(report)),
+        RequestState::Failed(failure) => Err(Problem::from_failure(failure).object(format!("task \"{name}\""))),
+        RequestState::Waiting | RequestState::Taken => Err(Problem::no_answer(&format!("the cut-over of task \"{name}\""))),
     }
 }
 

@@ -155,6 +155,11 @@ pub(crate) enum TaskCommand {
         /// Name of the task.
         task: String,
     },
+    /// Bring the target to the source's end, build what waited, and move sequences and auto-increments; writers rest.
+    CutOver {
+        /// Name of the task.
+        task: String,
+    },
     /// Delete a task and what it made at its source; the target keeps its rows.
     Delete {
         /// Name of the task.

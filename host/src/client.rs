@@ -30,6 +30,11 @@ pub(crate) fn task(args: &TaskArgs) -> Result<Exit, Failure> {
         TaskCommand::Show { task } => server.call(Method::GET, &path(task), None)?,
         TaskCommand::Start { task } => server.call(Method::POST, &format!("{}/start", path(task)), None)?,
         TaskCommand::Stop { task } => server.call(Method::POST, &format!("{}/stop", path(task)), None)?,
+        TaskCommand::CutOver { task } => {
+            let answer = server.call(Method::POST, &format!("{}/cut-over", path(task)), None)?;
+            server.print(&answer, || vec![line(&[&answer["position"], &answer["counters_moved"]])]);
+            return Ok(Exit::Ok);
+        }
         TaskCommand::Delete { task } => server.call(Method::DELETE, &path(task), None)?,
     };
     server.print(&answer, || match answer["tasks"].as_array() {

@@ -90,6 +90,7 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         migration: file.migration,
         preparation: file.preparation,
         start_position: file.start_position.clone(),
+        schema: file.schema,
         limits: file.limits,
         on_table_error: file.on_table_error,
         spool_dir,
@@ -125,6 +126,9 @@ fn report(file: &TaskFile, args: &TaskFileArgs, last: &Progress, ending: Result<
     };
     if args.json {
         println!("{:#}", result_document(file, word, last, ending.as_ref().err()));
+    }
+    for finding in &last.not_carried {
+        eprintln!("not carried [{}] {}: {}", finding.code, finding.object, finding.found);
     }
     let suspended = last.tables.iter().filter(|(_, table)| matches!(table.stage, TableStage::Failed(_))).count();
     match ending {
@@ -180,6 +184,7 @@ fn result_document(file: &TaskFile, outcome: &str, last: &Progress, failure: Opt
         "transactions_applied": last.transactions_applied,
         "bytes_written": last.bytes_written,
         "tables": tables,
+        "not_carried": last.not_carried.iter().map(findings::document).collect::<Vec<_>>(),
         "error": failure.map(|failure| json!({"code": failure.code, "message": failure.message, "hint": failure.hint})),
     })
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tidegate_connector::{ServerSettings, TablePreparation};
 use tidegate_model::{Position, TaskId};
-use tidegate_pipeline::{MigrationType, PipelineLimits, RowErrorPolicy, TableErrorPolicy};
+use tidegate_pipeline::{MigrationType, PipelineLimits, RowErrorPolicy, SchemaScope, TableErrorPolicy};
 
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
@@ -40,6 +40,7 @@ pub(crate) struct TaskFile {
     pub(crate) limits: PipelineLimits,
     pub(crate) on_table_error: TableErrorPolicy,
     pub(crate) row_errors: RowErrorPolicy,
+    pub(crate) schema: SchemaScope,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +70,8 @@ pub(crate) struct LimitsForm {
     chunk_rows: Option<u64>,
     cache_mib: Option<usize>,
     table_errors: Option<TableErrors>,
+    /// `full` (default) or `minimal`.
+    schema: Option<String>,
     #[serde(default)]
     pub(crate) row_errors: RowErrorsForm,
 }
@@ -82,6 +85,14 @@ enum TableErrors {
 }
 
 impl LimitsForm {
+    /// How much of the tables' definitions the target gets.
+    pub(crate) fn schema(&self) -> Result<SchemaScope, Failure> {
+        match &self.schema {
+            None => Ok(SchemaScope::default()),
+            Some(text) => text.parse().map_err(|error| Failure::usage("settings", format!("setting {error}"))),
+        }
+    }
+
     /// What follows when a table cannot go on.
     pub(crate) fn on_table_error(&self) -> TableErrorPolicy {
         match self.table_errors {
@@ -137,6 +148,7 @@ impl TaskFile {
             limits: form.settings.limits()?,
             on_table_error: form.settings.on_table_error(),
             row_errors: form.settings.row_errors.policy()?,
+            schema: form.settings.schema()?,
         })
     }
 }
@@ -207,6 +219,7 @@ mod tests {
             (r#""name":"shop""#, r#""name":"Shop_1""#, "Shop_1"),
             (r#""load_lanes":2"#, r#""load_lanes":0"#, "load_lanes"),
             (r#""load_lanes":2"#, r#""lanes":2"#, "lanes"),
+            (r#""load_lanes":2"#, r#""schema":"some""#, "some"),
             (r#""type":"cdc""#, r#""type":"cdc","preparation":"wipe""#, "wipe"),
             (r#""type":"cdc""#, r#""type":"cdc","start_position":"here""#, "here"),
             (r#""type":"cdc","#, "", "type"),

@@ -7,6 +7,7 @@
 //! These are tools for tests: what a test cannot go on without panics here, with the server's log in the message.
 
 mod binaries;
+pub mod catalogue;
 pub mod compare;
 mod instance;
 mod lease;

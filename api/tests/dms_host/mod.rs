@@ -62,9 +62,14 @@ impl Drop for FakeHost {
 }
 
 async fn tick(catalog: &Catalog) -> Result<(), CatalogError> {
-    for kind in
-        [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables, RequestKind::TestModule]
-    {
+    for kind in [
+        RequestKind::TestConnection,
+        RequestKind::ListTables,
+        RequestKind::CheckTask,
+        RequestKind::ReloadTables,
+        RequestKind::TestModule,
+        RequestKind::CutOver,
+    ] {
         while let Some(request) = catalog.take_request(kind).await? {
             let outcome = outcome(catalog, &request).await;
             catalog.finish_request(request.id, outcome).await?;
@@ -89,7 +94,7 @@ async fn outcome(catalog: &Catalog, request: &RequestRecord) -> Result<Value, Fa
             })
         }
         RequestKind::CheckTask => Ok(json!({"findings": []})),
-        RequestKind::ReloadTables | RequestKind::TestModule => Ok(Value::Null),
+        RequestKind::ReloadTables | RequestKind::TestModule | RequestKind::CutOver => Ok(Value::Null),
         RequestKind::SwapModule => Err(failure("no modules here")),
         RequestKind::ListErrors => Ok(json!({"errors": []})),
         RequestKind::ReplayErrors => Ok(json!({"replayed": 0, "rejected": 0, "left": 0})),

@@ -37,9 +37,14 @@ impl Drop for FakeHost {
 }
 
 async fn turn(catalog: &Catalog, mood: Mood) {
-    for kind in
-        [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask, RequestKind::ReloadTables, RequestKind::TestModule]
-    {
+    for kind in [
+        RequestKind::TestConnection,
+        RequestKind::ListTables,
+        RequestKind::CheckTask,
+        RequestKind::ReloadTables,
+        RequestKind::TestModule,
+        RequestKind::CutOver,
+    ] {
         while let Some(request) = catalog.take_request(kind).await.unwrap() {
             let outcome = match mood {
                 Mood::Willing => Ok(result_of(kind)),
@@ -96,6 +101,7 @@ fn result_of(kind: RequestKind) -> Value {
         RequestKind::SwapModule => json!({ "module": "mask", "digest": "sha256:0", "tables": [] }),
         RequestKind::ListErrors => json!({ "errors": [] }),
         RequestKind::ReplayErrors => json!({ "replayed": 0, "rejected": 0, "left": 0 }),
+        RequestKind::CutOver => json!({ "position": "postgres:0/1", "counters_moved": 2 }),
     }
 }
 

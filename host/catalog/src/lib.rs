@@ -49,8 +49,8 @@ pub use module_alias::{ModuleAlias, TASK_PINS};
 pub use module_limits::ModuleLimits;
 pub use module_test::{ModuleTestPayload, TestRows};
 pub use request::{
-    CheckReport, ConnectionReport, ErrorListing, ErrorRecord, ErrorsPayload, FindingRecord, ListedTable, ReloadPayload, ReplayCounts,
-    RequestKind, RequestRecord, RequestState, SwapPayload, SwapReport, TableListing,
+    CheckReport, ConnectionReport, CutOverReport, ErrorListing, ErrorRecord, ErrorsPayload, FindingRecord, ListedTable, ReloadPayload,
+    ReplayCounts, RequestKind, RequestRecord, RequestState, SwapPayload, SwapReport, TableListing,
 };
 pub use resource::ResourceRecord;
 pub use secret::Secret;

@@ -1,4 +1,4 @@
-//! Questions to the host that have one answer: test a connection, list tables, check a task, reload tables.
+//! Questions to the host that have one answer: test a connection, list tables, check a task, reload tables, cut over.
 //!
 //! ```text
 //!   waiting ──take_request──▶ taken ──finish_request──▶ succeeded | failed
@@ -47,10 +47,13 @@ pub enum RequestKind {
     ReplayErrors,
     /// Swap the version of a module of a running task. Subject: task name. Payload: [`SwapPayload`]. Result: [`SwapReport`].
     SwapModule,
+    /// Bring a running task to its source's end and move the target's counters. Subject: task name. Payload: null.
+    /// Result: [`CutOverReport`].
+    CutOver,
 }
 
 impl RequestKind {
-    const ALL: [RequestKind; 8] = [
+    const ALL: [RequestKind; 9] = [
         RequestKind::TestConnection,
         RequestKind::ListTables,
         RequestKind::CheckTask,
@@ -59,6 +62,7 @@ impl RequestKind {
         RequestKind::ReplayErrors,
         RequestKind::TestModule,
         RequestKind::SwapModule,
+        RequestKind::CutOver,
     ];
 
     /// The kind in lower case with hyphens: `test-connection`.
@@ -72,6 +76,7 @@ impl RequestKind {
             RequestKind::ListErrors => "list-errors",
             RequestKind::ReplayErrors => "replay-errors",
             RequestKind::SwapModule => "swap-module",
+            RequestKind::CutOver => "cut-over",
         }
     }
 
@@ -233,6 +238,15 @@ pub struct SwapReport {
     pub digest: String,
     /// Tables that have it now.
     pub tables: Vec<ListedTable>,
+}
+
+/// The result of [`RequestKind::CutOver`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CutOverReport {
+    /// The end of the source's log that the target came to.
+    pub position: String,
+    /// Counters of the target that were moved on.
+    pub counters_moved: u64,
 }
 
 /// The result of [`RequestKind::CheckTask`].

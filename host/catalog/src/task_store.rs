@@ -301,7 +301,7 @@ impl Catalog {
         if !matches!(record.desired, Desired::Deleted(_)) {
             return Err(CatalogError::conflict("task", name, record.status.name(), "deleting to remove it"));
         }
-        sqlx::query("DELETE FROM requests WHERE tenant = $1 AND subject = $2 AND kind IN ('check-task', 'reload-tables')")
+        sqlx::query("DELETE FROM requests WHERE tenant = $1 AND subject = $2 AND kind IN ('check-task', 'reload-tables', 'cut-over')")
             .bind(TENANT)
             .bind(name)
             .execute(&mut *tx)

@@ -33,6 +33,6 @@ pub use source::{
 };
 pub use spell::spell;
 pub use target::{
-    Applied, ChunkRecord, ColumnOrigin, Group, Image, Lane, Loader, NetChange, OrderedChange, Step, Strictness, TablePreparation,
-    TableRecord, Target, TargetColumn, TargetTable, TaskRecord,
+    Applied, BuildStage, ChunkRecord, ColumnOrigin, Group, Image, Lane, Loader, NetChange, OrderedChange, Step, Strictness,
+    TablePreparation, TableRecord, Target, TargetColumn, TargetObjects, TargetTable, TaskRecord,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidegate_model::change::RelationId;
-use tidegate_model::{Cell, Change, Engine, Position, Row, SqlType, TableName, TableSchema, TaskId, TxMark, Value, Window};
+use tidegate_model::{Cell, Change, Engine, Position, Row, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, Window};
 
 use crate::{ConnectorError, Finding};
 
@@ -118,6 +118,10 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Table-definite when one does not exist or cannot be described.
     async fn describe(&self, tables: &[TableName]) -> Result<Vec<Arc<SourceTable>>, ConnectorError>;
+
+    /// What these tables have beside columns and primary key, in the order asked for, with the positions of their
+    /// counters right now. Nothing for a table that is gone.
+    async fn describe_objects(&self, tables: &[TableName]) -> Result<Vec<TableObjects>, ConnectorError>;
 
     /// Everything that would stop or falsify a load of these tables or, with `cdc`, the capture of their changes.
     /// Writes nothing. Problems are findings; an error means that the check itself could not be done.

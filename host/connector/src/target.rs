@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_model::{Engine, Fence, Position, Row, SqlType, TableName, TableState, TaskId, Window};
+use tidegate_model::{Engine, Fence, Position, Row, SqlType, TableName, TableObjects, TableState, TaskId, Window};
 
 use crate::{Chunk, ConnectorError, Finding, RejectedRow, Resolved, RowId, SourceTable, StoredRejection};
 
@@ -50,6 +50,30 @@ pub struct TargetTable {
     pub identity: Vec<usize>,
     /// The source table. Rows of images are in its encoding.
     pub source: Arc<SourceTable>,
+    /// What else the table shall have; empty for a task that asks for no more than columns and keys.
+    pub objects: Arc<TargetObjects>,
+}
+
+/// The rest of a table's definition as the target shall have it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TargetObjects {
+    /// In the target's names. A `native` text stands only where source and target are of one kind.
+    pub wanted: TableObjects,
+    /// What the task's rules, or the kinds of the two databases, leave no way to carry.
+    pub omitted: Vec<Finding>,
+}
+
+/// When objects are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BuildStage {
+    /// The rows are loaded, but may be of different moments until the log has brought them together: defaults, counters,
+    /// checks and indexes that refuse no row.
+    Loaded,
+    /// The rows are those of one moment of the source: unique and exclusion constraints too, and foreign keys where the
+    /// changes to come can be applied without them.
+    Exact,
+    /// Likewise, and no changes are to come: every foreign key.
+    Final,
 }
 
 impl TargetTable {
@@ -267,6 +291,22 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// Table-definite when the existing table does not fit.
     async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError>;
+
+    /// Before tables are dropped, emptied or loaded again: takes away foreign keys between these tables, and what
+    /// [`Target::build_objects`] made on them and a load cannot stand. What the user made stays.
+    async fn release_tables(&self, fence: &Fence, tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError>;
+
+    /// Builds what `objects` of these tables say, on tables that this task created; tables of the user are left as they
+    /// are. What is there already is not built again, so that a build that was cut off goes on. No rows are written to
+    /// the tables meanwhile. Returns what could not be carried, each only once.
+    ///
+    /// # Errors
+    /// Transient when the server or a lock is in the way. What the server refuses about an object is no error.
+    async fn build_objects(&self, fence: &Fence, tables: &[Arc<TargetTable>], stage: BuildStage) -> Result<Vec<Finding>, ConnectorError>;
+
+    /// Moves counters (sequences, identities, auto-increments) of these tables to the positions that `objects` tell, and
+    /// behind every value in their columns; never back. Tables may be written meanwhile. Returns the counters moved.
+    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError>;
 
     /// A connection that loads chunks.
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError>;

@@ -4,7 +4,9 @@
 //! file alone; what a file knows stands in its name.
 
 pub mod change;
+pub mod condition;
 pub mod name;
+pub mod objects;
 pub mod position;
 pub mod row;
 pub mod schema;
@@ -12,7 +14,9 @@ pub mod state;
 pub mod value;
 
 pub use change::{Change, ImageKind, RowChange};
+pub use condition::{Condition, Operand};
 pub use name::{TableName, TaskId};
+pub use objects::TableObjects;
 pub use position::{Lsn, Position, TxMark};
 pub use row::{Cell, CellKind, Row, RowBuilder};
 pub use schema::{BeforeImages, Column, Engine, SqlType, TableSchema};

@@ -16,6 +16,7 @@ mod check;
 mod connect;
 mod fault;
 mod neutral;
+mod objects;
 mod snapshot;
 mod source;
 mod stream;

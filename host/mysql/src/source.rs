@@ -7,12 +7,12 @@ use mysql_async::Conn;
 use tidegate_connector::{
     CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, ServerSettings, Snapshot, Source, SourceTable,
 };
-use tidegate_model::{Engine, Position, TableName, TaskId};
+use tidegate_model::{Engine, Position, TableName, TableObjects, TaskId};
 
 use crate::connect::{Connector, row};
 use crate::snapshot::{SourceSnapshot, position};
 use crate::stream::{ChangeReader, check_position};
-use crate::{catalog, check};
+use crate::{catalog, check, objects};
 
 /// A MySQL or MariaDB server as a source.
 #[derive(Debug)]
@@ -79,6 +79,11 @@ impl Source for MysqlSource {
             described.push(Arc::new(catalog::describe(&mut conn, self.engine, table, 1).await?));
         }
         Ok(described)
+    }
+
+    async fn describe_objects(&self, tables: &[TableName]) -> Result<Vec<TableObjects>, ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        objects::describe(&mut conn, self.engine, tables).await
     }
 
     async fn check(&self, _task: &TaskId, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError> {

@@ -25,6 +25,8 @@ use crate::task::{Control, TaskError};
 pub(crate) enum Paused {
     /// Cancelled.
     Cancelled,
+    /// It came to the place at which it was to rest.
+    Reached,
     /// Somebody asked for something that needs the stream to rest.
     Control(Control),
     /// The caller wants to look at what was asked for before.
@@ -149,6 +151,9 @@ async fn assemble(
 ) -> Result<Paused, TaskError> {
     let mut control_open = true;
     loop {
+        if assembler.must_rest() {
+            return Ok(Paused::Reached);
+        }
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(Paused::Cancelled),

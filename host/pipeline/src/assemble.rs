@@ -33,6 +33,7 @@ use crate::neighbours::row_bytes;
 use crate::net::NetBuilder;
 use crate::plan::PlannedTable;
 use crate::row_errors::RowErrors;
+use crate::schema::exact_from;
 use crate::tables::{Place, Route, Tables};
 use crate::task::TaskError;
 use crate::transform::{Headed, Transformer};
@@ -144,6 +145,8 @@ pub(crate) struct Assembler {
     idle_since: Option<(Position, Instant)>,
     /// The log's end when the stream began, until it is reached.
     behind: Option<Position>,
+    /// When the stream is to rest.
+    rest: Rest,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) cancel: CancellationToken,
 }
@@ -160,6 +163,17 @@ pub(crate) struct Parts {
     pub(crate) group_bytes_max: usize,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) cancel: CancellationToken,
+}
+
+/// When the stream is to rest.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    /// When every table is in it.
+    pub(crate) whole: bool,
+    /// When it is past the windows of their loads too.
+    pub(crate) exact: bool,
+    /// When it has come to this place.
+    pub(crate) at: Option<Position>,
 }
 
 impl Assembler {
@@ -190,6 +204,7 @@ impl Assembler {
             bytes: 0,
             idle_since: None,
             behind: None,
+            rest: Rest::default(),
             in_flight,
             cancel,
         }
@@ -216,8 +231,44 @@ impl Assembler {
         self.behind = Some(end);
     }
 
+    /// Says for what [`Assembler::must_rest`] is to answer.
+    pub(crate) fn rest_for(&mut self, rest: Rest) {
+        self.rest = rest;
+    }
+
+    /// True when what was waited for is so, and everything up to here was sent.
+    pub(crate) fn must_rest(&self) -> bool {
+        self.is_whole()
+            && (self.rest.whole || (self.rest.exact && self.is_exact()) || self.rest.at.as_ref().is_some_and(|at| self.has_come_to(at)))
+    }
+
+    /// True when everything up to this place was sent.
+    pub(crate) fn has_come_to(&self, position: &Position) -> bool {
+        self.is_whole() && self.position.covers_position(position)
+    }
+
+    /// True when every table is in the stream.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.tables.all_in_stream() && self.repeats.is_none()
+    }
+
+    /// True when the rows of every table are those of one moment of the source: the stream is past their loads' windows.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.is_whole() && exact_from(self.tables.windows(), &self.position).is_none()
+    }
+
+    /// True when the source has nothing more up to where the stream is to rest, so that the target may know at once.
+    fn rests_when_idle(&self) -> bool {
+        let Some((idle, _)) = self.idle_since.as_ref().filter(|_| self.is_whole()) else { return false };
+        let exact = || exact_from(self.tables.windows(), &self.position).filter(|_| self.rest.exact);
+        self.rest.at.clone().or_else(exact).is_some_and(|wanted| idle.covers_position(&wanted))
+    }
+
     /// Waits until there is something to do. Safe to cancel.
     pub(crate) async fn ready(&mut self) -> Woken {
+        if self.rests_when_idle() {
+            return Woken::Work;
+        }
         if self.can_catch_up() {
             return Woken::Work;
         }
@@ -281,7 +332,7 @@ impl Assembler {
                 }
             }
         }
-        let due = self.idle_since.as_ref().is_some_and(|(_, since)| since.elapsed() >= IDLE_CHECKPOINT_EVERY);
+        let due = self.rests_when_idle() || self.idle_since.as_ref().is_some_and(|(_, since)| since.elapsed() >= IDLE_CHECKPOINT_EVERY);
         if due && let Some((position, _)) = self.idle_since.take() {
             self.position = self.position.union(&position);
         }

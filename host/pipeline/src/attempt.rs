@@ -29,6 +29,7 @@ use crate::relations::Relations;
 use crate::replay::replay;
 use crate::row_errors::REJECTED_MAX;
 use crate::run::{Reload, Watched, plan_tables};
+use crate::schema::Awaited;
 use crate::settings::TableErrorPolicy;
 use crate::standing::Standing;
 use crate::swap::swapped;
@@ -80,6 +81,14 @@ struct Running {
     assembler: Assembler,
 }
 
+impl Running {
+    /// The task's tables without those that are suspended.
+    fn in_task(&self) -> Vec<Arc<PlannedTable>> {
+        let wanted = |table: &&Arc<PlannedTable>| !self.suspended.contains(&table.source.schema.name);
+        self.planned.iter().filter(wanted).cloned().collect()
+    }
+}
+
 impl Attempt<'_> {
     /// Runs until the task ends, fails or is cancelled.
     pub(crate) async fn run(&self, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
@@ -103,8 +112,13 @@ impl Attempt<'_> {
             let Standing { snapshot, unloaded, .. } = standing;
             self.watched.board.update(|progress| progress.phase = Phase::Loading);
             let order = Order { snapshot, scope: self.scope(&planned), tables: unloaded };
-            let loaded = self.stoppable(backfill(context, order)).await;
-            loaded.map(|()| Ended::Run(Outcome { cause: StopCause::FullLoadFinished }))
+            let tables = order.tables.iter().map(|load| (load.table.target.clone(), load.preparation)).collect::<Vec<_>>();
+            let loaded = self.stoppable(async {
+                self.target.release_tables(&fence, &tables).await?;
+                backfill(context, order).await?;
+                self.finish_schema(&fence, &planned).await
+            });
+            loaded.await.map(|()| Ended::Run(Outcome { cause: StopCause::FullLoadFinished }))
         };
         match result {
             Ok(ended) => Ok(ended),
@@ -154,6 +168,7 @@ impl Attempt<'_> {
             assembler.catch_up_to(self.source.log_end().await?);
             self.watched.board.update(|progress| progress.phase = Phase::CatchingUp);
         } else {
+            self.release(&fence, &unloaded).await?;
             self.load(&mut backfill, snapshot, unloaded);
         }
         let suspended = suspended.into_iter().map(|(table, _)| table).collect();
@@ -162,18 +177,24 @@ impl Attempt<'_> {
 
     async fn follow(&self, running: &mut Running, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
         let rest = Notify::new();
+        let mut awaited = Awaited::default();
         loop {
             // Those that an earlier attempt did not come to are among them.
             if self.reload(running).await? {
                 return Ok(Ended::TablesChanged);
             }
+            awaited.prepare(&mut running.assembler);
             let paused = {
                 let Running { capture, backfill, stream, assembler, .. } = running;
                 let mut streaming = std::pin::pin!(stream.run(assembler, control, &rest, self.cancel));
                 loop {
                     tokio::select! {
                         paused = &mut streaming => break paused?,
-                        ended = &mut *capture => return Err(capture_ended(ended)),
+                        // A stop ends capture too, and maybe sooner.
+                        ended = &mut *capture => match capture_ended(ended) {
+                            TaskError::Cancelled => break Paused::Cancelled,
+                            error => return Err(error),
+                        },
                         ended = backfill.ended() => {
                             ended?;
                             // A reload may wait for the end of the load that its table is in.
@@ -185,7 +206,16 @@ impl Attempt<'_> {
                 }
             };
             match paused {
-                Paused::Cancelled => return Ok(Ended::Run(Outcome { cause: StopCause::Cancelled })),
+                Paused::Cancelled => {
+                    self.move_counters_at_stop(&running.fence, &running.in_task()).await;
+                    return Ok(Ended::Run(Outcome { cause: StopCause::Cancelled }));
+                }
+                Paused::Reached => {
+                    let planned = running.in_task();
+                    let reached = self.reached(&running.fence, &planned, &running.assembler, &mut awaited);
+                    self.with_capture(&mut running.capture, reached).await?;
+                }
+                Paused::Control(Control::CutOver { done }) => awaited.cut_over_at(self.source.log_end().await?, done),
                 Paused::Rest => {}
                 Paused::Control(Control::Swap(swap)) => {
                     let told = swapped(self.spec, &running.planned, self.source.as_ref(), self.target.as_ref(), &swap).await;
@@ -245,10 +275,18 @@ impl Attempt<'_> {
                 chunks: Vec::new(),
                 starts_over: true,
             });
+            let unloaded: Vec<Unloaded> = unloaded.collect();
+            self.release(&running.fence, &unloaded).await?;
             tables.iter().for_each(|table| running.assembler.load_beside(table.clone()));
-            self.load(&mut running.backfill, None, unloaded.collect());
+            self.load(&mut running.backfill, None, unloaded);
         }
         Ok(false)
+    }
+
+    /// Takes away what a load of these tables cannot stand.
+    async fn release(&self, fence: &Fence, tables: &[Unloaded]) -> Result<(), ConnectorError> {
+        let tables: Vec<_> = tables.iter().map(|load| (load.table.target.clone(), load.preparation)).collect();
+        self.target.release_tables(fence, &tables).await
     }
 
     fn load(&self, backfill: &mut Backfill, snapshot: Option<Arc<dyn tidegate_connector::Snapshot>>, tables: Vec<Unloaded>) {
@@ -346,6 +384,19 @@ impl Attempt<'_> {
                 Err(ConnectorError::definite("table_suspended", text).hint("correct the cause, then reload the task").into())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Work at the target while changes are captured: a capture that ends and a cancellation end it too.
+    async fn with_capture<R>(
+        &self,
+        capture: &mut AbortOnDropHandle<Result<(), ConnectorError>>,
+        work: impl Future<Output = Result<R, TaskError>>,
+    ) -> Result<R, TaskError> {
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(TaskError::Cancelled),
+            result = work => result,
+            ended = capture => Err(capture_ended(ended)),
         }
     }
 

@@ -45,7 +45,14 @@ fn table(keyed: bool) -> Arc<TargetTable> {
         })
         .collect();
     let source = Arc::new(SourceTable { schema, decoder, rows_estimate: 0 });
-    Arc::new(TargetTable { name: TableName::new("s", "t"), columns, primary_key: identity.clone(), identity, source })
+    Arc::new(TargetTable {
+        name: TableName::new("s", "t"),
+        columns,
+        primary_key: identity.clone(),
+        identity,
+        source,
+        objects: Arc::default(),
+    })
 }
 
 /// An image; `None` is an unchanged cell.

@@ -13,7 +13,7 @@ use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, Header, InputSource, Outpu
 use crate::task::TaskError;
 
 /// A table that takes part in the task.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct PlannedTable {
     pub(crate) source: Arc<SourceTable>,
     pub(crate) target: Arc<TargetTable>,
@@ -169,7 +169,14 @@ impl Draft {
         if identity.is_empty() && !keyless {
             return Err(self.refuse("key_dropped", "the rules drop a column of the key, and rows could not be found again".into()));
         }
-        let target = Arc::new(TargetTable { name: self.view.name.clone(), columns, primary_key, identity, source: self.source.clone() });
+        let target = Arc::new(TargetTable {
+            name: self.view.name.clone(),
+            columns,
+            primary_key,
+            identity,
+            source: self.source.clone(),
+            objects: Arc::default(),
+        });
         let planned = PlannedTable {
             source: self.source,
             target,

@@ -1,5 +1,6 @@
 //! What a run tells about itself while it runs. Readers may be late, never wrong.
 
+use tidegate_connector::Finding;
 use tidegate_model::{Position, TableName};
 
 pub use crate::meter::StageSeconds;
@@ -115,6 +116,8 @@ pub struct Progress {
     pub transactions_applied: u64,
     /// The last transient error, while the run tries again or after it recovered.
     pub last_error: Option<String>,
+    /// Objects of the source's tables that could not be carried, found by this run; grows.
+    pub not_carried: Vec<Finding>,
     /// Times that a connection was lost and the work taken up again.
     pub reconnects: u64,
     /// Changes of committed transactions captured since the start of this run; after a lost connection some come again.

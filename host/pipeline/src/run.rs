@@ -24,6 +24,7 @@ use crate::cache::CacheGauge;
 use crate::plan::PlannedTable;
 use crate::policy::RowErrorPolicy;
 use crate::row_errors::RowErrors;
+use crate::schema::attach;
 use crate::silence::silence;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
@@ -220,7 +221,7 @@ pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &d
     let mut planned = Vec::new();
     for table in described {
         if let Some(table) = transformer.plan(table).await? {
-            planned.push(Arc::new(table));
+            planned.push(table);
         }
     }
     if planned.is_empty() {
@@ -230,6 +231,8 @@ pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &d
             hint: Some("compare the rules' schema-name and table-name with the source: names are case-sensitive".into()),
         });
     }
+    attach(spec.schema, source, target.engine(), &mut planned).await?;
+    let planned = planned.into_iter().map(Arc::new).collect::<Vec<_>>();
     refuse_shared_targets(&planned)?;
     Ok(planned)
 }

@@ -62,6 +62,33 @@ pub enum TableErrorPolicy {
     Suspend,
 }
 
+/// How much of the tables' definitions the target gets, of those that the task creates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SchemaScope {
+    /// Everything that the target can have: defaults, counters, indexes, foreign keys, checks, sequences.
+    #[default]
+    Full,
+    /// Columns, nullability and primary keys, as DMS does.
+    Minimal,
+}
+
+/// A text that is neither `full` nor `minimal`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("schema \"{0}\" is none of full, minimal")]
+pub struct UnknownSchemaScope(pub String);
+
+impl FromStr for SchemaScope {
+    type Err = UnknownSchemaScope;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSchemaScope> {
+        match text {
+            "full" => Ok(SchemaScope::Full),
+            "minimal" => Ok(SchemaScope::Minimal),
+            other => Err(UnknownSchemaScope(other.chars().take(100).collect())),
+        }
+    }
+}
+
 /// Bounds of one task. All are hard: what does not fit waits or goes to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PipelineLimits {

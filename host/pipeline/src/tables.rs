@@ -182,6 +182,15 @@ impl Tables {
         })
     }
 
+    /// The windows that the checkpoint has not passed.
+    pub(crate) fn windows(&self) -> Vec<&Window> {
+        let open = self.tables.values().filter_map(|table| match &table.place {
+            Place::InStream { window } => window.as_ref(),
+            Place::Loading { .. } | Place::CatchingUp { .. } => None,
+        });
+        open.collect()
+    }
+
     /// Forgets windows that the checkpoint has passed.
     pub(crate) fn passed(&mut self, position: &Position) {
         for table in self.tables.values_mut() {

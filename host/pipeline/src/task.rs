@@ -7,7 +7,7 @@ use tidegate_model::{Position, TableName, TaskId};
 use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
 
-use crate::{MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, Swap, TableErrorPolicy};
+use crate::{MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, SchemaScope, Swap, TableErrorPolicy};
 
 /// Everything that defines a run, besides its connectors.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct TaskSpec {
     pub preparation: TablePreparation,
     /// Where a CDC task starts; `None`: now. A stored checkpoint wins.
     pub start_position: Option<Position>,
+    /// How much of the tables' definitions the target gets.
+    pub schema: SchemaScope,
     /// Bounds.
     pub limits: PipelineLimits,
     /// What follows when a table cannot go on.
@@ -52,6 +54,20 @@ pub enum Control {
         /// Told what came of it. Dropped without a word when the run ends before.
         done: oneshot::Sender<Result<ReplayReport, TaskError>>,
     },
+    /// Come to the source's present end of the log, build what waited for that, and move the counters.
+    CutOver {
+        /// Told when it is done. Dropped without a word when the run ends before.
+        done: oneshot::Sender<Result<CutOver, ConnectorError>>,
+    },
+}
+
+/// The target is ready to take the source's place, if nobody wrote to the source since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutOver {
+    /// The end of the source's log when it was asked for; all before it is in the target.
+    pub position: Position,
+    /// Counters (sequences, identities, auto-increments) that were moved on.
+    pub counters_moved: u64,
 }
 
 /// Why a run ended without an error.

@@ -43,6 +43,7 @@ async fn every_type_of_a_postgres_source_arrives_unchanged() {
         primary_key: key.clone(),
         identity: key,
         source: Arc::clone(&described),
+        objects: Arc::default(),
     };
     let table = Arc::new(table);
     into.prepare(&table).await.unwrap();

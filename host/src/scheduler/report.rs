@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use tidegate_catalog::{Catalog, CatalogError, ModuleNumbers, RunPhase, StageName, TableStatusRecord, TaskProgress, TaskStatus, now_us};
+use tidegate_connector::Finding;
 use tidegate_model::TableName;
 use tidegate_pipeline::{ModuleProgress, Phase, Progress, TableProgress, TableStage};
 
@@ -18,6 +19,8 @@ pub(crate) struct News {
     pub(crate) entered: Option<Phase>,
     /// Why the run had to take up its connections again since the view before.
     pub(crate) trouble: Option<String>,
+    /// Objects that could not be carried, found since the view before.
+    pub(crate) not_carried: Vec<Finding>,
 }
 
 /// What was written last, to write only what changed.
@@ -62,10 +65,12 @@ impl Report {
         }
         let trouble = (now.reconnects > self.written.reconnects).then(|| now.last_error.clone()).flatten();
         let swap_undone = (now.swap_undone != self.written.swap_undone).then(|| now.swap_undone.clone()).flatten();
+        // An attempt that begins anew keeps the list, so it only grows.
+        let not_carried = now.not_carried.get(self.written.not_carried.len()..).unwrap_or_default().to_vec();
         metric::record_progress(TENANT, &self.task, &self.written, now);
         self.written = now.clone();
         self.at = Instant::now();
-        Ok(News { swap_undone, entered, trouble })
+        Ok(News { swap_undone, entered, trouble, not_carried })
     }
 
     fn numbers(&self, now: &Progress, elapsed: f64) -> TaskProgress {

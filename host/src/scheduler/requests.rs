@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidegate_catalog::{
-    CatalogError, CheckReport, ConnectionReport, FindingRecord, ListedTable, ModuleRecord, ModuleState, ReloadPayload, RequestKind,
-    RequestRecord, Role, TableListing,
+    CatalogError, CheckReport, ConnectionReport, CutOverReport, FindingRecord, ListedTable, ModuleRecord, ModuleState, ReloadPayload,
+    RequestKind, RequestRecord, Role, TableListing,
 };
 use tidegate_connector::Finding;
 use tidegate_model::TableName;
@@ -33,8 +33,9 @@ const CONCURRENCY: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is answered, the quickest first.
-const KINDS: [RequestKind; 8] = [
+const KINDS: [RequestKind; 9] = [
     RequestKind::ReloadTables,
+    RequestKind::CutOver,
     RequestKind::SwapModule,
     RequestKind::ReplayErrors,
     RequestKind::ListErrors,
@@ -148,6 +149,7 @@ async fn find_answer(node: &Node, request: &RequestRecord, control: Option<mpsc:
         RequestKind::SwapModule => document(&swap::swap(node, &request.subject, &request.payload, control).await?),
         RequestKind::ListErrors => document(&row_errors::list(node, &request.subject, &request.payload).await?),
         RequestKind::ReplayErrors => document(&row_errors::replay(&request.subject, &request.payload, control).await?),
+        RequestKind::CutOver => document(&cut_over(&request.subject, control).await?),
         RequestKind::ReloadTables => reload_tables(&request.subject, &request.payload, control).await,
         RequestKind::TestModule => test_module(node, &request.subject, &request.payload).await,
     }
@@ -222,6 +224,32 @@ async fn reload_tables(task: &str, payload: &Value, control: Option<mpsc::Sender
     // An answer before the target has taken note would promise what a stop could still prevent.
     taken.await.map_err(|_| not_running())?;
     Ok(Value::Null)
+}
+
+/// How long a cut-over may wait for the source's end; below [`TIMEOUT`], whose words would be about endpoints.
+const CUT_OVER_PATIENCE: Duration = Duration::from_secs(25);
+
+async fn cut_over(task: &str, control: Option<mpsc::Sender<Control>>) -> Result<CutOverReport, Failure> {
+    let not_running = || {
+        Failure::failed("not_running", format!("task \"{task}\" is not running, wanted a running task to cut over"))
+            .hint("start the task first")
+    };
+    let control = control.ok_or_else(not_running)?;
+    let (done, answer) = oneshot::channel();
+    control.send(Control::CutOver { done }).await.map_err(|_| not_running())?;
+    match tokio::time::timeout(CUT_OVER_PATIENCE, answer).await {
+        Ok(Ok(Ok(done))) => Ok(CutOverReport { position: done.position.to_string(), counters_moved: done.counters_moved }),
+        Ok(Ok(Err(error))) => Err(Failure::from(&error)),
+        Ok(Err(_)) => Err(not_running()),
+        Err(_) => {
+            let seconds = CUT_OVER_PATIENCE.as_secs();
+            Err(Failure::failed(
+                "not_level",
+                format!("task \"{task}\" did not come to the end of the source's log within {seconds} seconds"),
+            )
+            .hint("see that its load is finished and its lag is small, and that nobody writes to the source; then ask again"))
+        }
+    }
 }
 
 /// Compiles a pending version and records the verdict.

@@ -66,6 +66,7 @@ pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_d
             Preparation::TruncateBeforeLoad => TablePreparation::Truncate,
         },
         start_position,
+        schema: settings.schema()?,
         limits,
         on_table_error: settings.on_table_error(),
         spool_dir,

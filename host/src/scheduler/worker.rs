@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_catalog::{Desired, EventCategory, EventSeverity, StartKind, StopReason, TaskRecord, TaskStatus};
+use tidegate_connector::Severity;
 use tidegate_pipeline::{Control, ModuleSet, Outcome, Progress, StopCause, TaskSpec};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -181,9 +182,14 @@ async fn follow(
 async fn write_report(node: &Node, report: &mut Report, task: &str, view: &watch::Receiver<Progress>) {
     let now = view.borrow().clone();
     match report.write(&node.catalog, &now).await {
-        Ok(News { swap_undone, entered, trouble }) => {
+        Ok(News { swap_undone, entered, trouble, not_carried }) => {
             if let Some(reason) = swap_undone {
                 swap::went_back(node, task, &reason).await;
+            }
+            for finding in not_carried {
+                let message = format!("not carried [{}] {}: {}", finding.code, finding.object, finding.found);
+                let severity = if finding.severity == Severity::Info { EventSeverity::Info } else { EventSeverity::Warning };
+                node.event(task, EventCategory::Table, severity, message).await;
             }
             if let Some(trouble) = trouble {
                 let message = format!("{trouble}; trying again");

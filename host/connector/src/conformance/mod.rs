@@ -123,6 +123,7 @@ pub fn encoded_table(
         primary_key: (0..key).collect(),
         identity: (0..key).collect(),
         source: Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0 }),
+        objects: Arc::default(),
     })
 }
 

@@ -24,7 +24,8 @@ const POSTGRES: &str = "
 Enumerations are made in the table's target schema unless the type's own schema has them there; a domain becomes the type
 below it where the target does not have it (its checks held at the source). Composites, ranges of the user's and types of
 extensions must be in the target: the check says `type_missing`. `regclass` and the other object identifier types (not `oid`)
-are refused (`column_type`). Generated columns are left out with a warning, since logs up to PostgreSQL 17 do not have them.
+are refused (`column_type`). Generated columns stay generated with the same expression, since logs up to PostgreSQL 17 do not
+have their values; what the target refuses, and with `\"schema\": \"minimal\"` all of them, is left out and named.
 
 A large value that an update did not touch is not in the log (TOAST); the target keeps the one it has. With `replica
 identity full` it is taken from the old row.

@@ -16,6 +16,7 @@ mod lane;
 mod load_data;
 mod loader;
 mod net;
+mod objects;
 mod ordered;
 mod plan;
 mod plans;
@@ -26,12 +27,13 @@ mod sql;
 mod takeover;
 mod writer;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RowId, ServerSettings, StoredRejection, TablePreparation, Target, TargetTable,
-    TaskRecord,
+    BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RowId, ServerSettings, StoredRejection, TablePreparation, Target,
+    TargetTable, TaskRecord,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 
@@ -49,6 +51,8 @@ pub struct MysqlTarget {
     settings: ServerSettings,
     plans: Arc<Plans>,
     idle: Mutex<Vec<(Fence, Server)>>,
+    /// Tables whose objects were listed as not carried.
+    told: Mutex<HashSet<TableName>>,
 }
 
 impl MysqlTarget {
@@ -62,7 +66,7 @@ impl MysqlTarget {
         }
         let server = Server::connect(&settings).await?;
         check::version(server.facts())?;
-        Ok(Self { settings, plans: Arc::default(), idle: Mutex::default() })
+        Ok(Self { settings, plans: Arc::default(), idle: Mutex::default(), told: Mutex::default() })
     }
 
     async fn session(&self, fence: &Fence) -> Result<Server, ConnectorError> {
@@ -198,6 +202,22 @@ impl Target for MysqlTarget {
         self.keep(fence, holder);
         self.keep(fence, server);
         Ok(())
+    }
+
+    /// Foreign keys do not fire on our sessions, and nothing else is built.
+    async fn release_tables(&self, _fence: &Fence, _tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    async fn build_objects(&self, _fence: &Fence, tables: &[Arc<TargetTable>], _stage: BuildStage) -> Result<Vec<Finding>, ConnectorError> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = tables.iter().filter(|table| told.insert(table.name.clone()));
+        Ok(new.flat_map(|table| objects::not_carried(table)).collect())
+    }
+
+    /// InnoDB keeps an AUTO_INCREMENT behind every value that was written.
+    async fn set_counters(&self, _fence: &Fence, _tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError> {
+        Ok(0)
     }
 
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {

@@ -149,11 +149,6 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
         let finding = Finding::error("row_security", &object, "row level security that may hide rows", "a role that sees all rows");
         findings.push(finding.fix(format!("alter role {quoted_user} bypassrls")));
     }
-    let generated: Vec<&str> = facts.columns.iter().filter(|column| column.generated).map(|column| column.name.as_str()).collect();
-    if !generated.is_empty() {
-        let found = format!("generated columns \"{}\"", generated.join("\", \""));
-        findings.push(Finding::warning("generated_columns", &object, found, "plain columns: generated ones are left out"));
-    }
     if !cdc {
         return;
     }

@@ -15,6 +15,7 @@ mod catalog;
 mod check;
 mod describe;
 mod names;
+mod objects;
 mod relations;
 mod rows;
 mod snapshot;
@@ -26,7 +27,7 @@ use async_trait::async_trait;
 use tidegate_connector::{
     CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, ServerSettings, Snapshot, Source, SourceTable,
 };
-use tidegate_model::{Engine, Position, TableName, TaskId};
+use tidegate_model::{Engine, Position, TableName, TableObjects, TaskId};
 use tokio_postgres::Client;
 
 use crate::connect;
@@ -85,6 +86,10 @@ impl Source for PostgresSource {
                 })
             })
             .collect()
+    }
+
+    async fn describe_objects(&self, tables: &[TableName]) -> Result<Vec<TableObjects>, ConnectorError> {
+        objects::describe(&self.client().await?, tables).await
     }
 
     async fn check(&self, task: &TaskId, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError> {

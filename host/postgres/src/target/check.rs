@@ -6,8 +6,10 @@ use tidegate_connector::{ConnectorError, Dialect, Finding, TablePreparation, Tar
 use tidegate_model::TableName;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+use super::objects::foreseen;
 use super::plan::TablePlan;
 use super::real::{RealTable, read_real};
+use super::session::may_act_as_replica;
 use crate::connect::pg_error;
 
 /// The oldest release that has all that we use (`pg_attribute.attgenerated`), as `server_version_num`.
@@ -35,20 +37,19 @@ pub(crate) async fn check(
 ) -> Result<Vec<Finding>, ConnectorError> {
     let mut findings = Vec::new();
     let tx = session.build_transaction().read_only(true).start().await.map_err(|error| pg_error("begin a check", error))?;
-    check_server(&tx, &mut findings).await?;
+    let is_replica = check_server(&tx, &mut findings).await?;
     for table in tables {
-        check_table(&tx, table, tables, preparation, &mut findings).await?;
+        check_table(&tx, table, tables, preparation, is_replica, &mut findings).await?;
     }
     tx.rollback().await.map_err(|error| pg_error("end a check", error))?;
     Ok(findings)
 }
 
-async fn check_server(tx: &Transaction<'_>, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+/// Whether the role may act as a replica.
+async fn check_server(tx: &Transaction<'_>, findings: &mut Vec<Finding>) -> Result<bool, ConnectorError> {
     let failed = |error| pg_error("check the target's server", error);
     let sql = "select pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on', current_database()::text, current_user::text, \
-               has_database_privilege(current_database(), 'create'), to_regnamespace('tidegate') is not null, \
-               coalesce((select rolsuper from pg_roles where rolname = current_user), false), \
-               current_setting('server_version_num')::int >= 150000";
+               has_database_privilege(current_database(), 'create'), to_regnamespace('tidegate') is not null";
     let row = tx.query_one(sql, &[]).await.map_err(failed)?;
     let (database, user): (String, String) = (row.get(2), row.get(3));
     let (database_sql, user_sql) = (Dialect::POSTGRES.identifier(&database), Dialect::POSTGRES.identifier(&user));
@@ -79,13 +80,8 @@ async fn check_server(tx: &Transaction<'_>, findings: &mut Vec<Finding>) -> Resu
             findings.push(finding.fix(format!("grant create, usage on schema tidegate to {user_sql}")));
         }
     }
-    let (is_super, has_grants): (bool, bool) = (row.get(6), row.get(7));
-    let may_act_as_replica = if is_super || !has_grants {
-        is_super
-    } else {
-        tx.query_one("select has_parameter_privilege('session_replication_role', 'set')", &[]).await.map_err(failed)?.get(0)
-    };
-    if !may_act_as_replica {
+    let is_replica = may_act_as_replica(tx).await?;
+    if !is_replica {
         let finding = Finding::warning(
             "replica_role",
             "setting \"session_replication_role\"",
@@ -94,7 +90,7 @@ async fn check_server(tx: &Transaction<'_>, findings: &mut Vec<Finding>) -> Resu
         );
         findings.push(finding.fix(format!("grant set on parameter session_replication_role to {user_sql}")));
     }
-    Ok(())
+    Ok(is_replica)
 }
 
 async fn check_table(
@@ -102,6 +98,7 @@ async fn check_table(
     table: &Arc<TargetTable>,
     tables: &[Arc<TargetTable>],
     preparation: TablePreparation,
+    is_replica: bool,
     findings: &mut Vec<Finding>,
 ) -> Result<(), ConnectorError> {
     if !check_names(table, findings) {
@@ -109,8 +106,12 @@ async fn check_table(
     }
     check_collations(table, findings);
     check_schema(tx, table, findings).await?;
-    let Some(real) = read_real(tx, &table.name).await? else { return check_types(tx, table, findings).await };
+    let Some(real) = read_real(tx, &table.name).await? else {
+        findings.extend(foreseen(table, is_replica));
+        return check_types(tx, table, findings).await;
+    };
     if preparation == TablePreparation::DropAndCreate {
+        findings.extend(foreseen(table, is_replica));
         check_types(tx, table, findings).await?;
     } else {
         match TablePlan::new(table, &real) {
@@ -127,7 +128,7 @@ async fn check_table(
     match preparation {
         TablePreparation::Keep => check_empty(tx, table, findings).await,
         TablePreparation::DropAndCreate | TablePreparation::Truncate => {
-            check_references(tx, table, &real, tables, preparation, findings).await
+            check_references(tx, table, &real, tables, preparation, is_replica, findings).await
         }
     }
 }
@@ -316,6 +317,7 @@ async fn check_references(
     real: &RealTable,
     tables: &[Arc<TargetTable>],
     preparation: TablePreparation,
+    is_replica: bool,
     findings: &mut Vec<Finding>,
 ) -> Result<(), ConnectorError> {
     let sql = "select k.conname::text, n.nspname::text, c.relname::text from pg_constraint k \
@@ -324,8 +326,13 @@ async fn check_references(
     for row in tx.query(sql, &[&real.oid]).await.map_err(|error| pg_error("check foreign keys to a table", error))? {
         let from = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
         let constraint: String = row.get(0);
+        // Of the task's own tables, it goes before the tables are dropped, and does not fire while they are emptied.
+        let is_inside = tables.iter().any(|other| other.name == from);
+        if is_inside && (preparation == TablePreparation::DropAndCreate || is_replica) {
+            continue;
+        }
         let verb = if preparation == TablePreparation::Truncate { "emptied" } else { "dropped" };
-        let inside = if tables.iter().any(|other| other.name == from) { "another table of the task" } else { "a table outside the task" };
+        let inside = if is_inside { "another table of the task" } else { "a table outside the task" };
         let found = format!("foreign key \"{constraint}\" of table \"{from}\", {inside}");
         let finding =
             Finding::error("referenced_table", object(&table.name), found, format!("no foreign key to a table that is to be {verb}"));

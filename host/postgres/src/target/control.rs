@@ -1,4 +1,4 @@
-//! What the target remembers of tasks: schema `tidegate`, in the tables `checkpoint`, `table_state` and `chunk`, and in
+//! What the target remembers of tasks: schema `tidegate`, in the tables `checkpoint`, `table_state`, `chunk` and `object`, and in
 //! `row_error`, which [`super::rejected`] knows.
 //!
 //! A take-over locks the task's checkpoint row `for update`, so it waits for every transaction that holds the fence
@@ -30,7 +30,11 @@ create table if not exists tidegate.table_state (
 create table if not exists tidegate.chunk (
     task text not null, schema_name text not null, table_name text not null, chunk_index bigint not null, bounds text not null,
     window_low text, window_high text, row_count bigint, loaded_at timestamptz,
-    primary key (task, schema_name, table_name, chunk_index));";
+    primary key (task, schema_name, table_name, chunk_index));
+create table if not exists tidegate.object (
+    task text not null, schema_name text not null, table_name text not null, kind text not null, name text not null,
+    state text not null, made_name text, reason text, updated_at timestamptz not null default now(),
+    primary key (task, schema_name, table_name, kind, name));";
 
 /// Attempts to lock the checkpoint row, each of a second: an older worker's session that does not end within this
 /// time is one that its server cannot end.
@@ -58,7 +62,7 @@ pub(crate) async fn take_over(server: &ServerSettings, task: &TaskId) -> Result<
 
 async fn create_tables(session: &mut Client) -> Result<(), ConnectorError> {
     let attempted = "create schema \"tidegate\"";
-    let found = "select count(*) = 4 from unnest(array['checkpoint', 'table_state', 'chunk', 'row_error']) name where to_regclass('tidegate.' || name) is not null";
+    let found = "select count(*) = 5 from unnest(array['checkpoint', 'table_state', 'chunk', 'row_error', 'object']) name where to_regclass('tidegate.' || name) is not null";
     let exist: bool = session.query_one(found, &[]).await.map_err(|error| pg_error(attempted, error))?.get(0);
     if exist {
         return Ok(());
@@ -212,7 +216,7 @@ pub(crate) async fn begin_task(tx: &impl GenericClient, fence: &Fence, position:
     if moved != 1 {
         return Err(ConnectorError::fenced(task, fence.generation));
     }
-    for table in ["table_state", "chunk"] {
+    for table in ["table_state", "chunk", "object"] {
         tx.execute(&format!("delete from tidegate.{table} where task = $1"), &[&task]).await.map_err(failed)?;
     }
     rejected::forget(tx, &fence.task, None).await
@@ -326,8 +330,10 @@ pub(crate) async fn forget_task(server: &ServerSettings, task: &TaskId) -> Resul
     if !exists {
         return Ok(());
     }
+    // An earlier version made fewer of them.
+    create_tables(&mut session).await?;
     let tx = session.transaction().await.map_err(failed)?;
-    for table in ["chunk", "table_state", "checkpoint"] {
+    for table in ["chunk", "table_state", "object", "checkpoint"] {
         tx.execute(&format!("delete from tidegate.{table} where task = $1"), &[&task.as_str()]).await.map_err(failed)?;
     }
     // A task that an earlier version left behind never had one.

@@ -14,18 +14,53 @@ use super::session::table_error;
 /// Creates the table, the schema and the enumerations that it needs, inside the caller's transaction.
 pub(crate) async fn create_table(client: &impl GenericClient, table: &TargetTable) -> Result<(), ConnectorError> {
     create_schema(client, &table.name.schema, table).await?;
-    let mut columns = Vec::with_capacity(table.columns.len() + 1);
+    let mut types = Vec::with_capacity(table.columns.len());
+    for index in 0..table.columns.len() {
+        types.push(column_type(client, table, index).await?);
+    }
+    let attempted = format!("create table \"{}\"", table.name);
+    let (rich, plain) = (create_sql(table, &types, true), create_sql(table, &types, false));
+    if rich == plain {
+        return run(client, table, &attempted, &plain).await;
+    }
+    let failed = |error| table_error(&table.source.schema.name, &attempted, error);
+    client.batch_execute("savepoint rich").await.map_err(failed)?;
+    if client.batch_execute(&rich).await.is_ok() {
+        return Ok(());
+    }
+    // Whatever it refuses is tried again one by one after the load, and listed with its reason.
+    client.batch_execute("rollback to savepoint rich").await.map_err(failed)?;
+    run(client, table, &attempted, &plain).await
+}
+
+/// `rich`: with the source's name of the key, its collations and its generated columns, which must stand in their places
+/// before there are rows.
+fn create_sql(table: &TargetTable, types: &[String], rich: bool) -> String {
+    let name = |text: &str| Dialect::POSTGRES.identifier(text);
+    let objects = &table.objects.wanted;
+    let behind = |after: Option<&str>| {
+        let here = objects.columns.iter().filter(|_| rich).filter_map(|column| Some((&column.column, column.generated.as_ref()?)));
+        let here = here.filter(move |(_, generated)| generated.after.as_deref() == after);
+        here.map(|(column, generated)| {
+            let kept = if generated.stored { "stored" } else { "virtual" };
+            format!("{} {} generated always as ({}) {kept}", name(column), generated.native_type, generated.expression)
+        })
+        .collect::<Vec<_>>()
+    };
+    let mut columns = behind(None);
     for (index, column) in table.columns.iter().enumerate() {
         let not_null = if column.nullable && !table.primary_key.contains(&index) { "" } else { " not null" };
-        let type_sql = column_type(client, table, index).await?;
-        columns.push(format!("{} {type_sql}{not_null}", Dialect::POSTGRES.identifier(&column.name)));
+        let collation = objects.columns.iter().filter(|_| rich).find(|found| found.column == column.name && found.generated.is_none());
+        let collation = collation.and_then(|found| found.collation.as_ref()).map(|name| format!(" collate {name}")).unwrap_or_default();
+        columns.push(format!("{} {}{collation}{not_null}", name(&column.name), types[index]));
+        columns.extend(behind(Some(&column.name)));
     }
     if !table.primary_key.is_empty() {
-        let names = table.primary_key.iter().filter_map(|index| table.columns.get(*index)).map(|column| column.name.as_str());
-        columns.push(format!("primary key ({})", Dialect::POSTGRES.identifiers(names)));
+        let key = table.primary_key.iter().filter_map(|index| table.columns.get(*index)).map(|column| column.name.as_str());
+        let constraint = objects.primary_key_name.as_ref().filter(|_| rich).map(|key| format!("constraint {} ", name(key)));
+        columns.push(format!("{}primary key ({})", constraint.unwrap_or_default(), Dialect::POSTGRES.identifiers(key)));
     }
-    let sql = format!("create table {} ({})", Dialect::POSTGRES.table(&table.name), columns.join(", "));
-    run(client, table, &format!("create table \"{}\"", table.name), &sql).await
+    format!("create table {} ({})", Dialect::POSTGRES.table(&table.name), columns.join(", "))
 }
 
 async fn create_schema(client: &impl GenericClient, schema: &str, table: &TargetTable) -> Result<(), ConnectorError> {

@@ -17,8 +17,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidegate_connector::{Applied, ConnectorError, Group, Lane, NetChange, ServerSettings, Step};
-use tidegate_model::Fence;
+use tidegate_connector::{Applied, ConnectorError, Group, Lane, NetChange, ServerSettings, Step, Strictness};
+use tidegate_model::{Fence, TableName};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
 
@@ -26,7 +26,7 @@ use super::plan::TablePlan;
 use super::plans::Plans;
 use super::rows::{Call, Shape};
 use super::session::{act_as_replica, begin_sql, move_sql, open, table_error};
-use super::{control, net, ordered, rejected, statements};
+use super::{control, net, objects, ordered, rejected, statements};
 use crate::connect::pg_error;
 
 /// Prepared statements that a lane keeps; beyond that it starts over. A table needs three to a dozen.
@@ -111,15 +111,14 @@ impl PostgresLane {
     }
 
     /// Rows of a group may have exchanged the values of a unique key, which an UPDATE trips over at the first of them:
-    /// a second attempt deletes those rows first and inserts them with their new values. Only as a replica, where a
-    /// delete does not cascade.
+    /// a second attempt deletes those rows first and inserts them with their new values.
     fn may_swap_keys(&mut self, group: &Group) -> bool {
         let updates = |step: &Step| match step {
             Step::Net { changes, .. } => changes.iter().any(|change| matches!(change, NetChange::Update(_))),
             Step::Ordered { .. } | Step::Truncate { .. } => false,
         };
         match &mut self.session {
-            Some(session) if session.is_replica && group.steps.iter().any(updates) => {
+            Some(session) if group.steps.iter().any(updates) => {
                 session.replaces_updates = true;
                 true
             }
@@ -137,6 +136,7 @@ impl PostgresLane {
         if let Ok(Ok(())) = tokio::time::timeout(ROLLBACK_TIMEOUT, session.client.batch_execute("rollback")).await {
             session.is_begun = false;
             session.is_busy = false;
+            session.is_in_parts = false;
             for made in session.stages_made.drain() {
                 session.stages.remove(&made);
             }
@@ -153,6 +153,7 @@ impl Lane for PostgresLane {
             // An earlier call was cancelled half-way.
             self.abandon().await;
         }
+        self.session().await?.is_in_parts = true;
         let done = self.run_steps(&steps).await;
         if done.is_err() {
             self.abandon().await;
@@ -186,6 +187,7 @@ impl Lane for PostgresLane {
         }
         if let Some(session) = &mut self.session {
             session.replaces_updates = false;
+            session.is_in_parts = false;
         }
         done
     }
@@ -194,7 +196,9 @@ impl Lane for PostgresLane {
 /// One session of a lane, with what it has prepared.
 pub(crate) struct LaneSession {
     pub(crate) client: Client,
-    is_replica: bool,
+    pub(crate) is_replica: bool,
+    /// Steps are parts of a group that cannot be applied a second time.
+    is_in_parts: bool,
     /// BEGIN was sent.
     is_begun: bool,
     /// A call is running; still true at the next one when it was cancelled.
@@ -215,6 +219,7 @@ impl LaneSession {
         Ok(LaneSession {
             client,
             is_replica,
+            is_in_parts: false,
             is_begun: false,
             is_busy: false,
             replaces_updates: false,
@@ -229,6 +234,11 @@ impl LaneSession {
         match step {
             Step::Net { table, strictness, changes } => {
                 let plan = plans.get(&self.client, table).await?;
+                let updates = |change: &NetChange| matches!(change, NetChange::Update(_));
+                let may_stage = plan.columns.len() <= net::STAGED_COLUMNS_MAX;
+                if self.is_in_parts && plan.has_secondary_keys && may_stage && changes.iter().any(updates) {
+                    return self.apply_or_replace(&plan, *strictness, changes).await;
+                }
                 net::apply(self, &plan, *strictness, changes).await
             }
             Step::Ordered { table, strictness, changes } => {
@@ -239,12 +249,37 @@ impl LaneSession {
                 let Some(first) = tables.first() else { return Ok(0) };
                 self.begin().await?;
                 let names: Vec<String> = tables.iter().map(|table| tidegate_connector::Dialect::POSTGRES.table(&table.name)).collect();
-                let sql = format!("truncate {}", names.join(", "));
+                let own: Vec<&TableName> = tables.iter().map(|table| &table.name).collect();
+                // MySQL empties a table that others refer to when it is told not to look; PostgreSQL never does.
+                let sql = if self.is_replica && objects::is_referenced_by_others(&self.client, &own).await? {
+                    names.iter().map(|name| format!("delete from {name}")).collect::<Vec<_>>().join("; ")
+                } else {
+                    format!("truncate {}", names.join(", "))
+                };
                 let done = self.client.batch_execute(&sql).await;
                 done.map_err(|error| table_error(&first.source.schema.name, &format!("truncate {}", names.join(", ")), error))?;
                 Ok(0)
             }
         }
+    }
+
+    /// As [`net::apply`], and once more with rows deleted and inserted instead of updated when they trip over each other.
+    async fn apply_or_replace(&mut self, plan: &TablePlan, strictness: Strictness, changes: &[NetChange]) -> Result<u64, ConnectorError> {
+        let failed = |error| pg_error("guard a step of a group", error);
+        // Before the savepoint, so that the staging table outlives it.
+        self.stage(plan).await?;
+        self.client.batch_execute("savepoint step").await.map_err(failed)?;
+        let mut done = net::apply(self, plan, strictness, changes).await;
+        if done.as_ref().is_err_and(|error| error.code() == "target_diverged") {
+            self.client.batch_execute("rollback to savepoint step").await.map_err(failed)?;
+            self.replaces_updates = true;
+            done = net::apply(self, plan, strictness, changes).await;
+            self.replaces_updates = false;
+        }
+        if done.is_ok() {
+            self.client.batch_execute("release savepoint step").await.map_err(failed)?;
+        }
+        done
     }
 
     /// Sends BEGIN unless it was sent.

@@ -10,6 +10,7 @@ mod ddl;
 mod lane;
 mod loader;
 mod net;
+mod objects;
 mod ordered;
 mod plan;
 mod plans;
@@ -23,8 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RowId, ServerSettings, StoredRejection, TablePreparation, Target, TargetTable,
-    TaskRecord,
+    BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RowId, ServerSettings, StoredRejection, TablePreparation, Target,
+    TargetTable, TaskRecord,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::{Client, Transaction};
@@ -167,16 +168,27 @@ impl Target for PostgresTarget {
         let name = Dialect::POSTGRES.table(&table.name);
         let found = real::read_real(&tx, &table.name).await?;
         match (&found, preparation) {
-            (None, _) => ddl::create_table(&tx, table).await?,
+            (None, _) => {
+                ddl::create_table(&tx, table).await?;
+                objects::note_created(&tx, fence, &table.name).await?;
+            }
             (Some(_), TablePreparation::Keep) => {}
             (Some(_), TablePreparation::DropAndCreate) => {
                 ddl::run(&tx, table, &format!("drop table {name}"), &format!("drop table {name}")).await?;
                 ddl::create_table(&tx, table).await?;
+                objects::note_created(&tx, fence, &table.name).await?;
             }
             (Some(real), TablePreparation::Truncate) => {
                 // A table that does not fit keeps its rows.
                 plan::TablePlan::new(table, real)?;
-                ddl::run(&tx, table, &format!("truncate {name}"), &format!("truncate {name}")).await?;
+                // TRUNCATE is refused while a foreign key refers to the table, even where it does not fire.
+                let is_referenced = objects::is_referenced_by_others(&tx, &[&table.name]).await?;
+                let sql = if is_referenced && session::may_act_as_replica(&tx).await? {
+                    format!("set local session_replication_role = replica; delete from {name}; set local session_replication_role = origin")
+                } else {
+                    format!("truncate {name}")
+                };
+                ddl::run(&tx, table, &format!("empty {name}"), &sql).await?;
             }
         }
         let plan = plans::learn(&tx, table).await?;
@@ -184,6 +196,36 @@ impl Target for PostgresTarget {
         self.plans.put(Arc::new(plan));
         self.keep(fence, session);
         Ok(())
+    }
+
+    async fn release_tables(&self, fence: &Fence, tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        let lock = format!("set local lock_timeout = '{LOCK_TIMEOUT}'");
+        tx.batch_execute(&lock).await.map_err(|error| pg_error("bound the wait for locks", error))?;
+        objects::release(&tx, fence, tables).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn build_objects(&self, fence: &Fence, tables: &[Arc<TargetTable>], stage: BuildStage) -> Result<Vec<Finding>, ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let (findings, changed) = objects::build(&mut session, fence, tables, stage).await?;
+        for table in &changed {
+            // An identity or a generated column changes how rows are written.
+            self.plans.put(Arc::new(plans::learn(&session, table).await?));
+        }
+        self.keep(fence, session);
+        Ok(findings)
+    }
+
+    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError> {
+        let session = self.session(fence).await?;
+        control::checkpoint(&session, fence).await?;
+        let moved = objects::set_counters(&session, tables).await?;
+        self.keep(fence, session);
+        Ok(moved)
     }
 
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {

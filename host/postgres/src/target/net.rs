@@ -19,7 +19,7 @@ use super::statements;
 const STATEMENTS_MAX: usize = 16;
 
 /// Columns that fit into a staging table beside its own two. Source: PostgreSQL manual, "PostgreSQL Limits".
-const STAGED_COLUMNS_MAX: usize = 1_598;
+pub(crate) const STAGED_COLUMNS_MAX: usize = 1_598;
 
 /// The changes with their operations, and how many rows each must touch.
 struct Work<'a> {
@@ -27,6 +27,8 @@ struct Work<'a> {
     /// Sets of known columns of updates, by their numbers.
     masks: Vec<Vec<bool>>,
     updates: Vec<u64>,
+    /// Likewise, of rows that are deleted and inserted again and lack some of their values.
+    fills: Vec<u64>,
     deletes: u64,
     inserts: u64,
 }
@@ -38,9 +40,12 @@ pub(crate) async fn apply(
     strictness: Strictness,
     changes: &[NetChange],
 ) -> Result<u64, ConnectorError> {
-    let work = Work::new(plan, strictness, session.replaces_updates, changes)?;
+    // A delete of a row that foreign keys refer to would do more than that where they fire.
+    let may_replace = plan.is_whole && (session.is_replica || !plan.is_referenced);
+    let work = Work::new(plan, strictness, session.replaces_updates && may_replace, changes)?;
     let is_pure_insert = work.rows.iter().all(|(mark, _)| mark.operation == b'I');
-    let counts = if work.rows.len() <= STATEMENTS_MAX || plan.columns.len() > STAGED_COLUMNS_MAX {
+    let fills = work.fills.iter().any(|count| *count > 0);
+    let counts = if (work.rows.len() <= STATEMENTS_MAX && !fills) || plan.columns.len() > STAGED_COLUMNS_MAX {
         work.by_statements(session, plan).await?
     } else if is_pure_insert && plan.is_direct() {
         session.begin().await?;
@@ -64,7 +69,14 @@ struct Counts {
 impl<'a> Work<'a> {
     fn new(plan: &TablePlan, strictness: Strictness, replaces_updates: bool, changes: &'a [NetChange]) -> Result<Work<'a>, ConnectorError> {
         let is_loose = strictness == Strictness::Idempotent && !plan.identity.is_empty();
-        let mut work = Work { rows: Vec::with_capacity(changes.len()), masks: Vec::new(), updates: Vec::new(), deletes: 0, inserts: 0 };
+        let mut work = Work {
+            rows: Vec::with_capacity(changes.len()),
+            masks: Vec::new(),
+            updates: Vec::new(),
+            fills: Vec::new(),
+            deletes: 0,
+            inserts: 0,
+        };
         let mut numbers: HashMap<Vec<bool>, usize> = HashMap::new();
         for change in changes {
             let (operation, image) = match change {
@@ -82,10 +94,18 @@ impl<'a> Work<'a> {
                         if number == next {
                             work.masks.push(known);
                             work.updates.push(0);
+                            work.fills.push(0);
                         }
-                        work.updates[number] += 1;
                         let mask = i32::try_from(number).expect("a group has fewer than 2^31 changes");
-                        work.rows.push((StageMark { operation: b'U', mask }, image));
+                        let is_fill = replaces_updates && plan.columns.len() <= STAGED_COLUMNS_MAX;
+                        if is_fill {
+                            work.fills[number] += 1;
+                            work.deletes += 1;
+                            work.inserts += 1;
+                        } else {
+                            work.updates[number] += 1;
+                        }
+                        work.rows.push((StageMark { operation: if is_fill { b'F' } else { b'U' }, mask }, image));
                         continue;
                     }
                 }
@@ -102,13 +122,16 @@ impl<'a> Work<'a> {
     }
 
     async fn by_statements(&self, session: &mut LaneSession, plan: &TablePlan) -> Result<Counts, ConnectorError> {
-        let (mut deletes, mut updates, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut deletes, mut updates, mut inserts, mut verifies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut counts = Counts::default();
         for (mark, image) in &self.rows {
             match mark.operation {
                 b'U' => {
                     let known = &self.masks[usize::try_from(mark.mask).expect("updates have masks")];
                     let set: Vec<usize> = statements::settable(plan, known).collect();
+                    if statements::verifies(plan, known).next().is_some() {
+                        verifies.push(Call::verify(plan, image)?);
+                    }
                     if set.is_empty() {
                         counts.updates += 1;
                     } else {
@@ -125,10 +148,12 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        let (delete_count, update_count) = (deletes.len(), updates.len());
-        let calls = deletes.into_iter().chain(updates).chain(inserts).collect();
+        let (verify_count, delete_count, update_count) = (verifies.len(), deletes.len(), updates.len());
+        let calls = verifies.into_iter().chain(deletes).chain(updates).chain(inserts).collect();
         let touched = session.call_all(plan, calls).await?;
-        let (deleted, rest) = touched.split_at(delete_count);
+        let (verified, rest) = touched.split_at(verify_count);
+        check_verified(plan, verified.iter().sum(), verify_count as u64)?;
+        let (deleted, rest) = rest.split_at(delete_count);
         let (updated, inserted) = rest.split_at(update_count);
         counts.deletes = deleted.iter().sum();
         counts.updates += updated.iter().sum::<u64>();
@@ -142,11 +167,20 @@ impl<'a> Work<'a> {
         copy(session, plan, &sql, self, true).await?;
         let mut counts = Counts::default();
         let mut texts = Vec::with_capacity(self.masks.len() + 2);
+        let verified = self.masks.iter().enumerate().filter_map(|(mask, known)| {
+            let sql = statements::verify_staged(plan, mask, known).filter(|_| self.updates[mask] > 0)?;
+            Some((sql, self.updates[mask]))
+        });
+        let (checks, wanted): (Vec<String>, Vec<u64>) = verified.unzip();
+        check_verified(plan, session.run_all(plan, &checks).await?.iter().sum(), wanted.iter().sum())?;
+        let filled = self.masks.iter().enumerate().filter(|(mask, _)| self.fills[*mask] > 0);
+        let fills: Vec<String> = filled.map(|(mask, known)| statements::fill_staged(plan, mask, known)).collect();
+        check_count(plan, "complete", session.run_all(plan, &fills).await?.iter().sum(), self.fills.iter().sum())?;
         if self.deletes > 0 {
             texts.push(statements::delete_staged(plan, "'D', 'R'"));
         }
         let first_update = texts.len();
-        for (mask, known) in self.masks.iter().enumerate() {
+        for (mask, known) in self.masks.iter().enumerate().filter(|(mask, _)| self.updates[*mask] > 0) {
             match statements::update_staged(plan, mask, known) {
                 Some(sql) => texts.push(sql),
                 None => counts.updates += self.updates[mask],
@@ -184,6 +218,11 @@ async fn copy(session: &LaneSession, plan: &TablePlan, sql: &str, work: &Work<'_
         rows.add(plan, image, is_staged.then_some(*mark)).await?;
     }
     rows.finish().await
+}
+
+/// The source gave a row another value in a column that no UPDATE may set here: only a row that is inserted has it.
+fn check_verified(plan: &TablePlan, found: u64, wanted: u64) -> Result<(), ConnectorError> {
+    check_count(plan, "keep their identity columns", found, wanted)
 }
 
 /// Another count than expected means that the target is not what the source had.

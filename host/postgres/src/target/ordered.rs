@@ -42,7 +42,19 @@ async fn strictly(session: &mut LaneSession, plan: &TablePlan, changes: &[Ordere
                 if set.is_empty() {
                     continue;
                 }
-                ("update", Call::update(plan, set, new, old.as_ref().unwrap_or(new))?)
+                let old = old.as_ref().unwrap_or(new);
+                if plan.columns.iter().any(|column| column.is_always) {
+                    if set.len() == plan.columns.len() && plan.is_whole {
+                        // No UPDATE could change the identity column, if that is what the source did.
+                        verbs.extend(["delete", "insert"]);
+                        calls.extend([Call::delete(plan, old)?, Call::insert(plan, new)?]);
+                        continue;
+                    }
+                    verbs.extend(["update", "keep its identity column"]);
+                    calls.extend([Call::update(plan, set, new, old)?, Call::verify(plan, new)?]);
+                    continue;
+                }
+                ("update", Call::update(plan, set, new, old)?)
             }
             OrderedChange::Delete(old) => ("delete", Call::delete(plan, old)?),
         };

@@ -38,6 +38,12 @@ pub(crate) struct TablePlan {
     /// The table has a column GENERATED ALWAYS AS IDENTITY.
     pub(crate) overrides_identity: bool,
     pub(crate) is_partitioned: bool,
+    /// Rows may trip over each other in a unique index beside the primary key, or in an exclusion constraint.
+    pub(crate) has_secondary_keys: bool,
+    /// A row that is deleted and inserted again loses nothing: the table has no columns of its own that somebody fills.
+    pub(crate) is_whole: bool,
+    /// Foreign keys refer to the table.
+    pub(crate) is_referenced: bool,
 }
 
 /// A column's plan.
@@ -54,6 +60,8 @@ pub(crate) struct ColumnPlan {
     /// The type that SQL casts its values to, when they travel as text.
     pub(crate) cast: Option<String>,
     pub(crate) is_nullable: bool,
+    /// GENERATED ALWAYS AS IDENTITY: no UPDATE may name it.
+    pub(crate) is_always: bool,
     pub(crate) compares_as_text: bool,
 }
 
@@ -116,6 +124,12 @@ impl TablePlan {
             primary_key: placed(&table.primary_key)?,
             overrides_identity: real.columns.iter().any(|column| column.is_identity_always),
             is_partitioned: real.kind == b'p',
+            has_secondary_keys: real.has_secondary_keys,
+            is_whole: real
+                .columns
+                .iter()
+                .all(|column| column.is_generated || table.columns.iter().any(|wanted| wanted.name == column.name)),
+            is_referenced: real.is_referenced,
             columns,
         })
     }
@@ -201,6 +215,7 @@ impl ColumnPlan {
             wire_sql: if via_text { "text".into() } else { type_sql.clone() },
             cast: via_text.then_some(type_sql),
             is_nullable: !real.not_null,
+            is_always: real.is_identity_always,
             compares_as_text: as_text,
         })
     }

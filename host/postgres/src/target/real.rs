@@ -59,6 +59,10 @@ pub(crate) struct RealTable {
     pub(crate) columns: Vec<RealColumn>,
     /// Columns of unique indexes that hold for every row, at once.
     pub(crate) unique_keys: Vec<Vec<String>>,
+    /// It has unique indexes or exclusion constraints beside the primary key.
+    pub(crate) has_secondary_keys: bool,
+    /// Foreign keys refer to it.
+    pub(crate) is_referenced: bool,
 }
 
 const TABLE_SQL: &str = "select c.oid, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
@@ -94,6 +98,10 @@ from pg_index i
 where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
 order by not i.indisprimary";
 
+const FACTS_SQL: &str = "
+select exists (select from pg_index i where i.indrelid = $1 and (i.indisunique or i.indisexclusion) and not i.indisprimary),
+       exists (select from pg_constraint k where k.confrelid = $1 and k.contype = 'f')";
+
 /// Reads a table's description; `None` when there is none.
 pub(crate) async fn read_real(client: &impl GenericClient, table: &TableName) -> Result<Option<RealTable>, ConnectorError> {
     let failed = |error| pg_error(&format!("describe table \"{table}\" of the target"), error);
@@ -123,5 +131,13 @@ pub(crate) async fn read_real(client: &impl GenericClient, table: &TableName) ->
     let columns = columns.collect();
     let keys = client.query(KEYS_SQL, &[&oid]).await.map_err(failed)?;
     let unique_keys = keys.iter().map(|row| row.get(0)).collect();
-    Ok(Some(RealTable { oid, kind: letter(row.get(1)), columns, unique_keys }))
+    let facts = client.query_one(FACTS_SQL, &[&oid]).await.map_err(failed)?;
+    Ok(Some(RealTable {
+        oid,
+        kind: letter(row.get(1)),
+        columns,
+        unique_keys,
+        has_secondary_keys: facts.get(0),
+        is_referenced: facts.get(1),
+    }))
 }

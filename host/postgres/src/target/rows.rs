@@ -53,8 +53,9 @@ impl Call {
         Call::new(plan, Verb::Insert, (0..plan.columns.len()).collect(), image, Vec::new(), image)
     }
 
-    /// Sets the columns `set` from `new` in the row that `old` identifies.
-    pub(crate) fn update(plan: &TablePlan, set: Vec<usize>, new: &Image, old: &Image) -> Result<Call, ConnectorError> {
+    /// Sets the columns `set` from `new` in the row that `old` identifies, but for those that no UPDATE may name.
+    pub(crate) fn update(plan: &TablePlan, mut set: Vec<usize>, new: &Image, old: &Image) -> Result<Call, ConnectorError> {
+        set.retain(|column| !plan.columns[*column].is_always);
         Call::new(plan, Verb::Update, set, new, finding(plan), old)
     }
 
@@ -65,6 +66,14 @@ impl Call {
     /// Counts 1 when the row that `old` identifies is there.
     pub(crate) fn lock(plan: &TablePlan, old: &Image) -> Result<Call, ConnectorError> {
         Call::new(plan, Verb::Lock, Vec::new(), old, finding(plan), old)
+    }
+
+    /// Counts 1 when the row that `new` identifies has, in the columns that no UPDATE may name, what `new` says.
+    pub(crate) fn verify(plan: &TablePlan, new: &Image) -> Result<Call, ConnectorError> {
+        let always = (0..plan.columns.len()).filter(|column| plan.columns[*column].is_always && plan.knows(*column, new));
+        let mut by = finding(plan);
+        by.extend(always.filter(|column| !plan.identity.contains(column)));
+        Call::new(plan, Verb::Lock, Vec::new(), new, by, new)
     }
 
     fn new(plan: &TablePlan, verb: Verb, set: Vec<usize>, new: &Image, by: Vec<usize>, old: &Image) -> Result<Call, ConnectorError> {

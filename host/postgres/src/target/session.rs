@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tidegate_connector::{ConnectorError, Dialect, RowFault, ServerSettings};
 use tidegate_model::{Fence, Position, TableName, TaskId};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{Client, GenericClient, SimpleQueryMessage};
 
 use crate::connect::{client, pg_error};
 
@@ -41,6 +41,20 @@ pub(crate) async fn act_as_replica(client: &Client) -> Result<bool, ConnectorErr
         Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(false),
         Err(error) => Err(pg_error("set session_replication_role", error)),
     }
+}
+
+/// Whether [`act_as_replica`] would succeed, asked without doing it.
+pub(crate) async fn may_act_as_replica(client: &impl GenericClient) -> Result<bool, ConnectorError> {
+    let failed = |error| pg_error("look for the right to set session_replication_role", error);
+    let sql = "select coalesce((select rolsuper from pg_roles where rolname = current_user), false), \
+               current_setting('server_version_num')::int >= 150000";
+    let row = client.query_one(sql, &[]).await.map_err(failed)?;
+    let (is_super, has_grants): (bool, bool) = (row.get(0), row.get(1));
+    if is_super || !has_grants {
+        return Ok(is_super);
+    }
+    let sql = "select has_parameter_privilege('session_replication_role', 'set')";
+    Ok(client.query_one(sql, &[]).await.map_err(failed)?.get(0))
 }
 
 /// Opens a transaction. Without the replica role, constraints that may wait are checked at its end.

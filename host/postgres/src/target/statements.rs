@@ -78,9 +78,37 @@ pub(crate) fn lock_row(plan: &TablePlan, by: &[usize]) -> String {
     format!("select 1 from {} t where {} for update", plan.name_sql, found_by(plan, by, 0))
 }
 
-/// Columns that an update sets: those that are known and not part of the identity, which stays the same.
+/// Columns that an update sets: those that are known and not part of the identity, which stays the same. A column that
+/// is always an identity cannot be set; [`verifies`] tells which must be looked at instead.
 pub(crate) fn settable<'a>(plan: &'a TablePlan, known: &'a [bool]) -> impl Iterator<Item = usize> + 'a {
-    (0..plan.columns.len()).filter(|index| known[*index] && !plan.identity.contains(index))
+    (0..plan.columns.len()).filter(|index| known[*index] && !plan.identity.contains(index) && !plan.columns[*index].is_always)
+}
+
+/// Columns that an update cannot set and that should have their values already.
+pub(crate) fn verifies<'a>(plan: &'a TablePlan, known: &'a [bool]) -> impl Iterator<Item = usize> + 'a {
+    (0..plan.columns.len()).filter(|index| known[*index] && !plan.identity.contains(index) && plan.columns[*index].is_always)
+}
+
+/// One row for each row of the mask whose columns that cannot be set are what the log says; `None` when there are none.
+pub(crate) fn verify_staged(plan: &TablePlan, mask: usize, known: &[bool]) -> Option<String> {
+    let terms: Vec<String> = verifies(plan, known).map(|index| equal(&plan.columns[index], &staged(plan, index))).collect();
+    if terms.is_empty() {
+        return None;
+    }
+    let (table, stage, join) = (&plan.name_sql, stage_name(plan), staged_join(plan));
+    Some(format!("select 1 from {table} t, {stage} s where s.tg_op = 'U' and s.tg_mask = {mask} and {join} and {}", terms.join(" and ")))
+}
+
+/// Completes staged rows of a mask with what the target has in the columns that are not known.
+pub(crate) fn fill_staged(plan: &TablePlan, mask: usize, known: &[bool]) -> String {
+    let value = |index: usize| match &plan.columns[index].cast {
+        Some(_) => format!("t.{}::text", plan.columns[index].name_sql),
+        None => format!("t.{}", plan.columns[index].name_sql),
+    };
+    let unknown = (0..plan.columns.len()).filter(|index| !known[*index]);
+    let sets: Vec<String> = unknown.map(|index| format!(", c{index} = {}", value(index))).collect();
+    let (table, stage, join) = (&plan.name_sql, stage_name(plan), staged_join(plan));
+    format!("update {stage} s set tg_op = 'R'{} from {table} t where s.tg_op = 'F' and s.tg_mask = {mask} and {join}", sets.concat())
 }
 
 /// The row with an identity; of a keyless table, one of the rows that are equal in every column.

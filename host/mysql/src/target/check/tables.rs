@@ -7,10 +7,10 @@ use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Finding, Severit
 use tidegate_model::{Engine, SqlType, TableName};
 
 use crate::connect::rows;
-use crate::target::ddl;
 use crate::target::plan::{TablePlan, unreadable};
 use crate::target::real::{RealTable, read_real};
 use crate::target::session::{Facts, Server};
+use crate::target::{ddl, objects};
 
 /// The longest name in characters. Source: MySQL manual, "Identifier Length Limits".
 const NAME_CHARS_MAX: usize = 64;
@@ -46,6 +46,7 @@ pub(super) async fn check(
     let is_ours = found.is_none() || preparation == TablePreparation::DropAndCreate;
     if is_ours {
         check_new(table, server.facts(), findings);
+        findings.extend(objects::not_carried(table));
     }
     if let Some(real) = &found {
         if !is_ours {
