@@ -95,7 +95,7 @@ async fn streaming_small(source: Source) -> World {
     world
 }
 
-const SUM: &str = "select count(*) || ' ' || sum(id) || ' ' || count(*) filter (where v = 'new') from copy.big";
+const SUM: &str = "select count(*) || ' ' || coalesce(sum(id), 0) || ' ' || count(*) filter (where v = 'new') from copy.big";
 
 /// Changes of `small` arrive while `big`, which is held at the source, is still to be loaded.
 async fn small_streams_while_big_is_held(world: &World, hold: Hold, from: u32) {
