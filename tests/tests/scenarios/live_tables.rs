@@ -28,7 +28,9 @@ async fn state(world: &World, table: &str) -> String {
 
 /// A rule that leaves a table out.
 fn without(world: &World, table: &str) -> Value {
-    json!({"rule-type": "selection", "rule-id": "9", "rule-name": "not yet", "rule-action": "exclude",
+    // Every rule needs an id of its own.
+    let id = table.bytes().fold(1_000_u32, |id, byte| id.wrapping_mul(31).wrapping_add(byte.into()) % 1_000_000);
+    json!({"rule-type": "selection", "rule-id": (id + 1_000).to_string(), "rule-name": "not yet", "rule-action": "exclude",
         "object-locator": {"schema-name": world.source.schema(), "table-name": table}})
 }
 
@@ -111,6 +113,12 @@ async fn small_streams_while_big_is_held(world: &World, hold: Hold, from: u32) {
     let found = state(world, "big").await;
     assert!(matches!(found.as_str(), "waiting" | "loading"), "big is {found}");
     hold.let_go().await;
+    // Until then the target's table may be missing.
+    wait_for("big to be loaded", PATIENCE, async || {
+        let found = state(world, "big").await;
+        if found == "loaded" { Ok(()) } else { Err(found) }
+    })
+    .await;
 }
 
 async fn an_added_table_and_a_reload_hold_nobody_up(source: Source) {
@@ -250,9 +258,19 @@ async fn a_table_that_cannot_go_on_is_suspended_alone_and_comes_back_with_a_relo
     wait_target(&world, "select count(*) from copy.small", "2").await;
     assert_eq!(state(&world, "big").await, "suspended");
     assert_eq!(world.target.value("select count(*) from copy.big").await, "1");
-    let tables = world.host.get("/v1/tasks/live/tables").await.ok();
-    let shown = tables["tables"].as_array().expect("tables").iter().find(|table| table["table"] == "big").cloned();
-    assert!(shown.as_ref().is_some_and(|table| table["failure"].is_string() && !table["failure"].to_string().contains("bad")), "{shown:?}");
+    // The catalog hears of it once a second.
+    wait_for("the failure to be shown", PATIENCE, async || {
+        let tables = world.host.get("/v1/tasks/live/tables").await.ok();
+        let shown = tables["tables"].as_array().expect("tables").iter().find(|table| table["table"] == "big").cloned();
+        match shown.as_ref().and_then(|table| table["failure"].as_str()) {
+            Some(failure) => {
+                assert!(!failure.contains("bad"), "{failure}");
+                Ok(())
+            }
+            None => Err(format!("{shown:?}")),
+        }
+    })
+    .await;
 
     world.target.sql("alter table copy.big drop constraint short").await;
     world.source_sql("insert into big values (3, 'new')").await;

@@ -186,9 +186,14 @@ async fn logged_once_over_kills(source: Source) {
     let of_old_key = errors(&world, "rows").await.into_iter().find(|entry| entry["key"]["id"] == 20 && entry["table"] == "item");
     assert_eq!(of_old_key.expect("the old key of a rejected move is known")["operation"], "delete");
 
-    let task = world.task("rows").await;
-    let module = task["progress"]["modules"].as_array().and_then(|modules| modules.iter().find(|module| module["name"] == "picky"));
-    assert!(module.is_some_and(|module| module["rows"].as_u64() > Some(0) && module["cpu_seconds"].as_f64() > Some(0.0)), "{task}");
+    // The catalog hears of it once a second.
+    wait_for("the module's use to be shown", PATIENCE, async || {
+        let task = world.task("rows").await;
+        let module = task["progress"]["modules"].as_array().and_then(|modules| modules.iter().find(|module| module["name"] == "picky"));
+        let used = module.is_some_and(|module| module["rows"].as_u64() > Some(0) && module["cpu_seconds"].as_f64() > Some(0.0));
+        if used { Ok(()) } else { Err(task.to_string()) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
