@@ -408,7 +408,7 @@ impl Parser {
         while self.sign("::") {
             let mut words = Vec::new();
             while let Some(Token::Word(word)) = self.peek() {
-                if words.first().is_some() && !["varying", "precision", "without", "with", "time", "zone"].contains(&word.as_str()) {
+                if !words.is_empty() && !["varying", "precision", "without", "with", "time", "zone"].contains(&word.as_str()) {
                     break;
                 }
                 words.push(word.clone());

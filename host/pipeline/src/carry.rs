@@ -190,6 +190,7 @@ impl Carrier<'_> {
     }
 
     /// The column in the target's names; with the reason, when its default has to stay behind.
+    #[allow(clippy::result_large_err)]
     fn column(&self, column: &ColumnObjects, name: &str, is_same: bool) -> Result<ColumnObjects, (ColumnObjects, String)> {
         let counter =
             column.counter.as_ref().map(|counter| Counter { kind: counter.kind, sequence: self.sequence_name(&counter.sequence) });
