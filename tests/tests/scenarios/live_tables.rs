@@ -159,6 +159,18 @@ async fn an_added_table_and_a_reload_hold_nobody_up_from_postgres_18() {
     an_added_table_and_a_reload_hold_nobody_up(Source::postgres(PostgresVersion::V18).await).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "fails: with the table locked at the source, the added table is never begun; the cause is not found"]
+async fn an_added_table_and_a_reload_hold_nobody_up_from_mariadb() {
+    an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "fails: with the table locked at the source, the added table is never begun; the cause is not found"]
+async fn an_added_table_and_a_reload_hold_nobody_up_from_mysql() {
+    an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mysql97).await).await;
+}
+
 /// Half of the workload's tables are added while four writers work, the host is killed again and again until they are
 /// loaded, and a reload of others meets the next kills.
 async fn kills_while_tables_are_added(source: Source) {
