@@ -8,13 +8,15 @@ use tidegate_connector::{ConnectorError, Dialect, Finding, SourceTable};
 use tidegate_model::{Engine, TableName};
 
 use crate::charset::Charset;
-use crate::connect::rows;
+use crate::connect::{rows, run};
 
 /// Below a day, a stop over night may lose the position.
 const EXPIRY_SECONDS_MIN: f64 = 86_400.0;
 
 /// All findings.
 pub(crate) async fn check(conn: &mut Conn, engine: Engine, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError> {
+    // A table that somebody has locked would hold up the whole task, and its stream with it.
+    run(conn, "bound the wait for locks", "set session lock_wait_timeout = 1").await?;
     let pairs: Vec<(String, Option<String>)> = rows(conn, "read the server's settings", "show global variables").await?;
     let settings: HashMap<String, String> =
         pairs.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value.unwrap_or_default())).collect();
@@ -242,9 +244,15 @@ async fn check_table(conn: &mut Conn, engine: Engine, table: &SourceTable, findi
             findings.push(finding.fix(format!("alter table {quoted} modify the column without COMPRESSED")));
         }
     }
-    if rows::<u8>(conn, &what, &format!("select 1 from {quoted} limit 0")).await.is_err() {
-        findings
-            .push(Finding::error("missing_privilege", &object, "no SELECT", "SELECT").fix(format!("grant select on {quoted} to <user>")));
+    match rows::<u8>(conn, &what, &format!("select 1 from {quoted} limit 0")).await {
+        Ok(_) => {}
+        Err(error) if error.code() == "missing_privilege" => {
+            let finding = Finding::error("missing_privilege", &object, "no SELECT", "SELECT");
+            findings.push(finding.fix(format!("grant select on {quoted} to <user>")));
+        }
+        // Privileges are looked at before locks.
+        Err(error) if error.code() == "lock_wait" => {}
+        Err(error) => return Err(error),
     }
     Ok(())
 }

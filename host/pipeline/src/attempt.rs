@@ -260,7 +260,11 @@ impl Attempt<'_> {
         let wanted = |table: &&Arc<PlannedTable>| now.iter().any(|reload| reload.tables.contains(&table.source.schema.name));
         let tables: Vec<Arc<PlannedTable>> = running.planned.iter().filter(wanted).cloned().collect();
         for table in &tables {
-            self.start_over(&running.fence, &table.source.schema.name).await?;
+            if let Err(error) = self.start_over(&running.fence, &table.source.schema.name).await {
+                // The next attempt comes to them.
+                self.watched.reloads.lock().expect("no holder of this lock panics").extend(now);
+                return Err(error.into());
+            }
         }
         for reload in now {
             let _ = reload.noted.send(());

@@ -160,13 +160,11 @@ async fn an_added_table_and_a_reload_hold_nobody_up_from_postgres_18() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails: with the table locked at the source, the added table is never begun; the cause is not found"]
 async fn an_added_table_and_a_reload_hold_nobody_up_from_mariadb() {
     an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails: with the table locked at the source, the added table is never begun; the cause is not found"]
 async fn an_added_table_and_a_reload_hold_nobody_up_from_mysql() {
     an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mysql97).await).await;
 }

@@ -42,7 +42,7 @@ async fn refused_uploads_say_what_to_do_and_good_ones_get_names_and_limits() {
     assert_eq!(host.get("/v1/modules/huge").await.status, 404);
 
     let first = host.put_bytes("/v1/modules/mask", guest("mask-email")).await.ok();
-    assert_eq!((&first["state"], &first["info"]["name"]), (&json!("ready"), &json!("mask-email")));
+    assert_eq!((&first["state"], &first["info"]["name"]), (&json!("ready"), &json!("tidegate-mask-email")));
     host.put("/v1/modules/mask/aliases/stable", &json!({"version": first["digest"]})).await.ok();
     // Off the request's path: the answer does not wait for the compiler.
     let second = host.put_bytes("/v1/modules/mask?wait_seconds=0", guest("hostile")).await;
