@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::instance::{Instance, Signal};
 use crate::lease::Lease;
+use crate::template::{copy, template};
 
 /// How long the binary may take until `/readyz` answers 200, on a busy machine: a debug build compiles its built-in
 /// module at the first start.
@@ -174,6 +175,28 @@ impl Tidegate {
     }
 
     async fn launch(&mut self) {
+        self.bring_artefacts().await;
+        self.start().await;
+    }
+
+    /// Gives a new data directory the compiled rules module of an earlier one: compiling it takes seconds of CPU.
+    async fn bring_artefacts(&self) {
+        let place = self.data_dir.join("artefacts");
+        // Environments of their own may be about the artefacts, or another engine.
+        if place.exists() || !self.settings.is_empty() {
+            return;
+        }
+        let made = template("artefacts", &root_dir().join("target/guests/rules.wasm"), async |data_dir| {
+            let mut host = Tidegate { instance: Instance::new("artefacts"), lease: Lease::port_only(), data_dir, settings: Vec::new() };
+            host.start().await;
+            host.terminate().await;
+        })
+        .await;
+        std::fs::create_dir_all(&self.data_dir).unwrap_or_else(|error| panic!("create {}: {error}", self.data_dir.display()));
+        copy(&made.join("artefacts"), &place);
+    }
+
+    async fn start(&mut self) {
         let mut command = Command::new(binary());
         command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port()), "--data-dir"]).arg(&self.data_dir);
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));

@@ -8,7 +8,8 @@ use std::process::Command;
 use crate::binaries::cache_dir;
 use crate::instance::set_mode;
 
-/// Returns the template `name` for this version of `program`, after making it with `create` if it is not there yet.
+/// Returns the template `name` for this version of `program` (any file that it depends on), after making it with
+/// `create` if it is not there yet.
 ///
 /// `create` gets an empty directory, which becomes the template when it returns. Only one process does it; the
 /// others wait.

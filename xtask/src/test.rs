@@ -33,8 +33,8 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         report.step("lints", || {
             command::run(cargo(root).args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
         });
-        // The binary that the scenarios start, and everything else in the same profile.
-        if report.step("build", || command::run(cargo(root).args(["build", "--workspace", "--locked"]))) {
+        // With the features of the tests, so that nothing is compiled twice. The binary that the scenarios start is among it.
+        if report.step("build", || command::run(cargo(root).args(["test", "--workspace", "--locked", "--no-run"]))) {
             report.tests("tests", cargo(root).args(["test", "--workspace", "--locked", "--no-fail-fast"]));
         }
         report.tests("tests of guests", guest_tests(root).args(["test", "--workspace", "--locked", "--no-fail-fast"]));

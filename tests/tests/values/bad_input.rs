@@ -458,7 +458,7 @@ async fn what_is_no_task_is_refused_by_key() {
     };
     let rules = [
         (rule(&[("valeu", json!("x"))]), "module_failed", "valeu"),
-        (rule(&[("rule-action", json!("add-column"))]), "module_failed", "add-column"),
+        (rule(&[("rule-action", json!("add-column"))]), "module_failed", "rules[rule-id=5].expression"),
         (rule(&[("rule-action", json!("renam"))]), "module_failed", "renam"),
         (rule(&[]), "target_shared", "\"copy.new\""),
         (
