@@ -77,8 +77,35 @@ fn wanted_query(source: &Source) -> &'static str {
     }
 }
 
-const FOUND_QUERY: &str = "select id::text, card, price, qty::text, note, region, to_char(created_at, 'YYYY-MM-DD HH24:MI:SS'), total::text, \
-                           label from copy.v_pay t where op <> 'D' order by t.id";
+/// Queries on the target's table, in its SQL.
+struct Found {
+    rows: &'static str,
+    /// What the histories look at.
+    history: &'static str,
+    /// The test's own rows in the order of their changes.
+    ordered: &'static str,
+    /// One for headers that have their form.
+    form: &'static str,
+}
+
+fn found(target: &Source) -> Found {
+    match target {
+        Source::Postgres(_) => Found {
+            rows: "select id::text, card, price, qty::text, note, region, to_char(created_at, 'YYYY-MM-DD HH24:MI:SS'), total::text, \
+                   label from copy.v_pay t where op <> 'D' order by t.id",
+            history: "op, price, old_id::text, old_price, old_card",
+            ordered: "string_agg(id::text, ' ' order by seq)",
+            form: "bool_and(length(seq) = 35 and pos <> '' and committed > now() at time zone 'utc' - interval '1 hour')::integer",
+        },
+        Source::Mysql(_) => Found {
+            rows: "select cast(id as char), card, price, cast(qty as char), note, region, date_format(created_at, '%Y-%m-%d %H:%i:%s'), \
+                   cast(total as char), label from copy.v_pay t where op <> 'D' order by t.id",
+            history: "op, price, cast(old_id as char), old_price, old_card",
+            ordered: "group_concat(id order by seq separator ' ')",
+            form: "min(length(seq) = 35 and pos <> '' and committed > utc_timestamp() - interval 1 hour)",
+        },
+    }
+}
 
 async fn source_rows(source: &Source, query: &str) -> Vec<Vec<Option<String>>> {
     match source {
@@ -141,10 +168,10 @@ fn insert(id: u32, price: &str) -> String {
     format!("insert into pay values ({id}, 'c', {price}, 2, 'n1', 'de', 's', '2024-01-01 00:00:00')")
 }
 
-async fn every_action(source: Source) {
+async fn every_action(source: Source, target: Source) {
     let seed = world::seed();
     println!("TIDEGATE_SEED={seed}");
-    let mut world = World::start(source, PostgresVersion::V17).await;
+    let mut world = World::between(source, target).await;
     world.source_sql(&create_table(&world.source)).await;
     world.source_sql("create table marker (id integer primary key)").await;
     let mut random = StdRng::seed_from_u64(seed);
@@ -167,9 +194,9 @@ async fn every_action(source: Source) {
     writer.await.expect("the writer does not fail");
     world.wait_level("rules").await;
     let wanted = source_rows(&world.source, wanted_query(&world.source)).await;
-    let found = world.target.rows(FOUND_QUERY).await;
+    let found_rows = world.target.rows(found(&world.target).rows).await;
     assert!(wanted.len() > 100);
-    assert_eq!(found, wanted);
+    assert_eq!(found_rows, wanted);
     let secret = "select count(*) from information_schema.columns where table_name = 'v_pay' and column_name like '%secret%'";
     assert_eq!(world.target.value(secret).await, "0");
 
@@ -178,7 +205,7 @@ async fn every_action(source: Source) {
 
 /// Rows whose whole history the test knows: what kind of change came last, what was before it, what stays of the deleted.
 async fn histories(world: &mut World) {
-    let columns = "op, price, old_id::text, old_price, old_card";
+    let Found { history: columns, ordered, form, .. } = found(&world.target);
     let hash_of_c = "2E7D2C03A9507AE265ECF5B5356885A53393A2029D241394997265A1A25AEFC6";
     for statement in [
         insert(OWN + 1, "1.50"),
@@ -203,11 +230,9 @@ async fn histories(world: &mut World) {
     assert_eq!(own_row(world, columns, OWN + 3).await, texts(&["I", "5.00", "NULL", "NULL", "NULL"]));
     assert_eq!(own_row(world, columns, OWN + 4).await, Vec::<Option<String>>::new());
     assert_eq!(own_row(world, columns, OWN + 5).await, texts(&["D", "7.00", &own(5), "7.00", hash_of_c]));
-    let ordered = format!("select string_agg(id::text, ' ' order by seq) from copy.v_pay where id > {OWN}");
-    assert_eq!(world.target.value(&ordered).await, [own(1), own(3), own(2), own(5)].join(" "));
-    let form =
-        "select bool_and(length(seq) = 35 and pos <> '' and committed > now() at time zone 'utc' - interval '1 hour') from copy.v_pay";
-    assert_eq!(world.target.value(&format!("{form} where id > {OWN}")).await, "t");
+    let of_own = |what: &str| format!("select {what} from copy.v_pay where id > {OWN}");
+    assert_eq!(world.target.value(&of_own(ordered)).await, [own(1), own(3), own(2), own(5)].join(" "));
+    assert_eq!(world.target.value(&of_own(form)).await, "1");
     assert_eq!(world.target.value("select count(*) from copy.v_pay where pos = '' and (seq <> '' or op <> 'I')").await, "0");
 
     // Another process applies the same rules to what comes next.
@@ -221,12 +246,22 @@ async fn histories(world: &mut World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_action_at_once_from_postgres_gives_what_sql_gives() {
-    every_action(Source::postgres(PostgresVersion::V17).await).await;
+    every_action(Source::postgres(PostgresVersion::V17).await, Source::postgres(PostgresVersion::V17).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_action_at_once_from_mariadb_gives_what_sql_gives() {
-    every_action(Source::mysql(MysqlFlavour::Mariadb118).await).await;
+    every_action(Source::mysql(MysqlFlavour::Mariadb118).await, Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_action_at_once_from_postgres_to_mysql_gives_what_sql_gives() {
+    every_action(Source::postgres(PostgresVersion::V17).await, Source::mysql(MysqlFlavour::Mysql97).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_action_at_once_from_mysql_to_mariadb_gives_what_sql_gives() {
+    every_action(Source::mysql(MysqlFlavour::Mysql97).await, Source::mysql(MysqlFlavour::Mariadb1011).await).await;
 }
 
 /// PostgreSQL's default: the log has old keys alone, and leaves unchanged large values out.

@@ -37,7 +37,7 @@ async fn refused_uploads_say_what_to_do_and_good_ones_get_names_and_limits() {
     assert!(problem["hint"].as_str().is_some_and(|hint| hint.contains("wasm-tools component new")), "{problem}");
     assert_eq!(host.get("/v1/modules/refused").await.ok()["latest"], Value::Null);
     // The server hangs up on what it will not read; either way nothing is stored.
-    let huge = host.try_put_bytes("/v1/modules/huge", vec![0; 25 << 20]).await;
+    let huge = host.try_put_bytes("/v1/modules/huge", vec![0; 100 << 20]).await;
     assert!(huge.is_none_or(|answer| answer.status == 413));
     assert_eq!(host.get("/v1/modules/huge").await.status, 404);
 
