@@ -15,6 +15,7 @@ mod events;
 mod fields;
 mod guard;
 mod health;
+mod history;
 mod module_test;
 mod modules;
 mod name;

@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::guard::{BodyBounds, answer_headers, bounded_body, loopback_only};
 use crate::problem::Problem;
-use crate::{ApiState, dms, endpoints, events, health, module_test, modules, row_errors, swap, tasks};
+use crate::{ApiState, dms, endpoints, events, health, history, module_test, modules, row_errors, swap, tasks};
 
 /// The OpenAPI document, written by hand.
 pub(crate) const OPENAPI: &str = include_str!("../openapi.json");
@@ -66,6 +66,7 @@ fn json_routes() -> Vec<Route> {
         route(Method::POST, "/v1/tasks/{name}/cut-over", tasks::cut_over),
         route(Method::POST, "/v1/tasks/{name}/check", tasks::check),
         route(Method::GET, "/v1/tasks/{name}/lag", tasks::lag),
+        route(Method::GET, "/v1/tasks/{name}/history", history::get),
         route(Method::GET, "/v1/tasks/{name}/tables", tasks::tables),
         route(Method::POST, "/v1/tasks/{name}/tables/reload", tasks::reload_tables),
         route(Method::POST, "/v1/tasks/{name}/modules/{module}/swap", swap::swap),
@@ -89,7 +90,7 @@ pub fn listed_routes() -> Vec<(Method, &'static str)> {
     json_routes().into_iter().chain(module_routes()).map(|route| (route.method, route.path)).collect()
 }
 
-/// All routes: the native ones and, on `POST /`, the DMS wire protocol.
+/// All routes: the native ones and, on `POST /` the DMS wire protocol.
 pub fn router(state: ApiState) -> Router {
     let json = assembled(json_routes()).with_state(state.clone()).merge(dms::router(state.clone()));
     let bounds = BodyBounds::modules(state.modules.upload_bytes_max);

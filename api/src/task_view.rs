@@ -39,6 +39,19 @@ pub(crate) fn task(task: &TaskRecord) -> Value {
     })
 }
 
+/// The same without what is long: a thousand of these are asked for every few seconds.
+pub(crate) fn summary(record: &TaskRecord) -> Value {
+    let mut view = task(record);
+    let parts = view.as_object_mut().expect("a task is an object");
+    for key in ["table_mappings", "settings", "tags"] {
+        parts.remove(key);
+    }
+    if let Some(progress) = parts.get_mut("progress").and_then(Value::as_object_mut) {
+        progress.remove("modules");
+    }
+    view
+}
+
 /// What holds a task up: the part that limits it, in words for people, and whether units would help.
 fn hold_up(progress: &TaskProgress, capacity: &CapacityStatus) -> (Option<&'static str>, Option<bool>, String) {
     // Less than that is the way of a change, not a queue.

@@ -53,8 +53,14 @@ pub(crate) async fn create(State(state): State<ApiState>, headers: HeaderMap, bo
     Ok((StatusCode::CREATED, Json(task_view::task(&task))).into_response())
 }
 
-pub(crate) async fn list(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
-    let tasks: Vec<Value> = state.catalog.list_tasks().await?.iter().map(task_view::task).collect();
+pub(crate) async fn list(State(state): State<ApiState>, mut query: QueryFields) -> Result<Json<Value>, Problem> {
+    let view = match query.text("view").as_deref() {
+        None | Some("full") => task_view::task,
+        Some("summary") => task_view::summary,
+        Some(_) => return Err(key_problem("unknown_value", "view", "\"view\" is none of full, summary")),
+    };
+    query.finish()?;
+    let tasks: Vec<Value> = state.catalog.list_tasks().await?.iter().map(view).collect();
     Ok(Json(json!({ "tasks": tasks })))
 }
 

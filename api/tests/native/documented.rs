@@ -48,6 +48,7 @@ async fn answers_have_the_documented_keys() {
         ("/v1/endpoints/left/tables", "TableListing"),
         ("/v1/tasks/orders", "Task"),
         ("/v1/tasks/orders/lag", "Lag"),
+        ("/v1/tasks/orders/history", "History"),
         ("/v1/tasks/orders/tables", "Tables"),
         ("/v1/tasks/orders/events", "Events"),
         ("/v1/tasks/nobody", "Problem"),

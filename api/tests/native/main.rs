@@ -6,6 +6,7 @@ mod bad_input;
 mod documented;
 mod endpoints;
 mod fake_host;
+mod history;
 mod module_test;
 mod modules;
 mod server;

@@ -19,6 +19,7 @@ pub mod capacity;
 pub mod endpoint;
 pub mod error;
 pub mod event;
+pub mod history;
 pub mod module;
 pub mod module_alias;
 pub mod module_limits;
@@ -31,6 +32,7 @@ pub mod task;
 mod task_modules;
 mod task_store;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -44,6 +46,7 @@ pub use capacity::{CapacityStatus, StageShares};
 pub use endpoint::{EndpointRecord, EndpointSpec, Role, TlsChoice, TlsMode, engine_named};
 pub use error::CatalogError;
 pub use event::{EventCategory, EventFilter, EventRecord, EventSeverity, NewEvent};
+pub use history::{HistoryPoint, TaskHistory, UnitsChange};
 pub use module::{ModuleRecord, ModuleState, ModuleVersion};
 pub use module_alias::{ModuleAlias, TASK_PINS};
 pub use module_limits::ModuleLimits;
@@ -78,6 +81,8 @@ struct Inner {
     modules_dir: PathBuf,
     /// Held while files in `modules_dir` come and go together with their rows.
     module_files: Mutex<()>,
+    /// By task; never held across an await.
+    histories: std::sync::Mutex<HashMap<String, history::TaskHistory>>,
     work: watch::Sender<u64>,
     news: watch::Sender<u64>,
 }
@@ -108,7 +113,9 @@ impl Catalog {
         let cipher = secret::open_cipher(&pool, &data_dir.join("catalog.key")).await?;
         let (work, _) = watch::channel(0);
         let (news, _) = watch::channel(0);
-        Ok(Catalog { inner: Arc::new(Inner { pool, cipher, modules_dir, module_files: Mutex::new(()), work, news }) })
+        Ok(Catalog {
+            inner: Arc::new(Inner { pool, cipher, modules_dir, module_files: Mutex::new(()), histories: Default::default(), work, news }),
+        })
     }
 
     /// Changes whenever there may be something to do for the host: a desired state, a request, a pending module.

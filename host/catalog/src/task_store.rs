@@ -282,12 +282,15 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Storage`].
     pub async fn set_progress(&self, name: &str, progress: &TaskProgress) -> Result<(), CatalogError> {
-        sqlx::query("UPDATE tasks SET progress = $3 WHERE tenant = $1 AND name = $2")
+        let done = sqlx::query("UPDATE tasks SET progress = $3 WHERE tenant = $1 AND name = $2")
             .bind(TENANT)
             .bind(name)
             .bind(json(progress))
             .execute(&self.inner.pool)
             .await?;
+        if done.rows_affected() > 0 {
+            self.remember(name, progress);
+        }
         Ok(())
     }
 
@@ -308,6 +311,7 @@ impl Catalog {
             .await?;
         sqlx::query("DELETE FROM tasks WHERE tenant = $1 AND id = $2").bind(TENANT).bind(&record.id).execute(&mut *tx).await?;
         tx.commit().await?;
+        self.forget_history(name);
         self.wake_api();
         Ok(())
     }
