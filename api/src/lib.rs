@@ -1,4 +1,4 @@
-//! The control plane: native REST under `/v1`, the DMS wire protocol on `POST /`, metrics and health.
+//! The control plane: native REST under `/v1`, the DMS wire protocol on `POST /`, the web console on `GET /`, metrics and health.
 //!
 //! ```text
 //!   request ─▶ guard (host, body) ─▶ handler ─▶ catalog ─▶ (host process) ─▶ catalog ─▶ answer
@@ -8,6 +8,7 @@
 //! up) is a request or a desired state there, which the host process carries out. Every error is
 //! `application/problem+json` with a stable code; unknown keys are refused; passwords go in and never come out.
 
+mod console;
 pub mod dms;
 mod endpoint_body;
 mod endpoints;

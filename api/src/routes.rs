@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::guard::{BodyBounds, answer_headers, bounded_body, loopback_only};
 use crate::problem::Problem;
-use crate::{ApiState, dms, endpoints, events, health, history, module_test, modules, row_errors, swap, tasks};
+use crate::{ApiState, console, dms, endpoints, events, health, history, module_test, modules, row_errors, swap, tasks};
 
 /// The OpenAPI document, written by hand.
 pub(crate) const OPENAPI: &str = include_str!("../openapi.json");
@@ -90,9 +90,9 @@ pub fn listed_routes() -> Vec<(Method, &'static str)> {
     json_routes().into_iter().chain(module_routes()).map(|route| (route.method, route.path)).collect()
 }
 
-/// All routes: the native ones and, on `POST /` the DMS wire protocol.
+/// All routes: the native ones, on `POST /` the DMS wire protocol, on `GET /` the console.
 pub fn router(state: ApiState) -> Router {
-    let json = assembled(json_routes()).with_state(state.clone()).merge(dms::router(state.clone()));
+    let json = assembled(json_routes()).merge(console::router()).with_state(state.clone()).merge(dms::router(state.clone()));
     let bounds = BodyBounds::modules(state.modules.upload_bytes_max);
     let uploads = assembled(module_routes()).with_state(state);
     let json = json.layer(from_fn_with_state(BodyBounds::json(), bounded_body));

@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const WATCHDOG: &str = r#"
@@ -80,10 +80,20 @@ impl Instance {
 
     /// Starts the process; its output goes to the log.
     pub(crate) fn spawn(&mut self, mut command: Command) {
-        assert!(self.process.is_none(), "the process of {} is already running", self.dir.display());
         let log = self.open_log();
-        let log_of_errors = log.try_clone().expect("a file handle can be cloned");
-        let process = command.stdin(Stdio::null()).stdout(log).stderr(log_of_errors).process_group(0).spawn();
+        self.launch(command.stdin(Stdio::null()).stdout(log));
+    }
+
+    /// Starts a process that is talked to over its standard input and output; its errors go to the log.
+    pub(crate) fn spawn_with_pipes(&mut self, mut command: Command) -> (ChildStdin, ChildStdout) {
+        self.launch(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let process = self.process.as_mut().expect("it was just started");
+        process.stdin.take().zip(process.stdout.take()).expect("both were asked for")
+    }
+
+    fn launch(&mut self, command: &mut Command) {
+        assert!(self.process.is_none(), "the process of {} is already running", self.dir.display());
+        let process = command.stderr(self.open_log()).process_group(0).spawn();
         let process = process.unwrap_or_else(|error| panic!("start {:?}: {error}", command.get_program()));
         self.tell_watchdog(&process.id().to_string());
         self.process = Some(process);

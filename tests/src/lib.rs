@@ -7,6 +7,7 @@
 //! These are tools for tests: what a test cannot go on without panics here, with the server's log in the message.
 
 mod binaries;
+pub mod browser;
 pub mod catalogue;
 pub mod compare;
 mod instance;
@@ -22,6 +23,7 @@ pub mod wait;
 pub mod workload;
 
 pub use binaries::cache_dir;
+pub use browser::Browser;
 pub use compare::{Comparison, Database, TablePair, compare_databases};
 pub use mysql::{MysqlFlavour, MysqlServer};
 pub use postgres::{PostgresServer, PostgresVersion};

