@@ -148,18 +148,31 @@ impl ModuleStore {
             let pin = pin_of(&reference);
             let pinned = pin.as_ref().and_then(|pin| pinned.get(pin)).cloned();
             let version = pinned.map_or_else(|| ModuleVersion::new(&reference.version), ModuleVersion::Digest);
-            let record = catalog.get_module(&reference.name, &version).await?;
-            if let ModuleState::Rejected { message, hint } = record.state {
-                let message = format!("module \"{}\" was rejected: {message}", reference.name);
-                return Err(Failure { hint, ..Failure::failed("module_rejected", message) });
-            }
-            let limits = self.limits(catalog.module_limits(&reference.name).await?);
-            let compiled = self.ready(&record, catalog).await?.limited(limits);
+            let (record, compiled) = self.of_version(&reference.name, &version, catalog).await?;
             used.extend(pin.map(|pin| (pin, record.digest)));
             modules.insert(reference, compiled);
         }
         *pinned = used;
         self.set(mappings, &modules)
+    }
+
+    /// One version of a tenant's module, with the module's limits.
+    ///
+    /// # Errors
+    /// A failure that names the module when it does not exist or was rejected.
+    pub(crate) async fn of_version(
+        &self,
+        name: &str,
+        version: &ModuleVersion,
+        catalog: &Catalog,
+    ) -> Result<(ModuleRecord, Compiled), Failure> {
+        let record = catalog.get_module(name, version).await?;
+        if let ModuleState::Rejected { message, hint } = record.state {
+            return Err(Failure { hint, ..Failure::failed("module_rejected", format!("module \"{name}\" was rejected: {message}")) });
+        }
+        let limits = self.limits(catalog.module_limits(name).await?);
+        let compiled = self.ready(&record, catalog).await?.limited(limits);
+        Ok((record, compiled))
     }
 
     fn set(&self, mappings: &str, modules: &HashMap<ModuleReference, Compiled>) -> Result<ModuleSet, Failure> {

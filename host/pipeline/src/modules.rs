@@ -108,7 +108,7 @@ impl ModuleSet {
 
     /// The set with another version of a tenant's module: for these tables, or for all. What an earlier version was on
     /// trial for has the one before it again.
-    pub(crate) fn with_version(&self, module: &str, compiled: &Compiled, tables: Option<Arc<HashSet<TableName>>>) -> Self {
+    pub fn with_version(&self, module: &str, compiled: &Compiled, tables: Option<Arc<HashSet<TableName>>>) -> Self {
         let mut uses = Vec::with_capacity(self.uses.len() + 1);
         for one in self.uses.iter() {
             if one.name != module || one.locator.is_none() {

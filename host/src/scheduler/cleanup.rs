@@ -9,8 +9,7 @@ use tracing::error;
 
 use super::connect::{FIRST_PATIENCE, Retry, connect};
 use super::lease::HeldLease;
-use super::swap::PINS_BEFORE;
-use super::worker::PINS;
+use super::versions::Versions;
 use super::{Node, TENANT};
 use crate::exit::{Failure, chain};
 use crate::metric;
@@ -64,9 +63,7 @@ async fn remove_traces(node: &Node, record: &TaskRecord, stop: &CancellationToke
 async fn remove(node: &Node, task: &str) {
     node.event(task, EventCategory::Deletion, EventSeverity::Info, "task deleted").await;
     metric::clear_task(TENANT, task);
-    // Only a task that ran has pinned versions.
-    let _ = node.catalog.delete_resource(PINS, task).await;
-    let _ = node.catalog.delete_resource(PINS_BEFORE, task).await;
+    Versions::forget(node, task).await;
     match node.catalog.remove_task(task).await {
         Ok(()) | Err(CatalogError::NotFound { .. }) => {}
         Err(error) => error!(task, error = chain(&error), "remove task"),

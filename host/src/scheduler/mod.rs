@@ -21,6 +21,7 @@ mod row_errors;
 mod spec;
 mod steering;
 mod swap;
+mod versions;
 mod worker;
 
 use std::collections::HashMap;

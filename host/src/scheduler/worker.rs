@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate_catalog::{Desired, EventCategory, EventSeverity, StartKind, StopReason, TaskRecord, TaskStatus};
 use tidegate_connector::Severity;
-use tidegate_pipeline::{Control, ModuleSet, Outcome, Progress, StopCause, TaskSpec};
+use tidegate_pipeline::{Control, Outcome, Progress, StopCause, TaskSpec};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -23,11 +23,11 @@ use super::connect::{Ends, FIRST_PATIENCE, Retry, connect};
 use super::lease::HeldLease;
 use super::report::{News, Report};
 use super::steering::Steering;
+use super::versions::pinned_modules;
 use super::{Node, TENANT, spec, swap};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
 use crate::metric;
-use crate::modules::Pins;
 
 /// How often numbers are written to the catalog.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -120,22 +120,6 @@ async fn run(
     node.catalog.set_run_begun(task, record.run_request).await?;
     let steering = Steering::new(&record.definition, spec.limits.load_lanes)?;
     follow(&node, spec, ends, steering, control, stop).await
-}
-
-/// The kind of the catalog's resource that holds a task's [`Pins`].
-pub(super) const PINS: &str = tidegate_catalog::TASK_PINS;
-
-/// A task keeps the versions that it began with: a new upload takes effect when all its tables are loaded again, never
-/// in the middle of its rows.
-async fn pinned_modules(node: &Node, record: &TaskRecord, begin: StartKind) -> Result<ModuleSet, Failure> {
-    let task = record.definition.name.as_str();
-    let known = node.catalog.get_resource(PINS, task).await.ok();
-    // `start` also lets a stopped task go on; only the first start and a reload begin anew.
-    let anew = begin == StartKind::Reload || record.run_begun == 0;
-    let mut pins: Pins = known.filter(|_| !anew).and_then(|resource| serde_json::from_value(resource.document).ok()).unwrap_or_default();
-    let modules = node.modules.of_catalog(&record.definition.table_mappings, &node.catalog, &mut pins).await?;
-    node.catalog.put_resource(PINS, task, task, &serde_json::json!(pins)).await?;
-    Ok(modules)
 }
 
 /// For a reload: the source lets go of its log, the target forgets how far it was. False when stopped meanwhile.

@@ -44,7 +44,7 @@ async fn wait_note(world: &World, table: &str, id: i64, wanted: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrected_version_is_tried_on_some_tables_and_then_replays_what_the_old_one_failed_on() {
-    let world = started("log").await;
+    let mut world = started("log").await;
     world.wait_level("swaps").await;
     assert_eq!(errors(&world, "swaps").await.len(), 1);
 
@@ -54,6 +54,14 @@ async fn a_corrected_version_is_tried_on_some_tables_and_then_replays_what_the_o
     world.source_sql("insert into item_a values (3, 'bomb three'); insert into item_b values (3, 'quiet')").await;
     wait_note(&world, "item_a", 3, "BOMB THREE").await;
     wait_note(&world, "item_b", 3, "QUIET").await;
+    // The next process knows which tables have it, and nobody deletes it meanwhile.
+    world.kill_and_restart().await;
+    world.source_sql("insert into item_a values (6, 'bomb six'); insert into item_b values (6, 'quiet six')").await;
+    wait_note(&world, "item_a", 6, "BOMB SIX").await;
+    wait_note(&world, "item_b", 6, "QUIET SIX").await;
+    upload(&world, b'3').await;
+    let deleted = world.host.delete(&format!("/v1/modules/picky/versions/{corrected}")).await;
+    assert_eq!((deleted.status, &deleted.body["code"]), (409, &json!("module_version_in_use")));
 
     let all = swap(&world, &json!({"version": corrected})).await;
     assert_eq!(all["tables"].as_array().map(Vec::len), Some(2));
@@ -64,7 +72,6 @@ async fn a_corrected_version_is_tried_on_some_tables_and_then_replays_what_the_o
     wait_note(&world, "item_a", 2, "A BOMB").await;
 
     // The next process has it too.
-    let mut world = world;
     world.kill_and_restart().await;
     world.source_sql("insert into item_a values (5, 'bomb five')").await;
     wait_note(&world, "item_a", 5, "BOMB FIVE").await;
