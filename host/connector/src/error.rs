@@ -91,6 +91,18 @@ impl ConnectorError {
         self
     }
 
+    /// Says at which table it happened, by its name at the source. Its class stays what it is.
+    #[must_use]
+    pub fn at_table(mut self, table: &TableName) -> Self {
+        self.0.table = Some(table.clone());
+        self
+    }
+
+    /// True when another transaction was in the way: a lock that was not given in time, a deadlock.
+    pub fn is_contention(&self) -> bool {
+        matches!(self.code(), "object_busy" | "serialization" | "lock_wait")
+    }
+
     /// What of a single row was refused; `None` where the error may have to do with other rows or with no row at all.
     pub fn row_fault(&self) -> Option<RowFault> {
         self.0.row_fault
@@ -111,7 +123,7 @@ impl ConnectorError {
         self.0.hint.as_deref()
     }
 
-    /// The table at fault, if it is one.
+    /// The table at fault, or at which it happened, if it is one.
     pub fn table_name(&self) -> Option<&TableName> {
         self.0.table.as_ref()
     }

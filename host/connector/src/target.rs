@@ -308,6 +308,9 @@ pub trait Target: Send + Sync {
     /// behind every value in their columns; never back. Tables may be written meanwhile. Returns the counters moved.
     async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError>;
 
+    /// Closes connections that are kept for the next call: none may come for hours.
+    fn close_idle(&self);
+
     /// A connection that loads chunks.
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError>;
 
@@ -371,6 +374,19 @@ pub trait Lane: Send {
     /// # Errors
     /// That of the first step that fails; [`ConnectorError::row_fault`] tells whether a row alone is at fault.
     async fn probe(&mut self, steps: &[Step]) -> Result<(), ConnectorError>;
+
+    /// Writes the steps of a group before those of earlier groups are committed, on other lanes: begins the group's
+    /// transaction and leaves it open. [`Lane::apply`] with the same group, but for its steps, ends it;
+    /// [`Lane::roll_back`] gives it up. Waits for locks only briefly, since whoever holds one may wait for the end of
+    /// this very transaction. No group must be open.
+    ///
+    /// # Errors
+    /// As for `apply`. Whatever the error, nothing of the group is in the target and no transaction is open, and the
+    /// steps may be right all the same: they were tried without those of the groups before.
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<(), ConnectorError>;
+
+    /// Gives up what is open, if anything is.
+    async fn roll_back(&mut self);
 
     /// Applies the group, moves the checkpoint from `group.from` to `group.to` (they may be equal) and stores
     /// `group.tables`, all in one transaction. After an error, nothing of it happened, or (a connection that broke in COMMIT) all of it did: the caller reads the checkpoint to know.

@@ -264,3 +264,34 @@ pub async fn a_connection_that_ends_between_the_parts_of_a_group_takes_the_whole
         assert_eq!(bench.target().checkpoint(bench.fence()).await.unwrap(), Some(at(0)));
     }
 }
+
+/// Written before the turn of an earlier group, committed after it; a lock of a later group does not stop an earlier one.
+pub async fn groups_are_written_ahead_and_committed_in_their_turn(bench: &dyn Bench) {
+    let table = table("ahead", &[("id", SqlType::Int64, false), ("u", SqlType::Int64, false)], 1);
+    prepare(bench, &table).await;
+    bench.run(&format!("alter table {} add unique (u)", bench.name("ahead"))).await;
+    let row = |id: i64, u: i64| image(&[In::Is(Value::Int(id)), In::Is(Value::Int(u))]);
+    let rows = |ids: std::ops::Range<i64>| vec![net(&table, Strict, ids.map(|id| NetChange::Insert(row(id, id))).collect())];
+    let mut first = new_lane(bench).await;
+    let mut second = bench.target().lane(bench.fence()).await.expect("the lane connects");
+    second.write_ahead(&rows(100..140)).await.unwrap();
+    assert_eq!(count(bench, "ahead").await, 0);
+    // The earlier group trips over a value of the later one: it gives up soon, and goes on once the later one is rolled back.
+    let in_the_way = vec![net(&table, Strict, vec![NetChange::Insert(row(1, 110))])];
+    let error = first.write_ahead(&in_the_way).await.unwrap_err();
+    assert!(error.is_contention(), "{}", error.chain());
+    assert_eq!(error.table_name(), Some(&table.source.schema.name));
+    second.roll_back().await;
+    assert_eq!(apply(&mut *first, 0, in_the_way).await.unwrap(), 1);
+    assert_eq!(second.write_ahead(&rows(100..140)).await.unwrap_err().code(), "target_diverged");
+    // Both ways of ending, in turn, and out of turn.
+    second.write_ahead(&rows(200..240)).await.unwrap();
+    first.write_ahead(&rows(300..301)).await.unwrap();
+    assert_eq!(second.apply(&group(2, 3, Vec::new())).await.unwrap_err().class(), ErrorClass::Fenced);
+    first.apply(&group(1, 2, Vec::new())).await.unwrap();
+    assert_eq!(count(bench, "ahead").await, 2);
+    second.write_ahead(&rows(200..240)).await.unwrap();
+    assert_eq!(second.apply(&group(2, 3, Vec::new())).await.unwrap().rows, 40);
+    assert_eq!(count(bench, "ahead").await, 42);
+    assert_eq!(bench.target().checkpoint(bench.fence()).await.unwrap(), Some(at(3)));
+}

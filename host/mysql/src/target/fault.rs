@@ -54,7 +54,10 @@ pub(crate) fn of_table(table: &TableName, attempted: &str, error: Error) -> Conn
         | 3750 => "table_definition",
         1142 | 1143 | 1044 | 1227 | 1370 => "missing_privilege",
         1153 => "packet_too_large",
-        _ => return driver(attempted, error),
+        _ => {
+            let error = driver(attempted, error);
+            return if error.is_contention() { error.at_table(table) } else { error };
+        }
     };
     let message = format!("{attempted}: the server answered error {} ({})", told.code, told.state);
     let error = ConnectorError::table(table, code, message);

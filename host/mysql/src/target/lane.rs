@@ -15,11 +15,14 @@ use async_trait::async_trait;
 use tidegate_connector::{Applied, ConnectorError, Dialect, Group, Lane, ServerSettings, Step};
 use tidegate_model::Fence;
 
-use super::batch::Expected;
+use super::batch::{Batch, Expected};
 use super::plans::Plans;
-use super::session::open;
+use super::session::{LOCK_TIMEOUT_S, open};
 use super::writer::Writer;
 use super::{control, net, ordered, rejected};
+
+/// Seconds that a statement of a group that is written before its turn waits for a lock: the least that there is.
+const AHEAD_LOCK_TIMEOUT_S: u32 = 1;
 
 /// How long a rollback may take before the session is given up.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +37,8 @@ pub(crate) struct MysqlLane {
     is_begun: bool,
     /// A call is running; still true at the next one when it was cancelled.
     is_busy: bool,
+    /// The session waits for locks only briefly.
+    is_hasty: bool,
     /// Rows of the parts of the open group that were applied.
     rows: u64,
 }
@@ -41,11 +46,11 @@ pub(crate) struct MysqlLane {
 impl MysqlLane {
     pub(crate) async fn new(settings: ServerSettings, fence: Fence, plans: Arc<Plans>) -> Result<MysqlLane, ConnectorError> {
         let writer = Writer::new(open(&settings, &fence).await?);
-        Ok(MysqlLane { settings, fence, plans, writer: Some(writer), is_begun: false, is_busy: false, rows: 0 })
+        Ok(MysqlLane { settings, fence, plans, writer: Some(writer), is_begun: false, is_busy: false, is_hasty: false, rows: 0 })
     }
 
     /// Takes the session, a new one where there is none, with the group's transaction begun.
-    async fn begun(&mut self) -> Result<Writer, ConnectorError> {
+    async fn begun(&mut self, is_ahead: bool) -> Result<Writer, ConnectorError> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             // Its transaction took the first steps of the group with it: going on would commit the rest without them.
@@ -54,18 +59,24 @@ impl MysqlLane {
                 let text = "the connection inside the transaction of a group is gone";
                 return Err(ConnectorError::transient("connection_lost", text));
             }
-            None => Writer::new(open(&self.settings, &self.fence).await?),
+            None => {
+                self.is_hasty = false;
+                Writer::new(open(&self.settings, &self.fence).await?)
+            }
         };
         if !self.is_begun {
+            if std::mem::replace(&mut self.is_hasty, is_ahead) != is_ahead {
+                wait_for_locks(&mut writer.batch, is_ahead);
+            }
             writer.batch.begin();
             self.is_begun = true;
         }
         Ok(writer)
     }
 
-    async fn run_steps(&mut self, steps: &[Step]) -> Result<Writer, ConnectorError> {
+    async fn run_steps(&mut self, steps: &[Step], is_ahead: bool) -> Result<Writer, ConnectorError> {
         self.is_busy = true;
-        let mut writer = self.begun().await?;
+        let mut writer = self.begun(is_ahead).await?;
         for step in steps {
             match run_step(&mut writer, &self.plans, step).await {
                 Ok(rows) => self.rows += rows,
@@ -78,8 +89,8 @@ impl MysqlLane {
         Ok(writer)
     }
 
-    async fn run_parts(&mut self, steps: &[Step]) -> Result<(), ConnectorError> {
-        let mut writer = self.run_steps(steps).await?;
+    async fn run_parts(&mut self, steps: &[Step], is_ahead: bool) -> Result<(), ConnectorError> {
+        let mut writer = self.run_steps(steps, is_ahead).await?;
         let done = writer.flush().await;
         self.writer = Some(writer);
         self.is_busy = done.is_err();
@@ -87,7 +98,7 @@ impl MysqlLane {
     }
 
     async fn run_group(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
-        let mut writer = self.run_steps(&group.steps).await?;
+        let mut writer = self.run_steps(&group.steps, false).await?;
         writer.batch.hold_fence(&self.fence);
         for (table, state) in &group.tables {
             let sql = control::save_table_sql(&self.fence, table, state);
@@ -125,6 +136,9 @@ impl MysqlLane {
         self.is_busy = false;
         let Some(mut writer) = self.writer.take() else { return };
         writer.batch.take();
+        // What was not sent may have been the setting.
+        self.is_hasty = false;
+        wait_for_locks(&mut writer.batch, false);
         if let Ok(Ok(())) = tokio::time::timeout(ROLLBACK_TIMEOUT, writer.session().rollback()).await {
             self.writer = Some(writer);
         }
@@ -138,7 +152,7 @@ impl Lane for MysqlLane {
             // An earlier call was cancelled half-way.
             self.abandon().await;
         }
-        let done = self.run_parts(&steps).await;
+        let done = self.run_parts(&steps, false).await;
         if done.is_err() {
             self.abandon().await;
         }
@@ -149,9 +163,26 @@ impl Lane for MysqlLane {
         if self.is_busy {
             self.abandon().await;
         }
-        let done = self.run_parts(steps).await;
+        let done = self.run_parts(steps, false).await;
         self.abandon().await;
         done
+    }
+
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<(), ConnectorError> {
+        if self.is_busy {
+            self.abandon().await;
+        }
+        let done = self.run_parts(steps, true).await;
+        if done.is_err() {
+            self.abandon().await;
+        }
+        done
+    }
+
+    async fn roll_back(&mut self) {
+        if self.is_begun {
+            self.abandon().await;
+        }
     }
 
     async fn apply(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
@@ -164,6 +195,13 @@ impl Lane for MysqlLane {
         }
         done
     }
+}
+
+/// For the session, from the next statement on: a transaction cannot set it for itself alone.
+fn wait_for_locks(batch: &mut Batch, is_ahead: bool) {
+    let seconds = if is_ahead { AHEAD_LOCK_TIMEOUT_S } else { LOCK_TIMEOUT_S };
+    batch
+        .push(format!("set session innodb_lock_wait_timeout = {seconds}").as_bytes(), Expected::Anything("set how long to wait for locks"));
 }
 
 async fn run_step(writer: &mut Writer, plans: &Plans, step: &Step) -> Result<u64, ConnectorError> {

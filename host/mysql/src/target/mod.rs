@@ -220,6 +220,10 @@ impl Target for MysqlTarget {
         Ok(0)
     }
 
+    fn close_idle(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {
         Ok(Box::new(MysqlLoader::new(self.settings.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
     }

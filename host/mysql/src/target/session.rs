@@ -14,7 +14,7 @@ use super::batch::{Answer, Batch};
 use crate::connect::{Connector, row, run};
 
 /// Seconds that a statement waits for a lock that somebody else's session holds on rows or tables of ours.
-const LOCK_TIMEOUT_S: u32 = 30;
+pub(crate) const LOCK_TIMEOUT_S: u32 = 30;
 
 /// Bytes of statements that are sent at once: enough that a round trip costs nothing beside them. Chosen by guess.
 const PART_BYTES: usize = 1 << 20;

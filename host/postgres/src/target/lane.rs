@@ -25,7 +25,7 @@ use tokio_postgres::{Client, Error, Statement};
 use super::plan::TablePlan;
 use super::plans::Plans;
 use super::rows::{Call, Shape};
-use super::session::{act_as_replica, begin_sql, move_sql, open, table_error};
+use super::session::{act_as_replica, begin_ahead_sql, begin_sql, move_sql, open, table_error};
 use super::{control, net, objects, ordered, rejected, statements};
 use crate::connect::pg_error;
 
@@ -137,6 +137,7 @@ impl PostgresLane {
             session.is_begun = false;
             session.is_busy = false;
             session.is_in_parts = false;
+            session.is_ahead = false;
             for made in session.stages_made.drain() {
                 session.stages.remove(&made);
             }
@@ -170,6 +171,24 @@ impl Lane for PostgresLane {
         done
     }
 
+    async fn write_ahead(&mut self, steps: &[Step]) -> Result<(), ConnectorError> {
+        if self.session.as_ref().is_some_and(|session| session.is_busy) {
+            self.abandon().await;
+        }
+        self.session().await?.is_ahead = true;
+        let done = self.run_steps(steps).await;
+        if done.is_err() {
+            self.abandon().await;
+        }
+        done
+    }
+
+    async fn roll_back(&mut self) {
+        if self.session.as_ref().is_some_and(|session| session.is_begun) {
+            self.abandon().await;
+        }
+    }
+
     async fn apply(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
         if self.session.as_ref().is_some_and(|session| session.is_busy) {
             self.abandon().await;
@@ -188,6 +207,7 @@ impl Lane for PostgresLane {
         if let Some(session) = &mut self.session {
             session.replaces_updates = false;
             session.is_in_parts = false;
+            session.is_ahead = false;
         }
         done
     }
@@ -199,6 +219,8 @@ pub(crate) struct LaneSession {
     pub(crate) is_replica: bool,
     /// Steps are parts of a group that cannot be applied a second time.
     is_in_parts: bool,
+    /// The transaction comes before its turn: it waits for locks only briefly.
+    is_ahead: bool,
     /// BEGIN was sent.
     is_begun: bool,
     /// A call is running; still true at the next one when it was cancelled.
@@ -220,6 +242,7 @@ impl LaneSession {
             client,
             is_replica,
             is_in_parts: false,
+            is_ahead: false,
             is_begun: false,
             is_busy: false,
             replaces_updates: false,
@@ -292,7 +315,11 @@ impl LaneSession {
             self.client.batch_execute("discard temp").await.map_err(|error| pg_error("drop staging tables", error))?;
             self.stages.clear();
         }
-        self.client.batch_execute(begin_sql(self.is_replica)).await.map_err(|error| pg_error("begin a transaction", error))
+        self.client.batch_execute(&self.begin_sql()).await.map_err(|error| pg_error("begin a transaction", error))
+    }
+
+    fn begin_sql(&self) -> String {
+        if self.is_ahead { begin_ahead_sql(self.is_replica) } else { begin_sql(self.is_replica).to_owned() }
     }
 
     /// Makes the plan's staging table ready and empty.
@@ -327,8 +354,8 @@ impl LaneSession {
             let mut running: Vec<Running<'_>> = Vec::new();
             let begins = !self.is_begun;
             if begins {
-                let sql = begin_sql(self.is_replica);
-                running.push(Box::pin(async move { client.batch_execute(sql).await.map(|()| 0) }));
+                let sql = self.begin_sql();
+                running.push(Box::pin(async move { client.batch_execute(&sql).await.map(|()| 0) }));
                 self.is_begun = true;
             }
             for call in calls.by_ref().take(PIPELINE_MAX) {

@@ -228,6 +228,10 @@ impl Target for PostgresTarget {
         Ok(moved)
     }
 
+    fn close_idle(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {
         Ok(Box::new(PostgresLoader::new(self.server.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
     }

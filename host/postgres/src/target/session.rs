@@ -18,6 +18,10 @@ const TASK_CHARS_MAX: usize = 28;
 /// How long a statement waits for a lock that somebody else's session holds on our tables.
 pub(crate) const LOCK_TIMEOUT: &str = "30s";
 
+/// How long a statement of a group that is written before its turn waits for a lock: longer than most commits take,
+/// and short beside what a standstill of all lanes costs. Chosen by guess.
+const AHEAD_LOCK_TIMEOUT: &str = "500ms";
+
 /// The task's name in the names of its sessions: the name itself, or its start and a digest.
 pub(crate) fn task_tag(task: &TaskId) -> String {
     let name = task.as_str();
@@ -60,6 +64,11 @@ pub(crate) async fn may_act_as_replica(client: &impl GenericClient) -> Result<bo
 /// Opens a transaction. Without the replica role, constraints that may wait are checked at its end.
 pub(crate) fn begin_sql(is_replica: bool) -> &'static str {
     if is_replica { "begin" } else { "begin; set constraints all deferred" }
+}
+
+/// Likewise, for a transaction that is written before its turn: what it waits for may be held by one whose turn is later.
+pub(crate) fn begin_ahead_sql(is_replica: bool) -> String {
+    format!("{}; set local lock_timeout = '{AHEAD_LOCK_TIMEOUT}'", begin_sql(is_replica))
 }
 
 /// Returns a row while the fence holds, and keeps it so until the transaction ends. Many may hold it at once, and a
@@ -128,6 +137,7 @@ pub(crate) fn table_error(table: &TableName, attempted: &str, error: tokio_postg
                 _ => told,
             }
         }
+        _ if error.is_contention() => error.at_table(table),
         _ => error,
     }
 }
