@@ -69,12 +69,6 @@ impl UnitBounds {
     pub fn max(&self) -> u32 {
         self.max
     }
-
-    /// What a task that wants `wanted` units gets on a node that offers `offered`: within the bounds as far as the
-    /// node goes.
-    pub fn granted(&self, wanted: u32, offered: u32) -> u32 {
-        wanted.clamp(self.min, self.max).min(offered)
-    }
 }
 
 #[cfg(test)]
@@ -86,13 +80,5 @@ mod tests {
         assert_eq!(UnitBounds::new(2, 1), Err(BoundsError::Crossed { min: 2, max: 1 }));
         assert_eq!(UnitBounds::new(0, 0), Err(BoundsError::OutOfRange { max: 0 }));
         assert_eq!(UnitBounds::new(0, UNITS_MAX + 1), Err(BoundsError::OutOfRange { max: UNITS_MAX + 1 }));
-    }
-
-    #[test]
-    fn grants_stay_within_bounds_and_node() {
-        let bounds = UnitBounds::new(2, 8).expect("2 is below 8");
-        for (wanted, offered, granted) in [(0, 16, 2), (5, 16, 5), (50, 16, 8), (50, 4, 4), (0, 1, 1)] {
-            assert_eq!(bounds.granted(wanted, offered), granted);
-        }
     }
 }

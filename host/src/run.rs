@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate_connector::{Finding, Severity, Source, Target};
-use tidegate_pipeline::{MigrationType, ModuleSet, Outcome, Progress, StopCause, TableStage, TaskError, TaskSpec};
+use tidegate_pipeline::{MigrationType, ModuleSet, Outcome, Progress, StopCause, TableStage, TaskError, TaskSpec, Units};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -96,6 +96,7 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         spool_dir,
         modules,
         row_errors: file.row_errors,
+        units: Units::fixed(u32::try_from(file.limits.load_lanes).unwrap_or(u32::MAX)),
     }
 }
 

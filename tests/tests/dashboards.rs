@@ -122,7 +122,8 @@ async fn check_figures(prometheus: &Prometheus) {
         samples[0]["value"][1].as_str().unwrap().parse::<f64>().unwrap()
     };
     assert_eq!(value("tidegate_task_lag_objective_seconds{task=\"shop\"}").await, 20.0);
-    assert_eq!(value("tidegate_task_units_granted{task=\"shop\"}").await, 1.0);
+    // As many as the load had, until the stream is measured.
+    assert!((1.0..=4.0).contains(&value("tidegate_task_units_granted{task=\"shop\"}").await));
     assert_eq!(value("tidegate_task_units_max{task=\"shop\"}").await, 4.0);
     assert!(value("tidegate_changes_captured_total{task=\"shop\"}").await >= 100.0);
     assert!(value("tidegate_bytes_captured_total{task=\"shop\"}").await > 1_000.0);

@@ -1,21 +1,27 @@
-//! The ongoing stream: groups are assembled while the lane applies the one before.
+//! The ongoing stream: groups are assembled while lanes apply those before.
 //!
 //! ```text
-//!   change cache ──▶ assembler ──▶ (one group waits) ──▶ lane ──▶ target
-//!                                                         └──▶ confirmed position (watch) ──▶ capture
+//!   change cache ──▶ assembler ──▶ (one group waits) ──┬─ no backlog: alone ──────────────┬──▶ target
+//!                                                      └─ backlog: side by side ([`Flight`]) ┤
+//!                                                                                         └──▶ confirmed position ──▶ capture
 //! ```
+//!
+//! Whatever lanes do side by side, groups are committed in the source's order, each with its own move of the checkpoint.
+//! With one unit, and without a backlog, a group has the target to itself.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidegate_connector::{Applied, ConnectorError, Group, Lane, RowId};
+use tidegate_connector::{Applied, ConnectorError, Group, Lane, RowId, Step};
 use tidegate_model::{Position, TableName};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Phase;
-use crate::assemble::{Assembled, Assembler, Woken};
+use crate::assemble::{Assembled, Assembler, CompleteGroup, Woken};
 use crate::board::{Board, InFlight};
+use crate::flight::{Ended, Flight};
+use crate::lanes::Lanes;
 use crate::meter::Stage;
 use crate::refused;
 use crate::row_errors::RowErrors;
@@ -35,7 +41,7 @@ pub(crate) enum Paused {
 
 /// What the stream needs besides the assembler.
 pub(crate) struct Stream {
-    pub(crate) lane: Box<dyn Lane>,
+    pub(crate) lanes: Lanes,
     pub(crate) confirmed: watch::Sender<Option<Position>>,
     pub(crate) board: Arc<Board>,
     pub(crate) in_flight: Arc<InFlight>,
@@ -57,53 +63,136 @@ impl Stream {
         let board = self.board.clone();
         let assembling = assemble(assembler, groups, control, rest, cancel, board);
         let applying = self.apply(arrived);
-        // The lane ends when the assembler drops its side of the channel; the assembler ends when the lane's is closed.
+        // The lanes end when the assembler drops its side of the channel; the assembler ends when theirs is closed.
         let (paused, applied) = tokio::join!(assembling, applying);
         applied?;
         paused
     }
 
     async fn apply(&mut self, mut arrived: mpsc::Receiver<Assembled>) -> Result<(), TaskError> {
-        let board = self.board.clone();
-        let mut is_open = false;
-        while let Some(assembled) = arrived.recv().await {
-            let (_in_hand, writing) = (board.meter.enter(Stage::Lane), board.meter.enter(Stage::Target));
-            match assembled {
-                Assembled::Part(steps) => {
-                    self.refuse_touched(&steps)?;
-                    self.lane.add_steps(steps).await?;
-                    is_open = true;
-                }
-                Assembled::Complete(mut complete) => {
-                    let applied = self.group(&mut complete.group, is_open).await?;
-                    is_open = false;
-                    drop(writing);
-                    self.board.checkpoint(&complete.group.to);
-                    for (table, counts) in &complete.counts {
-                        self.board.applied(table, *counts);
+        let mut flight = Flight::default();
+        let mut is_open = true;
+        while is_open || !flight.is_empty() {
+            self.advance(&mut flight).await?;
+            // A group that waited already is a backlog; one that did not is in the target soonest without further ado.
+            let waited = !arrived.is_empty();
+            tokio::select! {
+                biased;
+                ended = flight.ended() => self.settle(&mut flight, ended?)?,
+                () = self.lanes.surplus() => self.lanes.close_surplus(flight.len()),
+                assembled = arrived.recv(), if is_open && flight.len() < self.lanes.allowed() => match assembled {
+                    None => is_open = false,
+                    Some(Assembled::Complete(complete)) if !is_alone(&complete.group) && (waited || !flight.is_empty()) && self.lanes.allowed() > 1 => {
+                        flight.enter(*complete, &self.board);
                     }
-                    self.board.update(|progress| {
-                        progress.transactions_applied += complete.transactions;
-                        progress.bytes_written += complete.bytes;
-                        progress.time.commit += applied.commit_us as f64 / 1e6;
-                    });
-                    self.in_flight.landed(complete.changes, complete.bytes);
-                    if complete.transactions > 0 {
-                        self.in_flight.ended();
+                    Some(other) => {
+                        self.finish(&mut flight).await?;
+                        self.alone(other, &mut arrived).await?;
                     }
-                    // Capture may have ended; the run notices by its own result.
-                    let _ = self.confirmed.send(Some(complete.confirm));
                 }
             }
         }
         Ok(())
     }
-}
 
-impl Stream {
+    /// Goes on with groups under way as far as goes without waiting, but for those that must be applied alone.
+    async fn advance(&mut self, flight: &mut Flight) -> Result<(), TaskError> {
+        while flight.first_failed() {
+            let complete = flight.recall(&mut self.lanes).await?;
+            self.alone_whole(complete).await?;
+        }
+        let Self { lanes, board, refused, .. } = self;
+        flight.go_on(lanes, board, |steps| refuse_touched(refused, steps))?;
+        Ok(())
+    }
+
+    fn settle(&mut self, flight: &mut Flight, ended: Ended) -> Result<(), TaskError> {
+        if let Some((complete, applied)) = flight.settle(ended, &mut self.lanes)? {
+            self.landed(&complete, applied);
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is under way.
+    async fn finish(&mut self, flight: &mut Flight) -> Result<(), TaskError> {
+        loop {
+            self.advance(flight).await?;
+            if flight.is_empty() {
+                return Ok(());
+            }
+            let ended = flight.ended().await?;
+            self.settle(flight, ended)?;
+        }
+    }
+
+    /// Applies a group while nothing else is under way; one that comes in parts, to its last.
+    async fn alone(&mut self, first: Assembled, arrived: &mut mpsc::Receiver<Assembled>) -> Result<(), TaskError> {
+        let mut steps = match first {
+            Assembled::Complete(complete) => return self.alone_whole(*complete).await,
+            Assembled::Part(steps) => steps,
+        };
+        let board = self.board.clone();
+        let mut lane = self.lanes.one().await?;
+        loop {
+            {
+                let (_in_hand, _writing) = (board.meter.enter(Stage::Lane), board.meter.enter(Stage::Target));
+                refuse_touched(&self.refused, &steps)?;
+                lane.add_steps(steps).await?;
+            }
+            match arrived.recv().await {
+                Some(Assembled::Part(more)) => steps = more,
+                Some(Assembled::Complete(mut complete)) => {
+                    let (_in_hand, _writing) = (board.meter.enter(Stage::Lane), board.meter.enter(Stage::Target));
+                    let applied = self.group(lane.as_mut(), &mut complete.group, true).await?;
+                    self.landed(&complete, applied);
+                    self.lanes.give_back(lane, 0);
+                    return Ok(());
+                }
+                // The assembler failed in the middle of a group, which goes with the lane.
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn alone_whole(&mut self, mut complete: CompleteGroup) -> Result<(), TaskError> {
+        let board = self.board.clone();
+        let (_in_hand, writing) = (board.meter.enter(Stage::Lane), board.meter.enter(Stage::Target));
+        let applied = self.whole(&mut complete.group).await?;
+        drop(writing);
+        self.landed(&complete, applied);
+        Ok(())
+    }
+
+    /// Applies a group while nothing else is under way.
+    pub(crate) async fn whole(&mut self, group: &mut Group) -> Result<Applied, TaskError> {
+        let mut lane = self.lanes.one().await?;
+        let applied = self.group(lane.as_mut(), group, false).await?;
+        self.lanes.give_back(lane, 0);
+        Ok(applied)
+    }
+
+    /// The group is in the target.
+    fn landed(&mut self, complete: &CompleteGroup, applied: Applied) {
+        self.board.checkpoint(&complete.group.to);
+        for (table, counts) in &complete.counts {
+            self.board.applied(table, *counts);
+        }
+        self.board.update(|progress| {
+            progress.transactions_applied += complete.transactions;
+            progress.bytes_written += complete.bytes;
+            progress.time.commit += applied.commit_us as f64 / 1e6;
+        });
+        self.in_flight.landed(complete.changes, complete.bytes);
+        if complete.transactions > 0 {
+            self.in_flight.ended();
+        }
+        // Capture may have ended; the run notices by its own result.
+        let _ = self.confirmed.send(Some(complete.confirm.clone()));
+    }
+
     /// Applies a group; rows that the target refuses are taken out, where the policy is to go on without them. Not in a
     /// group that came in parts: its first steps are gone by then.
-    pub(crate) async fn group(&mut self, group: &mut Group, has_parts: bool) -> Result<Applied, TaskError> {
+    async fn group(&mut self, lane: &mut dyn Lane, group: &mut Group, has_parts: bool) -> Result<Applied, TaskError> {
         for row in &group.resolved {
             match row.row_id {
                 Some(id) => {
@@ -115,9 +204,9 @@ impl Stream {
         for row in &group.rejected {
             self.refused.remove(&(row.table.clone(), row.row_id));
         }
-        self.refuse_touched(&group.steps)?;
+        refuse_touched(&self.refused, &group.steps)?;
         for _ in 0..refused::ROUNDS_MAX {
-            let error = match self.lane.apply(group).await {
+            let error = match lane.apply(group).await {
                 Ok(applied) => return Ok(applied),
                 Err(error) => error,
             };
@@ -125,20 +214,25 @@ impl Stream {
             if has_parts || !is_findable {
                 return Err(error.into());
             }
-            let found = refused::take_out(self.lane.as_mut(), group, error, &self.row_errors).await?;
+            let found = refused::take_out(lane, group, error, &self.row_errors).await?;
             self.refused.extend(found);
         }
-        Ok(self.lane.apply(group).await?)
+        Ok(lane.apply(group).await?)
     }
+}
 
-    /// The assembler made these steps before it knew that the target refused an earlier change of one of their rows.
-    /// Another attempt knows.
-    fn refuse_touched(&self, steps: &[tidegate_connector::Step]) -> Result<(), ConnectorError> {
-        if self.refused.is_empty() || !refused::touches(steps, &self.refused) {
-            return Ok(());
-        }
-        Err(ConnectorError::transient("row_refused", "a row that the target refused has changed again"))
+/// True for a group whose transaction writes to the task's own records beside the checkpoint: nothing is under way beside it.
+fn is_alone(group: &Group) -> bool {
+    !(group.tables.is_empty() && group.resolved.is_empty() && group.rejected.is_empty())
+}
+
+/// The assembler made these steps before it knew that the target refused an earlier change of one of their rows.
+/// Another attempt knows.
+fn refuse_touched(refused: &HashSet<(TableName, RowId)>, steps: &[Step]) -> Result<(), ConnectorError> {
+    if refused.is_empty() || !refused::touches(steps, refused) {
+        return Ok(());
     }
+    Err(ConnectorError::transient("row_refused", "a row that the target refused has changed again"))
 }
 
 async fn assemble(

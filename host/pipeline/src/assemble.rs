@@ -37,6 +37,7 @@ use crate::schema::exact_from;
 use crate::tables::{Place, Route, Tables};
 use crate::task::TaskError;
 use crate::transform::{Headed, Transformer};
+use crate::units::Units;
 
 /// How often an idle source's position is written to the target. The source keeps its log since the last one, so this
 /// bounds what it must send again after a crash; each costs the target one small transaction.
@@ -123,6 +124,7 @@ pub(crate) struct Assembler {
     pub(crate) row_errors: Arc<RowErrors>,
     pub(crate) error_log: ErrorLog,
     pub(crate) group_bytes_max: usize,
+    units: Units,
     /// Everything up to here is in a group, sent or in the making.
     pub(crate) position: Position,
     /// The end of the last group that was sent.
@@ -161,6 +163,7 @@ pub(crate) struct Parts {
     pub(crate) transformer: Transformer,
     pub(crate) row_errors: Arc<RowErrors>,
     pub(crate) group_bytes_max: usize,
+    pub(crate) units: Units,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) cancel: CancellationToken,
 }
@@ -178,7 +181,7 @@ pub(crate) struct Rest {
 
 impl Assembler {
     pub(crate) fn new(parts: Parts, beginning: Beginning) -> Self {
-        let Parts { cache, aside, tables, loads, transformer, row_errors, group_bytes_max, in_flight, cancel } = parts;
+        let Parts { cache, aside, tables, loads, transformer, row_errors, group_bytes_max, units, in_flight, cancel } = parts;
         let Beginning { checkpoint, stream } = beginning;
         Self {
             cache,
@@ -189,6 +192,7 @@ impl Assembler {
             row_errors,
             error_log: ErrorLog::default(),
             group_bytes_max,
+            units,
             repeats: (!stream.covers_position(&checkpoint)).then_some(stream),
             sent: checkpoint.clone(),
             sent_at: Instant::now(),
@@ -281,8 +285,8 @@ impl Assembler {
         }
         let now = Instant::now();
         let quiet = may_be_level.then(|| now + QUIET_WHEN_LEVEL);
-        let idle = self.idle_since.as_ref().map(|(_, since)| *since + IDLE_CHECKPOINT_EVERY);
-        let unsent = (self.position != self.sent).then(|| self.sent_at + EMPTY_CHECKPOINT_EVERY);
+        let idle = self.idle_since.as_ref().map(|(_, since)| *since + self.units.rest_between(IDLE_CHECKPOINT_EVERY));
+        let unsent = (self.position != self.sent).then(|| self.sent_at + self.units.rest_between(EMPTY_CHECKPOINT_EVERY));
         let due = [quiet, idle, unsent].into_iter().flatten().min();
         tokio::select! {
             Some(event) = self.loads.recv() => self.take_note(event),
@@ -326,13 +330,15 @@ impl Assembler {
                 }
                 Entry::Transaction(transaction) => {
                     self.transaction(transaction, out).await?;
-                    if self.held_bytes() + self.aside_bytes >= self.group_bytes_max {
+                    let held = self.held_bytes() + self.aside_bytes;
+                    if self.has_parts || held >= self.units.group_bytes(self.group_bytes_max) {
                         break;
                     }
                 }
             }
         }
-        let due = self.rests_when_idle() || self.idle_since.as_ref().is_some_and(|(_, since)| since.elapsed() >= IDLE_CHECKPOINT_EVERY);
+        let every = self.units.rest_between(IDLE_CHECKPOINT_EVERY);
+        let due = self.rests_when_idle() || self.idle_since.as_ref().is_some_and(|(_, since)| since.elapsed() >= every);
         if due && let Some((position, _)) = self.idle_since.take() {
             self.position = self.position.union(&position);
         }
@@ -346,7 +352,7 @@ impl Assembler {
     async fn complete(&mut self, tables: Vec<(TableName, TableState)>, out: &mpsc::Sender<Assembled>) {
         let steps = self.net.take_steps();
         if steps.is_empty() && tables.is_empty() && !self.has_parts {
-            let early = self.sent_at.elapsed() < EMPTY_CHECKPOINT_EVERY;
+            let early = self.sent_at.elapsed() < self.units.rest_between(EMPTY_CHECKPOINT_EVERY);
             if self.position == self.sent || early {
                 return;
             }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tidegate_connector::{CaptureScope, ConnectorError, ErrorClass, Source, TablePreparation, Target};
 use tidegate_model::{Engine, Fence, Position, TableName, TableState};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -23,6 +23,8 @@ use crate::backfill::{Backfill, Order, Unloaded, backfill};
 use crate::board::InFlight;
 use crate::cache::{self, Aside, CacheReader};
 use crate::capture::{Capture, cache_error};
+use crate::gate::Gate;
+use crate::lanes::Lanes;
 use crate::load::{LoadContext, LoadEvent};
 use crate::plan::PlannedTable;
 use crate::relations::Relations;
@@ -149,6 +151,7 @@ impl Attempt<'_> {
             transformer: Transformer::new(self.spec.modules.for_target(self.target.engine()), self.watched.row_errors.clone()),
             row_errors: self.watched.row_errors.clone(),
             group_bytes_max: self.spec.limits.group_bytes_max,
+            units: self.spec.units.clone(),
             in_flight: in_flight.clone(),
             cancel: self.cancel.clone(),
         };
@@ -156,7 +159,7 @@ impl Attempt<'_> {
         // What an earlier attempt made durable may not have reached the source.
         let _ = confirmed.send(Some(assembler.confirmable()));
         let stream = Stream {
-            lane: self.target.lane(&fence).await?,
+            lanes: Lanes::new(self.target.clone(), fence.clone(), self.spec.units.clone()),
             confirmed,
             board: self.watched.board.clone(),
             in_flight,
@@ -315,7 +318,7 @@ impl Attempt<'_> {
             modules: self.spec.modules.for_target(self.target.engine()),
             board: self.watched.board.clone(),
             row_errors: self.watched.row_errors.clone(),
-            lanes: Arc::new(Semaphore::new(self.spec.limits.load_lanes.max(1))),
+            lanes: Arc::new(Gate::new(self.spec.units.clone(), self.spec.limits.load_lanes)),
             events,
         }
     }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! All lanes share one snapshot. A table's window joins the windows of all its chunks, those of an earlier,
-//! interrupted load included. Several loads may run beside the stream ([`Loads`]); they share the task's load lanes.
+//! interrupted load included. Several loads may run beside the stream; they share the task's load lanes, of which as many
+//! work as there are units ([`Gate`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,11 +19,12 @@ use tidegate_connector::{
     Target,
 };
 use tidegate_model::{Fence, Position, Row, TableName, TableState, Window};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::TableStage;
 use crate::board::{Board, now_us};
+use crate::gate::Gate;
 use crate::meter::Stage;
 use crate::modules::Modules;
 use crate::plan::PlannedTable;
@@ -70,8 +72,8 @@ pub(crate) struct LoadContext {
     pub(crate) modules: Arc<Modules>,
     pub(crate) board: Arc<Board>,
     pub(crate) row_errors: Arc<RowErrors>,
-    /// One permit for each load lane of the task.
-    pub(crate) lanes: Arc<Semaphore>,
+    /// Lets the task's load lanes in.
+    pub(crate) lanes: Arc<Gate>,
     /// Where a load beside the stream tells of its tables; `None` where there is no stream.
     pub(crate) events: Option<mpsc::UnboundedSender<LoadEvent>>,
 }
@@ -174,7 +176,7 @@ async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result
     let mut transformer = Transformer::new(load.context.modules.clone(), load.context.row_errors.clone());
     loop {
         let Some(job) = queue.lock().await.recv().await else { return Ok(()) };
-        let permit = load.context.lanes.acquire().await.expect("nobody closes the semaphore");
+        let permit = load.context.lanes.enter().await;
         let _in_hand = load.context.board.meter.enter(Stage::Lane);
         let loader = match &mut loader {
             Some(loader) => loader,

@@ -82,6 +82,16 @@ impl Meter {
         Paused { meter: self, stage }
     }
 
+    /// The stage has one worker more, until [`Meter::end`]: for those who cannot hold on to the meter.
+    pub(crate) fn begin(&self, stage: Stage) {
+        self.change(stage, |working| working + 1);
+    }
+
+    /// See [`Meter::begin`].
+    pub(crate) fn end(&self, stage: Stage) {
+        self.change(stage, |working| working.saturating_sub(1));
+    }
+
     /// Seconds of a stage until now.
     pub(crate) fn seconds(&self, stage: Stage) -> f64 {
         self.change(stage, |working| working)

@@ -235,7 +235,8 @@ fn keys(table: &TargetTable, change: &OrderedChange) -> Result<Option<Keys>, Con
     })
 }
 
-fn key(table: &TargetTable, image: &Image) -> Option<Box<[u8]>> {
+/// The identity's bytes; `None` when the image does not tell them.
+pub(crate) fn key(table: &TargetTable, image: &Image) -> Option<Box<[u8]>> {
     let mut key = Vec::with_capacity(table.identity.len() * 13);
     for column in &table.identity {
         let cell = match &table.columns.get(*column)?.origin {
@@ -267,4 +268,4 @@ fn change_bytes(change: &OrderedChange) -> usize {
 
 #[cfg(test)]
 #[path = "net_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use tidegate_model::{BeforeImages, Column, Engine, Row, RowBuilder, SqlType, Tab
 use super::*;
 
 /// A table `id, a, b` with the key `id`, or without a key.
-fn table(keyed: bool) -> Arc<TargetTable> {
+pub(crate) fn table(keyed: bool) -> Arc<TargetTable> {
     let names = ["id", "a", "b"];
     let columns: Vec<_> = names
         .iter()
@@ -56,7 +56,7 @@ fn table(keyed: bool) -> Arc<TargetTable> {
 }
 
 /// An image; `None` is an unchanged cell.
-fn image(cells: [Option<u8>; 3]) -> Image {
+pub(crate) fn image(cells: [Option<u8>; 3]) -> Image {
     let mut builder = RowBuilder::default();
     for cell in cells {
         match &cell {
@@ -67,7 +67,7 @@ fn image(cells: [Option<u8>; 3]) -> Image {
     Image { row: builder.finish(), computed: None }
 }
 
-type Rows = BTreeMap<u8, [u8; 3]>;
+pub(crate) type Rows = BTreeMap<u8, [u8; 3]>;
 
 fn values(row: &Row) -> [Option<u8>; 3] {
     std::array::from_fn(|index| match row.cell(index) {
@@ -76,7 +76,7 @@ fn values(row: &Row) -> [Option<u8>; 3] {
     })
 }
 
-fn complete(image: &Image) -> [u8; 3] {
+pub(crate) fn complete(image: &Image) -> [u8; 3] {
     values(&image.row).map(|value| value.expect("the image is complete"))
 }
 
@@ -89,7 +89,7 @@ fn update(rows: &mut Rows, key: u8, image: &Image) {
 }
 
 /// What a target does with the steps, with the strict checks that a target makes.
-fn apply(rows: &mut Rows, steps: &[Step]) {
+pub(crate) fn apply(rows: &mut Rows, steps: &[Step]) {
     for step in steps {
         match step {
             Step::Truncate { .. } => rows.clear(),

@@ -121,7 +121,7 @@ async fn replay_table(
     let at = assembler.sent().clone();
     let step = Step::Net { table: planned.target.clone(), strictness: Strictness::Idempotent, changes: net };
     let mut group = Group { resolved: settled, ..Group::new(at.clone(), at, vec![step]) };
-    stream.group(&mut group, false).await?;
+    stream.whole(&mut group).await?;
     let again = |entry: &Resolved| group.rejected.iter().any(|row| Some(row.row_id) == entry.row_id);
     let ids: Vec<_> = group.resolved.iter().filter(|entry| !again(entry)).filter_map(|entry| entry.row_id).collect();
     report.replayed += ids.len() as u64;

@@ -7,7 +7,7 @@ use tidegate_model::{Position, TableName, TaskId};
 use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
 
-use crate::{MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, SchemaScope, Swap, TableErrorPolicy};
+use crate::{MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, SchemaScope, Swap, TableErrorPolicy, Units};
 
 /// Everything that defines a run, besides its connectors.
 #[derive(Clone)]
@@ -32,6 +32,8 @@ pub struct TaskSpec {
     pub modules: ModuleSet,
     /// What happens with rows at fault.
     pub row_errors: RowErrorPolicy,
+    /// How many lanes may work, as that changes.
+    pub units: Units,
 }
 
 /// What a running task can be asked.

@@ -40,8 +40,8 @@ metrics_table! {
     BYTES_WRITTEN = Counter Bytes "tidegate_bytes_written_total" TASK, "Bytes of row data written to targets.";
     RECONNECTS = Counter Count "tidegate_reconnects_total" TASK, "Connections lost and taken up again.";
     TASK_UNITS_WANTED = Gauge Count "tidegate_task_units_wanted" TASK,
-        "Capacity units that the plan gives the task, within its bounds. Running streams are not resized yet.";
-    TASK_UNITS_GRANTED = Gauge Count "tidegate_task_units_granted" TASK, "Capacity units that the task has: lanes that load or apply.";
+        "Capacity units that the plan gives the task, within its bounds.";
+    TASK_UNITS_GRANTED = Gauge Count "tidegate_task_units_granted" TASK, "Capacity units that the node's pool grants the task: lanes that load or apply. With 0 it sleeps until the first change.";
     TASK_UNITS_USED = Gauge Count "tidegate_task_units_used" TASK, "Lanes that had work, averaged over the last minute.";
     TASK_UNITS_MAX = Gauge Count "tidegate_task_units_max" TASK, "The most capacity units that the task's owner allows.";
     TASK_BUSY = Gauge Ratio "tidegate_task_busy_ratio" &["tenant", "task", "stage"],

@@ -15,6 +15,7 @@ mod connect;
 mod decide;
 mod lease;
 mod module_test;
+mod pool;
 mod report;
 mod requests;
 mod row_errors;
@@ -40,6 +41,7 @@ use crate::exit::{Failure, chain};
 use crate::metric;
 use crate::modules::ModuleStore;
 use decide::{Action, Worker, decide};
+pub(crate) use pool::Pool;
 
 /// How often the catalog is looked at when nothing wakes the loop.
 const POLL: Duration = Duration::from_millis(500);
@@ -58,8 +60,8 @@ pub(crate) struct Node {
     pub(crate) spool_dir: PathBuf,
     /// This process's name in leases.
     pub(crate) name: String,
-    /// The most load lanes of a task.
-    pub(crate) units: u32,
+    /// The node's units.
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl Node {

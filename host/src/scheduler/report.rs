@@ -91,7 +91,7 @@ impl Report {
             reconnects: now.reconnects,
             rows_rejected: now.rows_rejected,
             modules: now.modules.iter().map(|(name, module)| module_numbers(name, module)).collect(),
-            units: self.steering.lanes(now.phase),
+            units: self.steering.granted(),
             capacity: None,
             at_us: now_us(),
         }

@@ -15,7 +15,7 @@ use tidegate_catalog::{
 };
 use tidegate_connector::Finding;
 use tidegate_model::TableName;
-use tidegate_pipeline::Control;
+use tidegate_pipeline::{Control, Units};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
@@ -186,7 +186,7 @@ async fn check_task(node: &Node, task: &str) -> Result<CheckReport, Failure> {
     let target = spec::server_settings(&node.catalog.get_endpoint(&definition.target).await?.spec);
     let modules = node.modules.of_catalog(&definition.table_mappings, &node.catalog, &mut Pins::new()).await?;
     // A check writes nothing, so its directory is never made.
-    let spec = spec::task_spec(&definition, modules, node.spool_dir.join(task), node.units)?;
+    let spec = spec::task_spec(&definition, modules, node.spool_dir.join(task), Units::fixed(1))?;
     let (source, target) = tokio::join!(connectors::source(source), connectors::target(target));
     let mut found = Vec::new();
     found.extend(source.as_ref().err().map(|error| findings::from_error(&format!("source endpoint \"{}\"", definition.source), error)));

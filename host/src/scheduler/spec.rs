@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use tidegate_capacity::UnitBounds;
 use tidegate_catalog::{EndpointSpec, Migration, Preparation, TaskDefinition};
 use tidegate_connector::{Secret, ServerSettings, TablePreparation, TlsMode};
-use tidegate_pipeline::{MigrationType, ModuleSet, TaskSpec};
+use tidegate_pipeline::{MigrationType, ModuleSet, TaskSpec, Units};
 
 use crate::exit::Failure;
 use crate::task_file::LimitsForm;
@@ -29,22 +28,17 @@ pub(crate) fn server_settings(endpoint: &EndpointSpec) -> ServerSettings {
     }
 }
 
-/// What the pipeline is to do. A load lane takes a unit: the task's bounds and the node's `units` limit the lanes,
-/// whatever the task's settings say.
+/// What the pipeline is to do, on as many lanes as `units` grant.
 ///
 /// # Errors
 /// A failure that names the setting or the position that does not read.
-pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_dir: PathBuf, units: u32) -> Result<TaskSpec, Failure> {
+pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_dir: PathBuf, units: Units) -> Result<TaskSpec, Failure> {
     let settings = match &definition.settings {
         serde_json::Value::Null => LimitsForm::default(),
         document => serde_json::from_value(document.clone())
             .map_err(|error| Failure::failed("settings", format!("settings of task \"{}\": {error}", definition.name)))?,
     };
-    let mut limits = settings.limits()?;
-    let bounds = UnitBounds::new(definition.min_units, definition.max_units)
-        .map_err(|error| Failure::failed("units", format!("units of task \"{}\": {error}", definition.name)))?;
-    let wanted = u32::try_from(limits.load_lanes).unwrap_or(u32::MAX);
-    limits.load_lanes = bounds.granted(wanted, units).max(1) as usize;
+    let limits = settings.limits()?;
     let start_position = definition
         .start_position
         .as_deref()
@@ -72,5 +66,6 @@ pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_d
         spool_dir,
         modules,
         row_errors: settings.row_errors.policy()?,
+        units,
     })
 }

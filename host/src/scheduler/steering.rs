@@ -1,15 +1,15 @@
 //! The capacity plan of a running task: samples of its progress go in once a second, a plan comes out every few.
 //!
-//! The plan is published, not carried out: a stream is applied by one lane, and a load has the lanes that it started with. So
-//! the planner is told the units that it wanted itself as the present ones, and the samples tell what the lanes that there
-//! are did: the plan says what would be needed, and the forecast what the lanes that there are will do.
+//! The plan is a claim on the node's [`Pool`](super::pool::Pool); the run follows what that grants, its lanes between two
+//! groups or chunks. Until something is measured a run claims what its kind of work starts well with.
 
 use std::collections::VecDeque;
 
 use tidegate_capacity::{DECISION_SECONDS, MAX_LAG_SECONDS_DEFAULT, Objective, Plan, Planner, Sample, UnitBounds};
-use tidegate_catalog::{CapacityStatus, StageShares, TaskDefinition};
+use tidegate_catalog::{CapacityStatus, Migration, StageShares, TaskDefinition};
 use tidegate_pipeline::{Phase, Progress, StageSeconds, TableStage};
 
+use super::pool::Member;
 use crate::exit::Failure;
 
 /// The time that shares are told of, seconds.
@@ -21,7 +21,7 @@ pub(super) struct Steering {
     planner: Planner,
     bounds: UnitBounds,
     objective: Objective,
-    load_lanes: u32,
+    member: Member,
     plan: Option<Plan>,
     /// The view that the last sample ended with.
     before: Progress,
@@ -35,14 +35,17 @@ impl Steering {
     ///
     /// # Errors
     /// A failure that names the bound or the objective that makes no sense.
-    pub(super) fn new(definition: &TaskDefinition, load_lanes: usize) -> Result<Self, Failure> {
+    pub(super) fn new(definition: &TaskDefinition, load_lanes: usize, member: Member) -> Result<Self, Failure> {
         let (bounds, objective) = wanted(definition)?;
+        let loads = !matches!(definition.migration, Migration::Cdc);
+        let first = if loads { u32::try_from(load_lanes).unwrap_or(u32::MAX) } else { 1 };
+        member.claim(bounds.min(), first.clamp(bounds.min(), bounds.max()));
         Ok(Self {
             task: definition.name.as_str().to_owned(),
             planner: Planner::new(bounds, objective),
             bounds,
             objective,
-            load_lanes: u32::try_from(load_lanes).unwrap_or(u32::MAX),
+            member,
             plan: None,
             before: Progress::default(),
             seconds_since_decision: 0.0,
@@ -59,13 +62,9 @@ impl Steering {
         }
     }
 
-    /// Lanes that there are.
-    pub(super) fn lanes(&self, phase: Phase) -> u32 {
-        match phase {
-            Phase::Preparing => 0,
-            Phase::Loading => self.load_lanes,
-            Phase::CatchingUp | Phase::Replicating => 1,
-        }
+    /// Units that the run has.
+    pub(super) fn granted(&self) -> u32 {
+        self.member.granted()
     }
 
     /// True when the next view is decided upon: it is time to read what the owner says.
@@ -76,17 +75,19 @@ impl Steering {
     /// Takes note of a view, `seconds` after the last. Answers the plan when it was decided anew.
     pub(super) fn observe(&mut self, now: &Progress, seconds: f64) -> Option<Plan> {
         let before = std::mem::replace(&mut self.before, now.clone());
-        let sample = sample(&before, now, seconds, self.lanes(now.phase));
+        let granted = self.granted();
+        let sample = sample(&before, now, seconds, granted);
         self.planner.observe(sample);
         self.remember(seconds, &before.time, &now.time);
         self.seconds_since_decision += seconds;
-        let wanted = self.plan.map_or(0, |plan| plan.units);
-        let wakes = wanted == 0 && sample.active();
+        let wakes = granted == 0 && sample.active();
         if self.seconds_since_decision < DECISION_SECONDS && !wakes {
             return None;
         }
         self.seconds_since_decision = 0.0;
-        let plan = self.planner.decide(wanted);
+        let plan = self.planner.decide(granted);
+        let wanted = self.plan.map_or(granted, |plan| plan.units);
+        self.member.claim(self.bounds.min(), plan.units);
         if plan.units != wanted {
             tracing::info!(
                 task = self.task,
@@ -104,15 +105,15 @@ impl Steering {
     /// What is shown of the plan; `None` before the first.
     pub(super) fn status(&self, now: &Progress) -> Option<CapacityStatus> {
         let plan = self.plan?;
-        let lanes = self.lanes(now.phase);
-        let forecast = self.planner.forecast(lanes);
+        let granted = self.granted();
+        let forecast = self.planner.forecast(granted);
         Some(CapacityStatus {
             units_min: self.bounds.min(),
             units_max: self.bounds.max(),
             max_lag_seconds: self.objective.max_lag_seconds(),
             units_wanted: plan.units,
             units_needed: plan.needed,
-            units_granted: lanes,
+            units_granted: granted,
             reason: plan.reason.kind().to_owned(),
             explanation: plan.reason.to_string(),
             objective_seconds: forecast.objective_seconds,
@@ -177,16 +178,18 @@ fn difference(before: &StageSeconds, now: &StageSeconds) -> StageSeconds {
     }
 }
 
-fn sample(before: &Progress, now: &Progress, seconds: f64, lanes: u32) -> Sample {
+fn sample(before: &Progress, now: &Progress, seconds: f64, granted: u32) -> Sample {
     let since = |of: fn(&Progress) -> u64| of(now).saturating_sub(of(before)) as f64;
+    let busy_seconds = difference(&before.time, &now.time).lanes;
     Sample {
         seconds,
-        units: lanes,
+        // A run without units works all the same when there is something to do: on one lane.
+        units: granted.max(u32::from(busy_seconds > 0.0)),
         rows_arrived: since(|progress| progress.changes_captured),
         rows_applied: since(|progress| progress.rows_loaded + progress.changes_applied),
         rows_waiting: now.changes_waiting as f64,
         lag_seconds: now.lag_seconds,
-        busy_seconds: difference(&before.time, &now.time).lanes,
+        busy_seconds,
         bytes_on_disk: now.cache_bytes_disk,
         chunks_left: if now.phase == Phase::Loading { chunks_left(now) } else { 0 },
         throttled: false,
@@ -205,9 +208,10 @@ fn chunks_left(now: &Progress) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_catalog::{Migration, Preparation};
+    use tidegate_catalog::Preparation;
     use tidegate_model::TaskId;
 
+    use super::super::pool::Pool;
     use super::*;
 
     fn definition(max_units: u32, max_lag_seconds: Option<u32>) -> TaskDefinition {
@@ -228,15 +232,15 @@ mod tests {
         }
     }
 
-    /// A second later: one lane was busy throughout, applied 1,000 of 5,000 changes that came, and is behind.
-    fn later(before: &Progress) -> Progress {
+    /// A second later: the lanes were busy throughout, applied 1,000 changes each of the 5,000 that came, and are behind.
+    fn later(before: &Progress, lanes: u32) -> Progress {
         let mut now = before.clone();
         now.phase = Phase::Replicating;
         now.changes_captured += 5_000;
-        now.changes_applied += 1_000;
-        now.changes_waiting += 4_000;
+        now.changes_applied += 1_000 * u64::from(lanes);
+        now.changes_waiting += 5_000 - 1_000 * u64::from(lanes.min(5));
         now.lag_seconds += 0.8;
-        now.time.lanes += 1.0;
+        now.time.lanes += f64::from(lanes);
         now.time.write += 0.9;
         now.time.commit += 0.1;
         now
@@ -244,11 +248,12 @@ mod tests {
 
     #[test]
     fn a_task_that_falls_behind_wants_more_units_and_new_bounds_are_obeyed() {
-        let mut steering = Steering::new(&definition(4, None), 4).unwrap();
+        let pool = Pool::new(1);
+        let mut steering = Steering::new(&definition(4, None), 4, pool.join("default", "shop")).unwrap();
         let mut before = Progress::default();
         let mut observe = |steering: &mut Steering, seconds: usize| {
             for _ in 0..seconds {
-                let now = later(&before);
+                let now = later(&before, steering.granted());
                 steering.observe(&now, 1.0);
                 before = now;
             }

@@ -101,7 +101,8 @@ async fn run(
     let patience = (record.run_begun == 0).then_some(FIRST_PATIENCE);
     let Some(ends) = connect(&node, &record, patience, &stop).await? else { return Ok(Ending::Cancelled) };
     let modules = pinned_modules(&node, &record, begin).await?;
-    let spec = spec::task_spec(&record.definition, modules, node.spool_dir.join(task), node.units)?;
+    let member = node.pool.join(TENANT, task);
+    let spec = spec::task_spec(&record.definition, modules, node.spool_dir.join(task), member.units())?;
     crate::data_dir::make_private(&spec.spool_dir)?;
     match begin {
         StartKind::Start | StartKind::Resume => {}
@@ -118,7 +119,7 @@ async fn run(
     };
     node.event(task, EventCategory::StateChange, EventSeverity::Info, message).await;
     node.catalog.set_run_begun(task, record.run_request).await?;
-    let steering = Steering::new(&record.definition, spec.limits.load_lanes)?;
+    let steering = Steering::new(&record.definition, spec.limits.load_lanes, member)?;
     follow(&node, spec, ends, steering, control, stop).await
 }
 

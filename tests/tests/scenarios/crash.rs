@@ -39,6 +39,8 @@ async fn crash_points(source: Source, target: Source, kills: u32) {
     let mut world = World::between(source, target).await;
     world.prepare_workload(seed, 60_000).await;
     world.create_task("crash", "full-load-and-cdc", "drop-and-create", serde_json::json!({"chunk_rows": 2000, "load_lanes": 3})).await;
+    // Groups are under way on several lanes whenever they wait.
+    world.set_units("crash", 4).await;
     world.start_task("crash").await;
     let workload = world.run_workload(seed, 4).await;
     let mut moments = BTreeMap::<&str, u32>::new();

@@ -5,6 +5,7 @@
 mod crash;
 mod dms;
 mod fence;
+mod lanes;
 mod live_tables;
 mod memory;
 mod modules;
@@ -12,6 +13,7 @@ mod neighbour;
 mod registry;
 mod reload;
 mod row_errors;
+mod sleep;
 mod swap;
 mod whole_transactions;
 mod world;

@@ -16,6 +16,7 @@ async fn sums_stay_whole(source: Source) {
     world.prepare_workload(seed, 2_000).await;
     let wanted = world.source_sum().await;
     world.create_task("sums", "full-load-and-cdc", "drop-and-create", json!({})).await;
+    world.set_units("sums", 4).await;
     world.start_task("sums").await;
     world.wait_phase("sums", "replicating").await;
 

@@ -77,11 +77,16 @@ impl Source {
 
     /// `role` is the endpoint's name, too.
     fn endpoint(&self, role: &str) -> Value {
+        self.endpoint_at(role, role, self.port())
+    }
+
+    /// The server by another port, where a proxy listens.
+    fn endpoint_at(&self, name: &str, role: &str, port: u16) -> Value {
         match self {
-            Source::Postgres(server) => json!({"name": role, "role": role, "engine": "postgres", "host": server.host(),
-                "port": server.port(), "username": "postgres", "password": "none", "database": "postgres", "tls": "disable"}),
-            Source::Mysql(server) => json!({"name": role, "role": role, "engine": engine(server.flavour()), "host": server.host(),
-                "port": server.port(), "username": "repl", "password": "repl", "tls": "disable"}),
+            Source::Postgres(server) => json!({"name": name, "role": role, "engine": "postgres", "host": server.host(),
+                "port": port, "username": "postgres", "password": "none", "database": "postgres", "tls": "disable"}),
+            Source::Mysql(server) => json!({"name": name, "role": role, "engine": engine(server.flavour()), "host": server.host(),
+                "port": port, "username": "repl", "password": "repl", "tls": "disable"}),
         }
     }
 
@@ -144,6 +149,22 @@ impl World {
         let task = json!({"name": name, "source": "source", "target": "target", "migration_type": migration, "preparation": preparation,
             "table_mappings": self.mappings(more), "settings": settings});
         self.host.post("/v1/tasks", &task).await.ok();
+    }
+
+    /// Another endpoint for the target's server, by the port of a proxy.
+    pub(crate) async fn create_target_endpoint(&self, name: &str, port: u16) {
+        self.host.post("/v1/endpoints", &self.target.endpoint_at(name, "target", port)).await.ok();
+    }
+
+    /// Lets a task run on exactly so many units.
+    pub(crate) async fn set_units(&self, name: &str, units: u32) {
+        self.host.patch(&format!("/v1/tasks/{name}"), &json!({"min_units": units, "max_units": units})).await.ok();
+    }
+
+    /// Stops a task and waits until it has stopped.
+    pub(crate) async fn stop_task(&self, name: &str) {
+        self.host.post(&format!("/v1/tasks/{name}/stop"), &json!({})).await.ok();
+        self.wait_stopped(name).await;
     }
 
     /// Table mappings that select every table of the scenario's schema, which becomes the schema `copy`, and more rules.

@@ -1,0 +1,64 @@
+//! How many capacity units a run is granted, as that changes while it runs.
+//!
+//! A unit is a lane: of the load or of the stream. With none the run sleeps: it keeps its connection to the source's log
+//! and none to the target, and the first change wakes it, because one lane is always allowed to whoever has work.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// Smaller groups would not be worth their commits.
+const GROUP_BYTES_MIN: usize = 512 << 10;
+
+/// How often a run that sleeps wakes to write how far its source is, if that moved: it bounds the log that the source
+/// keeps for nothing, and costs a connection and a transaction.
+const ASLEEP_CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
+
+/// See the module's documentation. Clones follow the same grant.
+#[derive(Debug, Clone)]
+pub struct Units(watch::Receiver<u32>);
+
+impl Units {
+    /// The same number for the whole run.
+    pub fn fixed(count: u32) -> Self {
+        Self(watch::channel(count).1)
+    }
+
+    /// What the other end says; the last word stays when it is gone.
+    pub fn following(granted: watch::Receiver<u32>) -> Self {
+        Self(granted)
+    }
+
+    /// Lanes that may work now: at least one.
+    pub(crate) fn lanes(&self) -> usize {
+        self.granted().max(1) as usize
+    }
+
+    /// Bytes after which a group is closed though more waits, where one that grows to `bytes_max` leaves in parts: lanes
+    /// share that bound, and what is left of it has room for the last transaction of most groups.
+    pub(crate) fn group_bytes(&self, bytes_max: usize) -> usize {
+        (bytes_max / (self.lanes() + 1)).max(GROUP_BYTES_MIN.min(bytes_max))
+    }
+
+    /// How long the target goes without hearing of a position that is all there is to tell it, where it is `usual` for a
+    /// run that is awake.
+    pub(crate) fn rest_between(&self, usual: Duration) -> Duration {
+        if self.is_asleep() { usual.max(ASLEEP_CHECKPOINT_EVERY) } else { usual }
+    }
+
+    /// True when nothing is granted.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.granted() == 0
+    }
+
+    fn granted(&self) -> u32 {
+        *self.0.borrow()
+    }
+
+    /// Waits for another number than the last call saw; for ever when none can come. Safe to cancel.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
