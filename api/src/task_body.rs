@@ -34,6 +34,11 @@ const SETTINGS: [(&str, u64, u64); 3] = [("load_lanes", 1, 64), ("chunk_rows", 1
 const WORDS: [(&str, &[(&str, &str)]); 2] =
     [("schema", &[("full", "full"), ("minimal", "minimal")]), ("table_errors", &[("stop", "stop"), ("suspend-table", "suspend-table")])];
 
+/// Keys of `settings.ddl`, and the words that each may have.
+const DDL_KEYS: [&str; 8] =
+    ["add_column", "drop_column", "rename_column", "retype_column", "truncate_table", "drop_table", "rename_table", "create_table"];
+const DDL_WORDS: &[(&str, &str)] = &[("apply", "apply"), ("ignore", "ignore"), ("suspend-table", "suspend-table"), ("stop", "stop")];
+
 /// The body of a creation.
 pub(crate) fn new_definition(headers: &HeaderMap, body: &[u8]) -> Result<TaskDefinition, Problem> {
     let mut fields = Fields::of_body(headers, body)?;
@@ -155,6 +160,9 @@ fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
     if let Some(policy) = given.value("row_errors") {
         settings.insert("row_errors".to_owned(), row_errors(policy)?);
     }
+    if let Some(policy) = given.value("ddl") {
+        settings.insert("ddl".to_owned(), ddl(policy)?);
+    }
     given.finish()?;
     Ok(Some(Value::Object(settings)))
 }
@@ -187,6 +195,19 @@ fn row_errors(value: Value) -> Result<Value, Problem> {
         }
         Some(other) => return Err(wrong_type(&given.path("images"), &other, "a truth value")),
         None => {}
+    }
+    given.finish()?;
+    Ok(Value::Object(policy))
+}
+
+/// What follows when a definition changes: see `docs/schema-changes.md`.
+fn ddl(value: Value) -> Result<Value, Problem> {
+    let mut given = Fields::of_value(value, "settings.ddl")?;
+    let mut policy = Map::new();
+    for key in DDL_KEYS {
+        if let Some(text) = given.text(key)? {
+            policy.insert(key.to_owned(), one_of(key, &text, DDL_WORDS)?.into());
+        }
     }
     given.finish()?;
     Ok(Value::Object(policy))

@@ -50,7 +50,7 @@ pub(crate) fn from_error(object: &str, error: &ConnectorError) -> Finding {
 pub(crate) fn from_task_error(error: &TaskError) -> Vec<Finding> {
     match error {
         TaskError::ChecksFailed(findings) => findings.clone(),
-        TaskError::Connector(error) => vec![from_error("check", error)],
+        TaskError::Connector(error) | TaskError::Definition(error, _) => vec![from_error("check", error)],
         TaskError::Module { .. }
         | TaskError::Plan { .. }
         | TaskError::Row { .. }

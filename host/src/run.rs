@@ -93,6 +93,7 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         schema: file.schema,
         limits: file.limits,
         on_table_error: file.on_table_error,
+        ddl: file.ddl,
         spool_dir,
         modules,
         row_errors: file.row_errors,

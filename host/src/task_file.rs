@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tidegate_connector::{ServerSettings, TablePreparation};
 use tidegate_model::{Position, TaskId};
-use tidegate_pipeline::{MigrationType, PipelineLimits, RowErrorPolicy, SchemaScope, TableErrorPolicy};
+use tidegate_pipeline::{DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, SchemaScope, TableErrorPolicy};
 
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
@@ -41,6 +41,7 @@ pub(crate) struct TaskFile {
     pub(crate) on_table_error: TableErrorPolicy,
     pub(crate) row_errors: RowErrorPolicy,
     pub(crate) schema: SchemaScope,
+    pub(crate) ddl: DdlPolicy,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +75,31 @@ pub(crate) struct LimitsForm {
     schema: Option<String>,
     #[serde(default)]
     pub(crate) row_errors: RowErrorsForm,
+    #[serde(default)]
+    ddl: DdlForm,
+}
+
+/// What follows when a definition changes, by kind of change; for what is left out see [`DdlPolicy`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DdlForm {
+    add_column: Option<DdlWord>,
+    drop_column: Option<DdlWord>,
+    rename_column: Option<DdlWord>,
+    retype_column: Option<DdlWord>,
+    truncate_table: Option<DdlWord>,
+    drop_table: Option<DdlWord>,
+    rename_table: Option<DdlWord>,
+    create_table: Option<DdlWord>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DdlWord {
+    Apply,
+    Ignore,
+    SuspendTable,
+    Stop,
 }
 
 /// What follows when a table cannot go on, as files and the API spell it.
@@ -99,6 +125,30 @@ impl LimitsForm {
             Some(TableErrors::Stop) => TableErrorPolicy::Stop,
             Some(TableErrors::SuspendTable) => TableErrorPolicy::Suspend,
             None => TableErrorPolicy::default(),
+        }
+    }
+
+    /// What follows when a table's definition changes at the source.
+    pub(crate) fn ddl(&self) -> DdlPolicy {
+        let DdlForm { add_column, drop_column, rename_column, retype_column, truncate_table, drop_table, rename_table, create_table } =
+            &self.ddl;
+        let default = DdlPolicy::default();
+        let action = |word: &Option<DdlWord>, default: DdlAction| match word {
+            Some(DdlWord::Apply) => DdlAction::Apply,
+            Some(DdlWord::Ignore) => DdlAction::Ignore,
+            Some(DdlWord::SuspendTable) => DdlAction::SuspendTable,
+            Some(DdlWord::Stop) => DdlAction::Stop,
+            None => default,
+        };
+        DdlPolicy {
+            add_column: action(add_column, default.add_column),
+            drop_column: action(drop_column, default.drop_column),
+            rename_column: action(rename_column, default.rename_column),
+            retype_column: action(retype_column, default.retype_column),
+            truncate_table: action(truncate_table, default.truncate_table),
+            drop_table: action(drop_table, default.drop_table),
+            rename_table: action(rename_table, default.rename_table),
+            create_table: action(create_table, default.create_table),
         }
     }
 
@@ -149,6 +199,7 @@ impl TaskFile {
             on_table_error: form.settings.on_table_error(),
             row_errors: form.settings.row_errors.policy()?,
             schema: form.settings.schema()?,
+            ddl: form.settings.ddl(),
         })
     }
 }

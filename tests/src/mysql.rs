@@ -140,8 +140,13 @@ impl MysqlServer {
 
     /// Rows of a query, every value as the server's own text; bytes that are not UTF-8 are replaced.
     pub async fn rows(&self, query: &str) -> Vec<Vec<Option<String>>> {
-        let rows: Vec<Row> = self.client().await.query(query).await.unwrap_or_else(|error| panic!("{query}\n{error}"));
-        rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect()
+        self.try_rows(query).await.unwrap_or_else(|error| panic!("{query}\n{error}"))
+    }
+
+    /// The same for a query that the server may refuse, with what it says then.
+    pub async fn try_rows(&self, query: &str) -> Result<Vec<Vec<Option<String>>>, String> {
+        let rows: Vec<Row> = self.client().await.query(query).await.map_err(|error| error.to_string())?;
+        Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
     }
 
     /// The first value of a query's first row; panics when there is none.

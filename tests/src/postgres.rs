@@ -128,13 +128,18 @@ impl PostgresServer {
 
     /// Rows of a query, every value as the server's own text.
     pub async fn rows(&self, query: &str) -> Vec<Vec<Option<String>>> {
+        self.try_rows(query).await.unwrap_or_else(|error| panic!("{query}\n{error}"))
+    }
+
+    /// The same for a query that the server may refuse, with what it says then.
+    pub async fn try_rows(&self, query: &str) -> Result<Vec<Vec<Option<String>>>, String> {
         let client = self.client().await;
-        let messages = client.simple_query(query).await.unwrap_or_else(|error| panic!("{query}\n{error:?}"));
+        let messages = client.simple_query(query).await.map_err(|error| format!("{error:?}"))?;
         let rows = messages.iter().filter_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
         });
-        rows.map(|row| (0..row.len()).map(|index| row.get(index).map(str::to_owned)).collect()).collect()
+        Ok(rows.map(|row| (0..row.len()).map(|index| row.get(index).map(str::to_owned)).collect()).collect())
     }
 
     /// The only value of a query's only row; panics when there is none.

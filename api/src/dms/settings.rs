@@ -55,7 +55,6 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("TargetMetadata", "LoadMaxFileSize", Between(0, 100_000)),
     ("ChangeProcessingTuning", "StatementCacheSize", Between(0, 200)),
     ("ChangeProcessingTuning", "MemoryLimitTotal", Between(0, i64::MAX)),
-    ("ChangeProcessingDdlHandlingPolicy", "HandleSourceTableTruncated", Only("true", NOT_YET)),
     ("StreamBufferSettings", "CtrlStreamBufferSizeInMB", Between(1, 8)),
     ("StreamBufferSettings", "StreamBufferCount", Between(1, i64::MAX)),
     ("StreamBufferSettings", "StreamBufferSizeInMB", Between(1, i64::MAX)),

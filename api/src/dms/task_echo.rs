@@ -100,6 +100,14 @@ pub(crate) fn apply_settings(definition: &mut TaskDefinition, echo: &mut TaskEch
     let suspends = settings.document["ErrorBehavior"]["TableErrorPolicy"] != "STOP_TASK";
     definition.settings["table_errors"] = if suspends { "suspend-table" } else { "stop" }.into();
     definition.settings["row_errors"] = settings.row_errors;
+    let handling = &settings.document["ChangeProcessingDdlHandlingPolicy"];
+    let action = |key: &str| if handling[key] == false { "ignore" } else { "apply" };
+    let (dropped, truncated, altered) =
+        (action("HandleSourceTableDropped"), action("HandleSourceTableTruncated"), action("HandleSourceTableAltered"));
+    definition.settings["ddl"] = json!({
+        "drop_table": dropped, "truncate_table": truncated,
+        "add_column": altered, "drop_column": altered, "rename_column": altered, "retype_column": altered
+    });
     echo.settings = settings.document;
 }
 

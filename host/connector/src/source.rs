@@ -63,6 +63,16 @@ impl CellDecoder for NeutralDecoder {
     }
 }
 
+/// What stays the same of a table and its columns while their names change, and is never given again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// The table's number (PostgreSQL: `pg_class.oid`).
+    pub table: u32,
+    /// The number of each column of the description, in its order (PostgreSQL: `pg_attribute.attnum`); 0 where the
+    /// source no longer tells it.
+    pub columns: Vec<u16>,
+}
+
 /// One version of a table's description, with the decoder of its rows.
 #[derive(Debug, Clone)]
 pub struct SourceTable {
@@ -72,6 +82,8 @@ pub struct SourceTable {
     pub decoder: Arc<dyn CellDecoder>,
     /// Rows by the server's own estimate, for progress and for the choice of chunks.
     pub rows_estimate: u64,
+    /// Where the source has such numbers, and still has the table.
+    pub lineage: Option<Lineage>,
 }
 
 /// Which tables a task captures.
@@ -155,6 +167,9 @@ pub trait Source: Send + Sync {
 
     /// The end of the log right now: what a target must reach to be level.
     async fn log_end(&self) -> Result<Position, ConnectorError>;
+
+    /// Whether the table of this lineage is still there, by whatever name. False where descriptions have none.
+    async fn table_exists(&self, lineage: &Lineage) -> Result<bool, ConnectorError>;
 
     /// Drops what [`Source::begin_capture`] made. Succeeds when there is nothing to drop.
     async fn end_capture(&self, task: &TaskId) -> Result<(), ConnectorError>;

@@ -94,7 +94,8 @@ pub enum TablePreparation {
     Keep,
     /// Drop it and create it anew.
     DropAndCreate,
-    /// Remove its rows; create it when missing.
+    /// Remove its rows; create it when missing. Columns that are wanted and missing are added, and those that are there
+    /// and not wanted may hold NULL from then on.
     Truncate,
 }
 
@@ -228,6 +229,8 @@ pub struct TableRecord {
     pub state: TableState,
     /// Its chunks, if they were planned.
     pub chunks: Vec<ChunkRecord>,
+    /// What [`Target::save_definition`] stored; `None` for what an earlier version began.
+    pub definition: Option<String>,
 }
 
 /// What the target remembers of a task.
@@ -310,6 +313,12 @@ pub trait Target: Send + Sync {
 
     /// Closes connections that are kept for the next call: none may come for hours.
     fn close_idle(&self);
+
+    /// Stores the definition at the source that a table's rows in the target are of, in the caller's own form.
+    async fn save_definition(&self, fence: &Fence, table: &TableName, definition: &str) -> Result<(), ConnectorError>;
+
+    /// Drops a table of the target, if it is there.
+    async fn drop_table(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError>;
 
     /// A connection that loads chunks.
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError>;

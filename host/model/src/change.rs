@@ -46,6 +46,26 @@ pub enum RowChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelationId(pub u32);
 
+/// What happened to a table beside its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Upheaval {
+    /// The table is gone; another may have its name by now.
+    Dropped = 1,
+    /// The table has another name, or another table has its name.
+    Renamed = 2,
+    /// Rows came or went with a partition, a tablespace or an exchange of tables.
+    Moved = 3,
+    /// A column came; rows that were there have something in it.
+    ColumnAdded = 4,
+    /// A column is gone.
+    ColumnDropped = 5,
+    /// A column has another name, and another may have its name.
+    ColumnRenamed = 6,
+    /// Values of a column were converted.
+    ColumnRetyped = 7,
+}
+
 /// One step of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -61,6 +81,13 @@ pub enum Change {
         /// The tables that the task replicates among those truncated.
         relations: Vec<RelationId>,
     },
+    /// A table's rows are others than before, and the log does not tell which.
+    Unlogged {
+        /// The table, as announced before in the stream.
+        relation: RelationId,
+        /// Why.
+        upheaval: Upheaval,
+    },
 }
 
 impl Change {
@@ -72,6 +99,7 @@ impl Change {
                 Change::Row { change: RowChange::Update { old, new }, .. } => new.bytes_held() + old.as_ref().map_or(0, Row::bytes_held),
                 Change::Row { change: RowChange::Delete { old }, .. } => old.bytes_held(),
                 Change::Truncate { relations } => relations.len() * size_of::<RelationId>(),
+                Change::Unlogged { .. } => 0,
             }
     }
 
@@ -91,6 +119,11 @@ impl Change {
                 if let Some(second) = second {
                     second.write_to(out);
                 }
+            }
+            Change::Unlogged { relation, upheaval } => {
+                out.put_u8(6);
+                out.put_u32_le(relation.0);
+                out.put_u8(*upheaval as u8);
             }
             Change::Truncate { relations } => {
                 out.put_u8(5);
@@ -119,6 +152,21 @@ impl Change {
             5 => {
                 let relations = (0..number).map(|_| take_u32(input).map(RelationId)).collect::<Option<Vec<_>>>()?;
                 return Some(Change::Truncate { relations });
+            }
+            6 => {
+                let (upheaval, rest) = input.split_first()?;
+                *input = rest;
+                let upheaval = match upheaval {
+                    1 => Upheaval::Dropped,
+                    2 => Upheaval::Renamed,
+                    3 => Upheaval::Moved,
+                    4 => Upheaval::ColumnAdded,
+                    5 => Upheaval::ColumnDropped,
+                    6 => Upheaval::ColumnRenamed,
+                    7 => Upheaval::ColumnRetyped,
+                    _ => return None,
+                };
+                return Some(Change::Unlogged { relation, upheaval });
             }
             _ => return None,
         };
@@ -152,6 +200,8 @@ mod tests {
             Change::Row { relation, change: RowChange::Update { old: Some(row(b"a")), new: row(b"b") } },
             Change::Row { relation, change: RowChange::Delete { old: row(b"b") } },
             Change::Truncate { relations: vec![RelationId(1), RelationId(2)] },
+            Change::Unlogged { relation, upheaval: Upheaval::Moved },
+            Change::Unlogged { relation, upheaval: Upheaval::ColumnRetyped },
         ];
         let mut out = BytesMut::new();
         for change in &changes {

@@ -13,7 +13,7 @@ pub mod schema;
 pub mod state;
 pub mod value;
 
-pub use change::{Change, ImageKind, RowChange};
+pub use change::{Change, ImageKind, RowChange, Upheaval};
 pub use condition::{Condition, Operand};
 pub use name::{TableName, TaskId};
 pub use objects::TableObjects;

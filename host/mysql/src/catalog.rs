@@ -94,7 +94,7 @@ pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName,
 /// A description with its decoder.
 pub(crate) fn source_table(schema: TableSchema, rows_estimate: u64) -> SourceTable {
     let columns = schema.columns.iter().map(|column| (column.name.clone(), column.sql_type.clone()));
-    SourceTable { decoder: Arc::new(NeutralDecoder::new(columns)), schema, rows_estimate }
+    SourceTable { decoder: Arc::new(NeutralDecoder::new(columns)), schema, rows_estimate, lineage: None }
 }
 
 /// MariaDB's JSON is LONGTEXT with a check of its own.

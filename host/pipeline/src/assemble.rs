@@ -452,32 +452,12 @@ impl Assembler {
                     if self.routed.len() >= TRANSFORM_CHANGES_MAX { self.transform().await } else { Ok(()) }
                 }
             },
-            Change::Truncate { relations } => {
-                self.transform().await?;
-                let mut tables = Vec::new();
-                for relation in relations {
-                    match self.route(relation, mark, from).await? {
-                        Route::Skip => {}
-                        // Tables that are emptied together are not while one of them loads.
-                        Route::Aside(table) => {
-                            self.set_aside(&table, transaction, number, &Change::Truncate { relations: vec![relation] })?
-                        }
-                        Route::Apply(table, _) => {
-                            self.error_log.empty(&table.source.schema.name);
-                            self.row_errors.forget_table(&table.source.schema.name);
-                            tables.push(table.target.clone());
-                        }
-                    }
-                }
-                if !tables.is_empty() {
-                    self.net.truncate(tables);
-                }
-                Ok(())
-            }
+            Change::Unlogged { relation, upheaval } => self.unlogged(relation, upheaval, transaction, number, from).await,
+            Change::Truncate { relations } => self.truncate(relations, transaction, number, from).await,
         }
     }
 
-    async fn route(&mut self, relation: RelationId, mark: &TxMark, from: From) -> Result<Route, TaskError> {
+    pub(crate) async fn route(&mut self, relation: RelationId, mark: &TxMark, from: From) -> Result<Route, TaskError> {
         match from {
             From::Stream => self.tables.route(relation, mark, false, &mut self.transformer).await,
             From::StreamAgain => self.tables.route(relation, mark, true, &mut self.transformer).await,
@@ -485,7 +465,13 @@ impl Assembler {
         }
     }
 
-    fn set_aside(&mut self, table: &PlannedTable, transaction: &TransactionHeader, number: u64, change: &Change) -> Result<(), TaskError> {
+    pub(crate) fn set_aside(
+        &mut self,
+        table: &PlannedTable,
+        transaction: &TransactionHeader,
+        number: u64,
+        change: &Change,
+    ) -> Result<(), TaskError> {
         self.aside_bytes += self.aside.push(&table.source.schema.name, transaction, number, change).map_err(cache_error)?;
         Ok(())
     }

@@ -23,6 +23,8 @@ use crate::backfill::{Backfill, Order, Unloaded, backfill};
 use crate::board::InFlight;
 use crate::cache::{self, Aside, CacheReader};
 use crate::capture::{Capture, cache_error};
+use crate::catalog_watch::Watch;
+use crate::evolution::{self, DROPPED, Definition, differences};
 use crate::gate::Gate;
 use crate::lanes::Lanes;
 use crate::load::{LoadContext, LoadEvent};
@@ -32,7 +34,7 @@ use crate::replay::replay;
 use crate::row_errors::REJECTED_MAX;
 use crate::run::{Reload, Watched, plan_tables};
 use crate::schema::Awaited;
-use crate::settings::TableErrorPolicy;
+use crate::settings::{DdlAction, TableErrorPolicy};
 use crate::standing::Standing;
 use crate::swap::swapped;
 use crate::tables::{Place, Tables};
@@ -94,16 +96,18 @@ impl Running {
 impl Attempt<'_> {
     /// Runs until the task ends, fails or is cancelled.
     pub(crate) async fn run(&self, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
-        let planned = self.stoppable(plan_tables(self.spec, self.source.as_ref(), self.target.as_ref())).await?;
-        let standing = self.stoppable(self.stand(&planned)).await?;
+        let selection = self.stoppable(plan_tables(self.spec, self.source.as_ref(), self.target.as_ref())).await?;
+        let planned = &selection.tables;
+        let standing = self.stoppable(self.stand(&selection)).await?;
+        let watch = Watch::new(&selection, &standing);
         self.watched.board.checkpoint(&standing.checkpoint);
         self.watched.row_errors.start_attempt(self.target.rejected_ids(&standing.fence, REJECTED_MAX).await?);
         self.show_tables(&standing)?;
         let fence = standing.fence.clone();
         let result = if self.spec.migration.captures() {
-            match self.stoppable(self.start(&planned, standing)).await {
+            match self.stoppable(self.start(planned, standing)).await {
                 Ok(mut running) => {
-                    let result = self.follow(&mut running, control).await;
+                    let result = self.follow(&mut running, watch, control).await;
                     running.backfill.stop().await;
                     result
                 }
@@ -113,18 +117,18 @@ impl Attempt<'_> {
             let context = self.load_context(&fence, None);
             let Standing { snapshot, unloaded, .. } = standing;
             self.watched.board.update(|progress| progress.phase = Phase::Loading);
-            let order = Order { snapshot, scope: self.scope(&planned), tables: unloaded };
+            let order = Order { snapshot, scope: self.scope(planned), tables: unloaded };
             let tables = order.tables.iter().map(|load| (load.table.target.clone(), load.preparation)).collect::<Vec<_>>();
             let loaded = self.stoppable(async {
                 self.target.release_tables(&fence, &tables).await?;
                 backfill(context, order).await?;
-                self.finish_schema(&fence, &planned).await
+                self.finish_schema(&fence, planned).await
             });
             loaded.await.map(|()| Ended::Run(Outcome { cause: StopCause::FullLoadFinished }))
         };
         match result {
             Ok(ended) => Ok(ended),
-            Err(error) => self.or_go_on(&fence, &planned, error).await,
+            Err(error) => self.or_go_on(&fence, planned, error).await,
         }
     }
 
@@ -134,7 +138,7 @@ impl Attempt<'_> {
         let Standing { fence, checkpoint, stream, places, snapshot, unloaded, suspended } = standing;
         let (events, loads) = mpsc::unbounded_channel();
         let mut backfill = Backfill::new(self.load_context(&fence, Some(events)));
-        let mut tables = Tables::new(relations);
+        let mut tables = Tables::new(relations, self.spec.ddl);
         for (table, place) in places {
             if !matches!(place, Place::Loading { .. }) {
                 self.target.prepare_table(&fence, &table.target, TablePreparation::Keep).await?;
@@ -178,9 +182,10 @@ impl Attempt<'_> {
         Ok(Running { fence, planned: planned.to_vec(), suspended, capture: task, backfill, stream, assembler })
     }
 
-    async fn follow(&self, running: &mut Running, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
+    async fn follow(&self, running: &mut Running, watch: Watch, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
         let rest = Notify::new();
         let mut awaited = Awaited::default();
+        let mut changed = std::pin::pin!(self.tables_changed(watch));
         loop {
             // Those that an earlier attempt did not come to are among them.
             if self.reload(running).await? {
@@ -198,6 +203,10 @@ impl Attempt<'_> {
                             TaskError::Cancelled => break Paused::Cancelled,
                             error => return Err(error),
                         },
+                        told = &mut changed => {
+                            told?;
+                            return Ok(Ended::TablesChanged);
+                        }
                         ended = backfill.ended() => {
                             ended?;
                             // A reload may wait for the end of the load that its table is in.
@@ -338,30 +347,56 @@ impl Attempt<'_> {
     }
 
     /// Notes that a table is to be emptied and loaded from its first row, whatever happens until then.
-    async fn start_over(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+    pub(crate) async fn start_over(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
         self.watched.row_errors.forget_table(table);
         self.target.save_chunks(fence, table, &[]).await
     }
 
-    /// What follows an error. Where an interrupted load cannot be finished as it was begun, the next attempt loads the
-    /// table from its first row; where the policy says so, it goes on without the table. Other errors stay what they are.
+    /// What follows an error. Where an interrupted load cannot be finished as it was begun, and where a definition
+    /// changed, the next attempt loads the table from its first row; where the policy says so, it goes on without the
+    /// table. Other errors stay what they are.
     async fn or_go_on(&self, fence: &Fence, planned: &[Arc<PlannedTable>], error: TaskError) -> Result<Ended, TaskError> {
         let error = match self.watched.row_errors.or_suspension(error) {
-            TaskError::Connector(error) => error,
             TaskError::SuspendTable { table, cause } => return self.suspend(fence, &table, cause.code(), cause.chain()).await,
-            other => return Err(other),
+            other => other,
         };
-        let concerned = |table: &&Arc<PlannedTable>| error.table_name() == Some(&table.source.schema.name);
-        let Some(name) = planned.iter().find(concerned).map(|table| table.source.schema.name.clone()) else { return Err(error.into()) };
-        if LOAD_AGAIN.contains(&error.code()) {
-            self.start_over(fence, &name).await?;
-            return Err(ConnectorError::transient("load_again", format!("table \"{name}\" must be loaded again")).caused_by(error).into());
+        let (cause, wanted) = match &error {
+            TaskError::Definition(cause, action) => (cause, Some(*action)),
+            TaskError::Connector(cause) => (cause, None),
+            _ => return Err(error),
+        };
+        let concerned = |table: &&Arc<PlannedTable>| cause.table_name() == Some(&table.source.schema.name);
+        let Some(table) = planned.iter().find(concerned) else { return Err(error) };
+        let name = &table.source.schema.name;
+        if LOAD_AGAIN.contains(&cause.code()) {
+            self.start_over(fence, name).await?;
+            let text = format!("table \"{name}\" must be loaded again: {}", cause.chain());
+            return Err(ConnectorError::transient("load_again", text).into());
         }
-        let suspends = self.spec.on_table_error == TableErrorPolicy::Suspend && error.class() == ErrorClass::TableDefinite;
-        if !suspends {
-            return Err(error.into());
+        if cause.class() != ErrorClass::TableDefinite {
+            return Err(error);
         }
-        self.suspend(fence, &name, error.code(), error.chain()).await
+        if wanted != Some(DdlAction::Stop) && !self.source.table_names().await?.contains(name) {
+            // Whatever it was that failed, there is nothing left to work on.
+            if cause.code() == DROPPED {
+                self.watched.dropped.lock().expect("no holder of this lock panics").insert(name.clone(), table.target.name.clone());
+            }
+            return Ok(Ended::TablesChanged);
+        }
+        let suspends = self.spec.on_table_error == TableErrorPolicy::Suspend;
+        let action = match wanted {
+            Some(action) => Some(action),
+            None => self.action_if_changed(table).await?.or(suspends.then_some(DdlAction::SuspendTable)),
+        };
+        match action {
+            None | Some(DdlAction::Stop) => Err(error),
+            Some(DdlAction::SuspendTable) => self.suspend(fence, name, cause.code(), cause.chain()).await,
+            Some(DdlAction::Apply | DdlAction::Ignore) => {
+                tracing::warn!(task = %self.spec.id, table = %name, code = cause.code(), "table is loaded again: {}", cause.chain());
+                self.start_over(fence, name).await?;
+                Ok(Ended::TablesChanged)
+            }
+        }
     }
 
     /// Takes a table out of the task until it is loaded again.
@@ -370,6 +405,13 @@ impl Attempt<'_> {
         let reason = format!("{code}: {text}");
         self.target.save_table(fence, table, &TableState::Suspended { reason }).await?;
         Ok(Ended::TablesChanged)
+    }
+
+    /// What the policy says to a definition that is another by now, which may be why anything failed.
+    async fn action_if_changed(&self, table: &PlannedTable) -> Result<Option<DdlAction>, TaskError> {
+        let now = self.source.describe(std::slice::from_ref(&table.source.schema.name)).await?;
+        let changes = now.first().map(|now| differences(&Definition::of(&table.source), &Definition::of(now))).unwrap_or_default();
+        Ok(evolution::action(&changes, &self.spec.ddl).filter(|action| *action != DdlAction::Ignore))
     }
 
     /// # Errors

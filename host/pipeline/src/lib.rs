@@ -12,9 +12,11 @@ mod board;
 mod cache;
 mod capture;
 mod carry;
+mod catalog_watch;
 mod catch_up;
 mod error_log;
 mod error_rate;
+mod evolution;
 mod flight;
 mod gate;
 mod guests;
@@ -44,6 +46,7 @@ mod tables;
 mod task;
 mod transform;
 mod units;
+mod upheaval;
 mod write_order;
 
 pub use modules::{ModuleReference, ModuleSet, RULES};
@@ -51,7 +54,9 @@ pub use policy::{ConflictAction, RowAction, RowErrorPolicy};
 pub use progress::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress, TableStage};
 pub use replay::ReplayReport;
 pub use run::{check, run};
-pub use settings::{MigrationType, PipelineLimits, SchemaScope, TableErrorPolicy, UnknownMigrationType, UnknownSchemaScope};
+pub use settings::{
+    DdlAction, DdlPolicy, MigrationType, PipelineLimits, SchemaScope, TableErrorPolicy, UnknownMigrationType, UnknownSchemaScope,
+};
 pub use swap::{Swap, SwapScope};
 pub use task::{Control, CutOver, Outcome, StopCause, TaskError, TaskSpec};
 pub use units::Units;

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::TableStage;
 use crate::board::{Board, now_us};
+use crate::evolution::{Definition, differences};
 use crate::gate::Gate;
 use crate::meter::Stage;
 use crate::modules::Modules;
@@ -32,7 +33,6 @@ use crate::refused;
 use crate::rejection::{Rejection, row_id};
 use crate::row_errors::{Rejected, RowErrors};
 use crate::settings::PipelineLimits;
-use crate::tables::difference;
 use crate::task::TaskError;
 use crate::transform::{SnapshotRows, Transformer};
 
@@ -167,6 +167,9 @@ async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) 
 
 async fn plan_chunks(load: &Load, table: &PlannedTable) -> Result<Vec<ChunkRecord>, ConnectorError> {
     let chunks = load.snapshot.chunks(&table.source, load.context.chunk_rows).await?;
+    // Before the plan: without the plan, nothing is loaded of this definition.
+    let (fence, name) = (&load.context.fence, &table.source.schema.name);
+    load.context.target.save_definition(fence, name, &table.definition.to_text()).await?;
     load.context.target.save_chunks(&load.context.fence, &table.source.schema.name, &chunks).await?;
     Ok(chunks.into_iter().map(|chunk| ChunkRecord { chunk, loaded: None }).collect())
 }
@@ -333,7 +336,8 @@ async fn finish_table(load: &Load, table: &TableLoad) -> Result<(), TaskError> {
 async fn refuse_changed(context: &LoadContext, planned: &PlannedTable) -> Result<(), TaskError> {
     let name = &planned.source.schema.name;
     let now = context.source.describe(std::slice::from_ref(name)).await?;
-    let change = now.first().and_then(|now| difference(&planned.source.schema, &now.schema));
+    let before = Definition::of(&planned.source);
+    let change = now.first().and_then(|now| differences(&before, &Definition::of(now)).into_iter().next());
     match change {
         None => Ok(()),
         Some(change) => {

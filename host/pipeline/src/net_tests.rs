@@ -44,7 +44,7 @@ pub(crate) fn table(keyed: bool) -> Arc<TargetTable> {
             origin: ColumnOrigin::Source(index),
         })
         .collect();
-    let source = Arc::new(SourceTable { schema, decoder, rows_estimate: 0 });
+    let source = Arc::new(SourceTable { schema, decoder, rows_estimate: 0, lineage: None });
     Arc::new(TargetTable {
         name: TableName::new("s", "t"),
         columns,

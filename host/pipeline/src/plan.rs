@@ -10,6 +10,7 @@ use tidegate_connector::{ColumnOrigin, Finding, Severity, SourceTable, TargetCol
 use tidegate_model::{BeforeImages, Column, SqlType, TableName, TableSchema};
 use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, Header, InputSource, OutputSource, TablePlan, TextLayout};
 
+use crate::evolution::Definition;
 use crate::task::TaskError;
 
 /// A table that takes part in the task.
@@ -23,6 +24,9 @@ pub(crate) struct PlannedTable {
     pub(crate) computed: usize,
     /// A row that is deleted at the source stays, with what the modules computed for its delete.
     pub(crate) soft_deletes: bool,
+    /// The definition at the source that the target's table is of: an earlier one than `source` has where a change of it is
+    /// ignored.
+    pub(crate) definition: Arc<Definition>,
     /// Notes of the modules for the tenant.
     notes: Vec<String>,
 }
@@ -178,6 +182,7 @@ impl Draft {
             objects: Arc::default(),
         });
         let planned = PlannedTable {
+            definition: Arc::new(Definition::of(&self.source).in_target(&self.view.name)),
             source: self.source,
             target,
             stages: self.stages,
@@ -262,6 +267,11 @@ impl Draft {
 }
 
 impl PlannedTable {
+    /// The same plan for another form of the target's table, whose rows are of this definition.
+    pub(crate) fn with_target(&self, target: Arc<TargetTable>, definition: Arc<Definition>) -> PlannedTable {
+        PlannedTable { target, definition, ..self.clone() }
+    }
+
     /// True when a module asks what changes tell beside their rows.
     pub(crate) fn reads_headers(&self) -> bool {
         self.stages.iter().flat_map(|stage| &stage.inputs).any(|input| matches!(input.origin, InputOrigin::Header(_)))

@@ -243,7 +243,7 @@ mod tests {
             version: 1,
         };
         let decoder = NeutralDecoder::new(columns.iter().map(|(name, sql_type)| ((*name).to_owned(), sql_type.clone())));
-        SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0 }
+        SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None }
     }
 
     fn row(values: &[Value<'_>]) -> Row {

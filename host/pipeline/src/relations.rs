@@ -48,6 +48,7 @@ impl StreamRelations {
         let number = |id: RelationId| self.numbers.get(&id).copied();
         Some(match change {
             Change::Row { relation, change } => Change::Row { relation: number(relation)?, change },
+            Change::Unlogged { relation, upheaval } => Change::Unlogged { relation: number(relation)?, upheaval },
             Change::Truncate { relations } => Change::Truncate { relations: relations.into_iter().map(number).collect::<Option<_>>()? },
         })
     }

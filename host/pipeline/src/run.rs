@@ -9,10 +9,13 @@
 //! There is one way to recover from anything: forget what is in memory, ask the target how far it is, and go on from
 //! there. A broken connection, a killed process and a restart all take it.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_connector::{CaptureScope, ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable};
+use tidegate_connector::{
+    CaptureScope, ConnectorError, ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable,
+};
 use tidegate_model::{Fence, Position, TableName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +46,7 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 /// # Errors
 /// When a check itself could not be done, for example because an endpoint cannot be reached.
 pub async fn check(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Vec<Finding>, TaskError> {
-    let tables = plan_tables(spec, source, target).await?;
+    let tables = plan_tables(spec, source, target).await?.tables;
     let known = target.known_task(&spec.id).await?;
     let mut findings = check_tables(spec, source, target, &tables, preparation_when(spec, known.is_some())).await?;
     if let Some(Some(position)) = known.filter(|_| spec.migration.captures()) {
@@ -107,7 +110,15 @@ pub async fn run(
             break Ok(Outcome { cause: StopCause::Cancelled });
         }
         match result {
-            Ok(Ended::TablesChanged) => {}
+            Ok(Ended::TablesChanged) if watched.board.rows_brought() != brought => pause = RETRY_PAUSE_MIN,
+            // Without rows in between, a table that changes again and again must not keep the source busy.
+            Ok(Ended::TablesChanged) => {
+                tokio::select! {
+                    () = cancel.cancelled() => break Ok(Outcome { cause: StopCause::Cancelled }),
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            }
             Ok(Ended::Swapped(modules)) => {
                 before = Some(std::mem::replace(&mut spec.modules, modules));
                 watched.row_errors.begin_trial();
@@ -155,6 +166,8 @@ pub(crate) struct Watched {
     pub(crate) fence: std::sync::Mutex<Option<Held>>,
     /// What somebody asked to load again and the target does not know of yet; kept over attempts.
     pub(crate) reloads: std::sync::Mutex<Vec<Reload>>,
+    /// Tables of which the log said in this run that they were dropped, with their names in the target.
+    pub(crate) dropped: std::sync::Mutex<HashMap<TableName, TableName>>,
 }
 
 /// A request to load tables again.
@@ -183,6 +196,7 @@ impl Watched {
             cache: std::sync::Mutex::default(),
             fence: std::sync::Mutex::default(),
             reloads: std::sync::Mutex::default(),
+            dropped: std::sync::Mutex::default(),
         }
     }
 
@@ -212,10 +226,23 @@ async fn publish(watched: Arc<Watched>, progress: watch::Sender<Progress>) {
     }
 }
 
-/// The tables that the rules select, planned, in the source's order.
-pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Vec<Arc<PlannedTable>>, TaskError> {
+/// What the rules make of a source.
+pub(crate) struct Selection {
+    /// The tables that the rules select, planned, in the source's order.
+    pub(crate) tables: Vec<Arc<PlannedTable>>,
+    /// All tables that the source has.
+    pub(crate) names: HashSet<TableName>,
+}
+
+/// Plans the tables that the rules select.
+pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Selection, TaskError> {
     let names = source.table_names().await?;
-    let described = source.describe(&names).await?;
+    let described = match source.describe(&names).await {
+        Err(error) if error.class() == ErrorClass::TableDefinite && is_gone(source, &error).await? => {
+            return Err(ConnectorError::transient("tables_changing", "a table went while the source's tables were looked at").into());
+        }
+        described => described?,
+    };
     let row_errors = Arc::new(RowErrors::new(spec.row_errors, Arc::default()));
     let mut transformer = Transformer::new(spec.modules.for_target(target.engine()), row_errors);
     let mut planned = Vec::new();
@@ -234,12 +261,19 @@ pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &d
     attach(spec.schema, source, target.engine(), &mut planned).await?;
     let planned = planned.into_iter().map(Arc::new).collect::<Vec<_>>();
     refuse_shared_targets(&planned)?;
-    Ok(planned)
+    Ok(Selection { tables: planned, names: names.into_iter().collect() })
+}
+
+async fn is_gone(source: &dyn Source, error: &ConnectorError) -> Result<bool, ConnectorError> {
+    match error.table_name() {
+        Some(name) => Ok(!source.table_names().await?.contains(name)),
+        None => Ok(false),
+    }
 }
 
 /// Two source tables must not meet in one target table: their rows would overwrite each other.
 fn refuse_shared_targets(planned: &[Arc<PlannedTable>]) -> Result<(), TaskError> {
-    let mut seen = std::collections::HashMap::new();
+    let mut seen = HashMap::new();
     for table in planned {
         if let Some(other) = seen.insert(&table.target.name, &table.source.schema.name) {
             return Err(TaskError::Plan {

@@ -89,6 +89,57 @@ impl FromStr for SchemaScope {
     }
 }
 
+/// What follows when a table's definition changes at the source. In order of care: of several, the last decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DdlAction {
+    /// The target stays as it is, as far as rows of the new definition still fit.
+    Ignore,
+    /// The target follows.
+    Apply,
+    /// The table is taken out of the task until it is reloaded.
+    SuspendTable,
+    /// The task stops.
+    Stop,
+}
+
+/// [`DdlAction`] by kind of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DdlPolicy {
+    /// A column is new.
+    pub add_column: DdlAction,
+    /// A column is gone.
+    pub drop_column: DdlAction,
+    /// A column has another name, or another column has its name.
+    pub rename_column: DdlAction,
+    /// A column has another type, or rows are identified by other columns.
+    pub retype_column: DdlAction,
+    /// A table was emptied.
+    pub truncate_table: DdlAction,
+    /// A table is gone. `Apply` drops it in the target.
+    pub drop_table: DdlAction,
+    /// A table has another name, or another table has its name.
+    pub rename_table: DdlAction,
+    /// A table is new and selected. Everything but `Apply` leaves it out until the next start.
+    pub create_table: DdlAction,
+}
+
+impl Default for DdlPolicy {
+    /// The target follows, but for tables that are dropped: what is gone there is gone.
+    fn default() -> Self {
+        let all = DdlAction::Apply;
+        Self {
+            add_column: all,
+            drop_column: all,
+            rename_column: all,
+            retype_column: all,
+            truncate_table: all,
+            drop_table: DdlAction::Ignore,
+            rename_table: all,
+            create_table: all,
+        }
+    }
+}
+
 /// Bounds of one task. All are hard: what does not fit waits or goes to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PipelineLimits {

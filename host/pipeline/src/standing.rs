@@ -8,8 +8,11 @@ use tidegate_model::{Fence, Position, TableName, TableState, Window};
 
 use crate::attempt::Attempt;
 use crate::backfill::Unloaded;
+use crate::catalog_watch::is_shadow;
+use crate::evolution::{DROPPED, Definition, SchemaChange, action, as_before, changed, differences};
 use crate::plan::PlannedTable;
-use crate::run::{Held, check_tables, preparation_when, refuse_errors};
+use crate::run::{Held, Selection, check_tables, preparation_when, refuse_errors};
+use crate::settings::DdlAction;
 use crate::tables::Place;
 use crate::task::TaskError;
 
@@ -30,12 +33,14 @@ pub(crate) struct Standing {
 
 impl Attempt<'_> {
     /// Begins the task at the target, or finds where it stands.
-    pub(crate) async fn stand(&self, planned: &[Arc<PlannedTable>]) -> Result<Standing, TaskError> {
+    pub(crate) async fn stand(&self, selection: &Selection) -> Result<Standing, TaskError> {
+        let planned = &selection.tables;
         let identity = self.source.identity().await?;
-        let known = self.target.known_task(&self.spec.id).await?.is_some();
-        let preparation = preparation_when(self.spec, known);
-        let findings = check_tables(self.spec, self.source.as_ref(), self.target.as_ref(), planned, preparation).await?;
-        refuse_errors(self.spec, findings, !known)?;
+        let known = self.target.known_task(&self.spec.id).await?;
+        let is_new = known.is_none();
+        if known.flatten().is_none() {
+            self.check(planned, is_new).await?;
+        }
         let TaskRecord { fence, checkpoint, source_identity, tables } = self.take_over().await?;
         match checkpoint {
             None => self.begin_task(fence, planned, &identity).await,
@@ -48,9 +53,23 @@ impl Attempt<'_> {
                     .hint("connect the endpoint to the database that the task began on, or reload the task")
                     .into());
                 }
-                self.resume(fence, position, tables, planned).await
+                let standing = self.resume(fence, position, tables, selection).await?;
+                // Tables that start over are made to fit when their load begins.
+                let over = |table: &Arc<PlannedTable>| {
+                    let name = &table.source.schema.name;
+                    standing.unloaded.iter().any(|unloaded| unloaded.starts_over && unloaded.table.source.schema.name == *name)
+                };
+                let fitting: Vec<_> = standing.places.iter().map(|(table, _)| table.clone()).filter(|table| !over(table)).collect();
+                self.check(&fitting, false).await?;
+                Ok(standing)
             }
         }
+    }
+
+    async fn check(&self, tables: &[Arc<PlannedTable>], begins: bool) -> Result<(), TaskError> {
+        let preparation = preparation_when(self.spec, !begins);
+        let findings = check_tables(self.spec, self.source.as_ref(), self.target.as_ref(), tables, preparation).await?;
+        refuse_errors(self.spec, findings, begins)
     }
 
     /// Takes the task over, unless another worker did so since this run's last attempt: a run that lost its connection
@@ -94,6 +113,10 @@ impl Attempt<'_> {
         let mut standing = Standing::at(fence, position);
         standing.snapshot = snapshot.filter(|_| loads).map(Arc::from);
         for table in planned {
+            if !loads {
+                let name = &table.source.schema.name;
+                self.target.save_definition(&standing.fence, name, &table.definition.to_text()).await?;
+            }
             if loads {
                 standing.load(self.unloaded(table, Vec::new(), false));
             } else {
@@ -108,19 +131,36 @@ impl Attempt<'_> {
         fence: Fence,
         checkpoint: Position,
         records: Vec<TableRecord>,
-        planned: &[Arc<PlannedTable>],
+        selection: &Selection,
     ) -> Result<Standing, TaskError> {
         let mut records: HashMap<_, _> = records.into_iter().map(|record| (record.table.clone(), record)).collect();
         let mut standing = Standing::at(fence, checkpoint);
         // Tables whose changes up to now nobody needs.
         let mut added = Vec::new();
-        for table in planned {
+        for table in &selection.tables {
             let name = &table.source.schema.name;
-            match records.remove(name).map(|record| (record.state, record.chunks)) {
-                Some((TableState::Loaded { window }, _)) => standing.places.push((table.clone(), Place::InStream { window })),
+            let record = match records.remove(name) {
+                // The table that it is a copy of is in the task, or will be by that one's name.
+                None if is_shadow(self.source.as_ref(), name, &selection.names) => {
+                    tracing::info!(task = %self.spec.id, table = %name, "table of an online schema change is left out");
+                    continue;
+                }
+                record => record,
+            };
+            let (table, changes) = match &record {
+                Some(record) => self.compare(&standing.fence, table, record).await?,
+                None => (table.clone(), None),
+            };
+            if let Some((changes, action)) = changes {
+                self.settle_changed(&mut standing, &table, &changes, action).await?;
+                added.push(name.clone());
+                continue;
+            }
+            match record.map(|record| (record.state, record.chunks)) {
+                Some((TableState::Loaded { window }, _)) => standing.places.push((table, Place::InStream { window })),
                 Some((TableState::CatchingUp { window }, _)) => {
                     standing.stream = standing.stream.intersection(&window.low);
-                    standing.places.push((table.clone(), Place::CatchingUp { window }));
+                    standing.places.push((table, Place::CatchingUp { window }));
                 }
                 Some((TableState::Suspended { reason }, _)) => standing.suspended.push((name.clone(), reason)),
                 Some((state @ (TableState::Waiting | TableState::Loading), chunks)) => {
@@ -128,15 +168,17 @@ impl Attempt<'_> {
                     if chunks.iter().all(|record| record.loaded.is_none()) {
                         added.push(name.clone());
                     }
-                    standing.load(self.unloaded(table, chunks, starts_over));
+                    standing.load(self.unloaded(&table, chunks, starts_over));
                 }
                 None => {
                     added.push(name.clone());
-                    self.add(&mut standing, table).await?;
+                    self.add(&mut standing, &table).await?;
                 }
             }
         }
-        self.let_go(&standing, records.into_values()).await?;
+        let (there, gone): (Vec<_>, Vec<_>) = records.into_values().partition(|record| selection.names.contains(&record.table));
+        self.let_go(&standing, there.into_iter()).await?;
+        self.settle_gone(&standing, gone).await?;
         let Standing { checkpoint, stream, places, unloaded, suspended, .. } = &standing;
         tracing::info!(task = %self.spec.id, position = %checkpoint, stream = %stream, tables = places.len(),
             unloaded = unloaded.len(), suspended = suspended.len(), "task goes on");
@@ -155,6 +197,7 @@ impl Attempt<'_> {
             self.target.save_table(&standing.fence, name, &TableState::Waiting).await?;
             standing.load(self.unloaded(table, Vec::new(), false));
         } else {
+            self.target.save_definition(&standing.fence, name, &table.definition.to_text()).await?;
             standing.places.push((table.clone(), Place::InStream { window: None }));
         }
         Ok(())
@@ -177,6 +220,112 @@ impl Attempt<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The plan of a table for the definition that its rows in the target are of. With changes where something must
+    /// follow from them first.
+    async fn compare(
+        &self,
+        fence: &Fence,
+        table: &Arc<PlannedTable>,
+        record: &TableRecord,
+    ) -> Result<(Arc<PlannedTable>, Option<(Vec<SchemaChange>, DdlAction)>), TaskError> {
+        let has_rows = match &record.state {
+            TableState::Loaded { .. } | TableState::CatchingUp { .. } => true,
+            TableState::Loading => record.chunks.iter().any(|record| record.loaded.is_some()),
+            TableState::Waiting | TableState::Suspended { .. } => false,
+        };
+        if !has_rows {
+            return Ok((table.clone(), None));
+        }
+        let Some(text) = &record.definition else {
+            // An earlier version began the task.
+            self.target.save_definition(fence, &record.table, &table.definition.to_text()).await?;
+            return Ok((table.clone(), None));
+        };
+        let before = Arc::new(Definition::parse(text)?);
+        let changes = differences(&before, &table.definition);
+        match action(&changes, &self.spec.ddl) {
+            None => Ok((table.clone(), None)),
+            // Chunks to come would be of the new definition.
+            Some(DdlAction::Ignore) if record.state == TableState::Loading => Ok((table.clone(), Some((changes, DdlAction::Apply)))),
+            Some(DdlAction::Ignore) => Ok(match as_before(table, &changes, &before) {
+                Some(planned) => (Arc::new(planned), None),
+                None => (table.clone(), Some((changes, DdlAction::Apply))),
+            }),
+            Some(action) => Ok((table.clone(), Some((changes, action)))),
+        }
+    }
+
+    async fn settle_changed(
+        &self,
+        standing: &mut Standing,
+        table: &Arc<PlannedTable>,
+        changes: &[SchemaChange],
+        action: DdlAction,
+    ) -> Result<(), TaskError> {
+        let name = &table.source.schema.name;
+        let error = changed(name, changes, action);
+        match action {
+            DdlAction::Stop => return Err(error),
+            DdlAction::SuspendTable => {
+                let reason = format!("{}: {}", error.code(), error.chain());
+                tracing::error!(task = %self.spec.id, table = %name, code = error.code(), "table is suspended: {}", error.chain());
+                self.target.save_table(&standing.fence, name, &TableState::Suspended { reason: reason.clone() }).await?;
+                standing.suspended.push((name.clone(), reason));
+            }
+            DdlAction::Apply | DdlAction::Ignore => {
+                tracing::warn!(task = %self.spec.id, table = %name, "{}; it is loaded again", error.chain());
+                self.start_over(&standing.fence, name).await?;
+                standing.load(self.unloaded(table, Vec::new(), true));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables that the source no longer has by the name that it had. The target's table goes only where it is sure that
+    /// the source's was dropped, and not renamed.
+    async fn settle_gone(&self, standing: &Standing, records: Vec<TableRecord>) -> Result<(), TaskError> {
+        for TableRecord { table, state, definition, .. } in records {
+            if matches!(state, TableState::Waiting | TableState::Suspended { .. }) {
+                continue;
+            }
+            let noted = self.watched.dropped.lock().expect("no holder of this lock panics").remove(&table);
+            let (dropped, target) = self.fate(definition.as_deref(), noted).await?;
+            let action = if dropped { self.spec.ddl.drop_table } else { self.spec.ddl.rename_table };
+            let what = if dropped { "was dropped" } else { "has no longer its name" };
+            let text = format!("table \"{table}\" {what} at the source");
+            match (action, target) {
+                (DdlAction::Stop, _) => {
+                    return Err(ConnectorError::definite(DROPPED, text).hint("take the table out of the task").into());
+                }
+                (DdlAction::SuspendTable, _) => {
+                    tracing::warn!(task = %self.spec.id, table = %table, "{text}");
+                    self.target.save_table(&standing.fence, &table, &TableState::Suspended { reason: text }).await?;
+                    continue;
+                }
+                (DdlAction::Apply, Some(target)) if dropped => {
+                    tracing::warn!(task = %self.spec.id, table = %table, target = %target, "{text}; it is dropped in the target");
+                    self.target.drop_table(&standing.fence, &target).await?;
+                }
+                (DdlAction::Apply | DdlAction::Ignore, _) => {
+                    tracing::warn!(task = %self.spec.id, table = %table, "{text}; its rows stay in the target");
+                }
+            }
+            self.target.save_table(&standing.fence, &table, &TableState::Waiting).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a table that is gone from its name was dropped, and the name that it has in the target.
+    async fn fate(&self, definition: Option<&str>, noted: Option<TableName>) -> Result<(bool, Option<TableName>), TaskError> {
+        let definition = definition.map(Definition::parse).transpose()?;
+        let target = noted.clone().or_else(|| definition.as_ref().and_then(Definition::target));
+        let dropped = match definition {
+            Some(definition) if definition.lineage().is_some() => !self.is_renamed(&definition).await?,
+            Some(_) | None => noted.is_some(),
+        };
+        Ok((dropped, target))
     }
 
     /// Tables that are no longer selected miss changes from now on: should they be selected again, they start over.

@@ -92,7 +92,7 @@ pub(crate) async fn swapped(
     };
     let modules = spec.modules.with_version(&swap.module, &swap.compiled, scope);
     let spec = TaskSpec { modules, ..spec.clone() };
-    let again = plan_tables(&spec, source, target).await?;
+    let again = plan_tables(&spec, source, target).await?.tables;
     if let Some(difference) = difference(planned, &again) {
         let message = format!("module \"{}\" of digest {}: {difference}", swap.module, swap.compiled.digest());
         return Err(refused("plan_differs", message));

@@ -14,10 +14,12 @@ use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, SourceTable, Strictness};
 use tidegate_model::change::RelationId;
-use tidegate_model::{Position, TableName, TableSchema, TableState, TxMark, Window};
+use tidegate_model::{Position, TableName, TableState, TxMark, Window};
 
+use crate::evolution::{Definition, action, as_before, changed, differences};
 use crate::plan::PlannedTable;
 use crate::relations::Relations;
+use crate::settings::{DdlAction, DdlPolicy};
 use crate::task::TaskError;
 use crate::transform::Transformer;
 
@@ -59,12 +61,19 @@ pub(crate) struct Tables {
     /// In the order of their names, so that what is done for several is done in the same order each time.
     tables: BTreeMap<TableName, TaskTable>,
     resolved: HashMap<RelationId, Resolved>,
+    described: HashMap<RelationId, Arc<SourceTable>>,
     relations: Relations,
+    policy: DdlPolicy,
 }
 
 impl Tables {
-    pub(crate) fn new(relations: Relations) -> Self {
-        Self { tables: BTreeMap::new(), resolved: HashMap::new(), relations }
+    pub(crate) fn new(relations: Relations, policy: DdlPolicy) -> Self {
+        Self { tables: BTreeMap::new(), resolved: HashMap::new(), described: HashMap::new(), relations, policy }
+    }
+
+    /// What follows when tables' definitions change.
+    pub(crate) fn policy(&self) -> &DdlPolicy {
+        &self.policy
     }
 
     /// Adds a table, or gives it another place.
@@ -87,19 +96,21 @@ impl Tables {
         seen: bool,
         transformer: &mut Transformer,
     ) -> Result<Route, TaskError> {
-        let Some(planned) = self.resolve(relation, transformer).await? else { return Ok(Route::Skip) };
-        let Some(table) = self.tables.get(&planned.source.schema.name) else { return Ok(Route::Skip) };
-        Ok(match &table.place {
+        let Some(described) = self.described(relation) else { return Ok(Route::Skip) };
+        let Some(table) = self.tables.get(&described.schema.name) else { return Ok(Route::Skip) };
+        match &table.place {
             Place::Loading { since: has } | Place::CatchingUp { window: Window { low: has, .. } } => {
-                if has.covers(mark) {
-                    Route::Skip
-                } else {
-                    Route::Aside(planned)
-                }
+                Ok(if has.covers(mark) { Route::Skip } else { Route::Aside(table.planned.clone()) })
             }
-            Place::InStream { .. } if seen => Route::Skip,
-            Place::InStream { window } => by_window(planned, window.as_ref(), mark),
-        })
+            Place::InStream { .. } if seen => Ok(Route::Skip),
+            // What the table has already may be of an older definition.
+            Place::InStream { window: Some(window) } if window.low.covers(mark) => Ok(Route::Skip),
+            Place::InStream { window } => {
+                let window = window.clone();
+                let planned = self.resolve(relation, transformer).await?;
+                Ok(planned.map_or(Route::Skip, |planned| by_window(planned, window.as_ref(), mark)))
+            }
+        }
     }
 
     /// What to do with a change that was set aside, now that its table is loaded.
@@ -109,11 +120,15 @@ impl Tables {
         mark: &TxMark,
         transformer: &mut Transformer,
     ) -> Result<Route, TaskError> {
-        let Some(planned) = self.resolve(relation, transformer).await? else { return Ok(Route::Skip) };
-        Ok(match self.tables.get(&planned.source.schema.name).map(|table| &table.place) {
-            Some(Place::CatchingUp { window }) => by_window(planned, Some(window), mark),
-            Some(Place::Loading { .. } | Place::InStream { .. }) | None => Route::Skip,
-        })
+        let Some(described) = self.described(relation) else { return Ok(Route::Skip) };
+        let place = self.tables.get(&described.schema.name).map(|table| &table.place);
+        let Some(Place::CatchingUp { window }) = place else { return Ok(Route::Skip) };
+        if window.low.covers(mark) {
+            return Ok(Route::Skip);
+        }
+        let window = window.clone();
+        let planned = self.resolve(relation, transformer).await?;
+        Ok(planned.map_or(Route::Skip, |planned| by_window(planned, Some(&window), mark)))
     }
 
     /// The last chunk of a table is in the target.
@@ -202,6 +217,16 @@ impl Tables {
         }
     }
 
+    /// The description behind a number, kept here: it is asked for with each change.
+    fn described(&mut self, relation: RelationId) -> Option<Arc<SourceTable>> {
+        if let Some(described) = self.described.get(&relation) {
+            return Some(described.clone());
+        }
+        let described = self.relations.get(relation)?;
+        self.described.insert(relation, described.clone());
+        Some(described)
+    }
+
     async fn resolve(&mut self, relation: RelationId, transformer: &mut Transformer) -> Result<Resolved, TaskError> {
         if let Some(resolved) = self.resolved.get(&relation) {
             return Ok(resolved.clone());
@@ -211,15 +236,15 @@ impl Tables {
         Ok(resolved)
     }
 
-    async fn resolve_anew(&self, relation: RelationId, transformer: &mut Transformer) -> Result<Resolved, TaskError> {
-        let Some(described) = self.relations.get(relation) else { return Ok(None) };
+    async fn resolve_anew(&mut self, relation: RelationId, transformer: &mut Transformer) -> Result<Resolved, TaskError> {
+        let Some(described) = self.described(relation) else { return Ok(None) };
         let Some(table) = self.tables.get(&described.schema.name) else { return Ok(None) };
-        if table.planned.source.schema == described.schema {
+        if table.planned.source.schema == described.schema && table.planned.source.lineage == described.lineage {
             return Ok(Some(table.planned.clone()));
         }
         // Rows of this description have other cells than the snapshot's: the plan is made again for them, and must
         // lead to the same table.
-        let planned = plan_like(&table.planned, described, transformer).await?;
+        let planned = plan_like(&table.planned, described, &self.policy, transformer).await?;
         Ok(Some(planned))
     }
 }
@@ -235,48 +260,21 @@ fn by_window(planned: Arc<PlannedTable>, window: Option<&Window>, mark: &TxMark)
 async fn plan_like(
     loaded: &PlannedTable,
     described: Arc<SourceTable>,
+    policy: &DdlPolicy,
     transformer: &mut Transformer,
 ) -> Result<Arc<PlannedTable>, TaskError> {
     let name = described.schema.name.clone();
-    if let Some(difference) = difference(&loaded.source.schema, &described.schema) {
-        return Err(ConnectorError::table(
-            &name,
-            "table_changed",
-            format!("the definition of table \"{name}\" changed at the source: {difference}"),
-        )
-        .hint("apply the change to the target and reload the table, or run the task again with drop-and-create")
-        .into());
+    let changes = differences(&loaded.definition, &Definition::of(&described));
+    let follows = action(&changes, policy);
+    if let Some(action @ (DdlAction::Apply | DdlAction::SuspendTable | DdlAction::Stop)) = follows {
+        return Err(changed(&name, &changes, action));
     }
-    match transformer.plan(described).await? {
-        Some(planned) => Ok(Arc::new(planned)),
-        None => {
-            Err(ConnectorError::table(&name, "table_changed", format!("the rules leave out table \"{name}\" by its present definition"))
-                .into())
-        }
-    }
-}
-
-/// What makes rows of two descriptions lead to different target tables. The order of columns, generated columns that
-/// the log does not carry, and facts that only help (native spelling, nullability) do not.
-pub(crate) fn difference(loaded: &TableSchema, described: &TableSchema) -> Option<String> {
-    for column in &described.columns {
-        match loaded.columns.iter().find(|known| known.name == column.name) {
-            None => return Some(format!("column \"{}\" is new", column.name)),
-            Some(known) if known.sql_type != column.sql_type => {
-                return Some(format!("column \"{}\" was {} and is {}", column.name, known.native_type, column.native_type));
-            }
-            Some(_) => {}
-        }
-    }
-    let missing = loaded.columns.iter().find(|known| !known.generated && described.column_index(&known.name).is_none());
-    if let Some(column) = missing {
-        return Some(format!("column \"{}\" is gone", column.name));
-    }
-    let names = |schema: &TableSchema| {
-        schema.identity.iter().filter_map(|index| schema.columns.get(*index)).map(|column| column.name.clone()).collect::<Vec<_>>()
+    let Some(planned) = transformer.plan(described).await? else {
+        let text = format!("the rules leave out table \"{name}\" by its present definition");
+        return Err(ConnectorError::table(&name, "table_changed", text).into());
     };
-    if names(loaded) != names(described) {
-        return Some(format!("rows were identified by ({}) and are by ({})", names(loaded).join(", "), names(described).join(", ")));
+    if follows.is_none() {
+        return Ok(Arc::new(planned));
     }
-    None
+    as_before(&planned, &changes, &loaded.definition).map(Arc::new).ok_or_else(|| changed(&name, &changes, DdlAction::Apply))
 }

@@ -7,7 +7,10 @@ use tidegate_model::{Position, TableName, TaskId};
 use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
 
-use crate::{MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, SchemaScope, Swap, TableErrorPolicy, Units};
+use crate::{
+    DdlAction, DdlPolicy, MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, SchemaScope, Swap, TableErrorPolicy,
+    Units,
+};
 
 /// Everything that defines a run, besides its connectors.
 #[derive(Clone)]
@@ -26,6 +29,8 @@ pub struct TaskSpec {
     pub limits: PipelineLimits,
     /// What follows when a table cannot go on.
     pub on_table_error: TableErrorPolicy,
+    /// What follows when a table's definition changes at the source.
+    pub ddl: DdlPolicy,
     /// A directory of this run's own for segment files; emptied at the start.
     pub spool_dir: PathBuf,
     /// The table-mapping rules with the modules that interpret them.
@@ -137,6 +142,10 @@ pub enum TaskError {
         #[source]
         cause: Box<TaskError>,
     },
+    /// A table's definition changed at the source, and what the task's policy says to it. Leaves [`run`](crate::run)
+    /// only where the policy is to stop.
+    #[error("{0}")]
+    Definition(ConnectorError, DdlAction),
     /// A stage of the run panicked.
     #[error("a stage of the run panicked: {0}")]
     Panicked(String),
@@ -150,6 +159,7 @@ impl TaskError {
     pub fn class(&self) -> ErrorClass {
         match self {
             TaskError::Connector(error) => error.class(),
+            TaskError::Definition(..) => ErrorClass::TaskDefinite,
             TaskError::Panicked(_) => ErrorClass::Bug,
             TaskError::ChecksFailed(_)
             | TaskError::Module { .. }
@@ -164,7 +174,7 @@ impl TaskError {
     pub fn code(&self) -> &'static str {
         match self {
             TaskError::ChecksFailed(_) => "checks_failed",
-            TaskError::Connector(error) => error.code(),
+            TaskError::Connector(error) | TaskError::Definition(error, _) => error.code(),
             TaskError::Module { .. } => "module_failed",
             TaskError::Plan { code, .. } | TaskError::Row { code, .. } => code,
             TaskError::SuspendTable { cause, .. } => cause.code(),
@@ -176,7 +186,7 @@ impl TaskError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            TaskError::Connector(error) => error.hint_text(),
+            TaskError::Connector(error) | TaskError::Definition(error, _) => error.hint_text(),
             TaskError::Plan { hint, .. } | TaskError::Row { hint, .. } => hint.as_deref(),
             TaskError::ChecksFailed(findings) => findings.iter().find_map(|finding| finding.fix.as_deref()),
             TaskError::Module { .. } => Some("correct what is named in the table mappings or the module, then check the task again"),
@@ -188,7 +198,7 @@ impl TaskError {
     /// The message and its causes as one sentence.
     pub fn chain(&self) -> String {
         match self {
-            TaskError::Connector(error) => error.chain(),
+            TaskError::Connector(error) | TaskError::Definition(error, _) => error.chain(),
             other => {
                 let mut text = other.to_string();
                 let mut cause = std::error::Error::source(other);

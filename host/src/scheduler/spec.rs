@@ -63,6 +63,7 @@ pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_d
         schema: settings.schema()?,
         limits,
         on_table_error: settings.on_table_error(),
+        ddl: settings.ddl(),
         spool_dir,
         modules,
         row_errors: settings.row_errors.policy()?,

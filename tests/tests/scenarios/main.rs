@@ -13,6 +13,7 @@ mod neighbour;
 mod registry;
 mod reload;
 mod row_errors;
+mod schema_changes;
 mod sleep;
 mod swap;
 mod whole_transactions;

@@ -69,6 +69,13 @@ impl Source {
         }
     }
 
+    pub(crate) async fn try_rows(&self, query: &str) -> Result<Vec<Vec<Option<String>>>, String> {
+        match self {
+            Source::Postgres(server) => server.try_rows(query).await,
+            Source::Mysql(server) => server.try_rows(query).await,
+        }
+    }
+
     /// True when there is such a table.
     pub(crate) async fn has_table(&self, schema: &str, table: &str) -> bool {
         let sql = format!("select count(*) from information_schema.tables where table_schema = '{schema}' and table_name = '{table}'");

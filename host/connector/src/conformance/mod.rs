@@ -122,7 +122,7 @@ pub fn encoded_table(
         columns: target_columns.collect(),
         primary_key: (0..key).collect(),
         identity: (0..key).collect(),
-        source: Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0 }),
+        source: Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None }),
         objects: Arc::default(),
     })
 }

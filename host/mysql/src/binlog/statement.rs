@@ -4,7 +4,7 @@
 //! This is no parser. Table descriptions come from table maps; statements are only cut into words, with comments
 //! skipped, executable comments opened and quotes honoured, and judged by their first words and the names in them.
 
-use tidegate_model::TableName;
+use tidegate_model::{TableName, Upheaval};
 
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +24,7 @@ pub(crate) enum Statement {
     Dml(String),
     Truncate(TableName),
     /// DDL of tables of the scope that takes them away or moves rows without logging them.
-    Breaks {
-        table: TableName,
-        how: &'static str,
-    },
+    Breaks(Vec<(TableName, Upheaval)>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,47 +85,148 @@ pub(crate) fn judge<'s>(text: &[u8], database: &str, scope: impl Iterator<Item =
 
 fn ddl<'s>(tokens: &[Token], database: &str, scope: impl Iterator<Item = &'s TableName> + Clone) -> Statement {
     let words: Vec<&str> = tokens.iter().map(Token::word).collect();
-    let has = |wanted: &str| words.contains(&wanted);
-    let table_place = words.iter().take(5).position(|word| matches!(*word, "TABLE" | "TABLES"));
-    let how = match words.first().copied().unwrap_or_default() {
-        "DROP" if matches!(words.get(1), Some(&"DATABASE" | &"SCHEMA")) => {
-            let gone = tokens.iter().skip(2).filter_map(Token::name).collect::<Vec<_>>();
-            let table = scope.clone().find(|table| gone.iter().any(|name| name.eq_ignore_ascii_case(&table.schema)));
-            return table.map_or(Statement::Neutral, |table| Statement::Breaks { table: table.clone(), how: "DROP DATABASE" });
-        }
-        "DROP" if table_place.is_some() && words.get(1) != Some(&"TEMPORARY") => "DROP TABLE",
-        "RENAME" if table_place.is_some() => "RENAME TABLE",
-        "CREATE" if table_place.is_some() && words.get(1) == Some(&"OR") && !has("TEMPORARY") => "CREATE OR REPLACE TABLE",
-        "ALTER" if table_place.is_some() && alter_breaks(&words) => "ALTER TABLE that renames it or moves whole partitions",
-        _ => return Statement::Neutral,
-    };
-    // ALTER and CREATE name one table first; DROP and RENAME may name many, and a name anywhere counts.
-    let first_only = how.starts_with("ALTER") || how.starts_with("CREATE");
-    let mut index = table_place.map_or(0, |place| place + 1);
-    while index < tokens.len() {
-        if let Some((found, next)) = table_at(tokens, index, database) {
-            let same =
-                |table: &&TableName| table.schema.eq_ignore_ascii_case(&found.schema) && table.name.eq_ignore_ascii_case(&found.name);
-            if let Some(table) = scope.clone().find(same) {
-                return Statement::Breaks { table: table.clone(), how };
-            }
-            index = next;
-            let option = matches!(tokens[next - 1].word(), "IF" | "NOT" | "EXISTS" | "ONLINE" | "IGNORE");
-            if first_only && !option && !how.starts_with("ALTER") {
-                break;
-            }
-        } else {
-            index += 1;
-        }
+    let in_scope = |found: &TableName| scope.clone().find(|table| same(table, found)).cloned();
+    if words.first() == Some(&"DROP") && matches!(words.get(1), Some(&"DATABASE" | &"SCHEMA")) {
+        let gone: Vec<&str> = tokens.iter().skip(2).filter_map(Token::name).collect();
+        let tables = scope.clone().filter(|table| gone.iter().any(|name| name.eq_ignore_ascii_case(&table.schema)));
+        return breaks(tables.map(|table| (table.clone(), Upheaval::Dropped)).collect());
     }
-    Statement::Neutral
+    let Some(place) = words.iter().take(5).position(|word| matches!(*word, "TABLE" | "TABLES")) else { return Statement::Neutral };
+    match words.first().copied().unwrap_or_default() {
+        "DROP" | "RENAME" if words.get(1) != Some(&"TEMPORARY") => {
+            let upheaval = if words[0] == "DROP" { Upheaval::Dropped } else { Upheaval::Renamed };
+            breaks(names(tokens, place + 1, database).iter().filter_map(in_scope).map(|table| (table, upheaval)).collect())
+        }
+        "CREATE" if words.get(1) == Some(&"OR") && !words[..place].contains(&"TEMPORARY") => {
+            let table = first_table(tokens, place + 1, database).and_then(|(table, _)| in_scope(&table));
+            breaks(table.map(|table| (table, Upheaval::Dropped)).into_iter().collect())
+        }
+        "ALTER" => alter(tokens, place, database, in_scope),
+        _ => Statement::Neutral,
+    }
 }
 
-fn alter_breaks(words: &[&str]) -> bool {
-    let partition = words.contains(&"PARTITION") && ["TRUNCATE", "EXCHANGE", "DROP"].iter().any(|verb| words.contains(verb));
-    let tablespace = words.contains(&"TABLESPACE") && ["DISCARD", "IMPORT"].iter().any(|verb| words.contains(verb));
-    let renames = words.windows(2).any(|pair| pair[0] == "RENAME" && !matches!(pair[1], "COLUMN" | "INDEX" | "KEY"));
-    partition || tablespace || renames
+fn breaks(mut tables: Vec<(TableName, Upheaval)>) -> Statement {
+    tables.sort();
+    tables.dedup();
+    if tables.is_empty() { Statement::Neutral } else { Statement::Breaks(tables) }
+}
+
+fn same(one: &TableName, two: &TableName) -> bool {
+    one.schema.eq_ignore_ascii_case(&two.schema) && one.name.eq_ignore_ascii_case(&two.name)
+}
+
+/// `ALTER TABLE`: a name, and clauses with commas between them.
+fn alter(tokens: &[Token], place: usize, database: &str, in_scope: impl Fn(&TableName) -> Option<TableName>) -> Statement {
+    let Some((named, next)) = first_table(tokens, place + 1, database) else { return Statement::Neutral };
+    let mut found = Vec::new();
+    // With IGNORE, rows that trip over a new unique key go without a trace.
+    if tokens[..place].iter().any(|token| token.word() == "IGNORE") {
+        found.push((named.clone(), Upheaval::Moved));
+    }
+    for clause in clauses(&tokens[next..]) {
+        let Some(upheaval) = clause_upheaval(clause) else { continue };
+        found.push((named.clone(), upheaval));
+        // The table on the other side of an exchange, or one that becomes a partition.
+        if upheaval == Upheaval::Moved
+            && let Some(other) = clause.iter().position(|token| token.word() == "TABLE")
+            && let Some((other, _)) = table_at(clause, other + 1, database)
+        {
+            found.push((other, Upheaval::Moved));
+        }
+    }
+    breaks(found.into_iter().filter_map(|(table, upheaval)| Some((in_scope(&table)?, upheaval))).collect())
+}
+
+/// What stands between the commas that are in no parentheses. Options before the first clause are cut off.
+fn clauses(tokens: &[Token]) -> Vec<&[Token]> {
+    let mut start = 0;
+    while let Some(token) = tokens.get(start) {
+        match token.word() {
+            "WAIT" => start += 2,
+            "NOWAIT" => start += 1,
+            _ => break,
+        }
+    }
+    let (mut found, mut depth) = (Vec::new(), 0_usize);
+    for (index, token) in tokens.iter().enumerate().skip(start) {
+        match token {
+            Token::Symbol('(') => depth += 1,
+            Token::Symbol(')') => depth = depth.saturating_sub(1),
+            Token::Symbol(',') if depth == 0 => {
+                found.push(&tokens[start..index]);
+                start = index + 1;
+            }
+            Token::Word(..) | Token::Quoted(_) | Token::Text | Token::Symbol(_) => {}
+        }
+    }
+    found.push(tokens.get(start..).unwrap_or_default());
+    found
+}
+
+/// What a clause does to rows that are there; `None` where they stay what they are. Sources: MySQL manual, "ALTER TABLE
+/// Statement"; MariaDB's documentation, "ALTER TABLE".
+fn clause_upheaval(clause: &[Token]) -> Option<Upheaval> {
+    /// What `ADD` and `DROP` may be followed by where that is no column.
+    const NO_COLUMN: [&str; 14] = [
+        "INDEX",
+        "KEY",
+        "UNIQUE",
+        "PRIMARY",
+        "FOREIGN",
+        "FULLTEXT",
+        "SPATIAL",
+        "VECTOR",
+        "CONSTRAINT",
+        "CHECK",
+        "PERIOD",
+        "SYSTEM",
+        "PARTITION",
+        "PARTITIONS",
+    ];
+    let word = |index: usize| clause.get(index).map_or("", Token::word);
+    let of_column = !NO_COLUMN.contains(&word(1));
+    match word(0) {
+        "ADD" => of_column.then_some(Upheaval::ColumnAdded),
+        "DROP" if word(1) == "PARTITION" => Some(Upheaval::Moved),
+        "DROP" => of_column.then_some(Upheaval::ColumnDropped),
+        "CHANGE" => Some(Upheaval::ColumnRenamed),
+        "MODIFY" => Some(Upheaval::ColumnRetyped),
+        "RENAME" => match word(1) {
+            "COLUMN" => Some(Upheaval::ColumnRenamed),
+            "INDEX" | "KEY" => None,
+            _ => Some(Upheaval::Renamed),
+        },
+        "CONVERT" if word(1) == "TO" => Some(Upheaval::ColumnRetyped),
+        "TRUNCATE" | "EXCHANGE" | "DISCARD" | "IMPORT" | "CONVERT" => Some(Upheaval::Moved),
+        _ => None,
+    }
+}
+
+/// The first name of a table from `index` on, behind what may stand before it, and the index after it.
+fn first_table(tokens: &[Token], index: usize, database: &str) -> Option<(TableName, usize)> {
+    let between = tokens.iter().skip(index).take_while(|token| matches!(token.word(), "IF" | "NOT" | "EXISTS")).count();
+    table_at(tokens, index + between, database)
+}
+
+/// Everything from `index` on that may be a table's name, in order. Keywords are among them: they are no table's name,
+/// or one is quoted.
+fn names(tokens: &[Token], index: usize, database: &str) -> Vec<TableName> {
+    const BETWEEN: [&str; 10] = ["IF", "NOT", "EXISTS", "TO", "AS", "ONLINE", "IGNORE", "WAIT", "NOWAIT", "RESTRICT"];
+    let mut named = Vec::new();
+    let mut index = index;
+    while index < tokens.len() {
+        match table_at(tokens, index, database) {
+            Some((table, next)) => {
+                if next != index + 1 || !BETWEEN.contains(&tokens[index].word()) {
+                    named.push(table);
+                }
+                index = next;
+            }
+            None => index += 1,
+        }
+    }
+    named
 }
 
 /// The table named at `index` and the index after it.
@@ -224,7 +322,7 @@ mod tests {
     #[test]
     fn statements_are_judged_by_what_they_do() {
         let orders = || TableName::new("shop", "orders");
-        let breaks = |how| Statement::Breaks { table: orders(), how };
+        let breaks = |upheaval| Statement::Breaks(vec![(orders(), upheaval)]);
         let cases = [
             ("BEGIN", Statement::Begin),
             ("/* hi */ commit", Statement::Commit),
@@ -234,16 +332,45 @@ mod tests {
             ("TRUNCATE orders", Statement::Truncate(orders())),
             ("TRUNCATE \"odd`name\"", Statement::Truncate(TableName::new("shop", "odd`name"))),
             ("/*!80000 insert into t values ('x') */", Statement::Dml("INSERT".into())),
-            ("DROP TABLE IF EXISTS `a`,`shop`.`orders` /* generated by server */", breaks("DROP TABLE")),
+            ("DROP TABLE IF EXISTS `a`,`shop`.`orders` /* generated by server */", breaks(Upheaval::Dropped)),
             ("DROP TEMPORARY TABLE orders", Statement::Neutral),
             ("DROP TABLE other.orders", Statement::Neutral),
-            ("rename table t to _t_del, _t_gho to orders", breaks("RENAME TABLE")),
-            ("ALTER TABLE orders ADD COLUMN rename_me int", Statement::Neutral),
-            ("ALTER TABLE orders RENAME COLUMN a TO b", Statement::Neutral),
-            ("alter table orders rename to o2", breaks("ALTER TABLE that renames it or moves whole partitions")),
-            ("CREATE OR REPLACE TABLE orders (a int)", breaks("CREATE OR REPLACE TABLE")),
+            ("rename table t to _t_del, _t_gho to orders", breaks(Upheaval::Renamed)),
+            (
+                "rename /* gh-ost */ table `shop`.`orders` to `shop`.`_orders_del`, `shop`.`_orders_gho` to `shop`.`orders`",
+                breaks(Upheaval::Renamed),
+            ),
+            ("RENAME TABLE IF EXISTS orders TO archive.orders", breaks(Upheaval::Renamed)),
+            (
+                "drop table orders, `odd``name`",
+                Statement::Breaks(vec![(TableName::new("shop", "odd`name"), Upheaval::Dropped), (orders(), Upheaval::Dropped)]),
+            ),
+            ("ALTER TABLE orders ADD COLUMN rename_me int", breaks(Upheaval::ColumnAdded)),
+            ("alter table `shop`.`orders` add (a int, b int)", breaks(Upheaval::ColumnAdded)),
+            ("ALTER TABLE orders ADD `index` int", breaks(Upheaval::ColumnAdded)),
+            ("ALTER TABLE orders ADD INDEX i (a, b), ADD UNIQUE KEY (c), ENGINE=InnoDB", Statement::Neutral),
+            ("ALTER TABLE orders ADD PRIMARY KEY (a), DROP KEY k, DROP FOREIGN KEY f", Statement::Neutral),
+            (
+                "ALTER TABLE orders DROP a, ADD a int DEFAULT (concat('x', 'y')), COMMENT 'drop me'",
+                Statement::Breaks(vec![(orders(), Upheaval::ColumnAdded), (orders(), Upheaval::ColumnDropped)]),
+            ),
+            ("alter table orders drop column if exists a", breaks(Upheaval::ColumnDropped)),
+            ("ALTER TABLE orders WAIT 5 MODIFY a bigint", breaks(Upheaval::ColumnRetyped)),
+            ("ALTER TABLE IF EXISTS orders CONVERT TO CHARACTER SET utf8mb4", breaks(Upheaval::ColumnRetyped)),
+            ("ALTER TABLE orders RENAME COLUMN a TO b", breaks(Upheaval::ColumnRenamed)),
+            ("ALTER TABLE orders CHANGE a b int", breaks(Upheaval::ColumnRenamed)),
+            ("ALTER TABLE orders RENAME INDEX a TO b", Statement::Neutral),
+            ("ALTER TABLE orders ALTER COLUMN a SET DEFAULT 3", Statement::Neutral),
+            ("ALTER TABLE other ADD COLUMN orders int", Statement::Neutral),
+            ("alter table orders rename to o2", breaks(Upheaval::Renamed)),
+            ("alter table p exchange partition p0 with table orders", breaks(Upheaval::Moved)),
+            ("alter table orders drop partition p0", breaks(Upheaval::Moved)),
+            ("alter table orders add partition (partition p1 values less than (10))", Statement::Neutral),
+            ("ALTER IGNORE TABLE orders ADD UNIQUE (a)", breaks(Upheaval::Moved)),
+            ("CREATE OR REPLACE TABLE orders (a int)", breaks(Upheaval::Dropped)),
+            ("CREATE OR REPLACE TABLE other as select * from orders", Statement::Neutral),
             ("CREATE TABLE orders (a int)", Statement::Neutral),
-            ("drop database shop", breaks("DROP DATABASE")),
+            ("drop database other", Statement::Neutral),
             ("XA START X'61',X'',1", Statement::XaStart),
             ("grant all on *.* to x", Statement::Neutral),
         ];

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tidegate_connector::{ConnectorError, SourceTable, StreamEvent, TxId};
 use tidegate_model::change::RelationId;
 use tidegate_model::position::uuid_text;
-use tidegate_model::{Change, Engine, Position, RowChange, TableName, TxMark};
+use tidegate_model::{Change, Engine, Position, RowChange, TableName, TxMark, Upheaval};
 
 use super::relation::{Resolved, resolve};
 use crate::binlog::bytes::{Fault, Reader};
@@ -219,9 +219,10 @@ impl Assembler {
             Statement::Dml(verb) => return Err(self.statement_format(event, &verb)),
             Statement::XaFinish { commit, name } => return self.xa_finish(event, commit, &name),
             Statement::Truncate(table) => self.truncate(event, &table)?,
-            Statement::Breaks { table, how } => {
-                let text = format!("table \"{table}\" met {how} {}", self.place(event));
-                return Err(ConnectorError::table(&table, "table_dropped", text).hint("reload the table, or take it out of the task"));
+            Statement::Breaks(tables) => {
+                for (table, upheaval) in tables {
+                    self.unlogged(event, &table, upheaval)?;
+                }
             }
             Statement::Neutral => {}
         }
@@ -236,22 +237,30 @@ impl Assembler {
             return Ok(());
         };
         let name = name.clone();
-        let place = self.place(event);
-        let Some(known) = self.scope.get_mut(&name) else { return Ok(()) };
-        let relation = match (known.relation, &known.catalog) {
-            (Some(relation), _) => relation,
-            (None, Some(table)) => {
-                let id = RelationId(self.next_relation);
-                self.next_relation += 1;
-                known.relation = Some(id);
-                self.out.push(StreamEvent::Relation { id, table: table.clone() });
-                id
-            }
-            (None, None) => {
-                return Err(ConnectorError::table(&name, "table_missing", format!("table \"{name}\" was truncated and is gone {place}")));
-            }
-        };
+        let relation = self.announced(event, &name)?;
         self.change(event, Change::Truncate { relations: vec![relation] })
+    }
+
+    fn unlogged(&mut self, event: &RawEvent, table: &TableName, upheaval: Upheaval) -> Result<(), ConnectorError> {
+        let relation = self.announced(event, table)?;
+        self.change(event, Change::Unlogged { relation, upheaval })
+    }
+
+    /// The number of a table of the scope, which the catalog's description gets where no row came yet.
+    fn announced(&mut self, event: &RawEvent, name: &TableName) -> Result<RelationId, ConnectorError> {
+        let place = self.place(event);
+        let missing =
+            || ConnectorError::table(name, "table_missing", format!("table \"{name}\" is gone, and its log was not read {place}"));
+        let known = self.scope.get_mut(name).ok_or_else(missing)?;
+        if let Some(relation) = known.relation {
+            return Ok(relation);
+        }
+        let table = known.catalog.clone().ok_or_else(missing)?;
+        let id = RelationId(self.next_relation);
+        self.next_relation += 1;
+        known.relation = Some(id);
+        self.out.push(StreamEvent::Relation { id, table });
+        Ok(id)
     }
 
     fn table_map(&mut self, event: &RawEvent) -> Result<Taken, ConnectorError> {

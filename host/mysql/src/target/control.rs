@@ -1,4 +1,4 @@
-//! What the target remembers of tasks: database `tidegate`, in the tables `fence`, `checkpoint`, `table_state`, `chunk`,
+//! What the target remembers of tasks: database `tidegate`, in the tables `fence`, `checkpoint`, `table_state`, `definition`, `chunk`,
 //! `session` and `row_error`, all InnoDB.
 //!
 //! The fence has a table of its own: many transactions share its row while a lane moves the checkpoint beside them.
@@ -10,7 +10,7 @@ use super::session::{Server, text};
 use crate::connect::{rows, run};
 
 /// In MySQL, names of tables compare by bytes; positions of MySQL have no bound.
-const CONTROL_SQL: [&str; 7] = [
+const CONTROL_SQL: [&str; 8] = [
     "create database if not exists tidegate character set utf8mb4 collate utf8mb4_bin",
     "create table if not exists tidegate.fence (
         task varchar(63) not null primary key, generation bigint not null) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
@@ -20,6 +20,9 @@ const CONTROL_SQL: [&str; 7] = [
     "create table if not exists tidegate.table_state (
         task varchar(63) not null, schema_name varchar(64) not null, table_name varchar(64) not null, state varchar(16) not null,
         window_low longtext null, window_high longtext null, reason longtext null, updated_at datetime(6) null,
+        primary key (task, schema_name, table_name)) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
+    "create table if not exists tidegate.definition (
+        task varchar(63) not null, schema_name varchar(64) not null, table_name varchar(64) not null, definition longtext not null,
         primary key (task, schema_name, table_name)) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
     "create table if not exists tidegate.chunk (
         task varchar(63) not null, schema_name varchar(64) not null, table_name varchar(64) not null, chunk_index bigint not null,
@@ -50,7 +53,7 @@ pub(crate) async fn create_tables(server: &mut Server) -> Result<(), ConnectorEr
 /// How many of the control tables are there.
 pub(crate) async fn count_tables(server: &mut Server) -> Result<usize, ConnectorError> {
     let sql = "select count(*) from information_schema.tables where table_schema = 'tidegate' \
-               and table_name in ('fence', 'checkpoint', 'table_state', 'chunk', 'session', 'row_error')";
+               and table_name in ('fence', 'checkpoint', 'table_state', 'definition', 'chunk', 'session', 'row_error')";
     let found: Vec<usize> = rows(&mut server.conn, "look for the control tables", sql).await?;
     Ok(found.first().copied().unwrap_or(0))
 }
@@ -63,18 +66,20 @@ pub(crate) async fn read_checkpoint(server: &mut Server, task: &TaskId) -> Resul
     Ok((position.as_deref().map(parse_position).transpose()?, identity))
 }
 
-type StateRow = (String, String, String, Option<String>, Option<String>, Option<String>);
+type StateRow = (String, String, String, Option<String>, Option<String>, Option<String>, Option<String>);
 type ChunkRow = (String, String, u32, String, Option<String>, Option<String>, Option<u64>);
 
 pub(crate) async fn read_tables(server: &mut Server, task: &TaskId) -> Result<Vec<TableRecord>, ConnectorError> {
     let what = "read the task's tables";
     let sql = format!(
-        "select schema_name, table_name, state, window_low, window_high, reason from tidegate.table_state where task = {} order by 1, 2",
+        "select schema_name, table_name, state, window_low, window_high, reason, definition from tidegate.table_state \
+         left join tidegate.definition using (task, schema_name, table_name) where task = {} order by 1, 2",
         text(task)
     );
     let mut tables = Vec::new();
     for row in rows::<StateRow>(&mut server.conn, what, &sql).await? {
-        tables.push(TableRecord { table: TableName::new(row.0.clone(), row.1.clone()), state: state_of(row)?, chunks: Vec::new() });
+        let (table, definition) = (TableName::new(row.0.clone(), row.1.clone()), row.6.clone());
+        tables.push(TableRecord { table, state: state_of(row)?, chunks: Vec::new(), definition });
     }
     let sql = format!(
         "select schema_name, table_name, chunk_index, bounds, window_low, window_high, row_count from tidegate.chunk \
@@ -117,7 +122,7 @@ pub(crate) async fn checkpoint(server: &mut Server, fence: &Fence) -> Result<Opt
 pub(crate) async fn table_state(server: &mut Server, fence: &Fence, table: &TableName) -> Result<TableState, ConnectorError> {
     checkpoint(server, fence).await?;
     let sql = format!(
-        "select schema_name, table_name, state, window_low, window_high, reason from tidegate.table_state where {}",
+        "select schema_name, table_name, state, window_low, window_high, reason, null from tidegate.table_state where {}",
         place(fence, table)
     );
     let found = rows::<StateRow>(&mut server.conn, "read a table's state", &sql).await?;
@@ -132,6 +137,7 @@ pub(crate) async fn begin_task(server: &mut Server, fence: &Fence, position: &Po
     for sql in [
         format!("delete from tidegate.chunk where task = {task}"),
         format!("delete from tidegate.table_state where task = {task}"),
+        format!("delete from tidegate.definition where task = {task}"),
         format!("delete from tidegate.row_error where task = {task}"),
         format!(
             "insert into tidegate.checkpoint (task, position, source_identity, updated_at) values ({task}, {}, {}, utc_timestamp(6)) \
@@ -153,6 +159,18 @@ pub(crate) async fn save_table(server: &mut Server, fence: &Fence, table: &Table
         forget_chunks(server, fence, table).await?;
     }
     Ok(())
+}
+
+pub(crate) async fn save_definition(server: &mut Server, fence: &Fence, table: &TableName, definition: &str) -> Result<(), ConnectorError> {
+    let definition = Dialect::MYSQL.literal(definition);
+    let sql = format!(
+        "insert into tidegate.definition (task, schema_name, table_name, definition) values ({}, {}, {}, {definition}) \
+         on duplicate key update definition = {definition}",
+        text(&fence.task),
+        Dialect::MYSQL.literal(&table.schema),
+        Dialect::MYSQL.literal(&table.name)
+    );
+    run(&mut server.conn, "store a table's definition", &sql).await
 }
 
 /// Stores a table's state.
@@ -242,7 +260,7 @@ pub(crate) async fn forget_task(server: &mut Server, task: &TaskId) -> Result<()
     }
     let what = "forget a task";
     run(&mut server.conn, what, "start transaction").await?;
-    for table in ["fence", "chunk", "table_state", "checkpoint", "session", "row_error"] {
+    for table in ["fence", "chunk", "table_state", "definition", "checkpoint", "session", "row_error"] {
         run(&mut server.conn, what, &format!("delete from tidegate.{table} where task = {}", text(task))).await?;
     }
     server.commit().await
@@ -261,7 +279,7 @@ fn chunk_place(fence: &Fence, table: &TableName, chunk: &Chunk) -> String {
     format!("{} and chunk_index = {} and bounds = {}", place(fence, table), chunk.index, Dialect::MYSQL.literal(&chunk.bounds))
 }
 
-fn state_of((_, _, word, low, high, reason): StateRow) -> Result<TableState, ConnectorError> {
+fn state_of((_, _, word, low, high, reason, _): StateRow) -> Result<TableState, ConnectorError> {
     Ok(match word.as_str() {
         "waiting" => TableState::Waiting,
         "loading" => TableState::Loading,

@@ -10,6 +10,7 @@ mod control;
 mod ddl;
 mod encode;
 mod fault;
+mod fit;
 mod form;
 mod json;
 mod lane;
@@ -112,10 +113,18 @@ impl MysqlTarget {
                 ddl::create_table(server, table).await
             }
             (Some(real), TablePreparation::Truncate) => {
-                // A table that does not fit keeps its rows.
-                TablePlan::new(table, real, server.facts())?;
                 let sql = format!("truncate table {name}");
-                ddl::execute(server, table, &sql, &sql).await
+                match fit::fit_sql(table, real, server.facts())? {
+                    // A table that does not fit keeps its rows.
+                    None => {
+                        TablePlan::new(table, real, server.facts())?;
+                        ddl::execute(server, table, &sql, &sql).await
+                    }
+                    Some(fit) => {
+                        ddl::execute(server, table, &sql, &sql).await?;
+                        ddl::execute(server, table, &format!("fit table {name} to its changed definition"), &fit).await
+                    }
+                }
             }
         }
     }
@@ -185,6 +194,27 @@ impl Target for MysqlTarget {
         server.begin_fenced(fence).await?;
         control::save_chunks(&mut server, fence, table, chunks).await?;
         server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn save_definition(&self, fence: &Fence, table: &TableName, definition: &str) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        control::save_definition(&mut server, fence, table, definition).await?;
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn drop_table(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+        let mut holder = self.session(fence).await?;
+        holder.begin_fenced(fence).await?;
+        let mut server = self.session(fence).await?;
+        let sql = format!("drop table if exists {}", Dialect::MYSQL.table(table));
+        crate::connect::run(&mut server.conn, "drop a table that was dropped at the source", &sql).await?;
+        holder.commit().await?;
+        self.keep(fence, holder);
         self.keep(fence, server);
         Ok(())
     }

@@ -130,7 +130,7 @@ pub(crate) async fn follow(stream: &mut dyn ChangeStream, from: &Position, until
                 StreamEvent::Relation { id, table } => drop(relations.insert(id, table.schema.name.clone())),
                 StreamEvent::Change { tx, change, .. } => {
                     let id = match &change {
-                        Change::Row { relation, .. } => *relation,
+                        Change::Row { relation, .. } | Change::Unlogged { relation, .. } => *relation,
                         Change::Truncate { relations } => relations[0],
                     };
                     let table = relations.get(&id).expect("a relation comes before its first change").clone();

@@ -197,6 +197,14 @@ pub(crate) async fn type_names(client: &Client, types: &[(u32, i32)]) -> Result<
     rows.iter().map(|row| get(row, 0, attempted)).collect()
 }
 
+/// True when the table with this number is there.
+pub(crate) async fn table_exists(client: &Client, oid: u32) -> Result<bool, ConnectorError> {
+    let attempted = "look for a table by its number";
+    let sql = "select count(*) from pg_catalog.pg_class where oid = $1 and relkind in ('r', 'p')";
+    let row = client.query_one(sql, &[&oid]).await.map_err(|error| pg_error(attempted, error))?;
+    Ok(get::<i64>(&row, 0, attempted)? > 0)
+}
+
 /// The end of the log that is safe on disk: logical decoding goes no further.
 pub(crate) async fn log_end(client: &Client) -> Result<Lsn, ConnectorError> {
     let attempted = "read the end of the log";

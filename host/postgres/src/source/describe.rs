@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_connector::{ConnectorError, SourceTable};
+use tidegate_connector::{ConnectorError, Lineage, SourceTable};
 use tidegate_model::schema::RowEncoding;
 use tidegate_model::{BeforeImages, Column, Engine, TableName, TableSchema};
 use tokio_postgres::Client;
@@ -73,6 +73,7 @@ pub(crate) async fn from_catalog(client: &Client, tables: &[TableFacts]) -> Resu
             },
             decoder: Arc::new(decoder),
             rows_estimate: table.rows_estimate,
+            lineage: Some(lineage(table, &names)),
         }));
     }
     Ok(described)
@@ -138,6 +139,7 @@ pub(crate) async fn from_message(client: &Client, message: &RelationMessage, ver
             version,
         },
         decoder: Arc::new(decoder),
+        lineage: facts.as_ref().map(|facts| lineage(facts, &names)),
         rows_estimate: facts.map_or(0, |facts| facts.rows_estimate),
     })
 }
@@ -159,6 +161,17 @@ async fn columns(
         columns.push(Column { name, sql_type, native_type, collation: None, nullable: column.nullable, generated: false });
     }
     Ok((columns, PostgresDecoder::new(forms)))
+}
+
+/// The numbers of a table and of its columns by their names. A message names columns in the order of their numbers: where
+/// the catalog's numbers do not rise, names have changed since, and no number can be told.
+fn lineage(table: &TableFacts, names: &[&str]) -> Lineage {
+    let number = |name: &&str| table.columns.iter().find(|column| column.name == **name).map_or(0, |column| column.number.unsigned_abs());
+    let mut columns: Vec<u16> = names.iter().map(number).collect();
+    if !columns.is_sorted_by(|one, next| one < next) {
+        columns.fill(0);
+    }
+    Lineage { table: table.oid, columns }
 }
 
 /// How much of an old row the log has. A table without any column is full with nothing.

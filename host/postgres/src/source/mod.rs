@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, ServerSettings, Snapshot, Source, SourceTable,
+    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, ServerSettings, Snapshot, Source, SourceTable,
 };
 use tidegate_model::{Engine, Position, TableName, TableObjects, TaskId};
 use tokio_postgres::Client;
@@ -118,6 +118,10 @@ impl Source for PostgresSource {
 
     async fn log_end(&self) -> Result<Position, ConnectorError> {
         catalog::log_end(&self.client().await?).await.map(Position::Postgres)
+    }
+
+    async fn table_exists(&self, lineage: &Lineage) -> Result<bool, ConnectorError> {
+        catalog::table_exists(&self.client().await?, lineage.table).await
     }
 
     async fn end_capture(&self, task: &TaskId) -> Result<(), ConnectorError> {

@@ -1,4 +1,4 @@
-//! What the target remembers of tasks: schema `tidegate`, in the tables `checkpoint`, `table_state`, `chunk` and `object`, and in
+//! What the target remembers of tasks: schema `tidegate`, in the tables `checkpoint`, `table_state`, `definition`, `chunk` and `object`, and in
 //! `row_error`, which [`super::rejected`] knows.
 //!
 //! A take-over locks the task's checkpoint row `for update`, so it waits for every transaction that holds the fence
@@ -26,6 +26,9 @@ create table if not exists tidegate.checkpoint (
 create table if not exists tidegate.table_state (
     task text not null, schema_name text not null, table_name text not null, state text not null,
     window_low text, window_high text, reason text, updated_at timestamptz not null default now(),
+    primary key (task, schema_name, table_name));
+create table if not exists tidegate.definition (
+    task text not null, schema_name text not null, table_name text not null, definition text not null,
     primary key (task, schema_name, table_name));
 create table if not exists tidegate.chunk (
     task text not null, schema_name text not null, table_name text not null, chunk_index bigint not null, bounds text not null,
@@ -62,7 +65,7 @@ pub(crate) async fn take_over(server: &ServerSettings, task: &TaskId) -> Result<
 
 async fn create_tables(session: &mut Client) -> Result<(), ConnectorError> {
     let attempted = "create schema \"tidegate\"";
-    let found = "select count(*) = 5 from unnest(array['checkpoint', 'table_state', 'chunk', 'row_error', 'object']) name where to_regclass('tidegate.' || name) is not null";
+    let found = "select count(*) = 6 from unnest(array['checkpoint', 'table_state', 'definition', 'chunk', 'row_error', 'object']) name where to_regclass('tidegate.' || name) is not null";
     let exist: bool = session.query_one(found, &[]).await.map_err(|error| pg_error(attempted, error))?.get(0);
     if exist {
         return Ok(());
@@ -122,14 +125,15 @@ async fn end_older_sessions(session: &Client, task: &TaskId, generation: i64) ->
 
 async fn read_tables(client: &impl GenericClient, task: &TaskId) -> Result<Vec<TableRecord>, ConnectorError> {
     let failed = |error| pg_error("read the task's tables", error);
-    let sql =
-        "select schema_name, table_name, state, window_low, window_high, reason from tidegate.table_state where task = $1 order by 1, 2";
+    let sql = "select schema_name, table_name, state, window_low, window_high, reason, d.definition from tidegate.table_state \
+         left join tidegate.definition d using (task, schema_name, table_name) where task = $1 order by 1, 2";
     let mut tables = Vec::new();
     for row in client.query(sql, &[&task.as_str()]).await.map_err(failed)? {
         tables.push(TableRecord {
             table: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
             state: state_of(&row)?,
             chunks: Vec::new(),
+            definition: row.get(6),
         });
     }
     let sql = "select schema_name, table_name, chunk_index, bounds, window_low, window_high, row_count from tidegate.chunk \
@@ -216,7 +220,7 @@ pub(crate) async fn begin_task(tx: &impl GenericClient, fence: &Fence, position:
     if moved != 1 {
         return Err(ConnectorError::fenced(task, fence.generation));
     }
-    for table in ["table_state", "chunk", "object"] {
+    for table in ["table_state", "definition", "chunk", "object"] {
         tx.execute(&format!("delete from tidegate.{table} where task = $1"), &[&task]).await.map_err(failed)?;
     }
     rejected::forget(tx, &fence.task, None).await
@@ -233,6 +237,18 @@ pub(crate) async fn save_table(
         forget_chunks(tx, fence, table).await?;
     }
     Ok(())
+}
+
+pub(crate) async fn save_definition(
+    tx: &impl GenericClient,
+    fence: &Fence,
+    table: &TableName,
+    definition: &str,
+) -> Result<(), ConnectorError> {
+    let sql = "insert into tidegate.definition (task, schema_name, table_name, definition) values ($1, $2, $3, $4) \
+               on conflict (task, schema_name, table_name) do update set definition = excluded.definition";
+    let done = tx.execute(sql, &[&fence.task.as_str(), &table.schema, &table.name, &definition]).await;
+    done.map(|_| ()).map_err(|error| pg_error("store a table's definition", error))
 }
 
 /// Stores a table's state.
@@ -333,7 +349,7 @@ pub(crate) async fn forget_task(server: &ServerSettings, task: &TaskId) -> Resul
     // An earlier version made fewer of them.
     create_tables(&mut session).await?;
     let tx = session.transaction().await.map_err(failed)?;
-    for table in ["chunk", "table_state", "object", "checkpoint"] {
+    for table in ["chunk", "table_state", "definition", "object", "checkpoint"] {
         tx.execute(&format!("delete from tidegate.{table} where task = $1"), &[&task.as_str()]).await.map_err(failed)?;
     }
     // A task that an earlier version left behind never had one.

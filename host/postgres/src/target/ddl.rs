@@ -73,7 +73,7 @@ async fn create_schema(client: &impl GenericClient, schema: &str, table: &Target
     run(client, table, &attempted, &format!("create schema {}", Dialect::POSTGRES.identifier(schema))).await
 }
 
-async fn column_type(client: &impl GenericClient, table: &TargetTable, index: usize) -> Result<String, ConnectorError> {
+pub(crate) async fn column_type(client: &impl GenericClient, table: &TargetTable, index: usize) -> Result<String, ConnectorError> {
     let wanted = &table.columns[index];
     let engine = table.source.schema.engine;
     let source = match wanted.origin {

@@ -7,6 +7,7 @@ mod check;
 mod control;
 mod copy;
 mod ddl;
+mod fit;
 mod lane;
 mod loader;
 mod net;
@@ -179,8 +180,6 @@ impl Target for PostgresTarget {
                 objects::note_created(&tx, fence, &table.name).await?;
             }
             (Some(real), TablePreparation::Truncate) => {
-                // A table that does not fit keeps its rows.
-                plan::TablePlan::new(table, real)?;
                 // TRUNCATE is refused while a foreign key refers to the table, even where it does not fire.
                 let is_referenced = objects::is_referenced_by_others(&tx, &[&table.name]).await?;
                 let sql = if is_referenced && session::may_act_as_replica(&tx).await? {
@@ -189,6 +188,8 @@ impl Target for PostgresTarget {
                     format!("truncate {name}")
                 };
                 ddl::run(&tx, table, &format!("empty {name}"), &sql).await?;
+                // In this transaction, so that a table that does not fit keeps its rows.
+                fit::fit_columns(&tx, table, real).await?;
             }
         }
         let plan = plans::learn(&tx, table).await?;
@@ -230,6 +231,26 @@ impl Target for PostgresTarget {
 
     fn close_idle(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    async fn save_definition(&self, fence: &Fence, table: &TableName, definition: &str) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        control::save_definition(&tx, fence, table, definition).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn drop_table(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        let name = Dialect::POSTGRES.table(table);
+        let sql = format!("set local lock_timeout = '{LOCK_TIMEOUT}'; drop table if exists {name}");
+        tx.batch_execute(&sql).await.map_err(|error| session::table_error(table, &format!("drop table {name}"), error))?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
     }
 
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {

@@ -1,0 +1,147 @@
+//! Notices what the source's log does not tell while the stream runs.
+//!
+//! Of a new table no log tells before its first row. PostgreSQL's tells of a changed definition with the next row only,
+//! and never that a table was dropped or that another one has its name. So the catalog is read at intervals. What it says is
+//! about now and not about the stream's place: the next attempt settles what follows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_connector::Source;
+use tidegate_model::{Engine, TableName};
+
+use crate::attempt::Attempt;
+use crate::evolution::{Definition, action, changed, differences};
+use crate::plan::PlannedTable;
+use crate::run::Selection;
+use crate::settings::DdlAction;
+use crate::standing::Standing;
+use crate::task::TaskError;
+use crate::transform::Transformer;
+
+/// How often the catalog is read. One connection and a few queries each time, by guess.
+const READ_EVERY: Duration = Duration::from_secs(5);
+
+/// What the attempt began with.
+pub(crate) struct Watch {
+    /// All tables that the source had.
+    names: HashSet<TableName>,
+    /// Tables of the task and the definitions that their rows in the target are of, suspended ones left out.
+    tables: Vec<(TableName, Arc<Definition>)>,
+}
+
+impl Watch {
+    pub(crate) fn new(selection: &Selection, standing: &Standing) -> Self {
+        let of = |table: &Arc<PlannedTable>| (table.source.schema.name.clone(), table.definition.clone());
+        Self { names: selection.names.clone(), tables: standing.places.iter().map(|(table, _)| of(table)).collect() }
+    }
+}
+
+impl Attempt<'_> {
+    /// Waits until the set of the task's tables is another than at the attempt's start.
+    ///
+    /// # Errors
+    /// [`TaskError::Definition`] for a table whose definition is another.
+    pub(crate) async fn tables_changed(&self, watch: Watch) -> Result<(), TaskError> {
+        let Watch { names: mut known, mut tables } = watch;
+        let mut transformer = Transformer::new(self.spec.modules.for_target(self.target.engine()), self.watched.row_errors.clone());
+        loop {
+            tokio::time::sleep(READ_EVERY).await;
+            // A source that does not answer now is noticed by the stream.
+            let Ok(now) = self.source.table_names().await else { continue };
+            let now: HashSet<TableName> = now.into_iter().collect();
+            // The log of MySQL and MariaDB tells in its place what happens to a table.
+            if self.source.engine() == Engine::Postgres {
+                if self.any_gone(&mut tables, &now).await? {
+                    return Ok(());
+                }
+                self.refuse_changed(&tables).await?;
+            }
+            let new: Vec<TableName> = now.difference(&known).cloned().collect();
+            known.extend(new.iter().cloned());
+            if self.spec.ddl.create_table != DdlAction::Apply {
+                continue;
+            }
+            for table in new.iter().filter(|table| !is_shadow(self.source.as_ref(), table, &known)) {
+                // It may be gone again, or not complete yet.
+                let Ok(described) = self.source.describe(std::slice::from_ref(table)).await else { continue };
+                for described in described {
+                    if transformer.plan(described).await?.is_some() {
+                        tracing::info!(task = %self.spec.id, table = %table, "a new table is selected");
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// True when a table of the task is gone from its name, and the policy is to do something about it.
+    async fn any_gone(&self, tables: &mut Vec<(TableName, Arc<Definition>)>, now: &HashSet<TableName>) -> Result<bool, TaskError> {
+        let (there, gone): (Vec<_>, Vec<_>) = std::mem::take(tables).into_iter().partition(|(name, _)| now.contains(name));
+        *tables = there;
+        for (name, definition) in gone {
+            let is_renamed = self.is_renamed(&definition).await?;
+            let action = if is_renamed { self.spec.ddl.rename_table } else { self.spec.ddl.drop_table };
+            if action != DdlAction::Ignore {
+                return Ok(true);
+            }
+            let what = if is_renamed { "renamed" } else { "dropped" };
+            tracing::warn!(task = %self.spec.id, table = %name, "table was {what} at the source; its rows stay in the target");
+        }
+        Ok(false)
+    }
+
+    /// True when a table that is gone from its name is still there.
+    pub(crate) async fn is_renamed(&self, definition: &Definition) -> Result<bool, TaskError> {
+        match definition.lineage() {
+            Some(lineage) => Ok(self.source.table_exists(&lineage).await?),
+            None => Ok(false),
+        }
+    }
+
+    async fn refuse_changed(&self, tables: &[(TableName, Arc<Definition>)]) -> Result<(), TaskError> {
+        let names: Vec<TableName> = tables.iter().map(|(name, _)| name.clone()).collect();
+        // One may have gone in between; then the next look tells.
+        let Ok(described) = self.source.describe(&names).await else { return Ok(()) };
+        for ((name, definition), now) in tables.iter().zip(&described) {
+            let changes = differences(definition, &Definition::of(now));
+            match action(&changes, &self.spec.ddl) {
+                None | Some(DdlAction::Ignore) => {}
+                Some(action) => return Err(changed(name, &changes, action)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True for a table that a tool works in while it changes another one online: its rows come to the task when it takes
+/// the other's name. Sources: gh-ost, `go/base/context.go`, `GetGhostTableName` and others there;
+/// pt-online-schema-change's manual, `--new-table-name`.
+pub(crate) fn is_shadow(source: &dyn Source, table: &TableName, names: &HashSet<TableName>) -> bool {
+    source.engine() != Engine::Postgres && shadows(table, names)
+}
+
+fn shadows(table: &TableName, names: &HashSet<TableName>) -> bool {
+    let plain = table.name.trim_start_matches('_');
+    if plain.len() == table.name.len() {
+        return false;
+    }
+    ["_gho", "_ghc", "_del", "_new", "_old"]
+        .iter()
+        .filter_map(|suffix| plain.strip_suffix(suffix))
+        .any(|of| names.iter().any(|name| name.schema == table.schema && name.name.trim_start_matches('_') == of && name != table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_online_changes_are_known_by_their_names() {
+        let names: HashSet<TableName> = ["t", "_t_gho", "_u_new"].map(|name| TableName::new("s", name)).into();
+        for (name, wanted) in [("_t_gho", true), ("_t_del", true), ("__t_old", true), ("_u_new", false), ("t", false), ("t_new", false)] {
+            assert_eq!(shadows(&TableName::new("s", name), &names), wanted, "{name}");
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! What a change of a table's definition is, and what follows from it.
+//!
+//! The log describes a table before its first row and after each change. The difference between two descriptions is
+//! the schema change. What rows that were there hold from then on no description tells: a new column's default, what a
+//! retyped column was converted to. So a table whose definition changed is loaded again, which is right whatever happened.
+//!
+//! A [`Definition`] is stored in the target for each table that is loaded there, so that a change is noticed
+//! that came while nobody followed the log, too.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tidegate_connector::{ColumnOrigin, ConnectorError, Lineage, SourceTable, TargetTable};
+use tidegate_model::{SqlType, TableName, Upheaval};
+
+use crate::plan::PlannedTable;
+use crate::settings::{DdlAction, DdlPolicy};
+use crate::task::TaskError;
+
+/// As much of a table's description as makes its rows comparable with those of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Definition {
+    /// The table's number, where the source has such.
+    table: Option<u32>,
+    columns: Vec<DefinedColumn>,
+    /// Names of the columns that identify rows; empty for the whole row.
+    identity: Vec<String>,
+    /// The table's name in the target, for when the source no longer has it: schema and table.
+    target: Option<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct DefinedColumn {
+    name: String,
+    /// The column's number, where the source has such.
+    number: Option<u16>,
+    native_type: String,
+    generated: bool,
+    /// `None` for a definition that was stored.
+    #[serde(skip)]
+    sql_type: Option<SqlType>,
+}
+
+impl Definition {
+    /// The definition that a description tells.
+    pub(crate) fn of(table: &SourceTable) -> Definition {
+        let (schema, lineage) = (&table.schema, table.lineage.as_ref());
+        let columns = schema.columns.iter().enumerate().map(|(place, column)| DefinedColumn {
+            name: column.name.clone(),
+            number: lineage.and_then(|lineage| lineage.columns.get(place).copied()),
+            native_type: column.native_type.clone(),
+            generated: column.generated,
+            sql_type: Some(column.sql_type.clone()),
+        });
+        let identity = schema.identity.iter().filter(|_| !schema.is_keyless()).filter_map(|index| schema.columns.get(*index));
+        Definition {
+            table: lineage.map(|lineage| lineage.table),
+            columns: columns.collect(),
+            identity: identity.map(|column| column.name.clone()).collect(),
+            target: None,
+        }
+    }
+
+    /// The same, of rows that are in this table of the target.
+    pub(crate) fn in_target(self, name: &TableName) -> Definition {
+        Definition { target: Some((name.schema.clone(), name.name.clone())), ..self }
+    }
+
+    /// The table of the target that has the rows.
+    pub(crate) fn target(&self) -> Option<TableName> {
+        self.target.as_ref().map(|(schema, name)| TableName::new(schema, name))
+    }
+
+    /// The form in which it is stored.
+    pub(crate) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers have a form in JSON")
+    }
+
+    /// # Errors
+    /// For a text that is none.
+    pub(crate) fn parse(text: &str) -> Result<Definition, ConnectorError> {
+        serde_json::from_str(text).map_err(|error| {
+            ConnectorError::definite("checkpoint_unreadable", "read a table's definition in the task's records at the target")
+                .hint("run the version that wrote it, or reload the task")
+                .caused_by(error)
+        })
+    }
+
+    /// The table's own numbers, where the source has such.
+    pub(crate) fn lineage(&self) -> Option<Lineage> {
+        let columns = self.columns.iter().map(|column| column.number.unwrap_or(0)).collect();
+        self.table.map(|table| Lineage { table, columns })
+    }
+
+    /// The same column, whatever its name; in a source without numbers, whatever its past.
+    fn same_column(&self, column: &DefinedColumn) -> Option<&DefinedColumn> {
+        self.columns.iter().find(|known| match (known.number, column.number) {
+            (Some(known), Some(number)) => known == number,
+            _ => known.name == column.name,
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name == name)
+    }
+}
+
+/// A difference between two definitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SchemaChange {
+    Added {
+        column: String,
+    },
+    Dropped {
+        column: String,
+    },
+    Renamed {
+        was: String,
+        is: String,
+    },
+    /// Another column has the name.
+    Replaced {
+        column: String,
+    },
+    Retyped {
+        column: String,
+        was: String,
+        is: String,
+    },
+    /// Rows are identified by other columns.
+    Identity {
+        was: String,
+        is: String,
+    },
+    /// Another table has the name.
+    Recreated,
+}
+
+impl fmt::Display for SchemaChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SchemaChange::Added { column } => write!(f, "column \"{column}\" is new"),
+            SchemaChange::Dropped { column } => write!(f, "column \"{column}\" is gone"),
+            SchemaChange::Renamed { was, is } => write!(f, "column \"{was}\" is \"{is}\""),
+            SchemaChange::Replaced { column } => write!(f, "column \"{column}\" is another one than before"),
+            SchemaChange::Retyped { column, was, is } => write!(f, "column \"{column}\" was {was} and is {is}"),
+            SchemaChange::Identity { was, is } => write!(f, "rows were identified by ({was}) and are by ({is})"),
+            SchemaChange::Recreated => write!(f, "another table has its name"),
+        }
+    }
+}
+
+/// What makes rows of two definitions lead to different target tables. Generated columns that the log does not carry,
+/// the order of columns, and facts that only help (nullability, spelling) do not.
+pub(crate) fn differences(before: &Definition, now: &Definition) -> Vec<SchemaChange> {
+    if before.table.zip(now.table).is_some_and(|(before, now)| before != now) {
+        return vec![SchemaChange::Recreated];
+    }
+    let mut changes = Vec::new();
+    for column in &now.columns {
+        let name = || column.name.clone();
+        let Some(known) = before.same_column(column) else {
+            let replaced = before.has(&column.name);
+            changes.push(if replaced { SchemaChange::Replaced { column: name() } } else { SchemaChange::Added { column: name() } });
+            continue;
+        };
+        if known.name != column.name {
+            changes.push(SchemaChange::Renamed { was: known.name.clone(), is: name() });
+        }
+        if is_retyped(known, column) {
+            let (was, is) = (known.native_type.clone(), column.native_type.clone());
+            changes.push(SchemaChange::Retyped { column: name(), was, is });
+        }
+    }
+    let gone = before.columns.iter().filter(|known| !known.generated && now.same_column(known).is_none() && !now.has(&known.name));
+    changes.extend(gone.map(|known| SchemaChange::Dropped { column: known.name.clone() }));
+    let renamed = |name: &String| {
+        let known = before.columns.iter().find(|column| column.name == *name);
+        known.and_then(|known| now.same_column(known)).map_or_else(|| name.clone(), |column| column.name.clone())
+    };
+    if before.identity.iter().map(renamed).ne(now.identity.iter().cloned()) {
+        changes.push(SchemaChange::Identity { was: before.identity.join(", "), is: now.identity.join(", ") });
+    }
+    changes
+}
+
+/// Without numbers, descriptions come from the catalog and from the log, and spell types differently; there the log tells
+/// of a conversion in its place.
+fn is_retyped(known: &DefinedColumn, column: &DefinedColumn) -> bool {
+    let types = known.sql_type.as_ref().zip(column.sql_type.as_ref()).is_some_and(|(known, now)| known != now);
+    types || (known.number.is_some() && column.number.is_some() && known.native_type != column.native_type)
+}
+
+/// What follows from these changes together: the most careful of what is wanted for each. `None` for no changes.
+pub(crate) fn action(changes: &[SchemaChange], policy: &DdlPolicy) -> Option<DdlAction> {
+    let added = changes.iter().any(|change| matches!(change, SchemaChange::Added { .. }));
+    let dropped = changes.iter().any(|change| matches!(change, SchemaChange::Dropped { .. }));
+    let of = |change: &SchemaChange| match change {
+        SchemaChange::Added { .. } => policy.add_column,
+        SchemaChange::Dropped { .. } => policy.drop_column,
+        SchemaChange::Renamed { .. } => policy.rename_column,
+        SchemaChange::Retyped { .. } => policy.retype_column,
+        // The rows that were there are others: that cannot be ignored.
+        SchemaChange::Replaced { .. } => policy.rename_column.max(DdlAction::Apply),
+        SchemaChange::Identity { .. } => policy.retype_column.max(DdlAction::Apply),
+        SchemaChange::Recreated => policy.rename_table.max(DdlAction::Apply),
+    };
+    // Without numbers, it may be the same column by another name.
+    let rename = (added && dropped).then_some(policy.rename_column);
+    changes.iter().map(of).chain(rename).max()
+}
+
+/// What follows from an upheaval.
+pub(crate) fn upheaval_action(upheaval: Upheaval, policy: &DdlPolicy) -> DdlAction {
+    match upheaval {
+        Upheaval::Dropped => policy.drop_table,
+        Upheaval::Renamed => policy.rename_table,
+        Upheaval::Moved => policy.truncate_table,
+        Upheaval::ColumnAdded => policy.add_column,
+        Upheaval::ColumnDropped => policy.drop_column,
+        Upheaval::ColumnRenamed => policy.rename_column,
+        Upheaval::ColumnRetyped => policy.retype_column,
+    }
+}
+
+/// The end of an attempt at an upheaval; `None` when it is to be ignored. What goes by a table's name after the table is
+/// gone is another table's, so that ends the attempt in any case.
+pub(crate) fn upheaved(table: &TableName, upheaval: Upheaval, policy: &DdlPolicy) -> Option<TaskError> {
+    let what = match upheaval {
+        Upheaval::Dropped => "was dropped",
+        Upheaval::Renamed => "was renamed",
+        Upheaval::Moved => "got or lost rows with a partition or a tablespace",
+        Upheaval::ColumnAdded => "got a column",
+        Upheaval::ColumnDropped => "lost a column",
+        Upheaval::ColumnRenamed => "has a column by another name",
+        Upheaval::ColumnRetyped => "has a column that was converted",
+    };
+    let code = match upheaval {
+        Upheaval::Dropped => DROPPED,
+        Upheaval::Renamed => RENAMED,
+        _ => "table_changed",
+    };
+    let action = upheaval_action(upheaval, policy);
+    let is_gone = matches!(upheaval, Upheaval::Dropped | Upheaval::Renamed);
+    (is_gone || action != DdlAction::Ignore)
+        .then(|| definition_error(table, code, format!("table \"{table}\" {what} at the source"), action))
+}
+
+/// Code of the error for a table that was dropped.
+pub(crate) const DROPPED: &str = "table_dropped";
+/// Code of the error for a table that has another name.
+pub(crate) const RENAMED: &str = "table_renamed";
+
+/// The end of an attempt at a table that was emptied.
+pub(crate) fn truncated(table: &TableName, action: DdlAction) -> TaskError {
+    definition_error(table, "table_truncated", format!("table \"{table}\" was emptied at the source"), action)
+}
+
+/// The end of an attempt at a definition that changed.
+pub(crate) fn changed(table: &TableName, changes: &[SchemaChange], action: DdlAction) -> TaskError {
+    let told = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    definition_error(table, "table_changed", format!("the definition of table \"{table}\" changed at the source: {told}"), action)
+}
+
+fn definition_error(table: &TableName, code: &'static str, text: String, action: DdlAction) -> TaskError {
+    let hint = "reload the table; to let the target follow such changes by itself, set their kind to \"apply\" in settings.ddl";
+    TaskError::Definition(ConnectorError::table(table, code, text).hint(hint), action)
+}
+
+/// The plan for a target that lacks what these changes brought, because they are ignored; `None` when a key cannot do
+/// without.
+pub(crate) fn as_before(planned: &PlannedTable, changes: &[SchemaChange], before: &Arc<Definition>) -> Option<PlannedTable> {
+    let brought = |name: &str| {
+        changes.iter().any(|change| match change {
+            SchemaChange::Added { column } | SchemaChange::Renamed { is: column, .. } => column == name,
+            SchemaChange::Dropped { .. }
+            | SchemaChange::Replaced { .. }
+            | SchemaChange::Retyped { .. }
+            | SchemaChange::Identity { .. }
+            | SchemaChange::Recreated => false,
+        })
+    };
+    let source = &planned.source.schema;
+    let stays = |origin: &ColumnOrigin| match origin {
+        ColumnOrigin::Source(index) => source.columns.get(*index).is_none_or(|column| !brought(&column.name)),
+        ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => true,
+    };
+    let target = &planned.target;
+    let mut places = Vec::with_capacity(target.columns.len());
+    let mut columns = Vec::with_capacity(target.columns.len());
+    for column in &target.columns {
+        places.push(stays(&column.origin).then_some(columns.len()));
+        if stays(&column.origin) {
+            columns.push(column.clone());
+        }
+    }
+    let moved = |indexes: &[usize]| indexes.iter().map(|index| places.get(*index).copied().flatten()).collect::<Option<Vec<usize>>>();
+    let (primary_key, identity) = (moved(&target.primary_key)?, moved(&target.identity)?);
+    let target = TargetTable {
+        name: target.name.clone(),
+        columns,
+        primary_key,
+        identity,
+        source: target.source.clone(),
+        objects: target.objects.clone(),
+    };
+    Some(planned.with_target(Arc::new(target), before.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `id` is the key; a column is `name`, `name:type`, and with its number `name@3:type`.
+    fn table(columns: &str) -> Definition {
+        let columns: Vec<DefinedColumn> = columns
+            .split(' ')
+            .map(|text| {
+                let (name, native) = text.split_once(':').unwrap_or((text, "int"));
+                let (name, number) = name.split_once('@').map_or((name, None), |(name, number)| (name, number.parse().ok()));
+                let sql_type = Some(if native == "int" { SqlType::Int32 } else { SqlType::Int64 });
+                DefinedColumn { name: name.into(), number, native_type: native.into(), generated: false, sql_type }
+            })
+            .collect();
+        let identity = columns.iter().filter(|column| column.name == "id").map(|column| column.name.clone()).collect();
+        Definition { table: columns[0].number.map(|_| 7), columns, identity, target: None }
+    }
+
+    fn told(before: &str, now: &str) -> String {
+        let found = differences(&table(before), &table(now));
+        found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn differences_of_definitions_are_named() {
+        let cases = [
+            ("id a", "id a", ""),
+            ("id a b", "b id a", ""),
+            ("id a", "id a b", "column \"b\" is new"),
+            ("id a b", "id b", "column \"a\" is gone"),
+            ("id a", "id a:bigint", "column \"a\" was int and is bigint"),
+            ("id a", "key a", "column \"key\" is new; column \"id\" is gone; rows were identified by (id) and are by ()"),
+            ("a", "a b", "column \"b\" is new"),
+            ("id@1 a@2", "id@1 a@2", ""),
+            ("id@1 a@2", "id@1 b@2", "column \"a\" is \"b\""),
+            ("id@1 a@2", "key@1 a@2", "column \"id\" is \"key\"; rows were identified by (id) and are by ()"),
+            ("id@1 a@2 b@3", "id@1 b@2 a@3", "column \"a\" is \"b\"; column \"b\" is \"a\""),
+            ("id@1 a@2", "id@1 b@2 a@3", "column \"a\" is \"b\"; column \"a\" is another one than before"),
+            ("id@1 a@2", "id@1 a@3", "column \"a\" is another one than before"),
+            ("id@1 a@2 b@3", "id@1 a@2", "column \"b\" is gone"),
+            ("id@1 a@2", "id@1 a@2:bigint", "column \"a\" was int and is bigint"),
+            // The log's description of a table whose columns the catalog no longer has by these names.
+            ("id@1 a@2", "id@0 a@0", "column \"id\" is another one than before; column \"a\" is another one than before"),
+        ];
+        for (before, now, wanted) in cases {
+            assert_eq!(told(before, now), wanted, "({before}) ({now})");
+        }
+        let (one, mut other) = (table("id@1"), table("id@1"));
+        other.table = Some(8);
+        assert_eq!(differences(&one, &other), [SchemaChange::Recreated]);
+    }
+
+    #[test]
+    fn a_stored_definition_differs_from_what_it_was_not() {
+        for columns in ["id@1 a@2 b@4:bigint", "id a"] {
+            let stored = Definition::parse(&table(columns).to_text()).expect("what was written is read");
+            assert_eq!(differences(&stored, &table(columns)), []);
+            assert_ne!(differences(&stored, &table("id@1 c@3")), []);
+        }
+        let stored = Definition::parse(&table("id@1 a@2").to_text()).expect("what was written is read");
+        assert_eq!(differences(&stored, &table("id@1 a@2:bigint")).len(), 1);
+        assert!(Definition::parse("{}").is_err());
+    }
+
+    #[test]
+    fn the_most_careful_policy_decides() {
+        let policy = DdlPolicy {
+            add_column: DdlAction::Ignore,
+            drop_column: DdlAction::Apply,
+            rename_column: DdlAction::Stop,
+            retype_column: DdlAction::SuspendTable,
+            ..DdlPolicy::default()
+        };
+        let cases = [
+            ("id a", "id a", None),
+            ("id a", "id a b", Some(DdlAction::Ignore)),
+            ("id a", "id", Some(DdlAction::Apply)),
+            ("id a", "id b", Some(DdlAction::Stop)),
+            ("id@1 a@2", "id@1 b@2", Some(DdlAction::Stop)),
+            ("id a", "id a:bigint b", Some(DdlAction::SuspendTable)),
+        ];
+        for (before, now, wanted) in cases {
+            assert_eq!(action(&differences(&table(before), &table(now)), &policy), wanted, "({before}) ({now})");
+        }
+        let ignores = DdlPolicy { rename_column: DdlAction::Ignore, ..policy };
+        let replaced = differences(&table("id@1 a@2"), &table("id@1 a@3"));
+        assert_eq!(action(&replaced, &ignores), Some(DdlAction::Apply), "other rows cannot be ignored");
+    }
+}
