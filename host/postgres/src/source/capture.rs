@@ -27,6 +27,27 @@ const SLOT_RELEASE: Duration = Duration::from_secs(30);
 /// How long a worker that is just ending gets before its walsender is ended for it.
 const SLOT_GRACE: Duration = Duration::from_secs(2);
 
+/// How the comment of a publication of ours begins; the numbers of its tables' entries follow. A publication that
+/// somebody dropped and made anew has no such comment, and a table that was taken out and put back has another entry: in
+/// between, its changes were not published, and nothing else says so.
+const MARK: &str = "made by Tidegate; entries: ";
+
+/// The entries of a publication, as the mark names them.
+const ENTRIES: &str = "select coalesce(pg_catalog.string_agg(r.oid::pg_catalog.text, ' ' order by r.oid), '') from pg_catalog.pg_publication p \
+    join pg_catalog.pg_publication_rel r on r.prpubid = p.oid where p.pubname = $1::pg_catalog.text::pg_catalog.name";
+
+/// A publication: whether it publishes everything, and its comment.
+const PUBLICATION: &str = "select p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate and p.pubviaroot as options, \
+    pg_catalog.obj_description(p.oid, 'pg_publication') as comment \
+    from pg_catalog.pg_publication p where p.pubname = $1::pg_catalog.text::pg_catalog.name";
+
+/// Its entries. Row filters and lists of columns came with PostgreSQL 15: they are read out of JSON, where a missing one
+/// is NULL.
+const ENTRY: &str = "select r.oid::pg_catalog.text as number, n.nspname::pg_catalog.text as schema, c.relname::pg_catalog.text as name, \
+    to_jsonb(r) ->> 'prqual' is not null or to_jsonb(r) ->> 'prattrs' is not null as narrowed \
+    from pg_catalog.pg_publication p join pg_catalog.pg_publication_rel r on r.prpubid = p.oid \
+    join pg_catalog.pg_class c on c.oid = r.prrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace";
+
 /// What the server says of a slot.
 struct SlotFacts {
     database_here: bool,
@@ -48,7 +69,7 @@ pub(crate) async fn begin(server: &ServerSettings, scope: &CaptureScope) -> Resu
     check_identities(scope, &describe::from_catalog(&client, &tables).await?)?;
     drop_capture(&client, &name).await?;
     let publication = publication_sql(&name, &scope.tables);
-    client.batch_execute(&publication).await.map_err(|error| pg_error(&format!("create publication \"{name}\""), error))?;
+    publish(&client, &name, &publication, &format!("create publication \"{name}\"")).await?;
     let guard = PostgresSnapshot::guard(server, &scope.tables).await?;
     let mut wire = WireConnection::open(server, &name).await?;
     let slot = wire.create_slot(&name, SlotKind::Lasting).await?;
@@ -106,11 +127,31 @@ pub(crate) async fn extend(client: &Client, scope: &CaptureScope, added: &[Table
     }
     if !new.is_empty() {
         refuse_stale_publications(client).await?;
+        // A new mark must not cover what somebody did since the last one.
+        let kept: Vec<TableName> =
+            scope.tables.iter().filter(|table| published.contains(*table) && !added.contains(*table)).cloned().collect();
+        check_publication(client, &name, &kept).await?;
         let attempted = format!("add tables to publication \"{name}\"");
         let sql = format!("alter publication {publication} add {}", table_list(&new));
-        client.batch_execute(&sql).await.map_err(|error| pg_error(&attempted, error))?;
+        publish(client, &name, &sql, &attempted).await?;
     }
     Ok(())
+}
+
+/// Runs `sql`, which adds tables to the publication, and marks them, in one transaction: see [`MARK`].
+async fn publish(client: &Client, name: &str, sql: &str, attempted: &str) -> Result<(), ConnectorError> {
+    let marked = async {
+        client.batch_execute(&format!("begin; {sql}")).await?;
+        let row = client.query_one(ENTRIES, &[&name]).await?;
+        let comment = Dialect::POSTGRES.literal(&format!("{MARK}{}", row.try_get::<_, String>(0)?));
+        client.batch_execute(&format!("comment on publication {} is {comment}; commit", Dialect::POSTGRES.identifier(name))).await
+    };
+    let done = marked.await.map_err(|error| pg_error(attempted, error));
+    if done.is_err() {
+        // The error that is told is the one before.
+        let _ = client.batch_execute("rollback").await;
+    }
+    done
 }
 
 /// Until these releases, a walsender that decoded a transaction which was open while a table was added went on to
@@ -148,7 +189,7 @@ pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, f
     release_slot(&client, &name).await?;
     let mut wire = WireConnection::open(server, &name).await?;
     wire.start_replication(&name, &name, from).await?;
-    Ok(PostgresStream::new(wire, name, Relations::new(client), from))
+    Ok(PostgresStream::new(wire, name.clone(), Relations::new(client, name), from))
 }
 
 /// See `Source::check_position`; the position as the server writes it.
@@ -276,9 +317,61 @@ async fn release_slot(client: &Client, name: &str) -> Result<(), ConnectorError>
 
 async fn check_publication(client: &Client, name: &str, tables: &[TableName]) -> Result<(), ConnectorError> {
     let published = published(client, name).await?;
-    match tables.iter().find(|table| !published.contains(*table)) {
-        Some(table) => Err(not_published(name, &format!("found table \"{table}\" not in it"))),
-        None => Ok(()),
+    if let Some(table) = tables.iter().find(|table| !published.contains(*table)) {
+        return Err(not_published(name, &format!("found table \"{table}\" not in it")));
+    }
+    let attempted = format!("look at publication \"{name}\"");
+    let row = client.query_one(PUBLICATION, &[&name]).await.map_err(|error| pg_error(&attempted, error))?;
+    let comment: Option<String> = get(&row, 1, &attempted)?;
+    let marked = comment.as_deref().and_then(|comment| comment.strip_prefix(MARK));
+    check_options(name, get(&row, 0, &attempted)?, marked.is_some())?;
+    let marked: HashSet<&str> = marked.unwrap_or_default().split(' ').collect();
+    let wanted: HashSet<&TableName> = tables.iter().collect();
+    let sql = format!("{ENTRY} where p.pubname = $1::pg_catalog.text::pg_catalog.name");
+    for row in &client.query(&sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))? {
+        let table = TableName::new(get::<String>(row, 1, &attempted)?, get::<String>(row, 2, &attempted)?);
+        if wanted.contains(&table) {
+            check_entry(name, &table, marked.contains(get::<String>(row, 0, &attempted)?.as_str()), get(row, 3, &attempted)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for one table, of which the running stream got a new description: the server sends one, too, after somebody
+/// changed the publication. A table that is not in it is none of ours any more.
+pub(crate) async fn check_published(client: &Client, name: &str, oid: u32) -> Result<(), ConnectorError> {
+    let attempted = format!("look at publication \"{name}\"");
+    let sql = format!(
+        "select one.options, coalesce(pg_catalog.left(one.comment, {length}) = {mark}, false), entry.schema, entry.name, \
+         coalesce(' ' || pg_catalog.substr(one.comment, {length} + 1) || ' ' like '% ' || entry.number || ' %', false), entry.narrowed \
+         from ({PUBLICATION}) one left join ({ENTRY} where p.pubname = $1::pg_catalog.text::pg_catalog.name and r.prrelid = $2) entry on true",
+        length = MARK.len(),
+        mark = Dialect::POSTGRES.literal(MARK),
+    );
+    let row = client.query_opt(&sql, &[&name, &oid]).await.map_err(|error| pg_error(&attempted, error))?;
+    let Some(row) = row else { return Err(not_published(name, "found no such publication")) };
+    check_options(name, get(&row, 0, &attempted)?, get(&row, 1, &attempted)?)?;
+    match (get::<Option<String>>(&row, 2, &attempted)?, get::<Option<String>>(&row, 3, &attempted)?) {
+        (Some(schema), Some(table)) => {
+            check_entry(name, &TableName::new(schema, table), get(&row, 4, &attempted)?, get(&row, 5, &attempted)?)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_options(name: &str, is_whole: bool, is_marked: bool) -> Result<(), ConnectorError> {
+    match (is_whole, is_marked) {
+        (false, _) => Err(not_published(name, "found it without some of insert, update, delete, truncate and publish_via_partition_root")),
+        (true, false) => Err(not_published(name, "found one that was made anew")),
+        (true, true) => Ok(()),
+    }
+}
+
+fn check_entry(name: &str, table: &TableName, is_marked: bool, is_narrowed: bool) -> Result<(), ConnectorError> {
+    match (is_marked, is_narrowed) {
+        (false, _) => Err(not_published(name, &format!("found table \"{table}\" taken out and put back"))),
+        (true, true) => Err(not_published(name, &format!("found table \"{table}\" with a row filter or a list of columns"))),
+        (true, false) => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ use tidegate_connector::{ConnectorError, SourceTable, StreamEvent};
 use tidegate_model::change::RelationId;
 use tokio_postgres::Client;
 
+use super::capture::check_published;
 use super::describe;
 use crate::pgoutput::RelationMessage;
 
@@ -35,6 +36,7 @@ pub(crate) struct Known {
 /// See the module's documentation.
 pub(crate) struct Relations {
     catalog: Client,
+    publication: String,
     sent: HashMap<u32, Arc<RelationMessage>>,
     sent_in: HashMap<u32, HashMap<u32, Arc<RelationMessage>>>,
     known: HashMap<u32, Vec<Known>>,
@@ -42,9 +44,9 @@ pub(crate) struct Relations {
 }
 
 impl Relations {
-    /// Descriptions that are completed over this connection.
-    pub(crate) fn new(catalog: Client) -> Self {
-        Self { catalog, sent: HashMap::new(), sent_in: HashMap::new(), known: HashMap::new(), next_id: 0 }
+    /// Descriptions of tables of this publication, completed over this connection.
+    pub(crate) fn new(catalog: Client, publication: String) -> Self {
+        Self { catalog, publication, sent: HashMap::new(), sent_in: HashMap::new(), known: HashMap::new(), next_id: 0 }
     }
 
     /// Takes in a Relation message; `top` is the streamed transaction that it came in.
@@ -82,6 +84,7 @@ impl Relations {
             return Ok(());
         }
         let message = Arc::clone(self.message(oid, top).ok_or_else(|| unknown(oid))?);
+        check_published(&self.catalog, &self.publication, oid).await?;
         let versions = self.known.entry(oid).or_default();
         let version = versions.iter().map(|known| known.table.schema.version).max().unwrap_or(0) + 1;
         let mut table = describe::from_message(&self.catalog, &message, version).await?;

@@ -1,0 +1,244 @@
+//! What goes wrong in silence elsewhere: publications that somebody changed, logs that are gone, rows that a policy
+//! hides, tables and statements of rare kinds.
+
+mod fixture;
+
+use fixture::{Fixture, public, read_until, rows_of, scope, text};
+use tidegate_connector::{ErrorClass, Severity, Source, StreamEvent};
+use tidegate_harness::{PostgresVersion, wait_for};
+use tidegate_model::{Change, RowChange};
+
+const VERSIONS: [PostgresVersion; 2] = [PostgresVersion::V15, PostgresVersion::V18];
+
+/// While a table is not published, its changes are in no stream, and the server says nothing of it afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_was_changed_by_hand_is_refused() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture
+            .run("create table a(id int primary key, v int); create table b(id int primary key); create table c(id int primary key)")
+            .await;
+        let tables = public(&["a", "b"]);
+        let scope = scope(&tables);
+        let with_c = fixture::scope(&public(&["a", "b", "c"]));
+        let cases = [
+            "alter publication tidegate_orders_1 drop table a; insert into a values (1); alter publication tidegate_orders_1 add table only a",
+            "drop publication tidegate_orders_1; insert into a values (2);
+             create publication tidegate_orders_1 for table only a, only b with (publish_via_partition_root = true)",
+            "alter publication tidegate_orders_1 set (publish = 'insert, update, delete')",
+            "alter publication tidegate_orders_1 set (publish_via_partition_root = false)",
+            "alter publication tidegate_orders_1 set table a where (id > 5), b",
+            "alter publication tidegate_orders_1 set table a (id), b",
+            "alter publication tidegate_orders_1 drop table b",
+        ];
+        for sql in cases {
+            let position = fixture.begin_without_load(&scope).await;
+            let stream = fixture.source.open_stream(&scope, &position).await.expect("nobody has touched it");
+            drop(stream);
+            fixture.run(sql).await;
+            // A table that is added afterwards does not cover it up, whether or not it is refused itself.
+            let _ = fixture.source.extend_capture(&with_c, &public(&["c"])).await;
+            let Err(error) = fixture.source.open_stream(&scope, &position).await else { panic!("{version:?} went unnoticed: {sql}") };
+            assert_eq!((error.code(), error.class()), ("position_lost", ErrorClass::TaskDefinite), "{sql}: {}", error.chain());
+            assert!(error.hint_text().is_some_and(|hint| hint.contains("reload")), "{sql}");
+        }
+        // The same while the stream runs: nothing that comes after the gap is told.
+        let position = fixture.begin_without_load(&scope).await;
+        let mut stream = fixture.source.open_stream(&scope, &position).await.expect("nobody has touched it");
+        fixture.run("insert into a values (10)").await;
+        assert_eq!(read_until(stream.as_mut(), &fixture.end().await).await.changes().count(), 1);
+        for sql in ["drop table a", "add table only a"] {
+            fixture.run(&format!("alter publication tidegate_orders_1 {sql}; insert into a select max(id) + 1 from a")).await;
+        }
+        let told = async {
+            loop {
+                match stream.next_events().await {
+                    Ok(events) => assert!(!events.iter().any(|event| matches!(event, StreamEvent::Change { .. })), "{events:?}"),
+                    Err(error) => return error,
+                }
+            }
+        };
+        let error = tokio::time::timeout(std::time::Duration::from_secs(60), told).await.expect("the gap is noticed");
+        assert_eq!(error.code(), "position_lost", "{version:?} {}", error.chain());
+        drop(stream);
+        // Tables that the task itself adds and takes out are no such change.
+        let position = fixture.begin_without_load(&scope).await;
+        fixture.source.extend_capture(&with_c, &public(&["c"])).await.expect("the table is added");
+        fixture.source.open_stream(&with_c, &position).await.expect("c was added by the task");
+        fixture.source.extend_capture(&scope, &[]).await.expect("the table is taken out");
+        fixture.source.open_stream(&scope, &position).await.expect("c was taken out by the task");
+    }
+}
+
+/// The server gave up the log that the slot still needed, or will when the task stands still for too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_the_server_gave_up_is_refused_and_limits_are_told_before() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture.run("create table a(id int primary key)").await;
+        let scope = scope(&public(&["a"]));
+        let position = fixture.begin_without_load(&scope).await;
+        fixture.run("alter system set max_slot_wal_keep_size = '1MB'").await;
+        if version == PostgresVersion::V18 {
+            fixture.run("alter system set idle_replication_slot_timeout = '1d'").await;
+        }
+        fixture.run("select pg_reload_conf()").await;
+        let codes = wait_for("the limit to be in force", std::time::Duration::from_secs(30), async || {
+            let findings = fixture.source.check(&scope.task, &[], true).await.expect("checked");
+            assert!(findings.iter().all(|finding| finding.severity == Severity::Warning), "{findings:?}");
+            let codes: Vec<&str> = findings.iter().map(|finding| finding.code).collect();
+            if codes.contains(&"max_slot_wal_keep_size") { Ok(codes) } else { Err(codes) }
+        })
+        .await;
+        assert_eq!(codes.contains(&"idle_replication_slot_timeout"), version == PostgresVersion::V18, "{version:?} {codes:?}");
+        for id in 0..4 {
+            fixture.run(&format!("insert into a values ({id})")).await;
+            fixture.run("select pg_switch_wal()").await;
+        }
+        fixture.run("checkpoint").await;
+        let Err(error) = fixture.source.open_stream(&scope, &position).await else { panic!("{version:?} went unnoticed") };
+        assert_eq!((error.code(), error.class()), ("position_lost", ErrorClass::TaskDefinite), "{}", error.chain());
+        assert!(error.chain().contains("wal_removed") && error.hint_text().is_some(), "{version:?} {}", error.chain());
+    }
+}
+
+/// A policy that hides rows from the user would make a snapshot without them, and a stream with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_policy_hides_are_an_error_and_never_left_out() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture
+            .run(
+                "create table a(id int primary key); insert into a values (1); alter table a enable row level security;
+                 create role reader login replication; grant select on a to reader",
+            )
+            .await;
+        let scope = scope(&public(&["a"]));
+        let source = fixture.source_of("reader", "postgres").await;
+        let tables = source.describe(&scope.tables).await.expect("described");
+        let findings = source.check(&scope.task, &tables, false).await.expect("checked");
+        assert!(findings.iter().any(|found| found.code == "row_security" && found.severity == Severity::Error), "{findings:?}");
+        let snapshot = source.snapshot(&scope).await.expect("a snapshot");
+        let chunk = snapshot.chunks(&tables[0], 10).await.expect("chunks").remove(0);
+        let read = async {
+            let mut reader = snapshot.read(tables[0].clone(), &chunk).await?;
+            while reader.next_rows().await?.is_some() {}
+            Ok::<(), tidegate_connector::ConnectorError>(())
+        };
+        let error = read.await.expect_err("the policy would hide the row");
+        assert_ne!(error.class(), ErrorClass::Transient, "{}", error.chain());
+    }
+}
+
+/// A text of another encoding is the same text in snapshot and stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn text_of_a_database_in_latin1_is_read_as_utf8() {
+    let fixture = Fixture::start(PostgresVersion::V15).await;
+    fixture.run("create database latin encoding 'LATIN1' locale 'C' template template0").await;
+    let sql = fixture.client_of("latin").await;
+    sql.batch_execute("create table a(id int primary key, v text); insert into a values (1, 'é£')").await.expect("a table");
+    let source = fixture.source_of("postgres", "latin").await;
+    let scope = scope(&public(&["a"]));
+    let table = source.describe(&scope.tables).await.expect("described").remove(0);
+    let start = source.begin_capture(&scope).await.expect("capture begins");
+    sql.batch_execute("insert into a values (2, 'é£')").await.expect("a row");
+    let mut stream = source.open_stream(&scope, &start.position).await.expect("a stream");
+    let seen = read_until(stream.as_mut(), &source.log_end().await.expect("the server is up")).await;
+    let [Change::Row { relation, change: RowChange::Insert { new } }] = &seen.changes().collect::<Vec<_>>()[..] else {
+        panic!("one insert")
+    };
+    assert_eq!(text(seen.table(*relation), new, "v"), "é£");
+    let rows = rows_of(start.snapshot.as_ref(), &table, 10).await;
+    assert_eq!(rows.iter().map(|row| text(&table, row, "v")).collect::<Vec<_>>(), ["é£"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rare_tables_and_statements_are_read_and_streamed() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture
+            .run(
+                r#"create table par(id int primary key, v int); create table kid(more int) inherits (par);
+                 create table "Root"(id int, k int, v int, primary key (id, k)) partition by range (k);
+                 create table "Mid" partition of "Root" for values from (0) to (10) partition by list (k);
+                 create table "Leaf 1" partition of "Mid" for values in (1); create table "Leaf 2" partition of "Mid" for values in (2);
+                 create table "Right" partition of "Root" for values from (10) to (20);
+                 create table fast(id int primary key, v int); alter table fast replica identity full;
+                 create table said(id int primary key, v int); create table turns(id int primary key, u int not null unique, v int);
+                 create table unpublished(id int);
+                 insert into par values (1, 1); insert into kid values (2, 2, 2); insert into "Root" values (1, 1, 1), (2, 2, 2), (3, 15, 3);
+                 insert into fast values (1, 1); insert into turns values (1, 1, 1)"#,
+            )
+            .await;
+        let names = ["par", "Root", "fast", "said", "turns"];
+        let tables = public(&names);
+        let start = fixture.source.begin_capture(&scope(&tables)).await.expect("capture begins");
+        let described = fixture.source.describe(&tables).await.expect("described");
+        for (place, wanted) in [(0, vec!["1"]), (1, vec!["1", "2", "3"])] {
+            let rows = rows_of(start.snapshot.as_ref(), &described[place], 1).await;
+            let mut ids: Vec<String> = rows.iter().map(|row| text(&described[place], row, "id")).collect();
+            ids.sort();
+            assert_eq!(ids, wanted, "{version:?} {}", names[place]);
+        }
+        let position = start.position.clone();
+        drop(start);
+        fixture
+            .run(
+                r#"insert into kid values (4, 4, 4); update par set v = v + 10; update "Root" set k = 2 where id = 1; update "Root" set k = 12 where id = 2"#,
+            )
+            .await;
+        fixture.run("alter table fast add c int default 5; update fast set v = 2").await;
+        fixture
+            .run(
+                "select pg_logical_emit_message(true, 'x', 'said'); select pg_logical_emit_message(false, 'x', 'said');
+                 insert into said values (1, 1) on conflict do nothing; insert into said values (1, 9) on conflict (id) do update set v = 2;
+                 with gone as (delete from said returning id) insert into said select id + 1, 3 from gone;
+                 merge into said using (values (2, 4), (3, 5)) new(id, v) on said.id = new.id
+                     when matched then update set v = new.v when not matched then insert values (new.id, new.v);
+                 update said set id = id; select * from said for update",
+            )
+            .await;
+        fixture.run("update turns set v = 2").await;
+        fixture.run("alter table turns replica identity full; update turns set v = 3").await;
+        fixture.run("alter table turns replica identity using index turns_u_key; update turns set u = 7").await;
+        fixture.run("alter table turns replica identity default; update turns set id = 9").await;
+        fixture.run("insert into unpublished select generate_series(1, 1000)").await;
+        let mut stream = fixture.source.open_stream(&scope(&tables), &position).await.expect("a stream");
+        // What is read until the end shows, too, that changes of other tables move the position on.
+        let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+        let mut told = Vec::new();
+        for change in seen.changes() {
+            let Change::Row { relation, change } = change else { panic!("only rows") };
+            let table = seen.table(*relation);
+            let show = |row| table.schema.columns.iter().map(|column| text(table, row, &column.name)).collect::<Vec<_>>().join(" ");
+            let name = &table.schema.name.name;
+            told.push(match change {
+                RowChange::Insert { new } => format!("{name} + {}", show(new)),
+                RowChange::Update { old: None, new } => format!("{name} ~ {}", show(new)),
+                RowChange::Update { old: Some(old), new } => format!("{name} ~ {} -> {}", show(old), show(new)),
+                RowChange::Delete { old } => format!("{name} - {}", show(old)),
+            });
+        }
+        let wanted = [
+            "par ~ 1 11",
+            "Root - 1 1 (absent)",
+            "Root + 1 2 1",
+            "Root - 2 2 (absent)",
+            "Root + 2 12 2",
+            "fast ~ 1 1 5 -> 1 2 5",
+            "said + 1 1",
+            "said ~ 1 2",
+            "said - 1 (absent)",
+            "said + 2 3",
+            "said ~ 2 4",
+            "said + 3 5",
+            "said ~ 2 4",
+            "said ~ 3 5",
+            "turns ~ 1 1 2",
+            "turns ~ 1 1 2 -> 1 1 3",
+            "turns ~ (absent) 1 (absent) -> 1 7 3",
+            "turns ~ 1 (absent) (absent) -> 9 7 3",
+        ];
+        assert_eq!(told, wanted, "{version:?}");
+    }
+}
