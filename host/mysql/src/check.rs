@@ -164,6 +164,21 @@ async fn replica(conn: &mut Conn, engine: Engine, settings: &HashMap<String, Str
     }
 }
 
+/// Whether the server logs child rows that a cascade changes: MySQL from 9.6 on, unless it was started to leave that to
+/// InnoDB.
+fn has_logged_cascades(engine: Engine, settings: &HashMap<String, String>) -> bool {
+    let version = version_numbers(settings.get("version").map_or("", String::as_str));
+    let native = settings.get("innodb_native_foreign_keys").is_some_and(|value| value.eq_ignore_ascii_case("on"));
+    engine == Engine::Mysql && version >= (9, 6, 0) && !native
+}
+
+/// The same, asked of the server.
+pub(crate) async fn logs_cascades(conn: &mut Conn, engine: Engine) -> Result<bool, ConnectorError> {
+    let sql = "show global variables where variable_name in ('version', 'innodb_native_foreign_keys')";
+    let settings: Vec<(String, String)> = rows(conn, "read the server's version", sql).await?;
+    Ok(has_logged_cascades(engine, &settings.into_iter().collect()))
+}
+
 /// Child rows that a cascade changes are not logged by MariaDB and by MySQL before 9.6.
 async fn cascades(
     conn: &mut Conn,
@@ -172,9 +187,7 @@ async fn cascades(
     tables: &[Arc<SourceTable>],
     findings: &mut Vec<Finding>,
 ) -> Result<(), ConnectorError> {
-    let version = version_numbers(settings.get("version").map_or("", String::as_str));
-    let native = settings.get("innodb_native_foreign_keys").is_some_and(|value| value.eq_ignore_ascii_case("on"));
-    if engine == Engine::Mysql && version >= (9, 6, 0) && !native {
+    if has_logged_cascades(engine, settings) {
         return Ok(());
     }
     let scope: HashSet<&TableName> = tables.iter().map(|table| &table.schema.name).collect();

@@ -230,3 +230,168 @@ async fn positions_of_another_history_are_refused() {
         assert_eq!((error.class(), error.code()), (ErrorClass::TaskDefinite, "position_lost"), "{engine:?} {}", error.chain());
     }
 }
+
+/// What a session may do to its own log, each in a table of its own: the stream stops before a row is wrong.
+#[tokio::test]
+async fn what_a_session_hides_or_takes_back_stops_the_stream() {
+    const WRITES: &str = "create function writes() returns int deterministic begin insert into h3 values (7, 7, null, null); return 1; end";
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table plain (id int primary key) engine = MyISAM"]).await;
+        if engine == Engine::Mysql {
+            bench.run(&["set global log_bin_trust_function_creators = on"]).await;
+        }
+        let mut cases: Vec<(&str, &str, &[&str], &str)> = vec![
+            ("h0", "id int primary key", &["set binlog_row_image = 'NOBLOB'", "update h0 set v = 9"], "row_image"),
+            ("h1", "id int primary key", &["set binlog_row_image = 'MINIMAL'", "insert into h1 (id) values (3)"], "row_image"),
+            ("h2", "id int not null unique", &["set binlog_row_image = 'MINIMAL'", "update h2 set v = 9"], "row_image"),
+            ("h3", "id int primary key", &[WRITES, "set binlog_format = 'STATEMENT'", "select writes()"], "binlog_format"),
+            (
+                "h4",
+                "id int primary key",
+                &["xa start 'x4'", "update h4 set v = 9", "xa end 'x4'", "xa prepare 'x4'", "xa rollback 'x4'"],
+                "xa_unsupported",
+            ),
+        ];
+        match engine {
+            Engine::Mysql => cases.push((
+                "h5",
+                "id int primary key",
+                &["set binlog_row_value_options = 'PARTIAL_JSON'", "update h5 set j = json_set(j, '$.a', 2)"],
+                "partial_json",
+            )),
+            // MySQL logs cascades, and with GTIDs does not let a transaction change tables of both kinds.
+            _ => cases.extend([
+                (
+                    "h6",
+                    "id int primary key",
+                    &[
+                        "create table parent (id int primary key)",
+                        "alter table h6 add foreign key (v) references parent (id) on delete set null",
+                    ][..],
+                    "cascade_not_logged",
+                ),
+                (
+                    "h5",
+                    "id int primary key",
+                    &[
+                        "begin",
+                        "insert into h5 (id) values (2)",
+                        "savepoint a",
+                        "insert into h5 (id) values (3)",
+                        "insert into plain values (1)",
+                        "rollback to a",
+                        "commit",
+                    ][..],
+                    "rollback_logged",
+                ),
+            ]),
+        }
+        for (name, key, statements, code) in cases {
+            bench
+                .run(&[
+                    &format!("create table {name} ({key}, v int default 4, b blob, j json)"),
+                    &format!("insert into {name} values (1, null, 'blob', '{{\"a\": 1, \"b\": \"{}\"}}')", "x".repeat(200)),
+                ])
+                .await;
+            let start = bench.source.log_end().await.expect("log end");
+            let mut stream = bench.stream(&[name], &start).await;
+            bench.run(statements).await;
+            let error = tokio::time::timeout(Duration::from_secs(60), stop(&mut *stream))
+                .await
+                .unwrap_or_else(|_| panic!("{engine:?} {name} went unnoticed"));
+            assert_eq!(error.code(), code, "{engine:?} {name} {}", error.chain());
+            assert!(error.class() != ErrorClass::Transient && error.chain().contains("position"), "{}", error.chain());
+            assert!(error.hint_text().is_some(), "{code} has a hint");
+        }
+        // The name stands in the log in the session's own letters.
+        bench.run(&["create table `café` (id int primary key)", "insert into `café` values (1)"]).await;
+        let start = bench.source.log_end().await.expect("log end");
+        let mut stream = bench.stream(&["café"], &start).await;
+        let mut conn = bench.conn().await;
+        conn.query_drop("set names latin1").await.expect("a plain statement");
+        conn.query_drop(&b"truncate table caf\xe9"[..]).await.expect("the table is there");
+        let error = tokio::time::timeout(Duration::from_secs(60), stop(&mut *stream))
+            .await
+            .unwrap_or_else(|_| panic!("{engine:?} the name went unnoticed"));
+        assert_eq!(error.code(), "statement_charset", "{engine:?} {}", error.chain());
+    }
+}
+
+/// Tables and statements whose rows come in groups of another form. What the stream tells is what the tables hold.
+#[tokio::test]
+async fn rows_of_every_kind_of_table_and_statement_arrive() {
+    const TABLES: [&str; 5] = ["parts", "one", "two", "plain", "child"];
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        // Only MySQL, from 9.6 on, logs the rows that a cascade changes.
+        let cascade = if engine == Engine::Mysql { "on delete cascade on update cascade" } else { "" };
+        bench
+            .run(&[
+                "create table parts (id int primary key, v int) partition by hash (id) partitions 3",
+                "create table one (id int primary key, v int)",
+                "create table two (id int primary key, v int)",
+                "create table plain (id int primary key, v int) engine = MyISAM",
+                "create table parent (id int primary key)",
+                &format!("create table child (id int primary key, v int, foreign key (v) references parent (id) {cascade})"),
+                "create table other (id int primary key)",
+                "create trigger copies after insert on one for each row insert into two values (new.id, new.v)",
+            ])
+            .await;
+        let start = bench.source.log_end().await.expect("log end");
+        bench
+            .run(&[
+                "insert into parts values (1, 1), (2, 2), (3, 3), (4, 4)",
+                "update parts set v = v + 1",
+                "update parts set id = id + 10 where id in (1, 2)",
+                "delete from parts where id = 3",
+                "insert into one values (1, 1), (2, 2), (3, 3)",
+                "update one join two using (id) set one.v = one.v + 10, two.v = two.v + 20 where id < 3",
+                "delete one, two from one join two using (id) where id = 3",
+                "insert into plain values (1, 1), (2, 2)",
+                "update plain set v = 5 where id = 1",
+                "delete from plain where id = 2",
+                "create temporary table passing (id int)",
+                "insert into passing values (1)",
+                "create table made (id int primary key) select id from parts",
+                "create table alike like parts",
+                "xa start 'elsewhere'",
+                "insert into other values (1)",
+                "xa end 'elsewhere'",
+                "xa prepare 'elsewhere'",
+                "xa commit 'elsewhere'",
+                "insert into parent values (1), (2)",
+                "insert into child values (10, 1), (11, 1), (12, 2)",
+            ])
+            .await;
+        if engine == Engine::Mysql {
+            bench.run(&["delete from parent where id = 1", "update parent set id = 3 where id = 2"]).await;
+        }
+        let end = bench.source.log_end().await.expect("log end");
+        let mut stream = bench.stream(&TABLES, &start).await;
+        let done = follow(&mut *stream, &start, &end).await.expect("the stream goes on");
+        let mut told: std::collections::BTreeMap<(String, i64), i64> = std::collections::BTreeMap::new();
+        for (table, change) in done.iter().flat_map(|committed| &committed.changes) {
+            let Change::Row { change, .. } = change else { panic!("only rows: {change:?}") };
+            let (old, new) = match change {
+                RowChange::Insert { new } => (None, Some(new)),
+                RowChange::Update { old, new } => (old.as_ref(), Some(new)),
+                RowChange::Delete { old } => (Some(old), None),
+            };
+            if let Some(old) = old {
+                assert_eq!(told.remove(&(table.name.clone(), number(old, 0))), Some(number(old, 1)), "{engine:?} {}", table.name);
+            }
+            if let Some(new) = new {
+                told.insert((table.name.clone(), number(new, 0)), number(new, 1));
+            }
+        }
+        let mut held = std::collections::BTreeMap::new();
+        for table in TABLES {
+            for row in bench.snapshot(table, 1000).await {
+                held.insert((table.to_owned(), number(&row, 0)), number(&row, 1));
+            }
+        }
+        assert_eq!(told, held, "{engine:?}");
+        assert_eq!(held.len(), if engine == Engine::Mysql { 3 + 2 + 2 + 1 + 1 } else { 3 + 2 + 2 + 1 + 3 });
+    }
+}

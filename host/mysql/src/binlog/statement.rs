@@ -12,6 +12,8 @@ pub(crate) enum Statement {
     Begin,
     Commit,
     Rollback,
+    /// Takes back what the group did since a savepoint; logged only where rows were logged that it takes back.
+    RollbackTo,
     /// Changes nothing for us: savepoints, comments, grants, DDL of other objects.
     Neutral,
     XaStart,
@@ -52,6 +54,34 @@ impl Token {
     }
 }
 
+/// True for a statement about tables whose names cannot be read: it stands in the log in the character set of the session
+/// that sent it. Names in ASCII are the same in all of them.
+pub(crate) fn is_illegible<'s>(text: &[u8], mut scope: impl Iterator<Item = &'s TableName>) -> bool {
+    std::str::from_utf8(text).is_err()
+        && matches!(
+            tokens(&String::from_utf8_lossy(text)).first().map_or("", Token::word),
+            "TRUNCATE" | "DROP" | "RENAME" | "ALTER" | "CREATE"
+        )
+        && scope.any(|table| !table.schema.is_ascii() || !table.name.is_ascii())
+}
+
+/// The table to which a statement gives a foreign key with actions.
+pub(crate) fn gets_cascade(text: &[u8], database: &str) -> Option<TableName> {
+    let tokens = tokens(&String::from_utf8_lossy(text));
+    let words: Vec<&str> = tokens.iter().map(Token::word).collect();
+    let acts = words
+        .windows(3)
+        .any(|three| three[0] == "ON" && matches!(three[1], "DELETE" | "UPDATE") && (three[2] == "CASCADE" || three[2] == "SET"));
+    if words.first() != Some(&"ALTER") || !words.contains(&"REFERENCES") || !acts {
+        return None;
+    }
+    let mut place = words.iter().take(5).position(|word| *word == "TABLE")? + 1;
+    while matches!(words.get(place), Some(&"IF" | &"EXISTS")) {
+        place += 1;
+    }
+    table_at(&tokens, place, database).map(|(table, _)| table)
+}
+
 /// Judges a statement. `scope` are the tables that matter.
 pub(crate) fn judge<'s>(text: &[u8], database: &str, scope: impl Iterator<Item = &'s TableName> + Clone) -> Statement {
     let text = String::from_utf8_lossy(text);
@@ -61,7 +91,8 @@ pub(crate) fn judge<'s>(text: &[u8], database: &str, scope: impl Iterator<Item =
         "BEGIN" => Statement::Begin,
         "START" if word(1) == "TRANSACTION" => Statement::Begin,
         "COMMIT" => Statement::Commit,
-        "ROLLBACK" if !tokens.iter().any(|token| token.word() == "TO") => Statement::Rollback,
+        "ROLLBACK" if tokens.iter().any(|token| token.word() == "TO") => Statement::RollbackTo,
+        "ROLLBACK" => Statement::Rollback,
         "XA" => match word(1) {
             "START" | "BEGIN" => Statement::XaStart,
             "COMMIT" | "ROLLBACK" => {
@@ -70,7 +101,10 @@ pub(crate) fn judge<'s>(text: &[u8], database: &str, scope: impl Iterator<Item =
             }
             _ => Statement::Neutral,
         },
-        verb @ ("INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "WITH" | "CALL" | "DO" | "IMPORT") => Statement::Dml(verb.to_owned()),
+        // SELECT: a stored function that changes rows is logged as its call.
+        verb @ ("INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "WITH" | "CALL" | "DO" | "SELECT" | "IMPORT") => {
+            Statement::Dml(verb.to_owned())
+        }
         "TRUNCATE" => {
             let start = if word(1) == "TABLE" { 2 } else { 1 };
             match table_at(&tokens, start, database) {
@@ -320,13 +354,40 @@ mod tests {
     }
 
     #[test]
+    fn names_in_another_character_set_are_not_guessed() {
+        let scope = [TableName::new("shop", "café")];
+        assert!(is_illegible(b"truncate table caf\xe9", scope.iter()));
+        assert!(!is_illegible("truncate table café".as_bytes(), scope.iter()));
+        assert!(!is_illegible(b"grant all on caf\xe9.* to x", scope.iter()));
+        assert!(!is_illegible(b"truncate table caf\xe9", [TableName::new("shop", "orders")].iter()));
+    }
+
+    #[test]
+    fn foreign_keys_with_actions_are_seen() {
+        let cases = [
+            ("alter table child add foreign key (p) references parent (id) on delete cascade", true),
+            ("ALTER TABLE IF EXISTS `shop`.`child` ADD CONSTRAINT c FOREIGN KEY (p) REFERENCES parent (id) ON UPDATE SET NULL", true),
+            ("alter table child add foreign key (p) references parent (id) on delete restrict", false),
+            ("alter table child drop foreign key c, comment 'references on delete cascade'", false),
+            ("create table child (p int references parent (id) on delete cascade)", false),
+        ];
+        for (text, acts) in cases {
+            let found = gets_cascade(text.as_bytes(), "shop");
+            assert_eq!(found, acts.then(|| TableName::new("shop", "child")), "{text}");
+        }
+    }
+
+    #[test]
     fn statements_are_judged_by_what_they_do() {
         let orders = || TableName::new("shop", "orders");
         let breaks = |upheaval| Statement::Breaks(vec![(orders(), upheaval)]);
         let cases = [
             ("BEGIN", Statement::Begin),
             ("/* hi */ commit", Statement::Commit),
-            ("ROLLBACK TO `s`", Statement::Neutral),
+            ("ROLLBACK TO `s`", Statement::RollbackTo),
+            ("rollback", Statement::Rollback),
+            ("SAVEPOINT `s`", Statement::Neutral),
+            ("SELECT `shop`.`f`(1)", Statement::Dml("SELECT".into())),
             ("# Dum", Statement::Neutral),
             ("truncate/**/table `shop`.`orders`", Statement::Truncate(orders())),
             ("TRUNCATE orders", Statement::Truncate(orders())),

@@ -22,7 +22,7 @@ use crate::binlog::bytes::{Fault, Reader};
 use crate::binlog::event::{Gtid, Kind, RawEvent, mariadb_gtid, mysql_gtid, mysql_tagged_gtid, query};
 use crate::binlog::payload::{UNFOLDED_BYTES_MAX, mariadb_compressed};
 use crate::binlog::rows::{RowsKind, image, rows_event};
-use crate::binlog::statement::{Statement, judge};
+use crate::binlog::statement::{Statement, gets_cascade, is_illegible, judge};
 use crate::binlog::table_map::{TableMap, table_map_head};
 use crate::charset::Collations;
 use crate::fault;
@@ -63,6 +63,7 @@ enum Mapped {
 pub(crate) struct Assembler {
     engine: Engine,
     collations: Collations,
+    logs_cascades: bool,
     scope: HashMap<TableName, Known>,
     maps: HashMap<u64, Mapped>,
     group: Option<OpenGroup>,
@@ -77,11 +78,19 @@ pub(crate) struct Assembler {
 
 impl Assembler {
     /// `tables` are the scope, as the catalog describes them now; `None` for those that are gone.
-    pub(crate) fn new(engine: Engine, collations: Collations, tables: Vec<(TableName, Option<Arc<SourceTable>>)>, from: Position) -> Self {
+    /// `logs_cascades`: the server logs the rows that a foreign key's actions change.
+    pub(crate) fn new(
+        engine: Engine,
+        collations: Collations,
+        logs_cascades: bool,
+        tables: Vec<(TableName, Option<Arc<SourceTable>>)>,
+        from: Position,
+    ) -> Self {
         let known = |catalog| Known { catalog, asked_for: None, last: None, relation: None, version: 1 };
         Self {
             engine,
             collations,
+            logs_cascades,
             scope: tables.into_iter().map(|(name, catalog)| (name, known(catalog))).collect(),
             maps: HashMap::new(),
             group: None,
@@ -207,7 +216,19 @@ impl Assembler {
         } else {
             text
         };
+        if is_illegible(text, self.scope.keys()) {
+            let text = format!("a definition changed by a statement whose names are not in UTF-8 {}", self.place(event));
+            return Err(ConnectorError::definite("statement_charset", text)
+                .hint("a session changes definitions in another character set: set names utf8mb4 in it, then load the task again"));
+        }
         let database = String::from_utf8_lossy(database).into_owned();
+        if let Some(table) = (!self.logs_cascades).then(|| gets_cascade(text, &database)).flatten()
+            && let Some(table) = self.named(&table)
+        {
+            let text = format!("table \"{table}\" got a foreign key whose actions this server does not log {}", self.place(event));
+            return Err(ConnectorError::table(&table, "cascade_not_logged", text)
+                .hint("drop the foreign key, add it again without actions (RESTRICT), and reload the table"));
+        }
         match judge(text, &database, self.scope.keys()) {
             Statement::Begin => self.group_mut(event)?.began = true,
             Statement::XaStart => {
@@ -216,6 +237,7 @@ impl Assembler {
             }
             Statement::Commit => return self.commit(event),
             Statement::Rollback => return self.rollback(event),
+            Statement::RollbackTo => return self.rollback_to(event),
             Statement::Dml(verb) => return Err(self.statement_format(event, &verb)),
             Statement::XaFinish { commit, name } => return self.xa_finish(event, commit, &name),
             Statement::Truncate(table) => self.truncate(event, &table)?,
@@ -230,13 +252,14 @@ impl Assembler {
         if self.group.as_ref().is_some_and(|group| !group.began) { self.commit(event) } else { Ok(()) }
     }
 
+    /// The table of the scope that a statement names in any case.
+    fn named(&self, table: &TableName) -> Option<TableName> {
+        let same = |name: &&TableName| name.schema.eq_ignore_ascii_case(&table.schema) && name.name.eq_ignore_ascii_case(&table.name);
+        self.scope.keys().find(same).cloned()
+    }
+
     fn truncate(&mut self, event: &RawEvent, table: &TableName) -> Result<(), ConnectorError> {
-        let Some(name) =
-            self.scope.keys().find(|name| name.schema.eq_ignore_ascii_case(&table.schema) && name.name.eq_ignore_ascii_case(&table.name))
-        else {
-            return Ok(());
-        };
-        let name = name.clone();
+        let Some(name) = self.named(table) else { return Ok(()) };
         let relation = self.announced(event, &name)?;
         self.change(event, Change::Truncate { relations: vec![relation] })
     }
@@ -384,6 +407,17 @@ impl Assembler {
             return Err(ConnectorError::definite("rollback_logged", text).hint("convert the tables to InnoDB, then reload them"));
         }
         self.commit(event)
+    }
+
+    /// What was rolled back to a savepoint is cut out of the log, unless the group also changed what cannot be rolled
+    /// back: then the rows stay in the log, with this statement behind them.
+    fn rollback_to(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
+        if !self.group_mut(event)?.touched {
+            return Ok(());
+        }
+        let text = format!("rows that were rolled back to a savepoint stand in the log {}", self.place(event));
+        Err(ConnectorError::definite("rollback_logged", text)
+            .hint("a transaction changed tables without transactions, too: convert them to InnoDB, then load the task again"))
     }
 
     fn xa_prepare(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {

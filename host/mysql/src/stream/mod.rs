@@ -42,6 +42,7 @@ impl ChangeReader {
         let mut conn = connector.open().await?;
         check_position(&mut conn, engine, from).await?;
         let collations = catalog::collations(&mut conn, engine).await?;
+        let logs_cascades = crate::check::logs_cascades(&mut conn, engine).await?;
         let mut tables: Vec<(TableName, Option<Arc<SourceTable>>)> = Vec::with_capacity(scope.tables.len());
         for name in &scope.tables {
             tables.push((name.clone(), describe(&mut conn, engine, name).await?.map(Arc::new)));
@@ -49,7 +50,7 @@ impl ChangeReader {
         let mut wire = Wire::start(conn, &scope.task, from).await?;
         // A server that refuses the position says so in place of the first event.
         let first = wire.next().await?;
-        let assembler = Assembler::new(engine, collations, tables, from.clone());
+        let assembler = Assembler::new(engine, collations, logs_cascades, tables, from.clone());
         Ok(Self { connector: connector.clone(), engine, wire, pending: VecDeque::from([first]), assembler })
     }
 
