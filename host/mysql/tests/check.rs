@@ -4,6 +4,7 @@ mod support;
 
 use support::{Bench, FLAVOURS, scope, settings};
 use tidegate_connector::{ErrorClass, Secret, Severity, Source, TlsMode};
+use tidegate_harness::MysqlServer;
 use tidegate_model::Engine;
 use tidegate_mysql::MysqlSource;
 
@@ -52,6 +53,44 @@ async fn logins_that_cannot_work_say_why() {
             let mut required = settings(&bench.server, engine);
             required.tls = TlsMode::Require;
             MysqlSource::connect(required).await.expect("MySQL makes its own certificate");
+        }
+    }
+}
+
+/// Tables and settings of which the log does not tell everything.
+#[tokio::test]
+async fn tables_that_the_log_does_not_tell_of_are_found() {
+    for (flavour, engine) in FLAVOURS {
+        let server = MysqlServer::start_with(flavour, &["--binlog-ignore-db=hidden", "--binlog-expire-logs-seconds=3600"]).await;
+        let source = MysqlSource::connect(settings(&server, engine)).await.expect("the harness's server lets us in");
+        let bench = Bench { server, engine, source };
+        bench.run(&["create table plain (id int primary key) engine = MyISAM"]).await;
+        let mut tables = vec![bench.table("plain").await];
+        let mut wanted =
+            vec![(Severity::Error, "binlog_ignore_db"), (Severity::Warning, "binlog_expiry"), (Severity::Warning, "storage_engine")];
+        if engine == Engine::Mariadb {
+            bench
+                .run(&[
+                    "create table history (id int primary key) with system versioning",
+                    "create table folded (id int primary key, v varchar(900) compressed)",
+                    "set global gtid_strict_mode = off",
+                ])
+                .await;
+            tables.extend([bench.table("history").await, bench.table("folded").await]);
+            wanted.extend([
+                (Severity::Error, "system_versioned"),
+                (Severity::Error, "column_compressed"),
+                (Severity::Warning, "gtid_strict_mode"),
+            ]);
+        } else {
+            bench.run(&["set global binlog_row_value_options = 'PARTIAL_JSON'"]).await;
+            wanted.push((Severity::Error, "partial_json"));
+        }
+        let found = bench.source.check(&scope(&[]).task, &tables, true).await.expect("the check can be done");
+        for (severity, code) in wanted {
+            let finding = found.iter().find(|finding| finding.code == code);
+            let finding = finding.unwrap_or_else(|| panic!("{engine:?} {code}: {found:?}"));
+            assert!(finding.severity == severity && finding.fix.is_some(), "{engine:?} {finding:?}");
         }
     }
 }

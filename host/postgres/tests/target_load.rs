@@ -146,6 +146,13 @@ async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
         async move { target.check(&task(), &[table], preparation).await.unwrap().iter().map(|finding| finding.code).collect::<Vec<_>>() }
     };
     assert_eq!(codes(TablePreparation::Keep).await, ["table_not_empty"]);
+    let triggers = "create function app.again() returns trigger language plpgsql as 'begin return new; end';
+                    create trigger ordinary after insert on app.ok for each row execute function app.again();
+                    create trigger always after insert on app.ok for each row execute function app.again();
+                    alter table app.ok enable always trigger always";
+    bench.sql.batch_execute(triggers).await.unwrap();
+    assert_eq!(codes(TablePreparation::Keep).await, ["trigger_always", "table_not_empty"]);
+    bench.sql.batch_execute("drop trigger always on app.ok; drop trigger ordinary on app.ok").await.unwrap();
     assert_eq!(codes(TablePreparation::DropAndCreate).await, ["referenced_table"]);
     assert!(bench.target.prepare_table(&bench.fence, &notes("ok"), TablePreparation::DropAndCreate).await.is_err());
     assert_eq!(bench.one("select count(*) from app.ok").await, "(1)");
