@@ -162,6 +162,33 @@ fn unsafe_code_stands_in_one_file() {
     assert!(files.len() <= 1, "unsafe in more than one file: {files:?}");
 }
 
+/// The page links each test by its name to its file. A fact of the connectors' conformance is run by name on each target.
+#[test]
+fn every_test_that_the_page_of_edge_cases_names_exists_and_runs() {
+    let page = std::fs::read_to_string(root().join("docs/edge-cases.md")).expect("the page is there");
+    fn link(text: &str) -> Option<(&str, &str)> {
+        let (name, rest) = text.split_once("`](../")?;
+        Some((name, rest.split_once(')')?.0))
+    }
+    let named: BTreeSet<(&str, &str)> = page.split("[`").skip(1).filter_map(link).collect();
+    assert!(named.len() > 150, "the page names {} tests", named.len());
+    let sources: std::collections::HashMap<String, String> = sources().into_iter().collect();
+    let runs = |name: &str, path: &str| {
+        let Some(text) = sources.get(path) else { return false };
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let Some(place) = lines.iter().position(|line| line.contains(&format!("fn {name}("))) else { return false };
+        if path.starts_with("host/connector/src/conformance/") {
+            let call = format!("facts::{name}(");
+            return ["host/postgres", "host/mysql"].iter().all(|of| sources[&format!("{of}/tests/target_facts.rs")].contains(&call));
+        }
+        let attributes: Vec<&&str> =
+            lines[..place].iter().rev().take_while(|line| line.starts_with('#') || line.starts_with("//")).collect();
+        attributes.iter().any(|line| line.contains("test")) && !attributes.iter().any(|line| line.starts_with("#[ignore"))
+    };
+    let faults: Vec<String> = named.iter().filter(|(name, path)| !runs(name, path)).map(|(name, path)| format!("{path}: {name}")).collect();
+    assert!(faults.is_empty(), "tests that the page names and nobody runs:\n{}", faults.join("\n"));
+}
+
 /// True for `unsafe {`, `unsafe fn`, `unsafe impl`, `unsafe extern`: not for names of lints that contain the word.
 fn opens_block(line: &str, word: &str) -> bool {
     ["{", "fn", "impl", "extern", "trait"].iter().any(|next| line.contains(&format!("{word} {next}")))
