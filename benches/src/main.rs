@@ -4,12 +4,16 @@
 //! PostgreSQL's native logical replication? Sizes are rows and transactions (`--rows`, `--transactions`); the answers
 //! are rows/s, MB/s, the ratio of the two wall times (above 1: Tidegate is faster), and the peak memory of the process.
 //! Nothing here asserts on time. Output is one JSON line a measurement on stdout, and a table on stderr. `modules` and
-//! `neighbour` ask what tenants' modules cost, each in a file of its own.
+//! `neighbour` ask what tenants' modules cost; `burst`, `idle` and `flood` what capacity does. Each has a file of its own.
 
+mod burst;
 mod catch_up;
+mod flood;
 mod full_load;
 mod guest_load;
 mod guest_row;
+mod host;
+mod idle;
 mod measured;
 mod tidegate;
 
@@ -48,6 +52,39 @@ enum Part {
         #[arg(long, default_value_t = 2_000_000)]
         load_rows: u64,
     },
+    /// How a task at zero units takes a burst.
+    Burst {
+        /// Changes.
+        #[arg(long, default_value_t = 500_000)]
+        changes: u64,
+        /// Milliseconds each way to the target.
+        #[arg(long, default_value_t = 10)]
+        delay_ms: u64,
+        /// The most units of the task.
+        #[arg(long, default_value_t = 8)]
+        max_units: u32,
+    },
+    /// What tasks cost that have nothing to do.
+    Idle {
+        /// Tasks.
+        #[arg(long, default_value_t = 1_000)]
+        tasks: usize,
+        /// Seconds for which nothing happens.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// First changes, each of another task.
+        #[arg(long, default_value_t = 100)]
+        wakes: usize,
+    },
+    /// What a quiet task notices of one that is flooded.
+    Flood {
+        /// Rows of each phase.
+        #[arg(long, default_value_t = 500)]
+        rows: u32,
+        /// Changes of the flood.
+        #[arg(long, default_value_t = 5_000_000)]
+        changes: u64,
+    },
     /// What a task notices of hostile modules in the same process.
     Neighbour {
         /// Rows of each phase.
@@ -74,6 +111,9 @@ async fn main() {
                 guest_load::measure(*load_rows, arguments.repeat).await;
             }
         }
+        Some(Part::Burst { changes, delay_ms, max_units }) => burst::measure(*changes, *delay_ms, *max_units).await,
+        Some(Part::Idle { tasks, seconds, wakes }) => idle::measure(*tasks, *seconds, *wakes).await,
+        Some(Part::Flood { rows, changes }) => flood::measure(*rows, *changes).await,
         Some(Part::Neighbour { phase_rows, pairs }) => {
             // The optimised binary, unless another is named.
             let plan =

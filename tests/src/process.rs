@@ -123,6 +123,23 @@ impl Tidegate {
         self.status_bytes("VmHWM:")
     }
 
+    /// CPU time of the current process so far, in the kernel's unit of 10 ms.
+    pub fn cpu_time(&self) -> Duration {
+        let pid = self.instance.process_id().expect("the process is running");
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The second field is the program's name in brackets; of the rest, 11 and 12 are user and system time.
+        let fields: Vec<u64> = text
+            .rsplit_once(')')
+            .map_or("", |(_, rest)| rest)
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        assert_eq!(fields.len(), 2, "/proc/{pid}/stat has no times");
+        Duration::from_millis(10 * fields.iter().sum::<u64>())
+    }
+
     /// Resident memory of the current process now.
     pub fn rss_bytes(&self) -> u64 {
         self.status_bytes("VmRSS:")

@@ -19,11 +19,13 @@ pub(crate) struct Lanes {
     units: Units,
     idle: Vec<Box<dyn Lane>>,
     used_at: Instant,
+    /// Nothing is open or kept since the last lane was given back.
+    is_closed: bool,
 }
 
 impl Lanes {
     pub(crate) fn new(target: Arc<dyn Target>, fence: Fence, units: Units) -> Self {
-        Self { target, fence, units, idle: Vec::new(), used_at: Instant::now() }
+        Self { target, fence, units, idle: Vec::new(), used_at: Instant::now(), is_closed: false }
     }
 
     /// How many groups may be under way at once; at least one.
@@ -33,6 +35,7 @@ impl Lanes {
 
     /// A lane, or how to get one.
     pub(crate) fn take(&mut self) -> LaneTicket {
+        self.is_closed = false;
         match self.idle.pop() {
             Some(lane) => LaneTicket::Open(lane),
             None => LaneTicket::ToOpen { target: self.target.clone(), fence: self.fence.clone() },
@@ -57,6 +60,7 @@ impl Lanes {
         if self.is_drowsy() && self.used_at.elapsed() >= LINGER {
             self.idle.clear();
             self.target.close_idle();
+            self.is_closed = true;
         }
     }
 
@@ -74,7 +78,7 @@ impl Lanes {
     }
 
     fn is_drowsy(&self) -> bool {
-        self.units.is_asleep() && !self.idle.is_empty()
+        self.units.is_asleep() && !self.is_closed
     }
 }
 

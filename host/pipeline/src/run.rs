@@ -31,6 +31,7 @@ use crate::schema::attach;
 use crate::silence::silence;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
+use crate::units::Units;
 
 /// The pause before the first retry; each further one doubles it.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -40,6 +41,9 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// How often progress is published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
+
+/// How many of these times make one for a run that sleeps: as often as the scheduler looks.
+const ASLEEP_TICKS: u32 = 5;
 
 /// Everything that would stop the task or falsify its target. Writes nothing, anywhere.
 ///
@@ -94,7 +98,7 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<Outcome, TaskError> {
     let watched = Arc::new(Watched::new(spec.row_errors));
-    let publisher = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(publish(watched.clone(), progress.clone())));
+    let publisher = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(publish(watched.clone(), spec.units.clone(), progress.clone())));
     let mut pause = RETRY_PAUSE_MIN;
     let mut spec = spec;
     let mut before = None;
@@ -217,11 +221,15 @@ impl Watched {
     }
 }
 
-async fn publish(watched: Arc<Watched>, progress: watch::Sender<Progress>) {
+async fn publish(watched: Arc<Watched>, units: Units, progress: watch::Sender<Progress>) {
     let mut ticks = tokio::time::interval(PUBLISH_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for tick in 0_u32.. {
         ticks.tick().await;
+        // Of a run that sleeps there is little to say.
+        if units.is_asleep() && tick % ASLEEP_TICKS != 0 {
+            continue;
+        }
         progress.send_replace(watched.snapshot());
     }
 }

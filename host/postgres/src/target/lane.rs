@@ -175,7 +175,13 @@ impl Lane for PostgresLane {
         if self.session.as_ref().is_some_and(|session| session.is_busy) {
             self.abandon().await;
         }
-        self.session().await?.is_ahead = true;
+        let session = self.session().await?;
+        if !session.is_replica {
+            // Foreign keys and triggers fire: what they read and do would lack the groups before.
+            let text = "the target's role may not set session_replication_role, so its groups are written in turn";
+            return Err(ConnectorError::definite("written_in_turn", text));
+        }
+        session.is_ahead = true;
         let done = self.run_steps(steps).await;
         if done.is_err() {
             self.abandon().await;
