@@ -1,5 +1,7 @@
 // Asks the native API. An answer is its JSON; anything else is an error that says what happened and what to do.
 
+import { learnTime } from "./server-clock.js";
+
 const TOKEN_KEY = "tidegate-token";
 
 /** An ordinary answer is there within milliseconds; those that ask a database say how long they may take. */
@@ -59,6 +61,7 @@ export async function ask(method, path, body, patienceMs = PATIENCE_MS) {
   } catch (error) {
     throw new Unreachable(error.name === "TimeoutError" ? `no answer within ${patienceMs / 1000} s` : "no connection");
   }
+  learnTime(response.headers.get("date"));
   const answer = parsed(text);
   if (response.ok) return answer;
   throw new Refused(response.status, answer ?? {});

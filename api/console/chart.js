@@ -76,7 +76,7 @@ export class Chart {
     if (!this.data || this.width === 0) return;
     const { from, to, series, limit, marks } = this.data;
     const inner = { width: this.width - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top - EDGE.bottom };
-    const top = niceTop(Math.max(limit?.value ?? 0, ...series.flatMap(({ points }) => points.map(([, value]) => value))));
+    const top = niceTop(this.whole, Math.max(limit?.value ?? 0, ...series.flatMap(({ points }) => points.map(([, value]) => value))));
     const x = (us) => EDGE.left + ((us - from) / (to - from)) * inner.width;
     const y = (value) => EDGE.top + inner.height * (1 - value / top);
     attr(this.picture, "width", this.width);
@@ -104,7 +104,7 @@ export class Chart {
   }
 
   valueAxis(top, y) {
-    return [0, top / 2, top].filter((value) => !this.whole || Number.isInteger(value)).flatMap((value) => [
+    return [0, top / 2, top].flatMap((value) => [
       svg("line", { class: "grid", x1: EDGE.left, x2: this.width - EDGE.right, y1: round(y(value)), y2: round(y(value)) }),
       svg("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, this.axis(value)),
     ]);
@@ -161,7 +161,8 @@ export class Chart {
     const figures = series.map(({ name, points }) => [name, points.find(([us]) => us === at)]).filter(([, point]) => point);
     const texts = figures.map(([name, [, value]]) => (series.length > 1 ? `${name} ${this.format(value)}` : this.format(value)));
     const mark = this.pointer !== null && marks.find((candidate) => Math.abs(x(candidate.at) - this.pointer) <= MARK_REACH);
-    put(this.readout, mark ? `${clock(mark.at)}: ${mark.words}` : `${this.pointer === null ? "" : `${clock(at)}: `}${texts.join(", ")}`);
+    const present = this.pointer === null && this.isPresent(at);
+    put(this.readout, mark ? `${clock(mark.at)}: ${mark.words}` : `${present ? "" : `${clock(at)}: `}${texts.join(", ")}`);
     if (this.pointer === null) return [];
     const place = round(x(at));
     return [
@@ -170,13 +171,19 @@ export class Chart {
     ];
   }
 
+  /** True while the newest point is as new as points can be. */
+  isPresent(us) {
+    return this.data.to - us <= this.data.gap;
+  }
+
   /** The picture in a sentence. */
   sentence() {
     const { series, limit, from, to } = this.data;
     const minutes = Math.round((to - from) / 60e6);
     const parts = series.filter(({ points }) => points.length > 0).map(({ name, points }) => {
       const highest = points.reduce((best, point) => (point[1] > best[1] ? point : best));
-      return `${name}: now ${this.format(points.at(-1)[1])}, highest ${this.format(highest[1])} at ${clock(highest[0])}`;
+      const [last, value] = points.at(-1);
+      return `${name}: ${this.isPresent(last) ? "now" : `at ${clock(last)}`} ${this.format(value)}, highest ${this.format(highest[1])} at ${clock(highest[0])}`;
     });
     const objective = limit ? `; ${limit.words}` : "";
     return `${this.title}, last ${minutes} minutes. ${parts.length > 0 ? parts.join("; ") : "Nothing measured"}${objective}.`;
@@ -195,11 +202,12 @@ export class Chart {
   }
 }
 
-/** 1, 2 or 5 times a power of ten, at least the value; 1 for nothing. */
-function niceTop(value) {
-  if (!(value > 0)) return 1;
+/** A round number that is at least the value; half of it is whole too where only whole numbers count. */
+function niceTop(whole, value) {
+  if (!(value > 0)) return whole ? 2 : 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((top) => top >= value * 1.02) ?? 20 * power;
+  const steps = whole ? [2, 4, 6, 8, 10] : [1, 2, 3, 4, 5, 6, 8, 10];
+  return steps.map((step) => step * power).find((top) => top >= value * 1.02) ?? 20 * power;
 }
 
 function nearest(points, place, x) {

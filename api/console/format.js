@@ -1,5 +1,7 @@
 // Figures and times as people read them, each with its unit.
 
+import { nowUs } from "./server-clock.js";
+
 const GROUPED = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const ONE_PLACE = new Intl.NumberFormat("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 const NONE = "–";
@@ -79,7 +81,7 @@ export function moment(us) {
 }
 
 /** How long ago: 3 s ago, 5 min ago, 2 h ago, 4 d ago. */
-export function ago(us, now = Date.now() * 1000) {
+export function ago(us, now = nowUs()) {
   if (!known(us)) return NONE;
   const past = Math.max(0, Math.round((now - us) / 1e6));
   if (past < 60) return `${past} s ago`;

@@ -5,6 +5,7 @@ import { Chart } from "./chart.js";
 import { choice, el, field, keyed, put, section, show } from "./dom.js";
 import { clock, count, known, rate, seconds, short } from "./format.js";
 import { stamp } from "./live.js";
+import { nowUs } from "./server-clock.js";
 import { objective } from "./state.js";
 
 const SPANS = [["", "all there is"], ["5", "5 minutes"], ["15", "15 minutes"], ["60", "1 hour"]];
@@ -36,14 +37,14 @@ export class HistoryPanel {
     const last = this.points.at(-1)?.at_us;
     const answer = await read(taskPath(this.name, `/history${last ? `?after_us=${last}` : ""}`));
     this.interval = answer.interval_seconds;
-    this.points = [...this.points, ...answer.points].filter((point) => point.at_us > Date.now() * 1000 - KEPT_US);
+    this.points = [...this.points, ...answer.points].filter((point) => point.at_us > nowUs() - KEPT_US);
     this.changes = answer.changes;
     this.draw();
   }
 
   draw() {
     if (this.task === null) return;
-    const to = Date.now() * 1000;
+    const to = nowUs();
     const from = to - (Number(this.span.value) || fitting(to - (this.points[0]?.at_us ?? to))) * 60e6;
     const inside = this.points.filter((point) => point.at_us >= from);
     const of = (read) => inside.filter((point) => known(read(point))).map((point) => [point.at_us, read(point)]);

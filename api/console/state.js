@@ -2,6 +2,7 @@
 
 import { el, put, attr } from "./dom.js";
 import { known } from "./format.js";
+import { nowUs } from "./server-clock.js";
 
 /** Tidegate's objective for a task that names none, seconds; documented in docs/capacity.md. */
 export const LAG_SECONDS_DEFAULT = 30;
@@ -18,6 +19,7 @@ const PHASES = {
 
 /** Words for the state: the phase while it runs. */
 export function stateWords(task) {
+  if (isAsleep(task)) return "asleep";
   if (task.status === "running") return PHASES[task.phase] ?? task.phase ?? "running";
   if (task.status === "stopped" && task.stop_reason === "full-load-finished") return "load finished";
   return task.status === "created" ? "not started" : task.status;
@@ -39,6 +41,11 @@ export function stateKind(task) {
   }
 }
 
+/** True for a task at zero units: it follows its source and wakes with the first change. */
+function isAsleep(task) {
+  return task.status === "running" && task.phase === "replicating" && task.progress?.units === 0;
+}
+
 /** The longest lag that is all right for a task, seconds. */
 export function objective(task) {
   return task.max_lag_seconds ?? LAG_SECONDS_DEFAULT;
@@ -55,7 +62,7 @@ export function isBehind(task) {
 }
 
 /** Age of a running task's numbers in seconds when they are too old to be believed, else null. */
-export function staleSeconds(task, now = Date.now() * 1000) {
+export function staleSeconds(task, now = nowUs()) {
   const at = task.progress?.at_us;
   return isRunning(task) && at && now - at > FRESH_US ? Math.round((now - at) / 1e6) : null;
 }

@@ -79,7 +79,7 @@ export class BoundsForm {
       field("Longest lag, seconds", this.lag, `Empty: ${LAG_SECONDS_DEFAULT} s.`),
       el("div", { class: "buttons" }, this.save, this.undo),
     );
-    panel.body.append(el("p", { class: "hint" }, "A unit is one lane, 64 MiB for waiting changes and one module instance. A running task obeys new bounds within a few seconds."), form);
+    panel.body.append(el("p", { class: "hint" }, "A unit is one lane that loads or applies. With zero as the fewest, an idle task sleeps until its next change. A running task obeys new bounds within a few seconds."), form);
   }
 
   update(task) {

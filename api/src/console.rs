@@ -53,6 +53,7 @@ const ASSETS: &[Asset] = &[
     asset!("notice.js", "text/javascript; charset=utf-8"),
     asset!("parts.css", "text/css; charset=utf-8"),
     asset!("row-errors.js", "text/javascript; charset=utf-8"),
+    asset!("server-clock.js", "text/javascript; charset=utf-8"),
     asset!("state.js", "text/javascript; charset=utf-8"),
     asset!("tables.js", "text/javascript; charset=utf-8"),
     asset!("task-actions.js", "text/javascript; charset=utf-8"),

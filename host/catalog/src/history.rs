@@ -142,8 +142,8 @@ impl TaskHistory {
         let (reason, explanation) = match (entered, progress.phase) {
             (false, _) => (plan.reason.clone(), plan.explanation.clone()),
             (true, RunPhase::Preparing) => (PHASE_REASON.to_owned(), "the task is being prepared".to_owned()),
-            (true, RunPhase::Loading) => (PHASE_REASON.to_owned(), "tables are loaded, on several lanes".to_owned()),
-            (true, RunPhase::CatchingUp | RunPhase::Replicating) => (PHASE_REASON.to_owned(), "the load has ended".to_owned()),
+            (true, RunPhase::Loading) => (PHASE_REASON.to_owned(), "tables are loaded".to_owned()),
+            (true, RunPhase::CatchingUp | RunPhase::Replicating) => (PHASE_REASON.to_owned(), "changes are applied".to_owned()),
         };
         if self.changes.len() == CHANGES_MAX {
             self.changes.pop_front();

@@ -14,11 +14,21 @@ const SCRIPT: &str = include_str!("look.js");
 /// The most controls that a page of these tests has.
 const CONTROLS_MAX: usize = 150;
 
-/// Wide and narrow, light and dark: nothing overflows, everything is readable. Keeps a picture of each.
-pub(crate) async fn check_looks(browser: &Browser, name: &str) {
-    for (size, width) in [("phone", PHONE), ("desktop", DESKTOP)] {
+/// How closely a page is looked at: a picture takes a second on a busy machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Wide and narrow, each in light and dark.
+    Closely,
+    /// Wide in light, narrow in dark.
+    Briefly,
+}
+
+/// Nothing overflows, everything is readable, every control has a name. Keeps pictures.
+pub(crate) async fn check_looks(browser: &Browser, name: &str, look: Look) {
+    for (size, width, first) in [("phone", PHONE, "dark"), ("desktop", DESKTOP, "light")] {
         browser.resize(width, 800).await;
-        for scheme in ["light", "dark"] {
+        let schemes = if look == Look::Closely { &["light", "dark"][..] } else { &[first] };
+        for scheme in schemes.iter().copied() {
             browser.prefer_colours(scheme).await;
             // Charts are drawn anew when the size has changed, which the page is told with its next frame.
             browser.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))").await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidegate_harness::{Browser, Tidegate, wait_for};
 
-use crate::look::{DESKTOP, check_keyboard, check_looks, check_no_faults};
+use crate::look::{DESKTOP, Look, check_keyboard, check_looks, check_no_faults};
 use crate::world::{PATIENCE, endpoint, press_button, selection, task, wait_text};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -12,9 +12,10 @@ async fn pages_stand_without_tasks_with_a_thousand_and_without_a_server() {
     browser.open(&host.url()).await;
     wait_text(&browser, "No tasks yet").await;
     check_welcome_is_true(&host, &browser).await;
-    check_looks(&browser, "welcome").await;
+    check_looks(&browser, "welcome", Look::Briefly).await;
     check_keyboard(&browser).await;
     check_words(&browser).await;
+    check_clock(&browser).await;
     check_colours(&browser).await;
 
     multiply_tasks(&host, &browser).await;
@@ -100,6 +101,18 @@ async fn check_words(browser: &Browser) {
     );
 }
 
+/// Ages are told by the server's clock, whatever this machine's says.
+async fn check_clock(browser: &Browser) {
+    let skew = browser
+        .evaluate(
+            "import('/console/server-clock.js').then((clock) => {
+               const learnt = (ms) => { clock.learnTime(new Date(Date.now() + ms).toUTCString()); return Math.round((clock.nowUs() / 1000 - Date.now()) / 60e3); };
+               return [learnt(-3600e3), learnt(600e3), learnt(0)]; })",
+        )
+        .await;
+    assert_eq!(skew, json!([-60, 10, 0]), "minutes");
+}
+
 /// The button wins over the system, and the choice stays.
 async fn check_colours(browser: &Browser) {
     let ground = "getComputedStyle(document.body).backgroundColor";
@@ -146,11 +159,11 @@ async fn check_long_list(browser: &Browser) {
     browser.reload().await;
     wait_text(browser, "1 of 1,000 tasks").await;
     assert_eq!(browser.evaluate("document.querySelector('input[type=search]').value").await, "zzz");
-    check_looks(browser, "long-name").await;
+    check_looks(browser, "long-name", Look::Briefly).await;
     browser.evaluate("(document.querySelector('input[type=search]').select(), 0)").await;
     browser.write("task-00").await;
     wait_text(browser, "100 of 1,000 tasks").await;
-    check_looks(browser, "many").await;
+    check_looks(browser, "many", Look::Briefly).await;
 }
 
 /// The page of a task that does not exist says so.
@@ -174,7 +187,7 @@ async fn check_silence(host: &mut Tidegate, browser: &Browser) {
             banner,
         )
         .await;
-    check_looks(browser, "silent").await;
+    check_looks(browser, "silent", Look::Briefly).await;
     assert_eq!(browser.evaluate("document.querySelectorAll('.fleet tbody tr').length").await, 50, "what was known stays");
     host.restart().await;
     browser.wait_until("the page to go on", PATIENCE, &format!("!{banner}.checkVisibility()"), &format!("{banner}.innerText")).await;
@@ -191,7 +204,7 @@ async fn check_token(host: &Tidegate, browser: &Browser) {
     browser
         .wait_until("the question for a token", PATIENCE, "document.querySelector('dialog[open] input')", "document.body.innerText")
         .await;
-    check_looks(browser, "token").await;
+    check_looks(browser, "token", Look::Briefly).await;
     browser.write("open-sesame").await;
     browser.press("Enter").await;
     wait_text(browser, "1,000 tasks").await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidegate_harness::{Browser, wait_for};
 
-use crate::look::{DESKTOP, check_keyboard, check_looks, check_no_faults};
+use crate::look::{DESKTOP, Look, check_keyboard, check_looks, check_no_faults};
 use crate::world::{HOSTILE, LONG, ORDERS, PATIENCE, World, press_button, wait_state, wait_text};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,7 +26,7 @@ async fn a_task_is_started_watched_and_steered_from_its_page() {
     check_charts(&browser).await;
     check_keyboard(&browser).await;
     browser.evaluate("document.querySelectorAll('details').forEach((node) => (node.open = false)); 0").await;
-    check_looks(&browser, "task").await;
+    check_looks(&browser, "task", Look::Closely).await;
     check_no_faults(&browser);
     check_failure(&world, &browser).await;
 }
@@ -178,11 +178,11 @@ async fn check_failure(world: &World, browser: &Browser) {
         task["failure"].get("hint").is_none_or(|hint| hint.is_null())
             || browser.evaluate("document.querySelector('.page-head .help').innerText").await.as_str().unwrap().starts_with("What helps: ")
     );
-    check_looks(browser, "failed-task").await;
+    check_looks(browser, "failed-task", Look::Briefly).await;
     browser.evaluate("(location.hash = '#/', 0)").await;
     wait_text(browser, "1 failed, 0 behind").await;
     let first = browser.evaluate("document.querySelector('.fleet tbody tr').innerText").await;
     assert!(first.as_str().unwrap().starts_with("lost"), "what failed stands first: {first}");
-    check_looks(browser, "fleet").await;
+    check_looks(browser, "fleet", Look::Closely).await;
     check_no_faults(browser);
 }
