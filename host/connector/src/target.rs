@@ -94,9 +94,11 @@ pub enum TablePreparation {
     Keep,
     /// Drop it and create it anew.
     DropAndCreate,
-    /// Remove its rows; create it when missing. Columns that are wanted and missing are added, and those that are there
-    /// and not wanted may hold NULL from then on.
+    /// Remove its rows; create it when missing. A table that does not fit keeps them.
     Truncate,
+    /// Remove its rows, add columns that are missing and widen narrow ones; columns that are there and not wanted may hold
+    /// NULL from then on. Create it when missing. For a table whose definition changed at the source.
+    Fit,
 }
 
 /// One row image: cells of the source, and cells that modules computed.

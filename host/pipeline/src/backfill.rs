@@ -39,7 +39,9 @@ impl Unloaded {
         }
         let preparation = match preparation {
             // Rows of an earlier load are in the table: they go, also where the task was to keep what it found.
-            TablePreparation::Keep if some_loaded || starts_over => TablePreparation::Truncate,
+            TablePreparation::Keep if some_loaded => TablePreparation::Truncate,
+            // Its definition may be what changed.
+            TablePreparation::Keep | TablePreparation::Truncate if starts_over => TablePreparation::Fit,
             other => other,
         };
         LoadTable { table, preparation, chunks: Vec::new() }

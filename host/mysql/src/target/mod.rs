@@ -113,17 +113,18 @@ impl MysqlTarget {
                 ddl::create_table(server, table).await
             }
             (Some(real), TablePreparation::Truncate) => {
+                // A table that does not fit keeps its rows.
+                TablePlan::new(table, real, server.facts())?;
                 let sql = format!("truncate table {name}");
-                match fit::fit_sql(table, real, server.facts())? {
-                    // A table that does not fit keeps its rows.
-                    None => {
-                        TablePlan::new(table, real, server.facts())?;
-                        ddl::execute(server, table, &sql, &sql).await
-                    }
-                    Some(fit) => {
-                        ddl::execute(server, table, &sql, &sql).await?;
-                        ddl::execute(server, table, &format!("fit table {name} to its changed definition"), &fit).await
-                    }
+                ddl::execute(server, table, &sql, &sql).await
+            }
+            (Some(real), TablePreparation::Fit) => {
+                let fit = fit::fit_sql(table, real, server.facts())?;
+                let sql = format!("truncate table {name}");
+                ddl::execute(server, table, &sql, &sql).await?;
+                match fit {
+                    Some(fit) => ddl::execute(server, table, &format!("fit table {name} to its changed definition"), &fit).await,
+                    None => Ok(()),
                 }
             }
         }

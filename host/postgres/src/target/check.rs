@@ -127,7 +127,7 @@ async fn check_table(
     check_triggers(tx, table, &real, findings).await?;
     match preparation {
         TablePreparation::Keep => check_empty(tx, table, findings).await,
-        TablePreparation::DropAndCreate | TablePreparation::Truncate => {
+        TablePreparation::DropAndCreate | TablePreparation::Truncate | TablePreparation::Fit => {
             check_references(tx, table, &real, tables, preparation, is_replica, findings).await
         }
     }

@@ -179,7 +179,11 @@ impl Target for PostgresTarget {
                 ddl::create_table(&tx, table).await?;
                 objects::note_created(&tx, fence, &table.name).await?;
             }
-            (Some(real), TablePreparation::Truncate) => {
+            (Some(real), TablePreparation::Truncate | TablePreparation::Fit) => {
+                if preparation == TablePreparation::Truncate {
+                    // A table that does not fit keeps its rows.
+                    plan::TablePlan::new(table, real)?;
+                }
                 // TRUNCATE is refused while a foreign key refers to the table, even where it does not fire.
                 let is_referenced = objects::is_referenced_by_others(&tx, &[&table.name]).await?;
                 let sql = if is_referenced && session::may_act_as_replica(&tx).await? {
@@ -188,8 +192,9 @@ impl Target for PostgresTarget {
                     format!("truncate {name}")
                 };
                 ddl::run(&tx, table, &format!("empty {name}"), &sql).await?;
-                // In this transaction, so that a table that does not fit keeps its rows.
-                fit::fit_columns(&tx, table, real).await?;
+                if preparation == TablePreparation::Fit {
+                    fit::fit_columns(&tx, table, real).await?;
+                }
             }
         }
         let plan = plans::learn(&tx, table).await?;
