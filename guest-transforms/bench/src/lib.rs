@@ -63,10 +63,10 @@ impl Transform for Rewrite {
         }
         let mut columns = Vec::new();
         if let Some(column) = self.rewrite.and_then(|place| batch.columns.get(place)) {
-            let mut text = TextBuilder::new(batch.rows);
+            let (texts, mut text) = (column.texts(), TextBuilder::new(batch.rows));
             for row in batch.row_numbers() {
-                match column.text(row) {
-                    Some(found) => text.push(&found.to_ascii_uppercase()),
+                match texts.get(row) {
+                    Some(found) => text.push_changed(found, str::make_ascii_uppercase),
                     None => text.push_null(),
                 }
             }

@@ -34,6 +34,15 @@ impl Column {
         }
     }
 
+    /// The texts of the column, for whoever reads many of them: that they are UTF-8 is looked at once.
+    pub fn texts(&self) -> Texts<'_> {
+        let data = match &self.values {
+            Values::Utf8(var) => std::str::from_utf8(&var.data).ok().map(|data| (data, var.offsets.as_slice())),
+            _ => None,
+        };
+        Texts { column: self, data }
+    }
+
     /// Bytes of a column that travels as bytes or text, likewise.
     pub fn bytes(&self, row: usize) -> Option<&[u8]> {
         match &self.values {
@@ -73,6 +82,25 @@ impl Column {
             Values::Bool8(list) if self.has_value(row) => list.get(row).map(|byte| *byte != 0),
             _ => None,
         }
+    }
+}
+
+/// See [`Column::texts`].
+#[derive(Debug, Clone, Copy)]
+pub struct Texts<'a> {
+    column: &'a Column,
+    data: Option<(&'a str, &'a [u32])>,
+}
+
+impl<'a> Texts<'a> {
+    /// As [`Column::text`].
+    pub fn get(&self, row: usize) -> Option<&'a str> {
+        let Some((data, offsets)) = self.data else { return self.column.text(row) };
+        if !self.column.has_value(row) {
+            return None;
+        }
+        let ends = offsets.get(row..row + 2)?;
+        data.get(ends[0] as usize..ends[1] as usize)
     }
 }
 
@@ -124,8 +152,11 @@ pub struct TextBuilder {
     nulls: Vec<u8>,
     absent: Vec<u8>,
     offsets: Vec<u32>,
-    data: Vec<u8>,
+    data: String,
 }
+
+/// Bytes a row that a builder has room for before it grows. Chosen by guess.
+const TEXT_BYTES: usize = 24;
 
 impl TextBuilder {
     /// For a batch of so many rows.
@@ -133,12 +164,20 @@ impl TextBuilder {
         let rows = rows as usize;
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        Self { rows, nulls: Vec::new(), absent: Vec::new(), offsets, data: Vec::new() }
+        Self { rows, nulls: Vec::new(), absent: Vec::new(), offsets, data: String::with_capacity(rows * TEXT_BYTES) }
     }
 
     /// The next row's text.
     pub fn push(&mut self, text: &str) {
-        self.data.extend_from_slice(text.as_bytes());
+        self.data.push_str(text);
+        self.close();
+    }
+
+    /// The next row's text: this one after `change`, which works on the copy.
+    pub fn push_changed(&mut self, text: &str, change: impl FnOnce(&mut str)) {
+        let start = self.data.len();
+        self.data.push_str(text);
+        change(&mut self.data[start..]);
         self.close();
     }
 
@@ -156,7 +195,7 @@ impl TextBuilder {
 
     /// The column.
     pub fn finish(self) -> Column {
-        let values = Values::Utf8(VarValues { offsets: self.offsets, data: self.data });
+        let values = Values::Utf8(VarValues { offsets: self.offsets, data: self.data.into_bytes() });
         Column { nulls: self.nulls, absent: self.absent, values }
     }
 
@@ -175,13 +214,15 @@ mod tests {
         for row in 0..10 {
             match row % 3 {
                 0 => builder.push_null(),
-                1 => builder.push("é"),
+                1 => builder.push_changed("éa", str::make_ascii_uppercase),
                 _ => builder.push_absent(),
             }
         }
         let column = builder.finish();
         assert_eq!((column.is_null(9), column.is_null(8), column.is_absent(8)), (true, false, true));
-        assert_eq!((column.text(7), column.text(8), column.text(9), column.text(10)), (Some("é"), None, None, None));
+        assert_eq!((column.text(7), column.text(8), column.text(9), column.text(10)), (Some("éA"), None, None, None));
+        let texts = column.texts();
+        assert_eq!((0..11).map(|row| texts.get(row)).collect::<Vec<_>>(), (0..11).map(|row| column.text(row)).collect::<Vec<_>>());
         assert_eq!(column.nulls.len(), 2);
     }
 

@@ -78,7 +78,7 @@ pub use bindings::exports::tidegate::transform::transformer::ModuleInfo;
 pub use bindings::tidegate::transform::host;
 pub use bindings::tidegate::transform::types::*;
 pub use builder::{Cell, ColumnBuilder, Misfit};
-pub use column::{Keep, TextBuilder};
+pub use column::{Keep, TextBuilder, Texts};
 pub use config::parse_config;
 pub use glue::{Planned, Tables, forget, plan, row_plan, transform, unchanged};
 pub use plan::{Input, Output, Plan};
