@@ -82,7 +82,7 @@ const RUST_WORKSPACE: &str = "
 [workspace]
 
 [profile.release]
-opt-level = \"s\"
+opt-level = 3
 lto = true
 codegen-units = 1
 panic = \"abort\"
