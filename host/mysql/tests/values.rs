@@ -178,6 +178,26 @@ async fn values_without_a_twin_stop_their_table_in_both_ways() {
     }
 }
 
+/// A definition that changes between its description and the read of its rows is told as the table's own fault, whatever
+/// has changed: whoever loads it describes it anew.
+#[tokio::test]
+async fn a_read_of_a_table_that_changed_since_names_the_table() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        let changes = [("alter table c0 rename column v to w", "column_missing"), ("drop table c1", "table_missing")];
+        for (index, (change, code)) in changes.into_iter().enumerate() {
+            let name = format!("c{index}");
+            bench.run(&[&format!("create table {name} (id int primary key, v int)"), &format!("insert into {name} values (1, 1)")]).await;
+            let described = bench.table(&name).await;
+            let snapshot = bench.source.snapshot(&support::scope(&[&name])).await.expect("a snapshot");
+            bench.run(&[change]).await;
+            let error = support::read_all(&*snapshot, described, 1000).await.expect_err("the definition is another");
+            assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, code), "{engine:?} {}", error.chain());
+            assert!(error.table_name().is_some_and(|table| table.name == name), "{engine:?} {}", error.chain());
+        }
+    }
+}
+
 /// Rare columns: keys that nobody named, collations with large numbers, all members of a set, coordinates in degrees.
 #[tokio::test]
 async fn rare_columns_read_alike() {

@@ -40,7 +40,7 @@ pub(crate) struct SourceSnapshot {
 impl Snapshot for SourceSnapshot {
     async fn chunks(&self, table: &SourceTable, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError> {
         let mut conn = self.connector.open().await?;
-        let chunks = chunk::plan(&mut conn, table, rows_wanted).await?;
+        let chunks = chunk::plan(&mut conn, table, rows_wanted).await.map_err(|error| error.at_table(&table.schema.name))?;
         let _ = conn.disconnect().await;
         Ok(chunks)
     }
@@ -48,12 +48,14 @@ impl Snapshot for SourceSnapshot {
     async fn read(&self, table: Arc<SourceTable>, chunk: &Chunk) -> Result<Box<dyn RowReader>, ConnectorError> {
         let condition = chunk::condition(&table.schema, chunk)?;
         let mut conn = self.connector.open().await?;
+        let name = &table.schema.name;
+        let locked = async |conn: &mut Conn| self.locked_view(conn, name).await.map_err(|error| error.at_table(name));
         let window = match self.engine {
             Engine::Mariadb => match exact_view(&mut conn).await? {
                 Some(window) => window,
-                None => self.locked_view(&mut conn, &table.schema.name).await?,
+                None => locked(&mut conn).await?,
             },
-            _ if table.schema.primary_key.is_empty() => self.locked_view(&mut conn, &table.schema.name).await?,
+            _ if table.schema.primary_key.is_empty() => locked(&mut conn).await?,
             _ => free_view(&mut conn).await?,
         };
         Ok(Box::new(ChunkReader::start(conn, table, condition, window)))

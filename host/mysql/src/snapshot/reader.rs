@@ -79,7 +79,8 @@ async fn read(
     sender: &mpsc::Sender<Result<Vec<Row>, ConnectorError>>,
 ) -> Result<(), ConnectorError> {
     let name = &table.schema.name;
-    let what = format!("read table \"{name}\"");
+    // The definition may have changed since it was read: then the table is described and loaded anew.
+    let fault = |error| fault::driver(&format!("read table \"{name}\""), error).at_table(name);
     let expressions: Vec<String> = table
         .schema
         .columns
@@ -93,9 +94,9 @@ async fn read(
         })
         .collect();
     let sql = format!("select {} from {}{condition}", expressions.join(", "), Dialect::MYSQL.table(name));
-    let mut found = conn.exec_iter(sql, ()).await.map_err(|error| fault::driver(&what, error))?;
+    let mut found = conn.exec_iter(sql, ()).await.map_err(fault)?;
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    while let Some(values) = found.next().await.map_err(|error| fault::driver(&what, error))? {
+    while let Some(values) = found.next().await.map_err(fault)? {
         let row = row(table, values.unwrap())?;
         bytes += row.bytes_held();
         batch.push(row);
