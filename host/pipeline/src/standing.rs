@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, ErrorClass, Snapshot, TableRecord, TaskRecord};
+use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, ErrorClass, Snapshot, TablePreparation, TableRecord, TaskRecord};
 use tidegate_model::{Fence, Position, TableName, TableState, Window};
 
 use crate::attempt::Attempt;
@@ -54,20 +54,34 @@ impl Attempt<'_> {
                     .into());
                 }
                 let standing = self.resume(fence, position, tables, selection).await?;
-                // Tables that start over are made to fit when their load begins.
-                let over = |table: &Arc<PlannedTable>| {
-                    let name = &table.source.schema.name;
-                    standing.unloaded.iter().any(|unloaded| unloaded.starts_over && unloaded.table.source.schema.name == *name)
-                };
-                let fitting: Vec<_> = standing.places.iter().map(|(table, _)| table.clone()).filter(|table| !over(table)).collect();
-                self.check(&fitting, false).await?;
+                self.check_standing(&standing).await?;
                 Ok(standing)
             }
         }
     }
 
+    /// Tables that start over are made to fit when their load begins. One that is dropped first is checked as for a new
+    /// task: a load that was cut off may have made it after a definition that has changed since.
+    async fn check_standing(&self, standing: &Standing) -> Result<(), TaskError> {
+        let drops = self.spec.preparation == TablePreparation::DropAndCreate;
+        let (mut anew, mut fitting) = (Vec::new(), Vec::new());
+        for (table, _) in &standing.places {
+            let is_it = |unloaded: &&Unloaded| unloaded.table.source.schema.name == table.source.schema.name;
+            match standing.unloaded.iter().find(is_it) {
+                Some(unloaded) if drops && unloaded.chunks.iter().all(|record| record.loaded.is_none()) => anew.push(table.clone()),
+                Some(unloaded) if unloaded.starts_over => {}
+                _ => fitting.push(table.clone()),
+            }
+        }
+        self.check_as(&fitting, preparation_when(self.spec, true), false).await?;
+        if anew.is_empty() { Ok(()) } else { self.check_as(&anew, self.spec.preparation, false).await }
+    }
+
     async fn check(&self, tables: &[Arc<PlannedTable>], begins: bool) -> Result<(), TaskError> {
-        let preparation = preparation_when(self.spec, !begins);
+        self.check_as(tables, preparation_when(self.spec, !begins), begins).await
+    }
+
+    async fn check_as(&self, tables: &[Arc<PlannedTable>], preparation: TablePreparation, begins: bool) -> Result<(), TaskError> {
         let findings = check_tables(self.spec, self.source.as_ref(), self.target.as_ref(), tables, preparation).await?;
         refuse_errors(self.spec, findings, begins)
     }
