@@ -39,6 +39,10 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
 /// The longest pause between retries: a server that comes back is noticed within it.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(8);
 
+/// Attempts in a row that may end because a table is not there: it may have gone, or have gone and come back, between the
+/// list of tables and the look at it. The next attempt's list knows.
+const MISSES_MAX: u32 = 4;
+
 /// How often progress is published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 
@@ -102,6 +106,7 @@ pub async fn run(
     let mut pause = RETRY_PAUSE_MIN;
     let mut spec = spec;
     let mut before = None;
+    let mut misses = 0;
     let result = loop {
         let brought = watched.board.rows_brought();
         watched.board.start_attempt();
@@ -113,6 +118,8 @@ pub async fn run(
         if cancel.is_cancelled() {
             break Ok(Outcome { cause: StopCause::Cancelled });
         }
+        let is_miss = matches!(&result, Err(error) if error.code() == "table_missing");
+        misses = if is_miss { misses + 1 } else { 0 };
         match result {
             Ok(Ended::TablesChanged) if watched.board.rows_brought() != brought => pause = RETRY_PAUSE_MIN,
             // Without rows in between, a table that changes again and again must not keep the source busy.
@@ -136,7 +143,7 @@ pub async fn run(
                 }
                 watched.board.update(|progress| progress.swap_undone = Some(error.chain()));
             }
-            Err(error) if error.class() == ErrorClass::Transient => {
+            Err(error) if error.class() == ErrorClass::Transient || is_miss && misses <= MISSES_MAX => {
                 // An attempt that brought rows to the target had recovered: a short pause is enough again.
                 if watched.board.rows_brought() != brought {
                     pause = RETRY_PAUSE_MIN;
