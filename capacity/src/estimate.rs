@@ -129,9 +129,12 @@ impl Estimate {
         self.levels.get(&units).filter(|level| level.weight >= TRUSTED_WEIGHT).map(|level| level.per_unit * f64::from(units))
     }
 
+    /// The level seen last of those that are known; before any is, the one that is known best.
     fn latest(&self) -> Option<(u32, &Level)> {
-        let known = self.levels.iter().filter(|(_, level)| level.weight >= KNOWN_WEIGHT || self.levels.len() == 1);
-        known.max_by(|(_, one), (_, other)| one.seen_at.total_cmp(&other.seen_at)).map(|(units, level)| (*units, level))
+        let known = self.levels.iter().filter(|(_, level)| level.weight >= KNOWN_WEIGHT);
+        let latest = known.max_by(|(_, one), (_, other)| one.seen_at.total_cmp(&other.seen_at));
+        let best = || self.levels.iter().max_by(|(_, one), (_, other)| one.weight.total_cmp(&other.weight));
+        latest.or_else(best).map(|(units, level)| (*units, level))
     }
 }
 
@@ -167,6 +170,14 @@ mod tests {
             let rows = if second % 40 == 0 { 40_000.0 } else { 0.0 };
             estimate.learn(f64::from(second), 1, 1.0, rows, 1.0);
         }
+        near(estimate.per_unit(), 1_000.0);
+    }
+
+    #[test]
+    fn a_rate_is_told_although_no_number_of_units_ever_had_much_work() {
+        let mut estimate = Estimate::default();
+        estimate.learn(1.0, 4, 1.0, 20.0, 0.04);
+        (2..10).for_each(|second| estimate.learn(f64::from(second), 1, 1.0, 100.0, 0.1));
         near(estimate.per_unit(), 1_000.0);
     }
 
