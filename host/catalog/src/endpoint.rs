@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use tidegate_model::Engine;
 
 use crate::error::is_duplicate;
-use crate::{Catalog, CatalogError, Secret, TENANT, new_id, now_us};
+use crate::{Catalog, CatalogError, Secret, new_id, now_us};
 
 /// Which side of a task an endpoint can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +157,7 @@ impl Catalog {
             "INSERT INTO endpoints (tenant, id, name, spec, password, revision, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, 1, $6, $6)",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(id)
         .bind(&spec.name)
         .bind(StoredSpec::text(spec))
@@ -175,7 +175,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`].
     pub async fn get_endpoint(&self, name: &str) -> Result<EndpointRecord, CatalogError> {
         let row = sqlx::query("SELECT * FROM endpoints WHERE tenant = $1 AND name = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .fetch_optional(&self.inner.pool)
             .await?;
@@ -188,7 +188,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`].
     pub async fn get_endpoint_by_id(&self, id: &str) -> Result<EndpointRecord, CatalogError> {
         let row = sqlx::query("SELECT * FROM endpoints WHERE tenant = $1 AND id = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(id)
             .fetch_optional(&self.inner.pool)
             .await?;
@@ -200,7 +200,10 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Storage`].
     pub async fn list_endpoints(&self) -> Result<Vec<EndpointRecord>, CatalogError> {
-        let rows = sqlx::query("SELECT * FROM endpoints WHERE tenant = $1 ORDER BY name").bind(TENANT).fetch_all(&self.inner.pool).await?;
+        let rows = sqlx::query("SELECT * FROM endpoints WHERE tenant = $1 ORDER BY name")
+            .bind(self.tenant.as_str())
+            .fetch_all(&self.inner.pool)
+            .await?;
         rows.iter().map(|row| self.endpoint_from(row)).collect()
     }
 
@@ -215,7 +218,7 @@ impl Catalog {
             "UPDATE endpoints SET name = $4, spec = $5, password = $6, revision = revision + 1, updated_at = $7
              WHERE tenant = $1 AND id = $2 AND revision = $3",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(id)
         .bind(revision)
         .bind(&spec.name)
@@ -239,13 +242,13 @@ impl Catalog {
     pub async fn delete_endpoint(&self, name: &str) -> Result<(), CatalogError> {
         let mut tx = self.write().await?;
         let row = sqlx::query("SELECT id FROM endpoints WHERE tenant = $1 AND name = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .fetch_optional(&mut *tx)
             .await?;
         let id: String = row.ok_or_else(|| CatalogError::not_found("endpoint", name))?.try_get(0)?;
         let user = sqlx::query("SELECT name FROM tasks WHERE tenant = $1 AND (source_id = $2 OR target_id = $2) ORDER BY name LIMIT 1")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(&id)
             .fetch_optional(&mut *tx)
             .await?;
@@ -254,11 +257,11 @@ impl Catalog {
             return Err(CatalogError::InUse { kind: "endpoint", name: name.to_owned(), by });
         }
         sqlx::query("DELETE FROM requests WHERE tenant = $1 AND subject = $2 AND kind IN ('test-connection', 'list-tables')")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(&id)
             .execute(&mut *tx)
             .await?;
-        sqlx::query("DELETE FROM endpoints WHERE tenant = $1 AND id = $2").bind(TENANT).bind(&id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM endpoints WHERE tenant = $1 AND id = $2").bind(self.tenant.as_str()).bind(&id).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::{Catalog, CatalogError, TENANT, now_us};
+use crate::{Catalog, CatalogError, now_us};
 
 /// Events kept for each task, and as many for everything outside tasks. By guess: months of an ordinary task.
 pub const EVENTS_KEPT: i64 = 10_000;
@@ -95,7 +95,7 @@ impl Catalog {
         let mut tx = self.write().await?;
         let row =
             sqlx::query("INSERT INTO events (tenant, at, task, category, severity, message) VALUES ($1, $2, $3, $4, $5, $6) RETURNING seq")
-                .bind(TENANT)
+                .bind(self.tenant.as_str())
                 .bind(now_us())
                 .bind(&event.task)
                 .bind(word(&event.category))
@@ -107,7 +107,7 @@ impl Catalog {
             "DELETE FROM events WHERE tenant = $1 AND task IS NOT DISTINCT FROM $2 AND seq <=
                (SELECT seq FROM events WHERE tenant = $1 AND task IS NOT DISTINCT FROM $2 ORDER BY seq DESC LIMIT 1 OFFSET $3)",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(&event.task)
         .bind(EVENTS_KEPT)
         .execute(&mut *tx)
@@ -126,7 +126,7 @@ impl Catalog {
             "SELECT seq, at, task, category, severity, message FROM events
              WHERE tenant = $1 AND ($2 IS NULL OR task = $2) AND seq > $3 AND at >= $4 AND at < $5 ORDER BY seq LIMIT $6",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(&filter.task)
         .bind(filter.after_seq.unwrap_or(0))
         .bind(filter.since_us.unwrap_or(0))
@@ -146,7 +146,7 @@ impl Catalog {
             "SELECT seq, at, task, category, severity, message FROM events
              WHERE tenant = $1 AND ($2 IS NULL OR task = $2) ORDER BY seq DESC LIMIT $3",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(task)
         .bind(limit)
         .fetch_all(&self.inner.pool)

@@ -107,19 +107,17 @@ impl Catalog {
     pub async fn history(&self, task: &str) -> Result<TaskHistory, CatalogError> {
         self.get_task(task).await?;
         let histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
-        Ok(histories.get(task).cloned().unwrap_or_default())
+        Ok(histories.get(&(self.tenant.clone(), task.to_owned())).cloned().unwrap_or_default())
     }
 
     pub(crate) fn remember(&self, task: &str, progress: &TaskProgress) {
         let mut histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
-        match histories.get_mut(task) {
-            Some(history) => history.observe(progress),
-            None => histories.entry(task.to_owned()).or_default().observe(progress),
-        }
+        let key = (self.tenant.clone(), task.to_owned());
+        histories.entry(key).or_default().observe(progress);
     }
 
     pub(crate) fn forget_history(&self, task: &str) {
-        self.inner.histories.lock().expect("nothing panics while it holds the histories").remove(task);
+        self.inner.histories.lock().expect("nothing panics while it holds the histories").remove(&(self.tenant.clone(), task.to_owned()));
     }
 }
 

@@ -11,7 +11,8 @@
 //!
 //! Both sides may die at any moment: everything here is level-triggered, so a reader that missed a wake-up finds the
 //! same facts when it polls. Passwords are encrypted under a key that lies beside the database ([`secret`]).
-//! A tenant column is in every table; until tenants have keys there is one, `default`.
+//! A handle sees one tenant's rows and no others; [`Catalog::of`] is the handle of another tenant. Whoever works for all
+//! of them asks for all by name ([`Catalog::list_all_tasks`], [`Catalog::take_request`]) and goes on with the tenant's own.
 //!
 //! It never talks to a source or a target, never compiles a module, and never decides when something runs.
 
@@ -38,8 +39,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::Rng;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+use tidegate_model::TenantId;
 use tokio::sync::{Mutex, watch};
 
 pub use capacity::{CapacityStatus, StageShares};
@@ -63,16 +65,14 @@ pub use task::{
     TaskRecord, TaskStatus,
 };
 
-/// The tenant of everything, until tenants have keys.
-pub(crate) const TENANT: &str = "default";
-
 /// How long a writer waits for another one. SQLite has one writer at a time, and ours are done in milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A handle to the catalog. Clones share it.
+/// A handle to the catalog, as one tenant sees it. Clones share it.
 #[derive(Clone)]
 pub struct Catalog {
     inner: Arc<Inner>,
+    tenant: TenantId,
 }
 
 struct Inner {
@@ -81,15 +81,15 @@ struct Inner {
     modules_dir: PathBuf,
     /// Held while files in `modules_dir` come and go together with their rows.
     module_files: Mutex<()>,
-    /// By task; never held across an await.
-    histories: std::sync::Mutex<HashMap<String, history::TaskHistory>>,
+    /// By tenant and task; never held across an await.
+    histories: std::sync::Mutex<HashMap<(TenantId, String), history::TaskHistory>>,
     work: watch::Sender<u64>,
     news: watch::Sender<u64>,
 }
 
 impl Catalog {
     /// Opens the catalog of a data directory, creating the directory, `catalog.sqlite`, `catalog.key` (mode 0600) and
-    /// `modules/` where they are missing, and brings its tables up to date.
+    /// `modules/` where they are missing, and brings its tables up to date. The handle is the default tenant's.
     ///
     /// # Errors
     /// [`CatalogError::Key`] when the key file is missing or another one than the database was written with;
@@ -115,7 +115,19 @@ impl Catalog {
         let (news, _) = watch::channel(0);
         Ok(Catalog {
             inner: Arc::new(Inner { pool, cipher, modules_dir, module_files: Mutex::new(()), histories: Default::default(), work, news }),
+            tenant: TenantId::default(),
         })
+    }
+
+    /// The same catalog, as another tenant sees it.
+    #[must_use]
+    pub fn of(&self, tenant: &TenantId) -> Catalog {
+        Catalog { inner: Arc::clone(&self.inner), tenant: tenant.clone() }
+    }
+
+    /// Whose rows this handle sees.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
     }
 
     /// Changes whenever there may be something to do for the host: a desired state, a request, a pending module.
@@ -155,6 +167,12 @@ impl Catalog {
     fn wake_api(&self) {
         self.inner.news.send_modify(|count| *count = count.wrapping_add(1));
     }
+}
+
+/// The tenant that a row belongs to.
+fn tenant_of(row: &SqliteRow) -> Result<TenantId, CatalogError> {
+    let text: &str = row.try_get("tenant")?;
+    TenantId::new(text).map_err(|error| CatalogError::corrupt("tenant", text, error))
 }
 
 /// Microseconds since 1970, the catalog's time.

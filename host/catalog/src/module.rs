@@ -12,8 +12,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use tidegate_model::TenantId;
 
-use crate::{Catalog, CatalogError, TENANT, now_us};
+use crate::{Catalog, CatalogError, now_us, tenant_of};
 
 const PREFIX: &str = "sha256:";
 
@@ -60,6 +61,8 @@ impl ModuleVersion {
 /// One version of a module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModuleRecord {
+    /// Whose it is.
+    pub tenant: TenantId,
     /// The module's name.
     pub name: String,
     /// `sha256:<64 hex digits>` of its bytes.
@@ -89,7 +92,7 @@ impl Catalog {
         let mut tx = self.write().await?;
         // Two uploads within a microsecond would leave open which one is the latest.
         let last: Option<i64> = sqlx::query("SELECT MAX(uploaded_at) FROM modules WHERE tenant = $1 AND name = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .fetch_one(&mut *tx)
             .await?
@@ -99,7 +102,7 @@ impl Catalog {
              ON CONFLICT (tenant, name, digest) DO UPDATE SET uploaded_at = excluded.uploaded_at,
                state = CASE WHEN modules.state = $7 THEN modules.state ELSE excluded.state END",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(name)
         .bind(&digest)
         .bind(bytes_len)
@@ -141,7 +144,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`].
     pub async fn module_versions(&self, name: &str) -> Result<Vec<ModuleRecord>, CatalogError> {
         let rows = sqlx::query("SELECT * FROM modules WHERE tenant = $1 AND name = $2 ORDER BY uploaded_at DESC")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .fetch_all(&self.inner.pool)
             .await?;
@@ -157,32 +160,31 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn list_modules(&self) -> Result<Vec<ModuleRecord>, CatalogError> {
         let rows = sqlx::query("SELECT * FROM modules WHERE tenant = $1 ORDER BY name, uploaded_at DESC")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .fetch_all(&self.inner.pool)
             .await?;
         rows.iter().map(module_from).collect()
     }
 
-    /// The versions that wait for the host's verdict, oldest first.
+    /// The versions of all tenants that wait for the host's verdict, oldest first.
     ///
     /// # Errors
     /// [`CatalogError::Storage`].
     pub async fn pending_modules(&self) -> Result<Vec<ModuleRecord>, CatalogError> {
-        let rows = sqlx::query("SELECT * FROM modules WHERE tenant = $1 AND state = $2 ORDER BY uploaded_at")
-            .bind(TENANT)
+        let rows = sqlx::query("SELECT * FROM modules WHERE state = $1 ORDER BY uploaded_at")
             .bind(state_text(&ModuleState::Pending))
             .fetch_all(&self.inner.pool)
             .await?;
         rows.iter().map(module_from).collect()
     }
 
-    /// The host's verdict on the bytes with this digest, under whatever names they have.
+    /// The host's verdict on the bytes with this digest, under whatever names the tenant has them.
     ///
     /// # Errors
     /// [`CatalogError::NotFound`] when no module has them.
     pub async fn set_module_state(&self, digest: &str, state: &ModuleState, info: &Value) -> Result<(), CatalogError> {
         let done = sqlx::query("UPDATE modules SET state = $3, info = $4 WHERE tenant = $1 AND digest = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(digest)
             .bind(state_text(state))
             .bind(info.to_string())
@@ -224,7 +226,7 @@ impl Catalog {
             "SELECT t.name FROM task_modules m JOIN tasks t ON t.tenant = m.tenant AND t.id = m.task_id
              WHERE m.tenant = $1 AND m.module_name = $2 ORDER BY t.name LIMIT 1",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(name)
         .fetch_optional(&mut *tx)
         .await?;
@@ -237,7 +239,7 @@ impl Catalog {
             "DELETE FROM module_limits WHERE tenant = $1 AND module_name = $2",
             "DELETE FROM modules WHERE tenant = $1 AND name = $2",
         ] {
-            sqlx::query(statement).bind(TENANT).bind(name).execute(&mut *tx).await?;
+            sqlx::query(statement).bind(self.tenant.as_str()).bind(name).execute(&mut *tx).await?;
         }
         tx.commit().await?;
         // After the commit: a crash here leaves a file that nothing names, never a name without its file.
@@ -296,6 +298,7 @@ fn module_from(row: &SqliteRow) -> Result<ModuleRecord, CatalogError> {
     let corrupt = |error| CatalogError::corrupt("module", &name, error);
     let bytes_len: i64 = row.try_get("bytes_len")?;
     Ok(ModuleRecord {
+        tenant: tenant_of(row)?,
         digest: row.try_get("digest")?,
         bytes_len: bytes_len.unsigned_abs(),
         state: serde_json::from_str(row.try_get("state")?).map_err(corrupt)?,

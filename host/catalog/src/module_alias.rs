@@ -10,10 +10,11 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
+use tidegate_model::TenantId;
 
 use crate::module::{ModuleState, ModuleVersion};
 use crate::task_modules::modules_named;
-use crate::{Catalog, CatalogError, TENANT, now_us};
+use crate::{Catalog, CatalogError, now_us};
 
 /// The kind of the resource that holds, by the name of a task, the digests that the task runs with.
 pub const TASK_PINS: &str = "task-modules";
@@ -48,7 +49,7 @@ impl Catalog {
             "INSERT INTO module_aliases (tenant, module_name, alias, digest, moved_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (tenant, module_name, alias) DO UPDATE SET digest = excluded.digest, moved_at = excluded.moved_at",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(name)
         .bind(alias)
         .bind(&moved.digest)
@@ -65,7 +66,7 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn module_aliases(&self, name: &str) -> Result<Vec<ModuleAlias>, CatalogError> {
         let rows = sqlx::query("SELECT * FROM module_aliases WHERE tenant = $1 AND module_name = $2 ORDER BY alias")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .fetch_all(&self.inner.pool)
             .await?;
@@ -79,11 +80,11 @@ impl Catalog {
     pub async fn delete_module_alias(&self, name: &str, alias: &str) -> Result<(), CatalogError> {
         let full_name = format!("{name}@{alias}");
         let mut tx = self.write().await?;
-        if let Some(user) = users(&mut tx, name).await?.into_iter().find(|user| user.versions.contains(alias)) {
+        if let Some(user) = users(&mut tx, &self.tenant, name).await?.into_iter().find(|user| user.versions.contains(alias)) {
             return Err(CatalogError::InUse { kind: "module alias", name: full_name, by: user.shown() });
         }
         let done = sqlx::query("DELETE FROM module_aliases WHERE tenant = $1 AND module_name = $2 AND alias = $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .bind(alias)
             .execute(&mut *tx)
@@ -107,18 +108,18 @@ impl Catalog {
         let latest = versions.iter().find(|record| !matches!(record.state, ModuleState::Rejected { .. }));
         let is_latest = latest.is_some_and(|record| record.digest == digest);
         let mut tx = self.write().await?;
-        if let Some(by) = version_user(&mut tx, name, digest, is_latest).await? {
+        if let Some(by) = version_user(&mut tx, &self.tenant, name, digest, is_latest).await? {
             return Err(CatalogError::InUse { kind: "module version", name: full_name, by });
         }
         sqlx::query("DELETE FROM modules WHERE tenant = $1 AND name = $2 AND digest = $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .bind(digest)
             .execute(&mut *tx)
             .await?;
         if versions.len() == 1 {
             sqlx::query("DELETE FROM module_limits WHERE tenant = $1 AND module_name = $2")
-                .bind(TENANT)
+                .bind(self.tenant.as_str())
                 .bind(name)
                 .execute(&mut *tx)
                 .await?;
@@ -131,13 +132,14 @@ impl Catalog {
 /// Who keeps a version from being deleted, with its kind.
 async fn version_user(
     tx: &mut Transaction<'static, Sqlite>,
+    tenant: &TenantId,
     name: &str,
     digest: &str,
     is_latest: bool,
 ) -> Result<Option<String>, CatalogError> {
     let alias =
         sqlx::query("SELECT alias FROM module_aliases WHERE tenant = $1 AND module_name = $2 AND digest = $3 ORDER BY alias LIMIT 1")
-            .bind(TENANT)
+            .bind(tenant.as_str())
             .bind(name)
             .bind(digest)
             .fetch_optional(&mut **tx)
@@ -149,7 +151,7 @@ async fn version_user(
         let begins_with_latest = is_latest && user.pins == Value::Null && user.versions.contains("latest");
         user.versions.contains(digest) || holds(&user.pins, digest) || begins_with_latest
     };
-    Ok(users(tx, name).await?.iter().find(|user| uses(user)).map(User::shown))
+    Ok(users(tx, tenant, name).await?.iter().find(|user| uses(user)).map(User::shown))
 }
 
 /// A task that names a module.
@@ -167,14 +169,14 @@ impl User {
     }
 }
 
-async fn users(tx: &mut Transaction<'static, Sqlite>, module: &str) -> Result<Vec<User>, CatalogError> {
+async fn users(tx: &mut Transaction<'static, Sqlite>, tenant: &TenantId, module: &str) -> Result<Vec<User>, CatalogError> {
     let rows = sqlx::query(
         "SELECT t.name, t.definition, r.document FROM task_modules m
          JOIN tasks t ON t.tenant = m.tenant AND t.id = m.task_id
          LEFT JOIN resources r ON r.tenant = m.tenant AND r.kind = $3 AND r.id = t.name
          WHERE m.tenant = $1 AND m.module_name = $2 ORDER BY t.name",
     )
-    .bind(TENANT)
+    .bind(tenant.as_str())
     .bind(module)
     .bind(TASK_PINS)
     .fetch_all(&mut **tx)

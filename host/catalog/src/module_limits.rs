@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
-use crate::{Catalog, CatalogError, TENANT};
+use crate::{Catalog, CatalogError};
 
 /// Limits of a module; `None` stands for the server's default. What they mean, and why the defaults are what they are,
 /// stands in `docs/modules-limits.md`. A server has ceilings of its own, and the tighter of both holds.
@@ -59,7 +59,7 @@ impl Catalog {
     /// [`CatalogError::Storage`], [`CatalogError::Corrupt`].
     pub async fn module_limits(&self, name: &str) -> Result<ModuleLimits, CatalogError> {
         let row = sqlx::query("SELECT document FROM module_limits WHERE tenant = $1 AND module_name = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .fetch_optional(&self.inner.pool)
             .await?;
@@ -78,7 +78,7 @@ impl Catalog {
              SELECT $1, $2, $3 WHERE EXISTS (SELECT 1 FROM modules WHERE tenant = $1 AND name = $2)
              ON CONFLICT (tenant, module_name) DO UPDATE SET document = excluded.document",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(name)
         .bind(document)
         .execute(&self.inner.pool)

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::request::{RequestKind, RequestState};
 use crate::task::Failure;
-use crate::{Catalog, CatalogError, TENANT, now_us};
+use crate::{Catalog, CatalogError, now_us};
 
 /// A test that nobody took away by then is deleted: far longer than anybody waits.
 const LEFT_BEHIND: Duration = Duration::from_secs(600);
@@ -67,7 +67,7 @@ impl Catalog {
         let left_behind = i64::try_from(LEFT_BEHIND.as_micros()).unwrap_or(i64::MAX);
         let mut tx = self.write().await?;
         sqlx::query("DELETE FROM requests WHERE tenant = $1 AND kind = $2 AND created_at < $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(RequestKind::TestModule.as_str())
             .bind(now_us() - left_behind)
             .execute(&mut *tx)
@@ -75,7 +75,7 @@ impl Catalog {
         let id = sqlx::query_scalar(
             "INSERT INTO requests (tenant, kind, subject, payload, state, created_at) VALUES ($1, $2, $3, $4, 'waiting', $5) RETURNING id",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(RequestKind::TestModule.as_str())
         .bind(module)
         .bind(payload)
@@ -94,7 +94,11 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn module_test_answer(&self, id: i64, patience: Duration) -> Result<Option<Result<Value, Failure>>, CatalogError> {
         let record = self.wait_for_request(id, patience).await;
-        sqlx::query("DELETE FROM requests WHERE tenant = $1 AND id = $2").bind(TENANT).bind(id).execute(&self.inner.pool).await?;
+        sqlx::query("DELETE FROM requests WHERE tenant = $1 AND id = $2")
+            .bind(self.tenant.as_str())
+            .bind(id)
+            .execute(&self.inner.pool)
+            .await?;
         // The write-ahead file has the values still. When readers are in the way, the next checkpoint empties it.
         let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.inner.pool).await;
         Ok(match record?.state {
@@ -104,13 +108,9 @@ impl Catalog {
         })
     }
 
-    /// Deletes every test. For a host that starts: whoever waited for them waits no more.
+    /// Deletes every test of every tenant. For a host that starts: whoever waited for them waits no more.
     pub(crate) async fn forget_module_tests(&self) -> Result<(), CatalogError> {
-        sqlx::query("DELETE FROM requests WHERE tenant = $1 AND kind = $2")
-            .bind(TENANT)
-            .bind(RequestKind::TestModule.as_str())
-            .execute(&self.inner.pool)
-            .await?;
+        sqlx::query("DELETE FROM requests WHERE kind = $1").bind(RequestKind::TestModule.as_str()).execute(&self.inner.pool).await?;
         Ok(())
     }
 }

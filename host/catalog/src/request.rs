@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use tidegate_model::TenantId;
 
 use crate::task::Failure;
-use crate::{Catalog, CatalogError, TENANT, now_us};
+use crate::{Catalog, CatalogError, now_us, tenant_of};
 
 /// Finished requests kept for each kind and subject. By guess.
 const FINISHED_KEPT: i64 = 10;
@@ -108,6 +109,8 @@ impl RequestState {
 /// A request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestRecord {
+    /// Who asks.
+    pub tenant: TenantId,
     /// Grows with each request.
     pub id: i64,
     /// What is asked.
@@ -284,7 +287,7 @@ impl Catalog {
         let same = sqlx::query(
             "SELECT id FROM requests WHERE tenant = $1 AND kind = $2 AND subject = $3 AND state = 'waiting' AND payload = $4 LIMIT 1",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(kind.as_str())
         .bind(subject)
         .bind(&payload)
@@ -296,7 +299,7 @@ impl Catalog {
                 "INSERT INTO requests (tenant, kind, subject, payload, state, created_at)
                      VALUES ($1, $2, $3, $4, 'waiting', $5) RETURNING id",
             )
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind.as_str())
             .bind(subject)
             .bind(&payload)
@@ -310,34 +313,32 @@ impl Catalog {
         self.get_request(id).await
     }
 
-    /// The oldest waiting request of a kind, which is the caller's from now on.
+    /// A waiting request of a kind, which is the caller's from now on: the oldest of the tenant that has the fewest taken, so
+    /// that one who asks a lot holds up nobody else.
     ///
     /// # Errors
     /// [`CatalogError::Storage`].
     pub async fn take_request(&self, kind: RequestKind) -> Result<Option<RequestRecord>, CatalogError> {
         let row = sqlx::query(
             "UPDATE requests SET state = 'taken' WHERE id =
-               (SELECT id FROM requests WHERE tenant = $1 AND state = 'waiting' AND kind = $2 ORDER BY id LIMIT 1)
+               (SELECT id FROM requests r WHERE state = 'waiting' AND kind = $1
+                ORDER BY (SELECT COUNT(*) FROM requests o WHERE o.tenant = r.tenant AND o.state = 'taken'), id LIMIT 1)
              AND state = 'waiting' RETURNING *",
         )
-        .bind(TENANT)
         .bind(kind.as_str())
         .fetch_optional(&self.inner.pool)
         .await?;
         row.as_ref().map(request_from).transpose()
     }
 
-    /// Makes every taken request waiting again, and forgets tests of modules. For a host that starts: whoever took them is
+    /// Makes every taken request of every tenant waiting again, and forgets tests of modules. For a host that starts: whoever took them is
     /// dead. Answers how many.
     ///
     /// # Errors
     /// [`CatalogError::Storage`].
     pub async fn requeue_taken(&self) -> Result<u64, CatalogError> {
         self.forget_module_tests().await?;
-        let done = sqlx::query("UPDATE requests SET state = 'waiting' WHERE tenant = $1 AND state = 'taken'")
-            .bind(TENANT)
-            .execute(&self.inner.pool)
-            .await?;
+        let done = sqlx::query("UPDATE requests SET state = 'waiting' WHERE state = 'taken'").execute(&self.inner.pool).await?;
         Ok(done.rows_affected())
     }
 
@@ -351,20 +352,21 @@ impl Catalog {
             Err(failure) => ("failed", serde_json::to_string(failure).expect("a failure has string keys only")),
         };
         let mut tx = self.write().await?;
-        let row = sqlx::query("UPDATE requests SET state = $2, result = $3, finished_at = $4 WHERE id = $1 RETURNING kind, subject")
-            .bind(id)
-            .bind(state)
-            .bind(result)
-            .bind(now_us())
-            .fetch_optional(&mut *tx)
-            .await?;
+        let row =
+            sqlx::query("UPDATE requests SET state = $2, result = $3, finished_at = $4 WHERE id = $1 RETURNING kind, subject, tenant")
+                .bind(id)
+                .bind(state)
+                .bind(result)
+                .bind(now_us())
+                .fetch_optional(&mut *tx)
+                .await?;
         if let Some(row) = row {
             sqlx::query(
                 "DELETE FROM requests WHERE tenant = $1 AND kind = $2 AND subject = $3 AND state IN ('succeeded', 'failed') AND id <=
                    (SELECT id FROM requests WHERE tenant = $1 AND kind = $2 AND subject = $3 AND state IN ('succeeded', 'failed')
                     ORDER BY id DESC LIMIT 1 OFFSET $4)",
             )
-            .bind(TENANT)
+            .bind(row.try_get::<String, _>(2)?)
             .bind(row.try_get::<String, _>(0)?)
             .bind(row.try_get::<String, _>(1)?)
             .bind(FINISHED_KEPT)
@@ -382,7 +384,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`]: never made, or forgotten since.
     pub async fn get_request(&self, id: i64) -> Result<RequestRecord, CatalogError> {
         let row = sqlx::query("SELECT * FROM requests WHERE tenant = $1 AND id = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(id)
             .fetch_optional(&self.inner.pool)
             .await?;
@@ -395,7 +397,7 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn latest_request(&self, kind: RequestKind, subject: &str) -> Result<Option<RequestRecord>, CatalogError> {
         let row = sqlx::query("SELECT * FROM requests WHERE tenant = $1 AND kind = $2 AND subject = $3 ORDER BY id DESC LIMIT 1")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind.as_str())
             .bind(subject)
             .fetch_optional(&self.inner.pool)
@@ -409,7 +411,7 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn forget_requests(&self, kind: RequestKind, subject: &str) -> Result<u64, CatalogError> {
         let done = sqlx::query("DELETE FROM requests WHERE tenant = $1 AND kind = $2 AND subject = $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind.as_str())
             .bind(subject)
             .execute(&self.inner.pool)
@@ -451,6 +453,7 @@ fn request_from(row: &SqliteRow) -> Result<RequestRecord, CatalogError> {
         (other, _) => return Err(corrupt(format!("unknown state {other}").into())),
     };
     Ok(RequestRecord {
+        tenant: tenant_of(row)?,
         id,
         kind: RequestKind::named(kind).ok_or_else(|| corrupt(format!("unknown kind {kind}").into()))?,
         subject: row.try_get("subject")?,

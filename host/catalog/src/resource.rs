@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::is_duplicate;
-use crate::{Catalog, CatalogError, TENANT, now_us};
+use crate::{Catalog, CatalogError, now_us};
 
 /// A document with a kind, an id and a name. Both id and name are unique within the kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,7 @@ impl Catalog {
     /// [`CatalogError::AlreadyExists`] when the id or the name is taken within the kind.
     pub async fn create_resource(&self, kind: &str, id: &str, name: &str, document: &Value) -> Result<ResourceRecord, CatalogError> {
         sqlx::query("INSERT INTO resources (tenant, kind, id, name, document, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6)")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind)
             .bind(id)
             .bind(name)
@@ -54,7 +54,7 @@ impl Catalog {
              ON CONFLICT (tenant, kind, id) DO UPDATE
              SET name = excluded.name, document = excluded.document, updated_at = excluded.updated_at",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(kind)
         .bind(id)
         .bind(name)
@@ -72,7 +72,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`].
     pub async fn get_resource(&self, kind: &str, id: &str) -> Result<ResourceRecord, CatalogError> {
         let row = sqlx::query("SELECT * FROM resources WHERE tenant = $1 AND kind = $2 AND id = $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind)
             .bind(id)
             .fetch_optional(&self.inner.pool)
@@ -86,7 +86,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`].
     pub async fn get_resource_by_name(&self, kind: &str, name: &str) -> Result<ResourceRecord, CatalogError> {
         let row = sqlx::query("SELECT * FROM resources WHERE tenant = $1 AND kind = $2 AND name = $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind)
             .bind(name)
             .fetch_optional(&self.inner.pool)
@@ -100,7 +100,7 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn list_resources(&self, kind: &str) -> Result<Vec<ResourceRecord>, CatalogError> {
         let rows = sqlx::query("SELECT * FROM resources WHERE tenant = $1 AND kind = $2 ORDER BY name")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind)
             .fetch_all(&self.inner.pool)
             .await?;
@@ -113,7 +113,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`]; [`CatalogError::AlreadyExists`] when another resource has the name.
     pub async fn update_resource(&self, kind: &str, id: &str, name: &str, document: &Value) -> Result<ResourceRecord, CatalogError> {
         sqlx::query("UPDATE resources SET name = $4, document = $5, updated_at = $6 WHERE tenant = $1 AND kind = $2 AND id = $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind)
             .bind(id)
             .bind(name)
@@ -131,7 +131,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`].
     pub async fn delete_resource(&self, kind: &str, id: &str) -> Result<(), CatalogError> {
         let done = sqlx::query("DELETE FROM resources WHERE tenant = $1 AND kind = $2 AND id = $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(kind)
             .bind(id)
             .execute(&self.inner.pool)

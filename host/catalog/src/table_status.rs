@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use tidegate_model::TableName;
 
-use crate::{Catalog, CatalogError, TENANT};
+use crate::{Catalog, CatalogError};
 
 /// A table's stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -85,15 +85,18 @@ impl Catalog {
     /// [`CatalogError::NotFound`] when the task does not exist.
     pub async fn put_table_statuses(&self, task: &str, tables: &[TableStatusRecord]) -> Result<(), CatalogError> {
         let mut tx = self.write().await?;
-        let row =
-            sqlx::query("SELECT id FROM tasks WHERE tenant = $1 AND name = $2").bind(TENANT).bind(task).fetch_optional(&mut *tx).await?;
+        let row = sqlx::query("SELECT id FROM tasks WHERE tenant = $1 AND name = $2")
+            .bind(self.tenant.as_str())
+            .bind(task)
+            .fetch_optional(&mut *tx)
+            .await?;
         let id: String = row.ok_or_else(|| CatalogError::not_found("task", task))?.try_get(0)?;
         for table in tables {
             sqlx::query(
                 "INSERT INTO table_statuses (tenant, task_id, schema_name, table_name, document) VALUES ($1, $2, $3, $4, $5)
                  ON CONFLICT (tenant, task_id, schema_name, table_name) DO UPDATE SET document = excluded.document",
             )
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(&id)
             .bind(&table.schema)
             .bind(&table.table)
@@ -111,7 +114,7 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn clear_table_statuses(&self, task: &str) -> Result<(), CatalogError> {
         sqlx::query("DELETE FROM table_statuses WHERE tenant = $1 AND task_id IN (SELECT id FROM tasks WHERE tenant = $1 AND name = $2)")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(task)
             .execute(&self.inner.pool)
             .await?;
@@ -125,7 +128,7 @@ impl Catalog {
     pub async fn list_table_statuses(&self, task: &str) -> Result<Vec<TableStatusRecord>, CatalogError> {
         let id = self.get_task(task).await?.id;
         let rows = sqlx::query("SELECT document FROM table_statuses WHERE tenant = $1 AND task_id = $2 ORDER BY schema_name, table_name")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(&id)
             .fetch_all(&self.inner.pool)
             .await?;

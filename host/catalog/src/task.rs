@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_model::TaskId;
+use tidegate_model::{TaskId, TenantId};
 
 use crate::capacity::CapacityStatus;
 
@@ -320,6 +320,8 @@ pub struct Lease {
 /// A task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRecord {
+    /// Whose it is.
+    pub tenant: TenantId,
     /// 26 characters of `A-Z0-9`, never reused; the last part of its ARN.
     pub id: String,
     /// What the user said.
@@ -351,6 +353,11 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
+    /// The task's name at its source, in its target, among files and in the log, where it meets other tenants' tasks.
+    pub fn outside_name(&self) -> TaskId {
+        self.definition.name.outside(&self.tenant)
+    }
+
     /// How a worker that takes the task now begins: as the user asked, but once. A host that died during a reload
     /// goes on with it and does not start it over.
     pub fn next_start(&self) -> StartKind {

@@ -4,21 +4,31 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use sqlx::{Sqlite, Transaction};
+use tidegate_model::TenantId;
 
+use crate::CatalogError;
 use crate::module::ModuleVersion;
-use crate::{CatalogError, TENANT};
 
 /// Replaces what is kept for a task.
 ///
 /// # Errors
 /// [`CatalogError::NotFound`] for a module, version or alias that does not exist.
-pub(crate) async fn store_modules(tx: &mut Transaction<'static, Sqlite>, task_id: &str, table_mappings: &str) -> Result<(), CatalogError> {
-    sqlx::query("DELETE FROM task_modules WHERE tenant = $1 AND task_id = $2").bind(TENANT).bind(task_id).execute(&mut **tx).await?;
+pub(crate) async fn store_modules(
+    tx: &mut Transaction<'static, Sqlite>,
+    tenant: &TenantId,
+    task_id: &str,
+    table_mappings: &str,
+) -> Result<(), CatalogError> {
+    sqlx::query("DELETE FROM task_modules WHERE tenant = $1 AND task_id = $2")
+        .bind(tenant.as_str())
+        .bind(task_id)
+        .execute(&mut **tx)
+        .await?;
     for (module, version) in modules_named(table_mappings) {
-        check_module(tx, &module, &version).await?;
+        check_module(tx, tenant, &module, &version).await?;
         // A module may be named twice, in two versions.
         sqlx::query("INSERT INTO task_modules (tenant, task_id, module_name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(TENANT)
+            .bind(tenant.as_str())
             .bind(task_id)
             .bind(&module)
             .execute(&mut **tx)
@@ -27,9 +37,9 @@ pub(crate) async fn store_modules(tx: &mut Transaction<'static, Sqlite>, task_id
     Ok(())
 }
 
-async fn check_module(tx: &mut Transaction<'static, Sqlite>, module: &str, version: &str) -> Result<(), CatalogError> {
+async fn check_module(tx: &mut Transaction<'static, Sqlite>, tenant: &TenantId, module: &str, version: &str) -> Result<(), CatalogError> {
     let known = sqlx::query("SELECT name FROM modules WHERE tenant = $1 AND name = $2 LIMIT 1");
-    if known.bind(TENANT).bind(module).fetch_optional(&mut **tx).await?.is_none() {
+    if known.bind(tenant.as_str()).bind(module).fetch_optional(&mut **tx).await?.is_none() {
         return Err(CatalogError::not_found("module", module));
     }
     let (kind, statement) = match ModuleVersion::new(version) {
@@ -39,7 +49,7 @@ async fn check_module(tx: &mut Transaction<'static, Sqlite>, module: &str, versi
             ("module alias", "SELECT alias FROM module_aliases WHERE tenant = $1 AND module_name = $2 AND alias = $3")
         }
     };
-    match sqlx::query(statement).bind(TENANT).bind(module).bind(version).fetch_optional(&mut **tx).await? {
+    match sqlx::query(statement).bind(tenant.as_str()).bind(module).bind(version).fetch_optional(&mut **tx).await? {
         Some(_) => Ok(()),
         None => Err(CatalogError::not_found(kind, &format!("{module}@{version}"))),
     }

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
-use tidegate_model::TaskId;
+use tidegate_model::{TaskId, TenantId};
 
 use crate::error::is_duplicate;
 use crate::task::{Cleanup, Desired, Lease, Migration, Preparation, StartKind, TaskDefinition, TaskProgress, TaskRecord, TaskStatus};
 use crate::task_modules::store_modules;
-use crate::{Catalog, CatalogError, TENANT, new_id, now_us};
+use crate::{Catalog, CatalogError, new_id, now_us, tenant_of};
 
 /// Endpoints by name: a task keeps their ids, so that renaming an endpoint changes no task.
 macro_rules! select_tasks {
@@ -29,7 +29,7 @@ macro_rules! select_tasks {
             "SELECT t.*, s.name AS source, g.name AS target FROM tasks t
              JOIN endpoints s ON s.tenant = t.tenant AND s.id = t.source_id
              JOIN endpoints g ON g.tenant = t.tenant AND g.id = t.target_id
-             WHERE t.tenant = $1 ",
+             WHERE ",
             $rest
         )
     };
@@ -67,14 +67,14 @@ impl Catalog {
     pub async fn create_task_with_id(&self, id: &str, definition: &TaskDefinition) -> Result<TaskRecord, CatalogError> {
         let name = definition.name.as_str();
         let mut tx = self.write().await?;
-        let source_id = endpoint_id(&mut tx, &definition.source).await?;
-        let target_id = endpoint_id(&mut tx, &definition.target).await?;
+        let source_id = endpoint_id(&mut tx, &self.tenant, &definition.source).await?;
+        let target_id = endpoint_id(&mut tx, &self.tenant, &definition.target).await?;
         sqlx::query(
             "INSERT INTO tasks (tenant, id, name, source_id, target_id, definition, revision, desired, run_request, start_kind,
                                 run_begun, status, lease_until, generation, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, 1, $7, 0, $8, 0, $9, 0, 0, $10, $10)",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(id)
         .bind(name)
         .bind(source_id)
@@ -87,7 +87,7 @@ impl Catalog {
         .execute(&mut *tx)
         .await
         .map_err(|error| if is_duplicate(&error) { CatalogError::exists("task", name) } else { error.into() })?;
-        store_modules(&mut tx, id, &definition.table_mappings).await?;
+        store_modules(&mut tx, &self.tenant, id, &definition.table_mappings).await?;
         tx.commit().await?;
         self.get_task(name).await
     }
@@ -97,7 +97,11 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::NotFound`].
     pub async fn get_task(&self, name: &str) -> Result<TaskRecord, CatalogError> {
-        let row = sqlx::query(select_tasks!("AND t.name = $2")).bind(TENANT).bind(name).fetch_optional(&self.inner.pool).await?;
+        let row = sqlx::query(select_tasks!("t.tenant = $1 AND t.name = $2"))
+            .bind(self.tenant.as_str())
+            .bind(name)
+            .fetch_optional(&self.inner.pool)
+            .await?;
         task_from(&row.ok_or_else(|| CatalogError::not_found("task", name))?)
     }
 
@@ -106,7 +110,11 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::NotFound`].
     pub async fn get_task_by_id(&self, id: &str) -> Result<TaskRecord, CatalogError> {
-        let row = sqlx::query(select_tasks!("AND t.id = $2")).bind(TENANT).bind(id).fetch_optional(&self.inner.pool).await?;
+        let row = sqlx::query(select_tasks!("t.tenant = $1 AND t.id = $2"))
+            .bind(self.tenant.as_str())
+            .bind(id)
+            .fetch_optional(&self.inner.pool)
+            .await?;
         task_from(&row.ok_or_else(|| CatalogError::not_found("task", id))?)
     }
 
@@ -115,7 +123,17 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Storage`].
     pub async fn list_tasks(&self) -> Result<Vec<TaskRecord>, CatalogError> {
-        let rows = sqlx::query(select_tasks!("ORDER BY t.name")).bind(TENANT).fetch_all(&self.inner.pool).await?;
+        let rows =
+            sqlx::query(select_tasks!("t.tenant = $1 ORDER BY t.name")).bind(self.tenant.as_str()).fetch_all(&self.inner.pool).await?;
+        rows.iter().map(task_from).collect()
+    }
+
+    /// Every task of every tenant, by tenant and name.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn list_all_tasks(&self) -> Result<Vec<TaskRecord>, CatalogError> {
+        let rows = sqlx::query(select_tasks!("true ORDER BY t.tenant, t.name")).fetch_all(&self.inner.pool).await?;
         rows.iter().map(task_from).collect()
     }
 
@@ -129,7 +147,7 @@ impl Catalog {
     pub async fn update_task(&self, revision: i64, definition: &TaskDefinition) -> Result<TaskRecord, CatalogError> {
         let name = definition.name.as_str();
         let mut tx = self.write().await?;
-        let record = load(&mut tx, name).await?;
+        let record = load(&mut tx, &self.tenant, name).await?;
         if record.revision != revision {
             return Err(CatalogError::conflict("task", name, "changed by somebody else", "unchanged since it was read"));
         }
@@ -142,13 +160,13 @@ impl Catalog {
         if !may_change {
             return Err(CatalogError::conflict("task", name, record.status.name(), "created, stopped or failed to change its definition"));
         }
-        let source_id = endpoint_id(&mut tx, &definition.source).await?;
-        let target_id = endpoint_id(&mut tx, &definition.target).await?;
+        let source_id = endpoint_id(&mut tx, &self.tenant, &definition.source).await?;
+        let target_id = endpoint_id(&mut tx, &self.tenant, &definition.target).await?;
         sqlx::query(
             "UPDATE tasks SET source_id = $3, target_id = $4, definition = $5, revision = revision + 1, updated_at = $6
              WHERE tenant = $1 AND id = $2",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(&record.id)
         .bind(source_id)
         .bind(target_id)
@@ -156,11 +174,11 @@ impl Catalog {
         .bind(now_us())
         .execute(&mut *tx)
         .await?;
-        store_modules(&mut tx, &record.id, &definition.table_mappings).await?;
+        store_modules(&mut tx, &self.tenant, &record.id, &definition.table_mappings).await?;
         if change == Change::OfTheWork && record.desired == Desired::Running {
             // A new run, which begins as the one before would have gone on.
             sqlx::query("UPDATE tasks SET run_request = run_request + 1, start_kind = $3 WHERE tenant = $1 AND id = $2")
-                .bind(TENANT)
+                .bind(self.tenant.as_str())
                 .bind(&record.id)
                 .bind(json(&record.next_start()))
                 .execute(&mut *tx)
@@ -177,7 +195,7 @@ impl Catalog {
     /// [`CatalogError::Conflict`] unless it is created, stopped or failed.
     pub async fn request_start(&self, name: &str, kind: StartKind) -> Result<TaskRecord, CatalogError> {
         let mut tx = self.write().await?;
-        let record = load(&mut tx, name).await?;
+        let record = load(&mut tx, &self.tenant, name).await?;
         if record.status.is_active() {
             return Err(CatalogError::conflict("task", name, record.status.name(), "created, stopped or failed to start it"));
         }
@@ -185,7 +203,7 @@ impl Catalog {
             "UPDATE tasks SET desired = $3, run_request = run_request + 1, start_kind = $4, status = $5, progress = NULL, started_at = $6
              WHERE tenant = $1 AND id = $2",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(&record.id)
         .bind(json(&Desired::Running))
         .bind(json(&kind))
@@ -204,11 +222,11 @@ impl Catalog {
     /// [`CatalogError::Conflict`] unless it is starting or running.
     pub async fn request_stop(&self, name: &str) -> Result<TaskRecord, CatalogError> {
         let mut tx = self.write().await?;
-        let record = load(&mut tx, name).await?;
+        let record = load(&mut tx, &self.tenant, name).await?;
         if !matches!(record.status, TaskStatus::Starting | TaskStatus::Running { .. }) {
             return Err(CatalogError::conflict("task", name, record.status.name(), "starting or running to stop it"));
         }
-        store_state(&mut tx, &record.id, Desired::Stopped, &TaskStatus::Stopping).await?;
+        store_state(&mut tx, &self.tenant, &record.id, Desired::Stopped, &TaskStatus::Stopping).await?;
         tx.commit().await?;
         self.wake_host();
         self.get_task(name).await
@@ -221,11 +239,11 @@ impl Catalog {
     /// [`CatalogError::Conflict`] while it is starting, running or stopping.
     pub async fn request_delete(&self, name: &str, cleanup: Cleanup) -> Result<TaskRecord, CatalogError> {
         let mut tx = self.write().await?;
-        let record = load(&mut tx, name).await?;
+        let record = load(&mut tx, &self.tenant, name).await?;
         if record.status.is_active() && record.status != TaskStatus::Deleting {
             return Err(CatalogError::conflict("task", name, record.status.name(), "created, stopped or failed to delete it"));
         }
-        store_state(&mut tx, &record.id, Desired::Deleted(cleanup), &TaskStatus::Deleting).await?;
+        store_state(&mut tx, &self.tenant, &record.id, Desired::Deleted(cleanup), &TaskStatus::Deleting).await?;
         tx.commit().await?;
         self.wake_host();
         self.get_task(name).await
@@ -241,7 +259,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`].
     pub async fn set_status(&self, name: &str, status: &TaskStatus) -> Result<bool, CatalogError> {
         let mut tx = self.write().await?;
-        let record = load(&mut tx, name).await?;
+        let record = load(&mut tx, &self.tenant, name).await?;
         let desired = match status {
             TaskStatus::Starting | TaskStatus::Running { .. } if record.desired != Desired::Running => return Ok(false),
             TaskStatus::Starting | TaskStatus::Running { .. } | TaskStatus::Created | TaskStatus::Stopping | TaskStatus::Deleting => {
@@ -249,10 +267,10 @@ impl Catalog {
             }
             TaskStatus::Stopped { .. } | TaskStatus::Failed(_) => Desired::Stopped,
         };
-        store_state(&mut tx, &record.id, desired, status).await?;
+        store_state(&mut tx, &self.tenant, &record.id, desired, status).await?;
         if !status.is_active() {
             sqlx::query("UPDATE tasks SET stopped_at = $3 WHERE tenant = $1 AND id = $2")
-                .bind(TENANT)
+                .bind(self.tenant.as_str())
                 .bind(&record.id)
                 .bind(now_us())
                 .execute(&mut *tx)
@@ -269,7 +287,7 @@ impl Catalog {
     /// [`CatalogError::NotFound`].
     pub async fn set_run_begun(&self, name: &str, run_request: i64) -> Result<(), CatalogError> {
         let done = sqlx::query("UPDATE tasks SET run_begun = $3 WHERE tenant = $1 AND name = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .bind(run_request)
             .execute(&self.inner.pool)
@@ -283,7 +301,7 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn set_progress(&self, name: &str, progress: &TaskProgress) -> Result<(), CatalogError> {
         let done = sqlx::query("UPDATE tasks SET progress = $3 WHERE tenant = $1 AND name = $2")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .bind(json(progress))
             .execute(&self.inner.pool)
@@ -300,16 +318,20 @@ impl Catalog {
     /// [`CatalogError::NotFound`]; [`CatalogError::Conflict`] unless the user asked for it.
     pub async fn remove_task(&self, name: &str) -> Result<(), CatalogError> {
         let mut tx = self.write().await?;
-        let record = load(&mut tx, name).await?;
+        let record = load(&mut tx, &self.tenant, name).await?;
         if !matches!(record.desired, Desired::Deleted(_)) {
             return Err(CatalogError::conflict("task", name, record.status.name(), "deleting to remove it"));
         }
         sqlx::query("DELETE FROM requests WHERE tenant = $1 AND subject = $2 AND kind IN ('check-task', 'reload-tables', 'cut-over')")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .execute(&mut *tx)
             .await?;
-        sqlx::query("DELETE FROM tasks WHERE tenant = $1 AND id = $2").bind(TENANT).bind(&record.id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM tasks WHERE tenant = $1 AND id = $2")
+            .bind(self.tenant.as_str())
+            .bind(&record.id)
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         self.forget_history(name);
         self.wake_api();
@@ -326,7 +348,7 @@ impl Catalog {
             "UPDATE tasks SET owner = $3, lease_until = $4, generation = generation + 1
              WHERE tenant = $1 AND name = $2 AND (owner IS NULL OR owner = $3 OR lease_until < $5) RETURNING generation",
         )
-        .bind(TENANT)
+        .bind(self.tenant.as_str())
         .bind(name)
         .bind(owner)
         .bind(until_us)
@@ -343,7 +365,7 @@ impl Catalog {
     pub async fn renew_lease(&self, name: &str, generation: i64, until_us: i64) -> Result<bool, CatalogError> {
         let done =
             sqlx::query("UPDATE tasks SET lease_until = $4 WHERE tenant = $1 AND name = $2 AND generation = $3 AND owner IS NOT NULL")
-                .bind(TENANT)
+                .bind(self.tenant.as_str())
                 .bind(name)
                 .bind(generation)
                 .bind(until_us)
@@ -358,7 +380,7 @@ impl Catalog {
     /// [`CatalogError::Storage`].
     pub async fn release_lease(&self, name: &str, generation: i64) -> Result<(), CatalogError> {
         sqlx::query("UPDATE tasks SET owner = NULL, lease_until = 0 WHERE tenant = $1 AND name = $2 AND generation = $3")
-            .bind(TENANT)
+            .bind(self.tenant.as_str())
             .bind(name)
             .bind(generation)
             .execute(&self.inner.pool)
@@ -397,20 +419,30 @@ fn change_of(old: &TaskDefinition, new: &TaskDefinition) -> Change {
     }
 }
 
-async fn endpoint_id(tx: &mut Transaction<'static, Sqlite>, name: &str) -> Result<String, CatalogError> {
-    let row =
-        sqlx::query("SELECT id FROM endpoints WHERE tenant = $1 AND name = $2").bind(TENANT).bind(name).fetch_optional(&mut **tx).await?;
+async fn endpoint_id(tx: &mut Transaction<'static, Sqlite>, tenant: &TenantId, name: &str) -> Result<String, CatalogError> {
+    let row = sqlx::query("SELECT id FROM endpoints WHERE tenant = $1 AND name = $2")
+        .bind(tenant.as_str())
+        .bind(name)
+        .fetch_optional(&mut **tx)
+        .await?;
     Ok(row.ok_or_else(|| CatalogError::not_found("endpoint", name))?.try_get(0)?)
 }
 
-async fn load(tx: &mut Transaction<'static, Sqlite>, name: &str) -> Result<TaskRecord, CatalogError> {
-    let row = sqlx::query(select_tasks!("AND t.name = $2")).bind(TENANT).bind(name).fetch_optional(&mut **tx).await?;
+async fn load(tx: &mut Transaction<'static, Sqlite>, tenant: &TenantId, name: &str) -> Result<TaskRecord, CatalogError> {
+    let row =
+        sqlx::query(select_tasks!("t.tenant = $1 AND t.name = $2")).bind(tenant.as_str()).bind(name).fetch_optional(&mut **tx).await?;
     task_from(&row.ok_or_else(|| CatalogError::not_found("task", name))?)
 }
 
-async fn store_state(tx: &mut Transaction<'static, Sqlite>, id: &str, desired: Desired, status: &TaskStatus) -> Result<(), CatalogError> {
+async fn store_state(
+    tx: &mut Transaction<'static, Sqlite>,
+    tenant: &TenantId,
+    id: &str,
+    desired: Desired,
+    status: &TaskStatus,
+) -> Result<(), CatalogError> {
     sqlx::query("UPDATE tasks SET desired = $3, status = $4 WHERE tenant = $1 AND id = $2")
-        .bind(TENANT)
+        .bind(tenant.as_str())
         .bind(id)
         .bind(json(&desired))
         .bind(json(status))
@@ -455,6 +487,7 @@ fn task_from(row: &SqliteRow) -> Result<TaskRecord, CatalogError> {
         dms: stored.dms,
     };
     Ok(TaskRecord {
+        tenant: tenant_of(row)?,
         id: row.try_get("id")?,
         definition,
         revision: row.try_get("revision")?,

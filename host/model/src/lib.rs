@@ -15,7 +15,7 @@ pub mod value;
 
 pub use change::{Change, ImageKind, RowChange, Upheaval};
 pub use condition::{Condition, Operand};
-pub use name::{TableName, TaskId};
+pub use name::{TableName, TaskId, TenantId};
 pub use objects::TableObjects;
 pub use position::{Lsn, Position, TxMark};
 pub use row::{Cell, CellKind, Row, RowBuilder};

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::Node;
 use super::connect::{FIRST_PATIENCE, Retry, connect};
 use super::lease::HeldLease;
 use super::versions::Versions;
-use super::{Node, TENANT};
 use crate::exit::{Failure, chain};
 use crate::metric;
 
@@ -53,7 +53,7 @@ async fn remove_traces(node: &Node, record: &TaskRecord, stop: &CancellationToke
         return Ok(Traces::Gone);
     }
     let Some(ends) = connect(node, record, Some(FIRST_PATIENCE), stop).await? else { return Ok(Traces::Unknown) };
-    let id = &record.definition.name;
+    let id = &record.outside_name();
     let retry = Retry { node, task: id.as_str(), deadline: Some(Instant::now() + FIRST_PATIENCE), stop };
     let source = retry.until_done("release the source's log", || ends.source.end_capture(id)).await?;
     let target = retry.until_done("forget the task in the target", || ends.target.forget_task(id)).await?;
@@ -62,7 +62,7 @@ async fn remove_traces(node: &Node, record: &TaskRecord, stop: &CancellationToke
 
 async fn remove(node: &Node, task: &str) {
     node.event(task, EventCategory::Deletion, EventSeverity::Info, "task deleted").await;
-    metric::clear_task(TENANT, task);
+    metric::clear_task(node.tenant(), task);
     Versions::forget(node, task).await;
     match node.catalog.remove_task(task).await {
         Ok(()) | Err(CatalogError::NotFound { .. }) => {}

@@ -60,7 +60,7 @@ mod tests {
 
     use serde_json::Value;
     use tidegate_catalog::{Failure, Lease, Migration, Preparation, RunPhase, TaskDefinition};
-    use tidegate_model::TaskId;
+    use tidegate_model::{TaskId, TenantId};
 
     use super::*;
 
@@ -84,6 +84,7 @@ mod tests {
             dms: Value::Null,
         };
         TaskRecord {
+            tenant: TenantId::default(),
             id: "ID".into(),
             definition,
             revision: 1,

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_catalog::{Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskRecord, TaskStatus, now_us};
+use tidegate_model::TenantId;
 use tidegate_pipeline::Control;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
@@ -49,11 +50,10 @@ const POLL: Duration = Duration::from_millis(500);
 /// Reload requests that one worker has not taken yet.
 const CONTROL_QUEUE: usize = 16;
 
-/// The tenant of everything, until tenants have keys.
-pub(crate) const TENANT: &str = "default";
-
 /// What every worker needs.
+#[derive(Clone)]
 pub(crate) struct Node {
+    /// As the worker's tenant sees it.
     pub(crate) catalog: Catalog,
     pub(crate) modules: ModuleStore,
     /// Holds a directory for each task's waiting changes.
@@ -65,17 +65,27 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The same node, for the work of one tenant.
+    pub(crate) fn of(&self, tenant: &TenantId) -> Node {
+        Node { catalog: self.catalog.of(tenant), ..self.clone() }
+    }
+
+    /// Whose work it is.
+    pub(crate) fn tenant(&self) -> &str {
+        self.catalog.tenant().as_str()
+    }
+
     /// Records an event of a task; a catalog that cannot take it is logged and stops nothing.
     pub(crate) async fn event(&self, task: &str, category: EventCategory, severity: EventSeverity, message: impl Into<String>) {
         let event = NewEvent { task: Some(task.to_owned()), category, severity, message: message.into() };
         if let Err(error) = self.catalog.append_event(&event).await {
-            error!(task, error = chain(&error), "record event");
+            error!(tenant = self.tenant(), task, error = chain(&error), "record event");
         }
     }
 
     /// Records that a task failed.
     pub(crate) async fn fail(&self, task: &str, failure: Failure) {
-        error!(task, code = failure.code, hint = failure.hint, "task failed: {}", failure.message);
+        error!(tenant = self.tenant(), task, code = failure.code, hint = failure.hint, "task failed: {}", failure.message);
         let message = match &failure.hint {
             Some(hint) => format!("{}; {hint}", failure.message),
             None => failure.message.clone(),
@@ -88,7 +98,7 @@ impl Node {
     pub(crate) async fn settle(&self, task: &str, status: TaskStatus) {
         match self.catalog.set_status(task, &status).await {
             Ok(_) | Err(CatalogError::NotFound { .. }) => {}
-            Err(error) => error!(task, status = status.name(), error = chain(&error), "record status"),
+            Err(error) => error!(tenant = self.tenant(), task, status = status.name(), error = chain(&error), "record status"),
         }
     }
 }
@@ -101,11 +111,14 @@ struct Running {
     control: mpsc::Sender<Control>,
 }
 
+/// A task among those of all tenants: the tenant's name and its own.
+pub(crate) type TaskKey = (TenantId, String);
+
 /// The loop's own state.
 pub(crate) struct Scheduler {
     node: Arc<Node>,
     workers: JoinSet<()>,
-    running: HashMap<String, Running>,
+    running: HashMap<TaskKey, Running>,
 }
 
 impl Scheduler {
@@ -141,7 +154,7 @@ impl Scheduler {
         while let Some(ended) = self.workers.try_join_next_with_id() {
             self.forget(ended);
         }
-        let tasks = match self.node.catalog.list_tasks().await {
+        let tasks = match self.node.catalog.list_all_tasks().await {
             Ok(tasks) => tasks,
             Err(error) => {
                 error!(error = chain(&error), "read tasks");
@@ -150,9 +163,10 @@ impl Scheduler {
         };
         metric::record_tasks(&tasks);
         for record in tasks {
-            let name = record.definition.name.as_str();
-            let worker =
-                self.running.get(name).map(|running| Worker { run_request: running.run_request, stopping: running.stop.is_cancelled() });
+            let worker = self
+                .running
+                .get(&key_of(&record))
+                .map(|running| Worker { run_request: running.run_request, stopping: running.stop.is_cancelled() });
             if let Some(action) = decide(&record, worker, &self.node.name, now_us()) {
                 self.act(record, action, shutdown).await;
             }
@@ -160,28 +174,30 @@ impl Scheduler {
     }
 
     async fn act(&mut self, record: TaskRecord, action: Action, shutdown: &CancellationToken) {
-        let name = record.definition.name.as_str().to_owned();
+        let key = key_of(&record);
+        let (tenant, name) = (record.tenant.clone(), record.definition.name.as_str().to_owned());
+        let node = Arc::new(self.node.of(&tenant));
         match action {
             Action::Stop => {
-                info!(task = name, "stop task");
-                self.running.get(&name).inspect(|running| running.stop.cancel());
+                info!(%tenant, task = name, "stop task");
+                self.running.get(&key).inspect(|running| running.stop.cancel());
             }
-            Action::Settle(status) => self.node.settle(&name, status).await,
+            Action::Settle(status) => node.settle(&name, status).await,
             Action::Start(begin) => {
-                info!(task = name, ?begin, "start task");
+                info!(%tenant, task = name, ?begin, "start task");
                 let (control, commands) = mpsc::channel(CONTROL_QUEUE);
-                let (node, stop) = (Arc::clone(&self.node), shutdown.child_token());
+                let stop = shutdown.child_token();
                 let (run_request, token) = (record.run_request, stop.clone());
                 let handle = self.workers.spawn(worker::supervise(node, record, begin, commands, token)).id();
-                self.running.insert(name, Running { handle, run_request, stop, control });
+                self.running.insert(key, Running { handle, run_request, stop, control });
             }
             Action::Clean(cleanup) => {
-                info!(task = name, "delete task");
+                info!(%tenant, task = name, "delete task");
                 let (control, _) = mpsc::channel(1);
-                let (node, stop) = (Arc::clone(&self.node), shutdown.child_token());
+                let stop = shutdown.child_token();
                 let (run_request, token) = (record.run_request, stop.clone());
                 let handle = self.workers.spawn(cleanup::clean(node, record, cleanup, token)).id();
-                self.running.insert(name, Running { handle, run_request, stop, control });
+                self.running.insert(key, Running { handle, run_request, stop, control });
             }
         }
     }
@@ -197,7 +213,11 @@ impl Scheduler {
         self.running.retain(|_, running| running.handle != handle);
     }
 
-    fn controls(&self) -> HashMap<String, mpsc::Sender<Control>> {
-        self.running.iter().map(|(name, running)| (name.clone(), running.control.clone())).collect()
+    fn controls(&self) -> HashMap<TaskKey, mpsc::Sender<Control>> {
+        self.running.iter().map(|(key, running)| (key.clone(), running.control.clone())).collect()
     }
+}
+
+fn key_of(record: &TaskRecord) -> TaskKey {
+    (record.tenant.clone(), record.definition.name.as_str().to_owned())
 }

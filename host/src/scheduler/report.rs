@@ -7,7 +7,6 @@ use tidegate_connector::Finding;
 use tidegate_model::TableName;
 use tidegate_pipeline::{ModuleProgress, Phase, Progress, TableProgress, TableStage};
 
-use super::TENANT;
 use super::steering::Steering;
 use crate::metric;
 
@@ -25,6 +24,7 @@ pub(crate) struct News {
 
 /// What was written last, to write only what changed.
 pub(crate) struct Report {
+    tenant: String,
     task: String,
     steering: Steering,
     sampled_at: Instant,
@@ -34,8 +34,16 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(task: &str, steering: Steering) -> Self {
-        Self { task: task.to_owned(), steering, sampled_at: Instant::now(), written: Progress::default(), phase: None, at: Instant::now() }
+    pub(crate) fn new(tenant: &str, task: &str, steering: Steering) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            task: task.to_owned(),
+            steering,
+            sampled_at: Instant::now(),
+            written: Progress::default(),
+            phase: None,
+            at: Instant::now(),
+        }
     }
 
     /// Writes a view of the run. Answers what is worth an event.
@@ -51,7 +59,7 @@ impl Report {
         let decided = self.steering.observe(now, sampled.elapsed().as_secs_f64());
         let capacity = self.steering.status(now);
         if let Some(capacity) = &capacity {
-            metric::record_capacity(TENANT, &self.task, capacity, decided.map(|plan| plan.reason.kind()));
+            metric::record_capacity(&self.tenant, &self.task, capacity, decided.map(|plan| plan.reason.kind()));
         }
         catalog.set_progress(&self.task, &TaskProgress { capacity, ..self.numbers(now, elapsed) }).await?;
         let changed = changed_tables(&self.written.tables, &now.tables);
@@ -67,7 +75,7 @@ impl Report {
         let swap_undone = (now.swap_undone != self.written.swap_undone).then(|| now.swap_undone.clone()).flatten();
         // An attempt that begins anew keeps the list, so it only grows.
         let not_carried = now.not_carried.get(self.written.not_carried.len()..).unwrap_or_default().to_vec();
-        metric::record_progress(TENANT, &self.task, &self.written, now);
+        metric::record_progress(&self.tenant, &self.task, &self.written, now);
         self.written = now.clone();
         self.at = Instant::now();
         Ok(News { swap_undone, entered, trouble, not_carried })

@@ -21,7 +21,7 @@ use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
 
 use super::module_test::test_module;
-use super::{Node, row_errors, spec, swap};
+use super::{Node, TaskKey, row_errors, spec, swap};
 use crate::exit::{Failure, chain};
 use crate::modules::{BUSY, Pins};
 use crate::{connectors, findings};
@@ -74,7 +74,7 @@ impl Desk {
     }
 
     /// Takes what waits and can be worked on now. `controls` leads to the running tasks.
-    pub(super) async fn take(&mut self, controls: &HashMap<String, mpsc::Sender<Control>>) {
+    pub(super) async fn take(&mut self, controls: &HashMap<TaskKey, mpsc::Sender<Control>>) {
         while self.answers.try_join_next().is_some() {}
         for kind in KINDS {
             while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
@@ -83,7 +83,8 @@ impl Desk {
                     Ok(None) => break,
                     Err(error) => return error!(error = chain(&error), "take request"),
                 };
-                let (node, control) = (Arc::clone(&self.node), controls.get(&request.subject).cloned());
+                let node = Arc::new(self.node.of(&request.tenant));
+                let control = controls.get(&(request.tenant.clone(), request.subject.clone())).cloned();
                 self.answers.spawn(async move {
                     answer(&node, request, control).await;
                     drop(permit);
@@ -106,7 +107,7 @@ impl Desk {
             // A verdict is about bytes, whatever names they have.
             if self.judged.len() < VERDICTS && !self.judged.values().any(|digest| *digest == record.digest) {
                 let digest = record.digest.clone();
-                let id = self.verdicts.spawn(judge(Arc::clone(&self.node), record)).id();
+                let id = self.verdicts.spawn(judge(self.node.of(&record.tenant), record)).id();
                 self.judged.insert(id, digest);
             }
         }
@@ -181,12 +182,13 @@ async fn list_tables(node: &Node, endpoint: &str) -> Result<TableListing, Failur
 }
 
 async fn check_task(node: &Node, task: &str) -> Result<CheckReport, Failure> {
-    let definition = node.catalog.get_task(task).await?.definition;
+    let record = node.catalog.get_task(task).await?;
+    let definition = &record.definition;
     let source = spec::server_settings(&node.catalog.get_endpoint(&definition.source).await?.spec);
     let target = spec::server_settings(&node.catalog.get_endpoint(&definition.target).await?.spec);
     let modules = node.modules.of_catalog(&definition.table_mappings, &node.catalog, &mut Pins::new()).await?;
     // A check writes nothing, so its directory is never made.
-    let spec = spec::task_spec(&definition, modules, node.spool_dir.join(task), Units::fixed(1))?;
+    let spec = spec::task_spec(&record, modules, &node.spool_dir, Units::fixed(1))?;
     let (source, target) = tokio::join!(connectors::source(source), connectors::target(target));
     let mut found = Vec::new();
     found.extend(source.as_ref().err().map(|error| findings::from_error(&format!("source endpoint \"{}\"", definition.source), error)));
@@ -253,7 +255,7 @@ async fn cut_over(task: &str, control: Option<mpsc::Sender<Control>>) -> Result<
 }
 
 /// Compiles a pending version and records the verdict.
-async fn judge(node: Arc<Node>, record: ModuleRecord) {
+async fn judge(node: Node, record: ModuleRecord) {
     let verdict = match node.catalog.module_bytes(&record.digest).await {
         Ok(bytes) => node.modules.examine(&record.name, bytes).await,
         Err(error) => Err(error.into()),

@@ -14,10 +14,10 @@ use crate::exit::Failure;
 /// Entries of the task's error table, read from the target whether the task runs or not.
 pub(super) async fn list(node: &Node, task: &str, payload: &Value) -> Result<ErrorListing, Failure> {
     let ErrorsPayload { after, limit } = read(task, payload)?;
-    let definition = node.catalog.get_task(task).await?.definition;
-    let settings = spec::server_settings(&node.catalog.get_endpoint(&definition.target).await?.spec);
+    let task = node.catalog.get_task(task).await?;
+    let settings = spec::server_settings(&node.catalog.get_endpoint(&task.definition.target).await?.spec);
     let target = connectors::target(settings).await.map_err(|error| Failure::from(&error))?;
-    let rows = target.rejected_rows(&definition.name, after, limit).await.map_err(|error| Failure::from(&error))?;
+    let rows = target.rejected_rows(&task.outside_name(), after, limit).await.map_err(|error| Failure::from(&error))?;
     Ok(ErrorListing { errors: rows.into_iter().map(record).collect() })
 }
 

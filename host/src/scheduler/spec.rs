@@ -1,8 +1,8 @@
 //! From the catalog's words to the pipeline's and the connectors'.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use tidegate_catalog::{EndpointSpec, Migration, Preparation, TaskDefinition};
+use tidegate_catalog::{EndpointSpec, Migration, Preparation, TaskRecord};
 use tidegate_connector::{Secret, ServerSettings, TablePreparation, TlsMode};
 use tidegate_pipeline::{MigrationType, ModuleSet, TaskSpec, Units};
 
@@ -28,11 +28,13 @@ pub(crate) fn server_settings(endpoint: &EndpointSpec) -> ServerSettings {
     }
 }
 
-/// What the pipeline is to do, on as many lanes as `units` grant.
+/// What the pipeline is to do, on as many lanes as `units` grant, with a directory of its own in `spool_root`.
 ///
 /// # Errors
 /// A failure that names the setting or the position that does not read.
-pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_dir: PathBuf, units: Units) -> Result<TaskSpec, Failure> {
+pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Path, units: Units) -> Result<TaskSpec, Failure> {
+    let definition = &record.definition;
+    let id = record.outside_name();
     let settings = match &definition.settings {
         serde_json::Value::Null => LimitsForm::default(),
         document => serde_json::from_value(document.clone())
@@ -48,7 +50,8 @@ pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_d
         })
         .transpose()?;
     Ok(TaskSpec {
-        id: definition.name.clone(),
+        spool_dir: spool_root.join(id.as_str()),
+        id,
         migration: match definition.migration {
             Migration::FullLoad => MigrationType::FullLoad,
             Migration::Cdc => MigrationType::Cdc,
@@ -64,7 +67,6 @@ pub(crate) fn task_spec(definition: &TaskDefinition, modules: ModuleSet, spool_d
         limits,
         on_table_error: settings.on_table_error(),
         ddl: settings.ddl(),
-        spool_dir,
         modules,
         row_errors: settings.row_errors.policy()?,
         units,

@@ -24,7 +24,7 @@ use super::lease::HeldLease;
 use super::report::{News, Report};
 use super::steering::Steering;
 use super::versions::pinned_modules;
-use super::{Node, TENANT, spec, swap};
+use super::{Node, spec, swap};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
 use crate::metric;
@@ -62,7 +62,7 @@ pub(crate) async fn supervise(
         Ok(Err(failure)) => Ending::Failed(failure),
         Err(_) => Ending::Failed(Failure::failed("bug", "the task's worker panicked (this is a fault of tidegate: please report it)")),
     };
-    metric::clear_task(TENANT, &task);
+    metric::clear_task(node.tenant(), &task);
     if lease.lost.is_cancelled() {
         warn!(task, "another worker took over");
         node.event(&task, EventCategory::StateChange, EventSeverity::Warning, "another worker took over").await;
@@ -101,8 +101,8 @@ async fn run(
     let patience = (record.run_begun == 0).then_some(FIRST_PATIENCE);
     let Some(ends) = connect(&node, &record, patience, &stop).await? else { return Ok(Ending::Cancelled) };
     let modules = pinned_modules(&node, &record, begin).await?;
-    let member = node.pool.join(TENANT, task);
-    let spec = spec::task_spec(&record.definition, modules, node.spool_dir.join(task), member.units())?;
+    let member = node.pool.join(node.tenant(), task);
+    let spec = spec::task_spec(&record, modules, &node.spool_dir, member.units())?;
     crate::data_dir::make_private(&spec.spool_dir)?;
     match begin {
         StartKind::Start | StartKind::Resume => {}
@@ -120,30 +120,30 @@ async fn run(
     node.event(task, EventCategory::StateChange, EventSeverity::Info, message).await;
     node.catalog.set_run_begun(task, record.run_request).await?;
     let steering = Steering::new(&record.definition, spec.limits.load_lanes, member)?;
-    follow(&node, spec, ends, steering, control, stop).await
+    follow(&node, task, spec, ends, steering, control, stop).await
 }
 
 /// For a reload: the source lets go of its log, the target forgets how far it was. False when stopped meanwhile.
 async fn forget(node: &Node, record: &TaskRecord, ends: &Ends, stop: &CancellationToken) -> Result<bool, Failure> {
-    let id = &record.definition.name;
+    let id = &record.outside_name();
     let retry = Retry { node, task: id.as_str(), deadline: Some(Instant::now() + FIRST_PATIENCE), stop };
     let target = retry.until_done("forget the task in the target", || ends.target.forget_task(id)).await?;
     let source = retry.until_done("release the source's log", || ends.source.end_capture(id)).await?;
-    node.catalog.clear_table_statuses(id.as_str()).await?;
+    node.catalog.clear_table_statuses(record.definition.name.as_str()).await?;
     Ok(source.is_some() && target.is_some())
 }
 
 /// Runs the pipeline in a task of its own and writes down what it tells.
 async fn follow(
     node: &Node,
+    task: &str,
     spec: TaskSpec,
     ends: Ends,
     steering: Steering,
     control: mpsc::Receiver<Control>,
     stop: CancellationToken,
 ) -> Result<Ending, Failure> {
-    let task = spec.id.as_str().to_owned();
-    let mut report = Report::new(&task, steering);
+    let mut report = Report::new(node.tenant(), task, steering);
     let (progress, view) = watch::channel(Progress::default());
     let run = tidegate_pipeline::run(spec, ends.source, ends.target, progress, control, stop);
     let mut run = AbortOnDropHandle::new(tokio::spawn(run));
@@ -152,10 +152,10 @@ async fn follow(
     let result = loop {
         tokio::select! {
             result = &mut run => break result,
-            _ = ticks.tick() => write_report(node, &mut report, &task, &view).await,
+            _ = ticks.tick() => write_report(node, &mut report, task, &view).await,
         }
     };
-    write_report(node, &mut report, &task, &view).await;
+    write_report(node, &mut report, task, &view).await;
     match result {
         Ok(Ok(Outcome { cause: StopCause::Cancelled })) => Ok(Ending::Cancelled),
         Ok(Ok(Outcome { cause: StopCause::FullLoadFinished })) => Ok(Ending::Finished),
