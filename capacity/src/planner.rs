@@ -52,6 +52,9 @@ const CATCH_UP_SECONDS_MIN: f64 = 2.0 * DECISION_SECONDS;
 /// Added units that bring less than this share of what the earlier ones do have met the target's limit.
 const GAIN_MIN: f64 = 0.2;
 
+/// Added units that wait for the others for this share of their time, at least, are of no use because of that.
+const CONFLICT_SHARE: f64 = 0.5;
+
 /// How long the first limit holds, seconds; each further one in a row holds twice as long.
 const LIMIT_SECONDS: f64 = 600.0;
 
@@ -130,6 +133,8 @@ struct Limit {
     units: u32,
     gained_share: f64,
     until: f64,
+    /// The units that were added waited for the others.
+    by_conflicts: bool,
 }
 
 /// Plans the units of one task.
@@ -320,7 +325,9 @@ impl Planner {
         if gained_share < GAIN_MIN {
             // What a fraction of the added units brought is kept; a fraction below a fifth of one unit is noise.
             let units = from + (gained_units - GAIN_MIN).max(0.0).ceil() as u32;
-            self.limit = Some(Limit { units, gained_share, until: self.now + self.limit_seconds });
+            let held_back = self.window.rate(self.now - at, |sample| sample.conflict_seconds);
+            let by_conflicts = held_back >= CONFLICT_SHARE * f64::from(to - from);
+            self.limit = Some(Limit { units, gained_share, until: self.now + self.limit_seconds, by_conflicts });
             self.limit_seconds = (self.limit_seconds * 2.0).min(LIMIT_SECONDS_MAX);
         } else {
             self.limit_seconds = LIMIT_SECONDS;
@@ -332,8 +339,12 @@ impl Planner {
         if self.limit.is_some_and(|limit| limit.until <= self.now) {
             self.limit = None;
         }
-        if let Some(Limit { units, gained_share, .. }) = self.limit.filter(|limit| wanted > limit.units) {
-            return (units, Reason::TargetIsLimit { units, gained_share });
+        if let Some(Limit { units, gained_share, by_conflicts, .. }) = self.limit.filter(|limit| wanted > limit.units) {
+            let reason = match by_conflicts {
+                true => Reason::ConflictsAreLimit { units, gained_share },
+                false => Reason::TargetIsLimit { units, gained_share },
+            };
+            return (units, reason);
         }
         if throttled && wanted > units { (units, Reason::TargetThrottles) } else { (wanted, reason) }
     }
