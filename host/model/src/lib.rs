@@ -18,7 +18,7 @@ pub use condition::{Condition, Operand};
 pub use name::{TableName, TaskId, TenantId};
 pub use objects::TableObjects;
 pub use position::{Lsn, Position, TxMark};
-pub use row::{Cell, CellKind, Row, RowBuilder};
+pub use row::{Cell, CellKind, Row, RowBuilder, RowsBuilder};
 pub use schema::{BeforeImages, Column, Engine, SqlType, TableSchema};
 pub use state::{Checkpoint, Fence, TableState, Window};
 pub use value::Value;

@@ -16,6 +16,8 @@
 //! | bytes, bits | as they are; bits big-endian, left-padded to whole bytes |
 //! | decimal, text, json, interval, enumeration, set, arrays, other | UTF-8 text |
 
+use bytes::BufMut;
+
 use crate::schema::SqlType;
 
 /// A value borrowed from a row.
@@ -106,21 +108,21 @@ impl<'a> Value<'a> {
     }
 
     /// Appends the neutral form. NULL appends nothing: it is a cell kind, not a value.
-    pub fn write_neutral(&self, out: &mut impl Extend<u8>) {
+    pub fn write_neutral(&self, out: &mut impl BufMut) {
         match self {
             Value::Null => {}
-            Value::Bool(flag) => out.extend([u8::from(*flag)]),
-            Value::Int(number) => out.extend(number.to_le_bytes()),
-            Value::UInt(number) => out.extend(number.to_le_bytes()),
-            Value::Float32(number) => out.extend(number.to_le_bytes()),
-            Value::Float64(number) => out.extend(number.to_le_bytes()),
-            Value::Decimal(text) | Value::Text(text) | Value::Json(text) => out.extend(text.bytes()),
-            Value::Bytes(bytes) | Value::Bits(bytes) => out.extend(bytes.iter().copied()),
-            Value::Date(days) => out.extend(days.to_le_bytes()),
-            Value::Time(us) | Value::Timestamp(us) | Value::TimestampTz(us) => out.extend(us.to_le_bytes()),
-            Value::Uuid(bytes) => out.extend(*bytes),
-            Value::OwnedText(text) => out.extend(text.bytes()),
-            Value::OwnedBytes(bytes) => out.extend(bytes.iter().copied()),
+            Value::Bool(flag) => out.put_u8(u8::from(*flag)),
+            Value::Int(number) => out.put_slice(&number.to_le_bytes()),
+            Value::UInt(number) => out.put_slice(&number.to_le_bytes()),
+            Value::Float32(number) => out.put_slice(&number.to_le_bytes()),
+            Value::Float64(number) => out.put_slice(&number.to_le_bytes()),
+            Value::Decimal(text) | Value::Text(text) | Value::Json(text) => out.put_slice(text.as_bytes()),
+            Value::Bytes(bytes) | Value::Bits(bytes) => out.put_slice(bytes),
+            Value::Date(days) => out.put_slice(&days.to_le_bytes()),
+            Value::Time(us) | Value::Timestamp(us) | Value::TimestampTz(us) => out.put_slice(&us.to_le_bytes()),
+            Value::Uuid(bytes) => out.put_slice(bytes),
+            Value::OwnedText(text) => out.put_slice(text.as_bytes()),
+            Value::OwnedBytes(bytes) => out.put_slice(bytes),
         }
     }
 

@@ -39,7 +39,6 @@ impl Capture {
         let mut numbers = StreamRelations::new(self.relations.clone());
         let mut counts = HashMap::new();
         let board = self.board.clone();
-        let mut decoded = self.stream.decoded();
         loop {
             let reading = board.meter.enter(Stage::Source);
             let events = tokio::select! {
@@ -58,14 +57,13 @@ impl Capture {
                 events = self.stream.next_events() => events?,
             };
             drop(reading);
-            let before = std::mem::replace(&mut decoded, self.stream.decoded());
             let _storing = board.meter.enter(Stage::Store);
             let mut arrived = Arrived::default();
             for event in events {
                 self.take(&mut numbers, &mut counts, &mut arrived, event)?;
             }
             self.report(&mut counts);
-            board.arrived(arrived, decoded.saturating_sub(before));
+            board.arrived(arrived);
             self.cache.flush().map_err(cache_error)?;
         }
     }

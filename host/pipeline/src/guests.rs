@@ -8,14 +8,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, ConnectorError, Image, RowFault, SourceTable};
-use tidegate_model::{Cell, ImageKind, Row, RowBuilder, SqlType, Value};
-use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError};
+use tidegate_connector::{ConnectorError, RowFault, SourceTable};
+use tidegate_model::SqlType;
+use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError, TextLayout};
 
 use crate::halving::Halving;
-use crate::header::ImageHeader;
+use crate::images::{Images, Judged, Unjudged, row_error};
 use crate::modules::Modules;
-use crate::plan::{Draft, InputOrigin, PlannedTable, Stage};
+use crate::plan::{Draft, PlannedTable, Stage};
 use crate::rejection::Rejection;
 use crate::row_errors::RowErrors;
 use crate::task::TaskError;
@@ -23,44 +23,19 @@ use crate::task::TaskError;
 /// Images in one call of a module: a call costs about a microsecond, so more brings little and holds more memory.
 const BATCH_ROWS: usize = 1_024;
 
+/// Bytes of values that a batch's buffers may have held to be kept for the next one.
+const SPARE_BYTES_MAX: usize = 1 << 20;
+
 /// The code of a row error by which a module that takes partial images says that this one lacks what it must know.
 const NOT_LOGGED: &str = "not-logged";
-
-/// What the modules say of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Kept,
-    Dropped,
-    /// A filter's input is not in the image.
-    Unknown,
-    /// The row is at fault.
-    Rejected,
-}
-
-/// An image for the modules to judge.
-#[derive(Debug)]
-pub(crate) struct Unjudged {
-    pub(crate) kind: ImageKind,
-    pub(crate) row: Row,
-    /// Of an update, the old row as far as the log has it, when a module asks for it.
-    pub(crate) before: Option<Row>,
-    pub(crate) header: ImageHeader,
-}
-
-/// An image after all stages.
-#[derive(Debug)]
-pub(crate) struct Judged {
-    pub(crate) verdict: Verdict,
-    pub(crate) image: Image,
-    /// What is wrong with it; there when the verdict is `Rejected`.
-    pub(crate) rejection: Option<Box<Rejection>>,
-}
 
 /// See the module's documentation.
 pub(crate) struct Guests {
     modules: Arc<Modules>,
     row_errors: Arc<RowErrors>,
     sandboxes: HashMap<usize, Guest>,
+    /// The buffers of each module's last batch.
+    spares: HashMap<usize, Spare>,
     /// Descriptions that were planned here, by their address; held so that an address is not used again.
     planned: HashMap<usize, Planned>,
     next_table: u32,
@@ -72,30 +47,22 @@ struct Planned {
     number: u32,
 }
 
+/// Empty buffers for columns of these types.
+struct Spare {
+    types: Vec<SqlType>,
+    layout: TextLayout,
+    builder: BatchBuilder,
+}
+
 struct Guest {
     sandbox: Sandbox,
     /// Tables that this sandbox knows.
     tables: Vec<u32>,
 }
 
-/// An image on its way through the stages.
-struct Working {
-    image: Unjudged,
-    verdict: Verdict,
-    computed: Vec<Computed>,
-    rejection: Option<Box<Rejection>>,
-}
-
-#[derive(Clone)]
-enum Computed {
-    Absent,
-    Null,
-    Bytes(Vec<u8>),
-}
-
 impl Guests {
     pub(crate) fn new(modules: Arc<Modules>, row_errors: Arc<RowErrors>) -> Self {
-        Self { modules, row_errors, sandboxes: HashMap::new(), planned: HashMap::new(), next_table: 0 }
+        Self { modules, row_errors, sandboxes: HashMap::new(), spares: HashMap::new(), planned: HashMap::new(), next_table: 0 }
     }
 
     /// What the modules make of a table; `None` when one leaves it out.
@@ -113,16 +80,14 @@ impl Guests {
 
     /// Judges images of a table, in order.
     pub(crate) fn judge(&mut self, table: &PlannedTable, images: Vec<Unjudged>) -> Result<Vec<Judged>, TaskError> {
-        let mut working: Vec<Working> = images
-            .into_iter()
-            .map(|image| Working { image, verdict: Verdict::Kept, computed: vec![Computed::Absent; table.computed], rejection: None })
-            .collect();
+        let mut images = Images::new(table, images);
         for stage in &table.stages {
-            for batch in working.chunks_mut(BATCH_ROWS) {
-                self.run_stage(table, stage, batch)?;
+            for start in (0..images.len()).step_by(BATCH_ROWS) {
+                let end = images.len().min(start + BATCH_ROWS);
+                self.run_stage(table, stage, &mut images, start..end)?;
             }
         }
-        Ok(working.into_iter().map(|image| image.finish(table)).collect())
+        Ok(images.finish())
     }
 
     fn number(&mut self, source: &Arc<SourceTable>) -> u32 {
@@ -158,30 +123,20 @@ impl Guests {
         }
     }
 
-    fn run_stage(&mut self, table: &PlannedTable, stage: &Stage, images: &mut [Working]) -> Result<(), TaskError> {
-        let types: Vec<SqlType> = stage.inputs.iter().map(|input| input.sql_type.clone()).collect();
-        let mut sent = Vec::with_capacity(images.len());
-        for (index, image) in images.iter_mut().enumerate().filter(|(_, image)| image.verdict == Verdict::Kept) {
-            if stage.partial_images || stage.inputs.iter().all(|input| image.has(table, &input.origin)) {
-                sent.push(index);
-            } else if stage.filters {
-                image.verdict = Verdict::Unknown;
-            } else if image.may_have_changed(table, stage) {
-                image.reject(Rejection::by_host(not_logged(table)));
-            }
-        }
-        let batch = match batch(table, stage, &types, images, &sent) {
+    fn run_stage(&mut self, table: &PlannedTable, stage: &Stage, images: &mut Images<'_>, range: Range<usize>) -> Result<(), TaskError> {
+        let mut sent = images.ready(stage, range);
+        let batch = match self.batch(table, stage, images, &sent) {
             Ok(batch) => batch,
             // One image spoils the batch's buffers: each is tried alone, and the batch is made of the others.
             Err(_) => {
-                sent.retain(|index| match batch_of_one(table, stage, &types, &images[*index]) {
-                    Ok(()) => true,
-                    Err(rejection) => {
-                        images[*index].reject(rejection);
+                sent.retain(|place| match self.batch(table, stage, images, std::slice::from_ref(place)) {
+                    Ok(_) => true,
+                    Err(error) => {
+                        images.reject(*place, Rejection::by_host(error));
                         false
                     }
                 });
-                batch(table, stage, &types, images, &sent).map_err(|rejection| rejection.stops_as)?
+                self.batch(table, stage, images, &sent)?
             }
         };
         if sent.is_empty() {
@@ -191,22 +146,42 @@ impl Guests {
             let first = rows.start;
             match outcome {
                 Ok(result) => {
-                    for (place, index) in sent[rows].iter().enumerate() {
-                        images[*index].take(stage, &result, place);
+                    for (row, place) in sent[rows].iter().enumerate() {
+                        images.take(stage, &result, row, *place)?;
                     }
                     for error in result.errors() {
                         if error.code == NOT_LOGGED {
-                            images[sent[first + error.row]].verdict = Verdict::Unknown;
+                            images.set_unknown(sent[first + error.row]);
                             continue;
                         }
                         let rejection = self.refused_by_module(table, stage, &error.code, &error.message);
-                        images[sent[first + error.row]].reject(rejection);
+                        images.reject(sent[first + error.row], rejection);
                     }
                 }
-                Err(error) => images[sent[first]].reject(self.failed_on_row(stage, error)),
+                Err(error) => images.reject(sent[first], self.failed_on_row(stage, error)),
             }
         }
+        self.keep(stage, batch);
         Ok(())
+    }
+
+    /// The batch of the images at these places.
+    fn batch(&mut self, table: &PlannedTable, stage: &Stage, images: &Images<'_>, places: &[usize]) -> Result<Batch, TaskError> {
+        let of_stage =
+            |spare: &Spare| spare.layout == stage.text_layout && spare.types.iter().eq(stage.inputs.iter().map(|input| &input.sql_type));
+        let spare = self.spares.remove(&stage.module).filter(of_stage).map(|spare| spare.builder);
+        let mut builder = spare.unwrap_or_else(|| BatchBuilder::new(&types(stage), stage.text_layout));
+        for place in places {
+            images.push(stage, *place, &mut builder)?;
+        }
+        builder.finish().map_err(|error| row_error(table, "batch", error.to_string()))
+    }
+
+    fn keep(&mut self, stage: &Stage, batch: Batch) {
+        if batch.bytes() <= SPARE_BYTES_MAX {
+            let spare = Spare { types: types(stage), layout: stage.text_layout, builder: batch.into_builder() };
+            self.spares.insert(stage.module, spare);
+        }
     }
 
     /// The module's answers to all rows of the batch, or its failure for single ones.
@@ -318,21 +293,8 @@ impl Guests {
 /// Rows of a batch, and the module's answer to them or its failure on the one that they are.
 type Part = (Range<usize>, Result<BatchResult, TaskError>);
 
-/// The batch of the images at these places.
-// A rejection is made once for a row at fault, and boxing it would cost every reader of it a word.
-#[allow(clippy::result_large_err)]
-fn batch(table: &PlannedTable, stage: &Stage, types: &[SqlType], images: &[Working], places: &[usize]) -> Result<Batch, Rejection> {
-    let mut builder = BatchBuilder::new(types, stage.text_layout);
-    for place in places {
-        images[*place].push(table, stage, &mut builder).map_err(Rejection::by_host)?;
-    }
-    builder.finish().map_err(|error| Rejection::by_host(row_error(table, "batch", error.to_string())))
-}
-
-#[allow(clippy::result_large_err)]
-fn batch_of_one(table: &PlannedTable, stage: &Stage, types: &[SqlType], image: &Working) -> Result<(), Rejection> {
-    let mut builder = BatchBuilder::new(types, stage.text_layout);
-    image.push(table, stage, &mut builder).map_err(Rejection::by_host)
+fn types(stage: &Stage) -> Vec<SqlType> {
+    stage.inputs.iter().map(|input| input.sql_type.clone()).collect()
 }
 
 /// True when the module failed in its row function, by what it was given there.
@@ -356,134 +318,6 @@ pub(crate) fn is_of_rows(error: &TaskError) -> bool {
     }
 }
 
-impl Working {
-    fn reject(&mut self, rejection: Rejection) {
-        self.verdict = Verdict::Rejected;
-        self.rejection = Some(Box::new(rejection));
-    }
-
-    /// Takes the module's answer at a place of its batch. A row with an error has none.
-    fn take(&mut self, stage: &Stage, result: &BatchResult, place: usize) {
-        if !result.keeps(place) {
-            self.verdict = Verdict::Dropped;
-            return;
-        }
-        for ((cell, _), column) in stage.outputs.iter().zip(result.columns()) {
-            self.computed[*cell] = match column.value(place) {
-                _ if column.is_absent(place) => Computed::Absent,
-                Value::Null => Computed::Null,
-                value => {
-                    let mut bytes = Vec::new();
-                    value.write_neutral(&mut bytes);
-                    Computed::Bytes(bytes)
-                }
-            };
-        }
-    }
-
-    fn has(&self, table: &PlannedTable, origin: &InputOrigin) -> bool {
-        match origin {
-            InputOrigin::Column(ColumnOrigin::Source(index)) => is_known(self.image.row.cell(*index)),
-            InputOrigin::Column(ColumnOrigin::Computed(cell)) => !matches!(self.computed[*cell], Computed::Absent),
-            InputOrigin::Column(ColumnOrigin::Constant(_)) | InputOrigin::Header(_) => true,
-            InputOrigin::Before(index) => is_known(Some(self.before(table, *index))),
-        }
-    }
-
-    /// True for an update that may have changed some of what the modules read, while the log lacks the rest: what they
-    /// would make of it cannot be known, and what they made of the row before may be wrong now.
-    fn may_have_changed(&self, table: &PlannedTable, stage: &Stage) -> bool {
-        self.image.kind == ImageKind::UpdateAfter
-            && !stage.outputs.is_empty()
-            && stage.inputs.iter().any(|input| match &input.origin {
-                InputOrigin::Column(ColumnOrigin::Source(index)) => {
-                    !table.source.schema.identity.contains(index) && self.has(table, &input.origin)
-                }
-                InputOrigin::Column(ColumnOrigin::Constant(_)) => false,
-                InputOrigin::Column(ColumnOrigin::Computed(_)) | InputOrigin::Before(_) | InputOrigin::Header(_) => {
-                    self.has(table, &input.origin)
-                }
-            })
-    }
-
-    /// A source column's cell before the change.
-    fn before(&self, table: &PlannedTable, index: usize) -> Cell<'_> {
-        let cell = match (self.image.kind, &self.image.before) {
-            (ImageKind::Snapshot | ImageKind::Insert, _) => return Cell::Null,
-            (ImageKind::UpdateBefore | ImageKind::Delete, _) => self.image.row.cell(index),
-            (ImageKind::UpdateAfter, Some(old)) => old.cell(index),
-            // Without an old image, the columns that identify the row are as they were.
-            (ImageKind::UpdateAfter, None) if table.source.schema.identity.contains(&index) => self.image.row.cell(index),
-            (ImageKind::UpdateAfter, None) => None,
-        };
-        cell.unwrap_or(Cell::Absent)
-    }
-
-    fn push(&self, table: &PlannedTable, stage: &Stage, builder: &mut BatchBuilder) -> Result<(), TaskError> {
-        builder.push_kind(self.image.kind);
-        let decode = |index: usize, cell| {
-            let decoded = table.source.decoder.decode(index, cell);
-            decoded.map_err(|error| row_error(table, "value_not_representable", error.to_string()))
-        };
-        for (column, input) in stage.inputs.iter().enumerate() {
-            let value = match &input.origin {
-                origin if !self.has(table, origin) => {
-                    builder.push_absent(column);
-                    continue;
-                }
-                InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, self.image.row.cell(*index).unwrap_or(Cell::Absent))?,
-                InputOrigin::Column(ColumnOrigin::Computed(cell)) => match &self.computed[*cell] {
-                    Computed::Bytes(bytes) => Value::from_neutral(&input.sql_type, bytes)
-                        .map_err(|error| row_error(table, "value_not_representable", error.to_string()))?,
-                    Computed::Null | Computed::Absent => Value::Null,
-                },
-                InputOrigin::Column(ColumnOrigin::Constant(None)) => Value::Null,
-                InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => Value::Text(text),
-                InputOrigin::Before(index) => decode(*index, self.before(table, *index))?,
-                InputOrigin::Header(header) => {
-                    let value = self.image.header.value(*header);
-                    value.ok_or_else(|| TaskError::Panicked("an image without a header came to a module that reads it".into()))?
-                }
-            };
-            builder.push_value(column, &value).map_err(|error| row_error(table, "value_not_representable", error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    fn finish(self, table: &PlannedTable) -> Judged {
-        let computed = (table.computed > 0).then(|| {
-            let mut builder = RowBuilder::with_capacity(self.computed.len(), 64);
-            for cell in &self.computed {
-                builder.push(match cell {
-                    // In an update, a computed cell that could not be computed keeps its value in the target.
-                    Computed::Absent => Cell::Unchanged,
-                    Computed::Null => Cell::Null,
-                    Computed::Bytes(bytes) => Cell::Binary(bytes),
-                });
-            }
-            builder.finish()
-        });
-        Judged { verdict: self.verdict, image: Image { row: self.image.row, computed }, rejection: self.rejection }
-    }
-}
-
-fn is_known(cell: Option<Cell<'_>>) -> bool {
-    cell.is_some_and(|cell| cell.is_known())
-}
-
-/// The source left a large value out of its log that the rules need.
-pub(crate) fn not_logged(table: &PlannedTable) -> TaskError {
-    let name = &table.source.schema.name;
-    TaskError::Row {
-        code: "value_not_logged",
-        message: format!("table \"{name}\": the log lacks a value that the rules need to decide about a row"),
-        hint: Some(format!(
-            "alter table {} replica identity full, then reload the table",
-            tidegate_connector::Dialect::POSTGRES.table(name)
-        )),
-    }
-}
-
 fn failed(modules: &Modules, module: usize, table: Option<&SourceTable>, error: SandboxError) -> TaskError {
     if error.is_transient() {
         return ConnectorError::transient("sandbox_slots", error.to_string()).into();
@@ -493,8 +327,4 @@ fn failed(modules: &Modules, module: usize, table: Option<&SourceTable>, error: 
         table: table.map(|table| table.schema.name.clone()),
         source: Box::new(error),
     }
-}
-
-fn row_error(table: &PlannedTable, code: &'static str, reason: String) -> TaskError {
-    TaskError::Row { code, message: format!("table \"{}\": {reason}", table.source.schema.name), hint: None }
 }

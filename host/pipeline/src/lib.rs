@@ -22,6 +22,7 @@ mod gate;
 mod guests;
 mod halving;
 mod header;
+mod images;
 mod lanes;
 mod load;
 mod meter;

@@ -26,8 +26,9 @@ use std::sync::Arc;
 use tidegate_connector::{ColumnOrigin, Image, OrderedChange, SourceTable, Strictness};
 use tidegate_model::{ImageKind, Row, RowChange};
 
-use crate::guests::{Guests, Judged, Unjudged, Verdict, not_logged};
+use crate::guests::Guests;
 use crate::header::ImageHeader;
+use crate::images::{Judged, Unjudged, Verdict, not_logged};
 use crate::modules::Modules;
 use crate::neighbours::plain;
 use crate::net::{is_complete, keeps_key};

@@ -1,0 +1,213 @@
+//! Row images on their way through the modules of their table: what a batch takes from them, and what its answer adds.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use tidegate_connector::{ColumnOrigin, Image};
+use tidegate_model::{Cell, ImageKind, Row, RowsBuilder, Value};
+use tidegate_sandbox::{BatchBuilder, BatchResult};
+
+use crate::header::ImageHeader;
+use crate::plan::{InputOrigin, PlannedTable, Stage};
+use crate::rejection::Rejection;
+use crate::task::TaskError;
+
+/// What the modules say of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept,
+    Dropped,
+    /// A filter's input is not in the image.
+    Unknown,
+    /// The row is at fault.
+    Rejected,
+}
+
+/// An image for the modules to judge.
+#[derive(Debug)]
+pub(crate) struct Unjudged {
+    pub(crate) kind: ImageKind,
+    pub(crate) row: Row,
+    /// Of an update, the old row as far as the log has it, when a module asks for it.
+    pub(crate) before: Option<Row>,
+    pub(crate) header: ImageHeader,
+}
+
+/// An image after all stages.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) image: Image,
+    /// What is wrong with it; there when the verdict is `Rejected`.
+    pub(crate) rejection: Option<Box<Rejection>>,
+}
+
+/// The images of one table, and what is known of each by now.
+pub(crate) struct Images<'a> {
+    table: &'a PlannedTable,
+    images: Vec<Unjudged>,
+    verdicts: Vec<Verdict>,
+    rejections: HashMap<usize, Box<Rejection>>,
+    /// The cells that modules have computed. In an update, one that could not be computed stays unchanged in the target.
+    computed: RowsBuilder,
+}
+
+impl<'a> Images<'a> {
+    pub(crate) fn new(table: &'a PlannedTable, images: Vec<Unjudged>) -> Self {
+        let computed = RowsBuilder::new(images.len(), table.computed);
+        Self { table, verdicts: vec![Verdict::Kept; images.len()], images, rejections: HashMap::new(), computed }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// The places of the images that a stage can judge; the others of those that were kept so far are unknown to it from
+    /// now on, or at fault.
+    pub(crate) fn ready(&mut self, stage: &Stage, range: Range<usize>) -> Vec<usize> {
+        let mut ready = Vec::with_capacity(range.len());
+        for place in range.filter(|place| self.verdicts[*place] == Verdict::Kept).collect::<Vec<_>>() {
+            if stage.partial_images || stage.inputs.iter().all(|input| self.has(place, &input.origin)) {
+                ready.push(place);
+            } else if stage.filters {
+                self.verdicts[place] = Verdict::Unknown;
+            } else if self.may_have_changed(place, stage) {
+                self.reject(place, Rejection::by_host(not_logged(self.table)));
+            }
+        }
+        ready
+    }
+
+    pub(crate) fn reject(&mut self, place: usize, rejection: Rejection) {
+        self.verdicts[place] = Verdict::Rejected;
+        self.rejections.insert(place, Box::new(rejection));
+    }
+
+    pub(crate) fn set_unknown(&mut self, place: usize) {
+        self.verdicts[place] = Verdict::Unknown;
+    }
+
+    /// Takes the module's answer about an image, which is at `row` of its batch. A row with an error has none.
+    pub(crate) fn take(&mut self, stage: &Stage, result: &BatchResult, row: usize, place: usize) -> Result<(), TaskError> {
+        if !result.keeps(row) {
+            self.verdicts[place] = Verdict::Dropped;
+            return Ok(());
+        }
+        for ((cell, _), column) in stage.outputs.iter().zip(result.columns()) {
+            match column.value(row) {
+                _ if column.is_absent(row) => self.computed.set_unchanged(place, *cell),
+                Value::Null => self.computed.set_null(place, *cell),
+                value => {
+                    let set = self.computed.set_with(place, *cell, |out| value.write_neutral(out));
+                    set.map_err(|error| row_error(self.table, "batch", error.to_string()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends an image to a batch.
+    pub(crate) fn push(&self, stage: &Stage, place: usize, builder: &mut BatchBuilder) -> Result<(), TaskError> {
+        let (table, image) = (self.table, &self.images[place]);
+        builder.push_kind(image.kind);
+        let decode = |index: usize, cell| {
+            let decoded = table.source.decoder.decode(index, cell);
+            decoded.map_err(|error| row_error(table, "value_not_representable", error.to_string()))
+        };
+        for (column, input) in stage.inputs.iter().enumerate() {
+            let value = match &input.origin {
+                origin if stage.partial_images && !self.has(place, origin) => {
+                    builder.push_absent(column);
+                    continue;
+                }
+                InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, image.row.cell(*index).unwrap_or(Cell::Absent))?,
+                InputOrigin::Column(ColumnOrigin::Computed(cell)) => match self.computed.cell(place, *cell) {
+                    Some(Cell::Binary(bytes)) => Value::from_neutral(&input.sql_type, bytes)
+                        .map_err(|error| row_error(table, "value_not_representable", error.to_string()))?,
+                    _ => Value::Null,
+                },
+                InputOrigin::Column(ColumnOrigin::Constant(None)) => Value::Null,
+                InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => Value::Text(text),
+                InputOrigin::Before(index) => decode(*index, self.before(place, *index))?,
+                InputOrigin::Header(header) => {
+                    let value = image.header.value(*header);
+                    value.ok_or_else(|| TaskError::Panicked("an image without a header came to a module that reads it".into()))?
+                }
+            };
+            builder.push_value(column, &value).map_err(|error| row_error(table, "value_not_representable", error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// What became of the images, in their order.
+    pub(crate) fn finish(self) -> Vec<Judged> {
+        let Self { table, images, verdicts, mut rejections, computed } = self;
+        let mut computed = (table.computed > 0).then(|| computed.finish());
+        let judged = images.into_iter().zip(verdicts).enumerate().map(|(place, (image, verdict))| Judged {
+            verdict,
+            image: Image { row: image.row, computed: computed.as_mut().and_then(Iterator::next) },
+            rejection: rejections.remove(&place),
+        });
+        judged.collect()
+    }
+
+    fn has(&self, place: usize, origin: &InputOrigin) -> bool {
+        match origin {
+            InputOrigin::Column(ColumnOrigin::Source(index)) => is_known(self.images[place].row.cell(*index)),
+            InputOrigin::Column(ColumnOrigin::Computed(cell)) => is_known(self.computed.cell(place, *cell)),
+            InputOrigin::Column(ColumnOrigin::Constant(_)) | InputOrigin::Header(_) => true,
+            InputOrigin::Before(index) => is_known(Some(self.before(place, *index))),
+        }
+    }
+
+    /// True for an update that may have changed some of what the modules read, while the log lacks the rest: what they
+    /// would make of it cannot be known, and what they made of the row before may be wrong now.
+    fn may_have_changed(&self, place: usize, stage: &Stage) -> bool {
+        self.images[place].kind == ImageKind::UpdateAfter
+            && !stage.outputs.is_empty()
+            && stage.inputs.iter().any(|input| match &input.origin {
+                InputOrigin::Column(ColumnOrigin::Source(index)) => {
+                    !self.table.source.schema.identity.contains(index) && self.has(place, &input.origin)
+                }
+                InputOrigin::Column(ColumnOrigin::Constant(_)) => false,
+                InputOrigin::Column(ColumnOrigin::Computed(_)) | InputOrigin::Before(_) | InputOrigin::Header(_) => {
+                    self.has(place, &input.origin)
+                }
+            })
+    }
+
+    /// A source column's cell before the change.
+    fn before(&self, place: usize, index: usize) -> Cell<'_> {
+        let image = &self.images[place];
+        let cell = match (image.kind, &image.before) {
+            (ImageKind::Snapshot | ImageKind::Insert, _) => return Cell::Null,
+            (ImageKind::UpdateBefore | ImageKind::Delete, _) => image.row.cell(index),
+            (ImageKind::UpdateAfter, Some(old)) => old.cell(index),
+            // Without an old image, the columns that identify the row are as they were.
+            (ImageKind::UpdateAfter, None) if self.table.source.schema.identity.contains(&index) => image.row.cell(index),
+            (ImageKind::UpdateAfter, None) => None,
+        };
+        cell.unwrap_or(Cell::Absent)
+    }
+}
+
+fn is_known(cell: Option<Cell<'_>>) -> bool {
+    cell.is_some_and(|cell| cell.is_known())
+}
+
+/// The source left a large value out of its log that the rules need.
+pub(crate) fn not_logged(table: &PlannedTable) -> TaskError {
+    let name = &table.source.schema.name;
+    TaskError::Row {
+        code: "value_not_logged",
+        message: format!("table \"{name}\": the log lacks a value that the rules need to decide about a row"),
+        hint: Some(format!(
+            "alter table {} replica identity full, then reload the table",
+            tidegate_connector::Dialect::POSTGRES.table(name)
+        )),
+    }
+}
+
+pub(crate) fn row_error(table: &PlannedTable, code: &'static str, reason: String) -> TaskError {
+    TaskError::Row { code, message: format!("table \"{}\": {reason}", table.source.schema.name), hint: None }
+}
