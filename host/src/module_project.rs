@@ -22,7 +22,8 @@ macro_rules! guest {
 
 const WIT: &[u8] = guest!("wit/transform.wit");
 
-const RUST: [File; 6] = [
+const RUST: [File; 7] = [
+    (".cargo/config.toml", guest!("template/.cargo/config.toml")),
     ("Cargo.toml", guest!("template/Cargo.toml")),
     ("Cargo.lock", guest!("Cargo.lock")),
     ("src/lib.rs", guest!("template/src/lib.rs")),

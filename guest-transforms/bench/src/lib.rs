@@ -63,14 +63,7 @@ impl Transform for Rewrite {
         }
         let mut columns = Vec::new();
         if let Some(column) = self.rewrite.and_then(|place| batch.columns.get(place)) {
-            let (texts, mut text) = (column.texts(), TextBuilder::new(batch.rows));
-            for row in batch.row_numbers() {
-                match texts.get(row) {
-                    Some(found) => text.push_changed(found, str::make_ascii_uppercase),
-                    None => text.push_null(),
-                }
-            }
-            columns.push(text.finish());
+            columns.push(TextBuilder::changed(column, str::make_ascii_uppercase).ok_or("the column does not travel as text")?);
         }
         Ok(BatchResult { keep: keep.into_bits(), columns, errors: Vec::new() })
     }

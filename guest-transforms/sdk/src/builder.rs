@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::column::push_bytes;
 use crate::{Column, ScalarType, SqlType, Values, VarValues};
 
 /// One value on its way into an answer. Made with `into()` from text, numbers, truth values, bytes and options of them.
@@ -175,7 +176,7 @@ fn misfit(wanted: &'static str) -> Misfit {
 
 fn push_span(var: &mut VarValues, bytes: &[u8]) -> Result<(), Misfit> {
     let end = u32::try_from(var.data.len() + bytes.len()).map_err(|_| misfit("4 GiB a batch"))?;
-    var.data.extend_from_slice(bytes);
+    push_bytes(&mut var.data, bytes);
     var.offsets.push(end);
     Ok(())
 }

@@ -152,7 +152,7 @@ pub struct TextBuilder {
     nulls: Vec<u8>,
     absent: Vec<u8>,
     offsets: Vec<u32>,
-    data: String,
+    data: Vec<u8>,
 }
 
 /// Bytes a row that a builder has room for before it grows. Chosen by guess.
@@ -164,20 +164,42 @@ impl TextBuilder {
         let rows = rows as usize;
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        Self { rows, nulls: Vec::new(), absent: Vec::new(), offsets, data: String::with_capacity(rows * TEXT_BYTES) }
+        Self { rows, nulls: Vec::new(), absent: Vec::new(), offsets, data: Vec::with_capacity(rows * TEXT_BYTES) }
+    }
+
+    /// The texts of a column, each after `change`, which works on a copy and cannot make it longer or shorter; NULL and
+    /// absent values stay so. `None` for a column that does not travel as text.
+    ///
+    /// The copy is made of the whole column at once, which is what makes it faster than a `push` for each row.
+    pub fn changed(column: &Column, mut change: impl FnMut(&mut str)) -> Option<Column> {
+        let Values::Utf8(var) = &column.values else { return None };
+        let mut data = String::from_utf8(var.data.clone()).ok()?;
+        let mut rest = data.as_mut_str();
+        for (row, ends) in var.offsets.windows(2).enumerate() {
+            let (text, later) = rest.split_at_mut_checked(ends[1].checked_sub(ends[0])? as usize)?;
+            if column.has_value(row) {
+                change(text);
+            }
+            rest = later;
+        }
+        let values = Values::Utf8(VarValues { offsets: var.offsets.clone(), data: data.into_bytes() });
+        Some(Column { nulls: column.nulls.clone(), absent: column.absent.clone(), values })
     }
 
     /// The next row's text.
     pub fn push(&mut self, text: &str) {
-        self.data.push_str(text);
+        push_bytes(&mut self.data, text.as_bytes());
         self.close();
     }
 
     /// The next row's text: this one after `change`, which works on the copy.
     pub fn push_changed(&mut self, text: &str, change: impl FnOnce(&mut str)) {
         let start = self.data.len();
-        self.data.push_str(text);
-        change(&mut self.data[start..]);
+        push_bytes(&mut self.data, text.as_bytes());
+        // What was copied was text.
+        if let Ok(copy) = std::str::from_utf8_mut(&mut self.data[start..]) {
+            change(copy);
+        }
         self.close();
     }
 
@@ -195,13 +217,31 @@ impl TextBuilder {
 
     /// The column.
     pub fn finish(self) -> Column {
-        let values = Values::Utf8(VarValues { offsets: self.offsets, data: self.data.into_bytes() });
+        let values = Values::Utf8(VarValues { offsets: self.offsets, data: self.data });
         Column { nulls: self.nulls, absent: self.absent, values }
     }
 
     fn close(&mut self) {
         self.offsets.push(self.data.len() as u32);
     }
+}
+
+/// Bytes up to this many are copied in steps: a copy of a length that the compiler does not know is a call of the engine,
+/// which costs as much as a hundred bytes of them.
+const SHORT: usize = 64;
+
+/// Appends a copy.
+pub(crate) fn push_bytes(data: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() > SHORT {
+        data.extend_from_slice(bytes);
+        return;
+    }
+    data.reserve(bytes.len());
+    let (eights, rest) = bytes.as_chunks::<8>();
+    eights.iter().for_each(|eight| data.extend_from_slice(eight));
+    let (fours, rest) = rest.as_chunks::<4>();
+    fours.iter().for_each(|four| data.extend_from_slice(four));
+    rest.iter().for_each(|byte| data.push(*byte));
 }
 
 #[cfg(test)]
@@ -224,6 +264,18 @@ mod tests {
         let texts = column.texts();
         assert_eq!((0..11).map(|row| texts.get(row)).collect::<Vec<_>>(), (0..11).map(|row| column.text(row)).collect::<Vec<_>>());
         assert_eq!(column.nulls.len(), 2);
+        let changed = TextBuilder::changed(&column, str::make_ascii_lowercase).expect("a column of text");
+        assert_eq!((changed.text(7), changed.text(8), changed.is_null(9)), (Some("éa"), None, true));
+    }
+
+    #[test]
+    fn bytes_of_every_length_are_copied_whole() {
+        let long: Vec<u8> = (0..100).collect();
+        for end in 0..=long.len() {
+            let mut data = vec![7];
+            push_bytes(&mut data, &long[..end]);
+            assert_eq!(data[1..], long[..end]);
+        }
     }
 
     #[test]
