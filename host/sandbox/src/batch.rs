@@ -74,6 +74,7 @@ impl BatchBuilder {
     }
 
     /// Begins a row.
+    #[inline]
     pub fn push_kind(&mut self, kind: ImageKind) {
         self.batch.wit.kinds.push(kind as u8);
     }
@@ -82,6 +83,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// [`BatchError`] when the value does not fit the column's type; the batch must then be thrown away.
+    #[inline]
     pub fn push_value(&mut self, column: usize, value: &Value<'_>) -> Result<(), BatchError> {
         let form = BatchError::ValueForm { column };
         let Some(target) = self.batch.wit.columns.get_mut(column) else { return Err(form) };
@@ -217,6 +219,7 @@ fn push_empty(values: &mut wit::Values) -> usize {
 }
 
 /// Adds a value; its size, or `None` when the layout has no place for it.
+#[inline]
 fn push_value(values: &mut wit::Values, value: &Value<'_>) -> Option<usize> {
     match (values, value) {
         (wit::Values::Bool8(list), Value::Bool(flag)) => list.push(u8::from(*flag)),
@@ -244,6 +247,7 @@ fn push_value(values: &mut wit::Values, value: &Value<'_>) -> Option<usize> {
     Some(8)
 }
 
+#[inline]
 fn push_span(var: &mut wit::VarValues, bytes: &[u8]) -> usize {
     var.data.extend_from_slice(bytes);
     // `finish` refuses a batch whose bytes exceed u32, before anybody reads the offsets.

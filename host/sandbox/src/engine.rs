@@ -19,7 +19,7 @@ use crate::error::SandboxError;
 use crate::guest::Guest;
 
 /// How often running modules are checked against their budget.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Core instances, memories and tables that one component may have: a JavaScript component has three memories and two
 /// dozen core instances.

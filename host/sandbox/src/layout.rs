@@ -36,6 +36,7 @@ impl Layout {
 }
 
 /// True when bit `row` is set; a bitmap that is too short (an empty one) has no bit set there.
+#[inline]
 pub(crate) fn bit(bitmap: &[u8], row: usize) -> bool {
     bitmap.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1)
 }

@@ -75,11 +75,13 @@ impl BatchResult {
     }
 
     /// True when the row stays. A row with an error has no such answer: look at [`BatchResult::errors`] first.
+    #[inline]
     pub fn keeps(&self, row: usize) -> bool {
         self.keep.is_empty() || bit(&self.keep, row)
     }
 
     /// The computed outputs of the plan, in its order.
+    #[inline]
     pub fn columns(&self) -> &[ResultColumn] {
         &self.columns
     }
@@ -141,6 +143,7 @@ impl BatchResult {
 
 impl ResultColumn {
     /// The value of a row; NULL for an absent one too.
+    #[inline]
     pub fn value(&self, row: usize) -> Value<'_> {
         if bit(&self.nulls, row) || bit(&self.absent, row) {
             return Value::Null;
@@ -149,6 +152,7 @@ impl ResultColumn {
     }
 
     /// True when the module leaves the column of this row as it is in the target.
+    #[inline]
     pub fn is_absent(&self, row: usize) -> bool {
         bit(&self.absent, row)
     }
@@ -158,6 +162,7 @@ impl ResultColumn {
         &self.sql_type
     }
 
+    #[inline]
     fn raw_value(&self, row: usize) -> Option<Value<'_>> {
         Some(match &self.values {
             Values::Bool8(list) => Value::Bool(*list.get(row)? == 1),

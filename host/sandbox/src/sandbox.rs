@@ -382,7 +382,9 @@ impl Sandbox {
             State::Ended(error) => return Err(SandboxError::Start(format!("an earlier call ended it: {error}"))),
         };
         let budget = Budget::new(cpu, Arc::clone(&self.cancel));
-        budget.check().map_err(|stop| stopped(name, stop))?;
+        if budget.is_cancelled() {
+            return Err(SandboxError::Cancelled);
+        }
         let guest = live.store.data_mut();
         guest.budget = budget;
         guest.refused = None;
