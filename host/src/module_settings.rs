@@ -96,6 +96,7 @@ impl ModuleSettings {
                     mib(helper.memory_bytes_max),
                     256..=1 << 16,
                 )?) << 20,
+                ..helper
             },
             rules: ModuleRules { upload_bytes_max, defaults: DEFAULTS, ceilings: form.ceilings.or(CEILINGS) },
         })

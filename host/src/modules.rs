@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use tidegate_catalog::{Catalog, ModuleLimits, ModuleRecord, ModuleState, ModuleVersion};
 use tidegate_pipeline::{ModuleReference, ModuleSet};
-use tidegate_sandbox::{ArtefactCache, Compiled, Engine, Limits, ModuleError, ModuleInfo, Sandbox, SandboxError, builtin_rules};
+use tidegate_sandbox::{
+    ArtefactCache, Compiled, Engine, HelperLimits, Limits, ModuleError, ModuleInfo, Sandbox, SandboxError, builtin_rules,
+};
 
 use crate::cli::COMPILE_COMMAND;
 use crate::exit::{Exit, Failure, chain};
@@ -18,6 +20,9 @@ use crate::module_settings::ModuleSettings;
 
 /// The code of a failure that says nothing about the module: try again.
 pub(crate) const BUSY: &str = "sandbox_busy";
+
+/// Priority of compiling what a tenant uploads: nobody who replicates waits for it.
+const UPLOAD_NICENESS: u8 = 15;
 
 /// The digests that a task uses where its rules say `latest`, by module name, or name an alias, by `module@alias`.
 pub(crate) type Pins = BTreeMap<String, String>;
@@ -55,7 +60,7 @@ impl ModuleStore {
             crate::data_dir::make_private(&dir)?;
             let engine = Engine::new(settings.engine).map_err(|error| environment(&error))?;
             let artefacts = ArtefactCache::open(dir).map_err(|error| environment(&error))?;
-            let rules = compile(&artefacts, &engine, &settings, builtin_rules()).map_err(|error| environment(&error))?;
+            let rules = compile(&artefacts, &engine, settings.helper, builtin_rules()).map_err(|error| environment(&error))?;
             // A ceiling is for tenants' modules. The rules run in every task, as often as there are sandboxes.
             let rules = rules.limited(Limits { instances_max: usize::MAX, ..Limits::default() });
             Ok(Self { shared: Arc::new(Shared { engine, artefacts, rules, settings }) })
@@ -83,8 +88,8 @@ impl ModuleStore {
                 true => Failure::failed(BUSY, format!("module \"{name}\": {error}")),
                 false => rejected(&error, None),
             };
-            let compiled =
-                compile(&shared.artefacts, &shared.engine, &shared.settings, &bytes).map_err(|error| rejected(&error, error.hint()))?;
+            let upload = HelperLimits { niceness: UPLOAD_NICENESS, ..shared.settings.helper };
+            let compiled = compile(&shared.artefacts, &shared.engine, upload, &bytes).map_err(|error| rejected(&error, error.hint()))?;
             let mut sandbox = Sandbox::new(&shared.engine, &compiled, Limits::default()).map_err(refused)?;
             let info = sandbox.describe().map_err(refused)?;
             Ok((compiled, info))
@@ -191,11 +196,11 @@ pub(crate) fn pin_of(reference: &ModuleReference) -> Option<String> {
 }
 
 /// Compiles in a child process that gets nothing of this one's environment, where passwords may be.
-fn compile(artefacts: &ArtefactCache, engine: &Engine, settings: &ModuleSettings, bytes: &[u8]) -> Result<Compiled, ModuleError> {
+fn compile(artefacts: &ArtefactCache, engine: &Engine, limits: HelperLimits, bytes: &[u8]) -> Result<Compiled, ModuleError> {
     // The running program, even when its file has been replaced meanwhile.
     let mut helper = Command::new("/proc/self/exe");
     helper.arg(COMPILE_COMMAND).env_clear();
-    artefacts.compile(engine, &mut helper, settings.helper, bytes)
+    artefacts.compile(engine, &mut helper, limits, bytes)
 }
 
 fn references(mappings: &str) -> Result<Vec<ModuleReference>, Failure> {

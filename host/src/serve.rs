@@ -26,7 +26,7 @@ use crate::data_dir::OwnedDir;
 use crate::exit::{Exit, Failure};
 use crate::metric;
 use crate::modules::ModuleStore;
-use crate::scheduler::{Node, Pool, Scheduler};
+use crate::scheduler::{Node, Paces, Pool, Scheduler};
 use crate::signals;
 
 /// How often the exporter tidies its histograms; it has no listener that would do it.
@@ -53,6 +53,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
         spool_dir: dir.path().join("spool"),
         name: node_name(dir.path())?,
         pool: Pool::new(settings.units),
+        paces: Paces::default(),
     };
     let ready = Arc::new(AtomicBool::new(true));
     let state = ApiState {

@@ -12,7 +12,6 @@
 #[cfg(feature = "conformance")]
 #[allow(clippy::unwrap_used)]
 pub mod conformance;
-mod decoding;
 mod error;
 mod finding;
 mod quote;
@@ -23,7 +22,6 @@ mod spell;
 mod target;
 pub mod types;
 
-pub use decoding::{Decoding, Stretch};
 pub use error::{ConnectorError, ErrorClass};
 pub use finding::{Finding, Severity};
 pub use quote::Dialect;

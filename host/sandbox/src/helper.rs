@@ -22,9 +22,7 @@ const CPU_ENV: &str = "TIDEGATE_COMPILE_CPU_S";
 const MEMORY_ENV: &str = "TIDEGATE_COMPILE_MEMORY_BYTES";
 const MODULE_ENV: &str = "TIDEGATE_COMPILE_MODULE_BYTES";
 const FUEL_ENV: &str = "TIDEGATE_COMPILE_FUEL";
-/// A low priority: a compilation takes little time from tasks that replicate, and still ends on a machine that is busy. The
-/// lowest (19) kept a server on a saturated machine from becoming ready within a minute: it compiles its rules at the first start.
-const NICENESS: i32 = 5;
+const NICENESS_ENV: &str = "TIDEGATE_COMPILE_NICENESS";
 /// Wall time for each second of CPU time: on a busy machine the lowest priority waits long.
 const WALL_FACTOR: u64 = 10;
 /// Exit code for a module that is refused.
@@ -41,12 +39,16 @@ pub struct HelperLimits {
     pub cpu_seconds: u64,
     /// Address space.
     pub memory_bytes_max: u64,
+    /// Priority, 0 (as everybody) to 19 (only when nobody else wants the CPU).
+    pub niceness: u8,
 }
 
 impl Default for HelperLimits {
-    /// Compiling the largest guest tried, a JavaScript engine, takes 16 CPU seconds.
+    /// Compiling the largest guest tried, a JavaScript engine, takes 16 CPU seconds. The priority is low, so that tasks that
+    /// replicate hardly notice, and not the lowest: with that, a server on a saturated machine was not ready within a
+    /// minute, since it compiles its rules at the first start.
     fn default() -> Self {
-        Self { cpu_seconds: 120, memory_bytes_max: 2 << 30 }
+        Self { cpu_seconds: 120, memory_bytes_max: 2 << 30, niceness: 5 }
     }
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn compile(
         .env(MEMORY_ENV, limits.memory_bytes_max.to_string())
         .env(MODULE_ENV, settings.module_bytes_max.to_string())
         .env(FUEL_ENV, u8::from(settings.meters_fuel).to_string())
+        .env(NICENESS_ENV, limits.niceness.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -151,7 +154,7 @@ pub fn helper_main() -> i32 {
 fn compile_stdin() -> Result<(), ModuleError> {
     let defaults = HelperLimits::default();
     // A system that forbids even this still compiles.
-    let _ = setpriority_process(None, NICENESS);
+    let _ = setpriority_process(None, i32::try_from(number(NICENESS_ENV, u64::from(defaults.niceness))?).unwrap_or(19));
     limit(Resource::Cpu, number(CPU_ENV, defaults.cpu_seconds)?)?;
     limit(Resource::As, number(MEMORY_ENV, defaults.memory_bytes_max)?)?;
     let failed = |error: std::io::Error| ModuleError::Helper(error.to_string());

@@ -15,6 +15,7 @@ mod connect;
 mod decide;
 mod lease;
 mod module_test;
+mod pace;
 mod pool;
 mod report;
 mod requests;
@@ -42,6 +43,7 @@ use crate::exit::{Failure, chain};
 use crate::metric;
 use crate::modules::ModuleStore;
 use decide::{Action, Worker, decide};
+use pace::{Pace, Pause};
 pub(crate) use pool::Pool;
 
 /// How often the catalog is looked at when nothing wakes the loop.
@@ -62,6 +64,23 @@ pub(crate) struct Node {
     pub(crate) name: String,
     /// The node's units.
     pub(crate) pool: Arc<Pool>,
+    pub(crate) paces: Paces,
+}
+
+/// Who has to wait because of what failed.
+#[derive(Clone)]
+pub(crate) struct Paces {
+    /// Starts of a task, by its id and the revision of its definition.
+    starts: Arc<Pace<(String, i64)>>,
+    /// Examinations of a tenant's uploads.
+    uploads: Arc<Pace<TenantId>>,
+}
+
+impl Default for Paces {
+    fn default() -> Self {
+        let second = Duration::from_secs(1);
+        Self { starts: Arc::new(Pace::new(2, 5 * second, 300 * second)), uploads: Arc::new(Pace::new(20, 2 * second, 10 * second)) }
+    }
 }
 
 impl Node {
@@ -92,6 +111,17 @@ impl Node {
         };
         self.event(task, EventCategory::Failure, EventSeverity::Error, message).await;
         self.settle(task, TaskStatus::Failed(failure.into())).await;
+    }
+
+    /// Records that a start waits.
+    async fn put_off(&self, task: &str, pause: Pause) {
+        let seconds = pause.left.as_secs() + 1;
+        let message = format!(
+            "the task failed {} times in a row and was not changed since: it starts in {seconds} s; a change of the task starts it at once",
+            pause.failures
+        );
+        info!(tenant = self.tenant(), task, seconds, "start put off");
+        self.event(task, EventCategory::StateChange, EventSeverity::Warning, message).await;
     }
 
     /// Records a status; a catalog that cannot take it is logged, and the loop decides again from what it says then.
@@ -184,6 +214,12 @@ impl Scheduler {
             }
             Action::Settle(status) => node.settle(&name, status).await,
             Action::Start(begin) => {
+                if let Some(pause) = node.paces.starts.pause(&start_key(&record)) {
+                    if pause.is_new {
+                        node.put_off(&name, pause).await;
+                    }
+                    return;
+                }
                 info!(%tenant, task = name, ?begin, "start task");
                 let (control, commands) = mpsc::channel(CONTROL_QUEUE);
                 let stop = shutdown.child_token();
@@ -216,6 +252,11 @@ impl Scheduler {
     fn controls(&self) -> HashMap<TaskKey, mpsc::Sender<Control>> {
         self.running.iter().map(|(key, running)| (key.clone(), running.control.clone())).collect()
     }
+}
+
+/// A task that was changed may fail for another reason.
+fn start_key(record: &TaskRecord) -> (String, i64) {
+    (record.id.clone(), record.revision)
 }
 
 fn key_of(record: &TaskRecord) -> TaskKey {

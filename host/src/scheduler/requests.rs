@@ -104,6 +104,9 @@ impl Desk {
             Err(error) => return error!(error = chain(&error), "read pending modules"),
         };
         for record in pending {
+            if self.node.paces.uploads.pause(&record.tenant).is_some() {
+                continue;
+            }
             // A verdict is about bytes, whatever names they have.
             if self.judged.len() < VERDICTS && !self.judged.values().any(|digest| *digest == record.digest) {
                 let digest = record.digest.clone();
@@ -263,6 +266,7 @@ async fn judge(node: Node, record: ModuleRecord) {
     let (state, about) = match verdict {
         Ok((_, info)) => {
             info!(module = record.name, digest = record.digest, "module is ready");
+            node.paces.uploads.done(&record.tenant);
             (ModuleState::Ready, json!({"name": info.name, "version": info.version, "config_schema": info.config_schema}))
         }
         // Stays pending, and is looked at again.
@@ -272,6 +276,7 @@ async fn judge(node: Node, record: ModuleRecord) {
         }
         Err(failure) => {
             warn!(module = record.name, digest = record.digest, "module rejected: {}", failure.message);
+            node.paces.uploads.failed(record.tenant.clone());
             (ModuleState::Rejected { message: failure.message, hint: failure.hint }, Value::Null)
         }
     };

@@ -24,7 +24,7 @@ use super::lease::HeldLease;
 use super::report::{News, Report};
 use super::steering::Steering;
 use super::versions::pinned_modules;
-use super::{Node, spec, swap};
+use super::{Node, spec, start_key, swap};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
 use crate::metric;
@@ -56,6 +56,7 @@ pub(crate) async fn supervise(
         Ok(None) => return,
         Err(error) => return error!(task, error = chain(&error), "take lease"),
     };
+    let start = start_key(&record);
     let run = run(Arc::clone(&node), record, begin, control, stop);
     let ending = match AbortOnDropHandle::new(tokio::spawn(run)).await {
         Ok(Ok(ending)) => ending,
@@ -67,6 +68,10 @@ pub(crate) async fn supervise(
         warn!(task, "another worker took over");
         node.event(&task, EventCategory::StateChange, EventSeverity::Warning, "another worker took over").await;
         return;
+    }
+    match &ending {
+        Ending::Failed(_) => node.paces.starts.failed(start),
+        Ending::Cancelled | Ending::Finished => node.paces.starts.done(&start),
     }
     match ending {
         Ending::Cancelled => settle_stop(&node, &task).await,

@@ -64,8 +64,6 @@ pub(crate) struct PostgresStream {
     status_wanted: bool,
     /// When bytes last came.
     heard: Instant,
-    /// Time in which messages were worked off.
-    decoded: Duration,
 }
 
 impl PostgresStream {
@@ -85,7 +83,6 @@ impl PostgresStream {
             status_sent: Instant::now(),
             status_wanted: true,
             heard: Instant::now(),
-            decoded: Duration::ZERO,
         }
     }
 
@@ -276,9 +273,7 @@ impl PostgresStream {
 impl ChangeStream for PostgresStream {
     async fn next_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError> {
         loop {
-            let since = Instant::now();
             self.drain().await?;
-            self.decoded += since.elapsed();
             let due = self.status();
             self.wire.flush().await?;
             if !self.events.is_empty() {
@@ -305,10 +300,6 @@ impl ChangeStream for PostgresStream {
         if let Position::Postgres(lsn) = position {
             self.confirmed = self.confirmed.max(*lsn);
         }
-    }
-
-    fn decoded(&self) -> Duration {
-        self.decoded
     }
 }
 
