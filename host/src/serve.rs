@@ -26,7 +26,7 @@ use crate::data_dir::OwnedDir;
 use crate::exit::{Exit, Failure};
 use crate::metric;
 use crate::modules::ModuleStore;
-use crate::scheduler::{Node, Paces, Pool, Scheduler};
+use crate::scheduler::{Leases, Node, Paces, Pool, Scheduler, Turns};
 use crate::signals;
 
 /// How often the exporter tidies its histograms; it has no listener that would do it.
@@ -47,12 +47,15 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
     let prometheus = start_metrics(settings.units)?;
     let catalog = Catalog::open(dir.path()).await?;
     let modules = ModuleStore::open_with(dir.path().join("artefacts"), settings.modules).await?;
+    let name = node_name(dir.path())?;
     let node = Node {
         catalog: catalog.clone(),
         modules,
         spool_dir: dir.path().join("spool"),
-        name: node_name(dir.path())?,
+        leases: Leases::new(catalog.clone(), &name),
+        name,
         pool: Pool::new(settings.units),
+        turns: Turns::default(),
         paces: Paces::default(),
     };
     let ready = Arc::new(AtomicBool::new(true));

@@ -1,18 +1,19 @@
 //! The last hour of each task's numbers, in memory, for whoever draws a chart.
 //!
 //! ```text
-//!   set_progress, about once a second ─▶ a point every 5 s  (highest lag, mean rates, last units)   ─┐
-//!                                     └▶ a change whenever the units are others than before          ├─▶ Catalog::history
-//!                                                                                                   ─┘
+//!   the host's numbers, about once a second ─▶ a point every 5 s  (highest lag, mean rates, last units)   ─┐
+//!                                           └▶ a change whenever the units are others than before          ├─▶ Catalog::history
+//!                                                                                                         ─┘
 //! ```
 //!
-//! It is written by [`Catalog::set_progress`] alone, so that it says what the catalog said. Nothing of it is stored: after a restart it
-//! begins anew, and where no numbers came (the task did not run) there are no points. A task costs at most [`POINTS_MAX`] points of 48
+//! It is written with the numbers that readers get ([`Catalog::set_progress`], [`Catalog::tell_progress`], [`Catalog::tell_rest`]), so
+//! that it says what the catalog said. Nothing of it is stored: after a restart it begins anew, and where no numbers came (the task did not run) there are no points. A task costs at most [`POINTS_MAX`] points of 48
 //! bytes and [`CHANGES_MAX`] changes with a sentence each, together about 60 KiB.
 
 use std::collections::VecDeque;
 
 use serde::Serialize;
+use tidegate_model::TenantId;
 
 use crate::task::{RunPhase, TaskProgress};
 use crate::{Catalog, CatalogError};
@@ -79,6 +80,7 @@ pub struct TaskHistory {
     pub changes: VecDeque<UnitsChange>,
     open: Option<Open>,
     last: Option<Units>,
+    told: Option<TaskProgress>,
 }
 
 /// The interval under way.
@@ -107,17 +109,53 @@ impl Catalog {
     pub async fn history(&self, task: &str) -> Result<TaskHistory, CatalogError> {
         self.get_task(task).await?;
         let histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
-        Ok(histories.get(&(self.tenant.clone(), task.to_owned())).cloned().unwrap_or_default())
+        Ok(histories.get(&self.key(task)).map(|history| TaskHistory { told: None, ..history.clone() }).unwrap_or_default())
     }
 
     pub(crate) fn remember(&self, task: &str, progress: &TaskProgress) {
         let mut histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
-        let key = (self.tenant.clone(), task.to_owned());
-        histories.entry(key).or_default().observe(progress);
+        let history = histories.entry(self.key(task)).or_default();
+        history.observe(progress);
+        history.told = Some(progress.clone());
+    }
+
+    /// The host's numbers, for readers in this process alone; what comes after it finds what [`Catalog::set_progress`] stored
+    /// last. Nothing happens before the first of those, nor once the task is gone.
+    pub fn tell_progress(&self, task: &str, progress: TaskProgress) {
+        let mut histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
+        if let Some(history) = histories.get_mut(&self.key(task)) {
+            history.observe(&progress);
+            history.told = Some(progress);
+        }
+    }
+
+    /// The host's numbers are what they were, at this later time, in microseconds since 1970, and nothing moves. Otherwise as
+    /// [`Catalog::tell_progress`].
+    pub fn tell_rest(&self, task: &str, at_us: i64) {
+        let mut histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
+        let Some(history) = histories.get_mut(&self.key(task)) else { return };
+        if let Some(mut told) = history.told.take() {
+            (told.at_us, told.rows_per_second, told.bytes_per_second) = (at_us, 0.0, 0.0);
+            history.observe(&told);
+            history.told = Some(told);
+        }
+    }
+
+    /// Replaces stored numbers by later ones.
+    pub(crate) fn renew_progress(&self, task: &str, progress: &mut TaskProgress) {
+        let histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
+        let told = histories.get(&self.key(task)).and_then(|history| history.told.as_ref());
+        if let Some(told) = told.filter(|told| told.at_us > progress.at_us) {
+            *progress = told.clone();
+        }
+    }
+
+    fn key(&self, task: &str) -> (TenantId, String) {
+        (self.tenant.clone(), task.to_owned())
     }
 
     pub(crate) fn forget_history(&self, task: &str) {
-        self.inner.histories.lock().expect("nothing panics while it holds the histories").remove(&(self.tenant.clone(), task.to_owned()));
+        self.inner.histories.lock().expect("nothing panics while it holds the histories").remove(&self.key(task));
     }
 }
 

@@ -12,7 +12,7 @@
 //! Both sides may die at any moment: everything here is level-triggered, so a reader that missed a wake-up finds the
 //! same facts when it polls. Passwords are encrypted under a key that lies beside the database ([`secret`]).
 //! A handle sees one tenant's rows and no others; [`Catalog::of`] is the handle of another tenant. Whoever works for all
-//! of them asks for all by name ([`Catalog::list_all_tasks`], [`Catalog::take_request`]) and goes on with the tenant's own.
+//! of them asks for all by name ([`Catalog::changed_tasks`], [`Catalog::take_request`]) and goes on with the tenant's own.
 //!
 //! It never talks to a source or a target, never compiles a module, and never decides when something runs.
 
@@ -21,6 +21,7 @@ pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod history;
+mod lease_store;
 pub mod module;
 pub mod module_alias;
 pub mod module_limits;
@@ -49,6 +50,7 @@ pub use endpoint::{EndpointRecord, EndpointSpec, Role, TlsChoice, TlsMode, engin
 pub use error::CatalogError;
 pub use event::{EventCategory, EventFilter, EventRecord, EventSeverity, NewEvent};
 pub use history::{HistoryPoint, TaskHistory, UnitsChange};
+pub use lease_store::HeldLease;
 pub use module::{ModuleRecord, ModuleState, ModuleVersion};
 pub use module_alias::{ModuleAlias, TASK_PINS};
 pub use module_limits::ModuleLimits;

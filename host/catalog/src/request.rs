@@ -313,6 +313,16 @@ impl Catalog {
         self.get_request(id).await
     }
 
+    /// The kinds of which requests wait, of any tenant.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn waiting_kinds(&self) -> Result<Vec<RequestKind>, CatalogError> {
+        let rows = sqlx::query("SELECT DISTINCT kind FROM requests WHERE state = 'waiting'").fetch_all(&self.inner.pool).await?;
+        let kinds = rows.iter().map(|row| Ok(RequestKind::named(row.try_get(0)?))).collect::<Result<Vec<_>, CatalogError>>()?;
+        Ok(kinds.into_iter().flatten().collect())
+    }
+
     /// A waiting request of a kind, which is the caller's from now on: the oldest of the tenant that has the fewest taken, so
     /// that one who asks a lot holds up nobody else.
     ///

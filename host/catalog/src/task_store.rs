@@ -26,9 +26,12 @@ use crate::{Catalog, CatalogError, new_id, now_us, tenant_of};
 macro_rules! select_tasks {
     ($rest:literal) => {
         concat!(
-            "SELECT t.*, s.name AS source, g.name AS target FROM tasks t
+            "SELECT t.*, s.name AS source, g.name AS target, c.seq AS change, l.owner AS owner,
+               coalesce(l.lease_until, 0) AS lease_until, coalesce(l.generation, 0) AS generation FROM tasks t
              JOIN endpoints s ON s.tenant = t.tenant AND s.id = t.source_id
              JOIN endpoints g ON g.tenant = t.tenant AND g.id = t.target_id
+             JOIN task_changes c ON c.tenant = t.tenant AND c.task_id = t.id
+             LEFT JOIN leases l ON l.tenant = t.tenant AND l.task_id = t.id
              WHERE ",
             $rest
         )
@@ -71,8 +74,8 @@ impl Catalog {
         let target_id = endpoint_id(&mut tx, &self.tenant, &definition.target).await?;
         sqlx::query(
             "INSERT INTO tasks (tenant, id, name, source_id, target_id, definition, revision, desired, run_request, start_kind,
-                                run_begun, status, lease_until, generation, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, 1, $7, 0, $8, 0, $9, 0, 0, $10, $10)",
+                                run_begun, status, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, 1, $7, 0, $8, 0, $9, $10, $10)",
         )
         .bind(self.tenant.as_str())
         .bind(id)
@@ -102,7 +105,7 @@ impl Catalog {
             .bind(name)
             .fetch_optional(&self.inner.pool)
             .await?;
-        task_from(&row.ok_or_else(|| CatalogError::not_found("task", name))?)
+        Ok(self.as_told(task_from(&row.ok_or_else(|| CatalogError::not_found("task", name))?)?))
     }
 
     /// The task with this id.
@@ -115,7 +118,7 @@ impl Catalog {
             .bind(id)
             .fetch_optional(&self.inner.pool)
             .await?;
-        task_from(&row.ok_or_else(|| CatalogError::not_found("task", id))?)
+        Ok(self.as_told(task_from(&row.ok_or_else(|| CatalogError::not_found("task", id))?)?))
     }
 
     /// Every task, by name.
@@ -125,16 +128,18 @@ impl Catalog {
     pub async fn list_tasks(&self) -> Result<Vec<TaskRecord>, CatalogError> {
         let rows =
             sqlx::query(select_tasks!("t.tenant = $1 ORDER BY t.name")).bind(self.tenant.as_str()).fetch_all(&self.inner.pool).await?;
-        rows.iter().map(task_from).collect()
+        rows.iter().map(|row| Ok(self.as_told(task_from(row)?))).collect()
     }
 
-    /// Every task of every tenant, by tenant and name.
+    /// Tasks of all tenants that changed in a way that the host must look at since the change with the number `after`, oldest change
+    /// first, with the number to ask after next. 0 asks for every task. Tasks that were removed are not told of.
     ///
     /// # Errors
     /// [`CatalogError::Storage`].
-    pub async fn list_all_tasks(&self) -> Result<Vec<TaskRecord>, CatalogError> {
-        let rows = sqlx::query(select_tasks!("true ORDER BY t.tenant, t.name")).fetch_all(&self.inner.pool).await?;
-        rows.iter().map(task_from).collect()
+    pub async fn changed_tasks(&self, after: i64) -> Result<(Vec<TaskRecord>, i64), CatalogError> {
+        let rows = sqlx::query(select_tasks!("c.seq > $1 ORDER BY c.seq")).bind(after).fetch_all(&self.inner.pool).await?;
+        let last = rows.last().map(|row| row.try_get("change")).transpose()?.unwrap_or(after);
+        Ok((rows.iter().map(task_from).collect::<Result<_, _>>()?, last))
     }
 
     /// Replaces a task's definition, if it still has `revision`. Capacity bounds, objective, tags and what DMS echoes
@@ -295,7 +300,8 @@ impl Catalog {
         if done.rows_affected() == 0 { Err(CatalogError::not_found("task", name)) } else { Ok(()) }
     }
 
-    /// The host's numbers; wakes nobody. Nothing happens when the task is gone.
+    /// The host's numbers, stored; wakes nobody. Nothing happens when the task is gone. Between two calls
+    /// [`Catalog::tell_progress`] keeps readers up to date.
     ///
     /// # Errors
     /// [`CatalogError::Storage`].
@@ -310,6 +316,14 @@ impl Catalog {
             self.remember(name, progress);
         }
         Ok(())
+    }
+
+    /// With the numbers that the host told last, where they are newer than the stored ones.
+    fn as_told(&self, mut record: TaskRecord) -> TaskRecord {
+        if let Some(progress) = &mut record.progress {
+            self.renew_progress(record.definition.name.as_str(), progress);
+        }
+        record
     }
 
     /// The host has cleaned up: the record, its table statuses and its requests go. Its events stay.
@@ -335,56 +349,6 @@ impl Catalog {
         tx.commit().await?;
         self.forget_history(name);
         self.wake_api();
-        Ok(())
-    }
-
-    /// Takes the task's lease for `owner` until `until_us`, when it is free, expired, or its own already. The answer is
-    /// the generation of the lease, raised by one; `None` while another host holds it.
-    ///
-    /// # Errors
-    /// [`CatalogError::Storage`].
-    pub async fn acquire_lease(&self, name: &str, owner: &str, until_us: i64) -> Result<Option<i64>, CatalogError> {
-        let row = sqlx::query(
-            "UPDATE tasks SET owner = $3, lease_until = $4, generation = generation + 1
-             WHERE tenant = $1 AND name = $2 AND (owner IS NULL OR owner = $3 OR lease_until < $5) RETURNING generation",
-        )
-        .bind(self.tenant.as_str())
-        .bind(name)
-        .bind(owner)
-        .bind(until_us)
-        .bind(now_us())
-        .fetch_optional(&self.inner.pool)
-        .await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
-    }
-
-    /// Renews a lease. False when it was taken over: the holder must stop.
-    ///
-    /// # Errors
-    /// [`CatalogError::Storage`].
-    pub async fn renew_lease(&self, name: &str, generation: i64, until_us: i64) -> Result<bool, CatalogError> {
-        let done =
-            sqlx::query("UPDATE tasks SET lease_until = $4 WHERE tenant = $1 AND name = $2 AND generation = $3 AND owner IS NOT NULL")
-                .bind(self.tenant.as_str())
-                .bind(name)
-                .bind(generation)
-                .bind(until_us)
-                .execute(&self.inner.pool)
-                .await?;
-        Ok(done.rows_affected() > 0)
-    }
-
-    /// Gives a lease back; nothing happens when it was taken over.
-    ///
-    /// # Errors
-    /// [`CatalogError::Storage`].
-    pub async fn release_lease(&self, name: &str, generation: i64) -> Result<(), CatalogError> {
-        sqlx::query("UPDATE tasks SET owner = NULL, lease_until = 0 WHERE tenant = $1 AND name = $2 AND generation = $3")
-            .bind(self.tenant.as_str())
-            .bind(name)
-            .bind(generation)
-            .execute(&self.inner.pool)
-            .await?;
         Ok(())
     }
 }

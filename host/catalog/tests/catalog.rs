@@ -7,11 +7,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_catalog::{
-    Catalog, CatalogError, Cleanup, Desired, EndpointSpec, EventCategory, EventFilter, EventSeverity, Failure, Migration, ModuleState,
-    ModuleVersion, NewEvent, Preparation, RequestKind, RequestState, Role, RunPhase, Secret, StageName, StartKind, StopReason,
+    Catalog, CatalogError, Cleanup, Desired, EndpointSpec, EventCategory, EventFilter, EventSeverity, Failure, HeldLease, Migration,
+    ModuleState, ModuleVersion, NewEvent, Preparation, RequestKind, RequestState, Role, RunPhase, Secret, StageName, StartKind, StopReason,
     TableStatusRecord, TaskDefinition, TaskProgress, TaskStatus, TlsChoice, TlsMode, now_us,
 };
-use tidegate_model::{Engine, TaskId};
+use tidegate_model::{Engine, TaskId, TenantId};
 
 const CANARY: &str = "canary-4711-password";
 
@@ -406,16 +406,19 @@ async fn lease_has_one_holder() {
     let dir = TempDir::new().unwrap();
     let catalog = with_task(dir.path()).await;
     let later = now_us() + 60_000_000;
+    let held = |generation| [HeldLease { tenant: TenantId::default(), task: "orders".into(), generation }];
     let first = catalog.acquire_lease("orders", "a", later).await.unwrap().unwrap();
     assert_eq!(catalog.acquire_lease("orders", "b", later).await.unwrap(), None);
-    assert!(catalog.renew_lease("orders", first, now_us() - 1).await.unwrap());
+    assert_eq!(catalog.renew_leases(&held(first), now_us() - 1).await.unwrap(), []);
     let second = catalog.acquire_lease("orders", "b", later).await.unwrap().expect("the first one ran out");
     assert!(second > first);
-    assert!(!catalog.renew_lease("orders", first, later).await.unwrap());
+    assert_eq!(catalog.renew_leases(&held(first), later).await.unwrap(), held(first));
     catalog.release_lease("orders", first).await.unwrap();
     assert_eq!(catalog.get_task("orders").await.unwrap().lease.owner.as_deref(), Some("b"));
     catalog.release_lease("orders", second).await.unwrap();
     assert_eq!(catalog.get_task("orders").await.unwrap().lease.owner, None);
+    assert_eq!(catalog.renew_leases(&held(second), later).await.unwrap(), held(second), "what was given back is not renewed");
+    assert_eq!(catalog.acquire_lease("nobody", "a", later).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -9,6 +9,10 @@ use tidegate_model::{Cell, Change, Engine, Position, Row, SqlType, TableName, Ta
 
 use crate::{ConnectorError, Finding};
 
+/// Log that a source keeps for a task beyond which people are warned: a finding of the checks, an event of a running task.
+/// 64 segments of PostgreSQL's log, as much as it keeps for itself by default (`max_wal_size`).
+pub const LOG_HELD_WARNED_BYTES: u64 = 1 << 30;
+
 /// A cell that is not of the form that its column's type asks for. Never shows the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("column \"{column}\": {reason}")]
@@ -168,6 +172,10 @@ pub trait Source: Send + Sync {
     /// The end of the log right now: what a target must reach to be level.
     async fn log_end(&self) -> Result<Position, ConnectorError>;
 
+    /// Bytes of log that the source keeps because the task has not confirmed them, or because a transaction that is still open
+    /// began there; `None` where nothing is kept for a task: MySQL and MariaDB keep their log by time and space.
+    async fn log_held(&self, task: &TaskId) -> Result<Option<u64>, ConnectorError>;
+
     /// Whether the table of this lineage is still there, by whatever name. False where descriptions have none.
     async fn table_exists(&self, lineage: &Lineage) -> Result<bool, ConnectorError>;
 
@@ -251,6 +259,9 @@ pub trait ChangeStream: Send {
     /// The next events, at least one; waits for them. As many as have arrived, up to about a megabyte. Answers the
     /// server's keep-alives meanwhile, so it must be polled; safe to cancel between calls and while waiting.
     async fn next_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError>;
+
+    /// Bytes of the source's log between where the stream began and where it is, of whatever tables they are. Never falls.
+    fn log_bytes(&self) -> u64;
 
     /// Tells the source that everything up to `position` is durable in the target, so that it may discard its log.
     /// Never goes back; sent with the next status message. Does not wait.

@@ -122,6 +122,10 @@ impl Source for MysqlSource {
         self.end_of_log(&mut conn).await
     }
 
+    async fn log_held(&self, _task: &TaskId) -> Result<Option<u64>, ConnectorError> {
+        Ok(None)
+    }
+
     /// Tables have no such numbers here; the binary log tells what becomes of them.
     async fn table_exists(&self, _lineage: &Lineage) -> Result<bool, ConnectorError> {
         Ok(false)

@@ -14,6 +14,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidegate_connector::{Group, Step, Strictness};
@@ -42,6 +43,11 @@ use crate::units::Units;
 /// How often an idle source's position is written to the target. The source keeps its log since the last one, so this
 /// bounds what it must send again after a crash; each costs the target one small transaction.
 const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// How far the log may move under a run that sleeps before the target hears of it all the same: that much log the source keeps
+/// for nothing (PostgreSQL), or would have to keep still (MySQL, MariaDB). Four segments of PostgreSQL's log; a busy source may
+/// have many runs that sleep, and each then writes one small transaction.
+const ASLEEP_LOG_BYTES_MAX: u64 = 64 << 20;
 
 /// Changes that wait for their transformation together. The contract allows 4,096 rows a batch, and an update may be
 /// two images.
@@ -150,6 +156,9 @@ pub(crate) struct Assembler {
     /// When the stream is to rest.
     rest: Rest,
     pub(crate) in_flight: Arc<InFlight>,
+    /// How far the log has moved since the stream began, and how far it had when the last group was sent.
+    log_bytes: Arc<AtomicU64>,
+    log_bytes_sent: u64,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -165,6 +174,7 @@ pub(crate) struct Parts {
     pub(crate) group_bytes_max: usize,
     pub(crate) units: Units,
     pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) log_bytes: Arc<AtomicU64>,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -181,7 +191,7 @@ pub(crate) struct Rest {
 
 impl Assembler {
     pub(crate) fn new(parts: Parts, beginning: Beginning) -> Self {
-        let Parts { cache, aside, tables, loads, transformer, row_errors, group_bytes_max, units, in_flight, cancel } = parts;
+        let Parts { cache, aside, tables, loads, transformer, row_errors, group_bytes_max, units, in_flight, log_bytes, cancel } = parts;
         let Beginning { checkpoint, stream } = beginning;
         Self {
             cache,
@@ -210,6 +220,8 @@ impl Assembler {
             behind: None,
             rest: Rest::default(),
             in_flight,
+            log_bytes,
+            log_bytes_sent: 0,
             cancel,
         }
     }
@@ -268,6 +280,12 @@ impl Assembler {
         self.rest.at.clone().or_else(exact).is_some_and(|wanted| idle.covers_position(&wanted))
     }
 
+    /// See [`Units::rest_between`]; a run that sleeps rests no longer than usual once the source keeps much log for it.
+    fn rest_between(&self, usual: Duration) -> Duration {
+        let kept = self.log_bytes.load(Ordering::Relaxed).saturating_sub(self.log_bytes_sent);
+        if kept >= ASLEEP_LOG_BYTES_MAX { usual } else { self.units.rest_between(usual) }
+    }
+
     /// Waits until there is something to do. Safe to cancel.
     pub(crate) async fn ready(&mut self) -> Woken {
         if self.rests_when_idle() {
@@ -285,8 +303,8 @@ impl Assembler {
         }
         let now = Instant::now();
         let quiet = may_be_level.then(|| now + QUIET_WHEN_LEVEL);
-        let idle = self.idle_since.as_ref().map(|(_, since)| *since + self.units.rest_between(IDLE_CHECKPOINT_EVERY));
-        let unsent = (self.position != self.sent).then(|| self.sent_at + self.units.rest_between(EMPTY_CHECKPOINT_EVERY));
+        let idle = self.idle_since.as_ref().map(|(_, since)| *since + self.rest_between(IDLE_CHECKPOINT_EVERY));
+        let unsent = (self.position != self.sent).then(|| self.sent_at + self.rest_between(EMPTY_CHECKPOINT_EVERY));
         let due = [quiet, idle, unsent].into_iter().flatten().min();
         tokio::select! {
             Some(event) = self.loads.recv() => self.take_note(event),
@@ -337,7 +355,7 @@ impl Assembler {
                 }
             }
         }
-        let every = self.units.rest_between(IDLE_CHECKPOINT_EVERY);
+        let every = self.rest_between(IDLE_CHECKPOINT_EVERY);
         let due = self.rests_when_idle() || self.idle_since.as_ref().is_some_and(|(_, since)| since.elapsed() >= every);
         if due && let Some((position, _)) = self.idle_since.take() {
             self.position = self.position.union(&position);
@@ -352,13 +370,14 @@ impl Assembler {
     async fn complete(&mut self, tables: Vec<(TableName, TableState)>, out: &mpsc::Sender<Assembled>) {
         let steps = self.net.take_steps();
         if steps.is_empty() && tables.is_empty() && !self.has_parts {
-            let early = self.sent_at.elapsed() < self.units.rest_between(EMPTY_CHECKPOINT_EVERY);
+            let early = self.sent_at.elapsed() < self.rest_between(EMPTY_CHECKPOINT_EVERY);
             if self.position == self.sent || early {
                 return;
             }
         }
         self.has_parts = false;
         self.sent_at = Instant::now();
+        self.log_bytes_sent = self.log_bytes.load(Ordering::Relaxed);
         let from = std::mem::replace(&mut self.sent, self.position.clone());
         let (resolved, rejected) = self.error_log.take();
         let complete = CompleteGroup {

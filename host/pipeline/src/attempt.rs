@@ -10,6 +10,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tidegate_connector::{CaptureScope, ConnectorError, ErrorClass, Source, TablePreparation, Target};
 use tidegate_model::{Engine, Fence, Position, TableName, TableState};
@@ -71,6 +72,7 @@ struct Capturing {
     aside: Aside,
     relations: Relations,
     confirmed: watch::Sender<Option<Position>>,
+    log_bytes: Arc<AtomicU64>,
     task: AbortOnDropHandle<Result<(), ConnectorError>>,
 }
 
@@ -134,7 +136,7 @@ impl Attempt<'_> {
 
     /// Opens the stream at its place, and starts to load what is not loaded.
     async fn start(&self, planned: &[Arc<PlannedTable>], standing: Standing) -> Result<Running, TaskError> {
-        let Capturing { reader, aside, relations, confirmed, task } = self.capture(&standing).await?;
+        let Capturing { reader, aside, relations, confirmed, log_bytes, task } = self.capture(&standing).await?;
         let Standing { fence, checkpoint, stream, places, snapshot, unloaded, suspended } = standing;
         let (events, loads) = mpsc::unbounded_channel();
         let mut backfill = Backfill::new(self.load_context(&fence, Some(events)));
@@ -157,6 +159,7 @@ impl Attempt<'_> {
             group_bytes_max: self.spec.limits.group_bytes_max,
             units: self.spec.units.clone(),
             in_flight: in_flight.clone(),
+            log_bytes,
             cancel: self.cancel.clone(),
         };
         let mut assembler = Assembler::new(parts, Beginning { checkpoint, stream });
@@ -338,12 +341,18 @@ impl Attempt<'_> {
         *self.watched.cache.lock().expect("no holder of this lock panics") = Some(reader.gauge());
         let scope: CaptureScope = standing.scope(self);
         let stream = self.source.open_stream(&scope, &standing.stream).await?;
-        let relations = Relations::default();
+        let (relations, log_bytes) = (Relations::default(), Arc::new(AtomicU64::new(0)));
         let (confirmed, confirmed_by) = watch::channel(None);
-        let capture =
-            Capture { stream, cache: writer, relations: relations.clone(), confirmed: confirmed_by, board: self.watched.board.clone() };
+        let capture = Capture {
+            stream,
+            cache: writer,
+            relations: relations.clone(),
+            confirmed: confirmed_by,
+            board: self.watched.board.clone(),
+            log_bytes: log_bytes.clone(),
+        };
         let task = AbortOnDropHandle::new(tokio::spawn(capture.run(self.cancel.clone())));
-        Ok(Capturing { reader, aside, relations, confirmed, task })
+        Ok(Capturing { reader, aside, relations, confirmed, log_bytes, task })
     }
 
     /// Notes that a table is to be emptied and loaded from its first row, whatever happens until then.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_model::{Position, RowChange, TableName};
+use tokio::sync::Notify;
 
 use crate::cache::Arrived;
 use crate::meter::{Meter, Stage};
@@ -41,6 +42,8 @@ impl ChangeCounts {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     state: Mutex<State>,
+    stirred: Notify,
+    log_moved: Notify,
     /// How long stages had work, but for making groups, which [`InFlight`] measures.
     pub(crate) meter: Meter,
 }
@@ -54,7 +57,27 @@ struct State {
 impl Board {
     /// A copy of everything, for publication.
     pub(crate) fn snapshot(&self) -> Progress {
-        self.with(|state| state.progress.clone())
+        self.read(Progress::clone)
+    }
+
+    /// Looks at the figures.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&Progress) -> R) -> R {
+        look(&self.state.lock().expect("no holder of this lock panics").progress)
+    }
+
+    /// Waits until a figure changed since the last wait, or may have. For one waiter; safe to cancel.
+    pub(crate) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    /// Says that the source's log has moved.
+    pub(crate) fn log_moves(&self) {
+        self.log_moved.notify_one();
+    }
+
+    /// Waits until the source's log has moved since the last wait. For one waiter; safe to cancel.
+    pub(crate) async fn log_moved(&self) {
+        self.log_moved.notified().await;
     }
 
     /// Changes general figures.
@@ -108,8 +131,11 @@ impl Board {
         });
     }
 
-    /// Adds the changes of committed transactions.
+    /// Adds the changes of committed transactions. Nothing stirs where there are none.
     pub(crate) fn arrived(&self, arrived: Arrived) {
+        if arrived == Arrived::default() {
+            return;
+        }
         self.update(|progress| {
             progress.changes_captured += arrived.changes;
             progress.bytes_captured += arrived.bytes;
@@ -146,7 +172,7 @@ impl Board {
 
     /// A count that moves whenever rows become durable in the target.
     pub(crate) fn rows_brought(&self) -> u64 {
-        self.with(|state| state.progress.rows_loaded + state.progress.transactions_applied)
+        self.read(|progress| progress.rows_loaded + progress.transactions_applied)
     }
 
     /// Notes the durable checkpoint.
@@ -155,7 +181,9 @@ impl Board {
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
-        work(&mut self.state.lock().expect("no holder of this lock panics"))
+        let done = work(&mut self.state.lock().expect("no holder of this lock panics"));
+        self.stirred.notify_one();
+        done
     }
 }
 

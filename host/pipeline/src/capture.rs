@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_connector::{ChangeStream, ConnectorError, StreamEvent};
 use tidegate_model::change::RelationId;
@@ -31,6 +32,8 @@ pub(crate) struct Capture {
     /// The checkpoint that is durable in the target.
     pub(crate) confirmed: watch::Receiver<Option<Position>>,
     pub(crate) board: Arc<Board>,
+    /// Where [`ChangeStream::log_bytes`] is told.
+    pub(crate) log_bytes: Arc<AtomicU64>,
 }
 
 impl Capture {
@@ -38,6 +41,7 @@ impl Capture {
     pub(crate) async fn run(mut self, cancel: CancellationToken) -> Result<(), ConnectorError> {
         let mut numbers = StreamRelations::new(self.relations.clone());
         let mut counts = HashMap::new();
+        let mut idle_at = None;
         let board = self.board.clone();
         loop {
             let reading = board.meter.enter(Stage::Source);
@@ -59,9 +63,24 @@ impl Capture {
             drop(reading);
             let _storing = board.meter.enter(Stage::Store);
             let mut arrived = Arrived::default();
+            let mut moved = false;
             for event in events {
+                moved |= match &event {
+                    StreamEvent::Idle { position } if idle_at.as_ref() == Some(position) => false,
+                    StreamEvent::Idle { position } => {
+                        idle_at = Some(position.clone());
+                        true
+                    }
+                    StreamEvent::Relation { .. } | StreamEvent::Change { .. } | StreamEvent::Commit { .. } | StreamEvent::Abort { .. } => {
+                        true
+                    }
+                };
                 self.take(&mut numbers, &mut counts, &mut arrived, event)?;
             }
+            if moved {
+                board.log_moves();
+            }
+            self.log_bytes.store(self.stream.log_bytes(), Ordering::Relaxed);
             self.report(&mut counts);
             board.arrived(arrived);
             self.cache.flush().map_err(cache_error)?;

@@ -1,7 +1,8 @@
 //! Notices what the source's log does not tell while the stream runs.
 //!
 //! Of a new table no log tells before its first row. PostgreSQL's tells of a changed definition with the next row only,
-//! and never that a table was dropped or that another one has its name. So the catalog is read at intervals. What it says is
+//! and never that a table was dropped or that another one has its name. So the catalog is read, some seconds after the log
+//! moved: whatever changes a catalog moves the log, and while it stands still there is nothing to read. What the catalog says is
 //! about now and not about the stream's place: the next attempt settles what follows.
 
 use std::collections::HashSet;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use tidegate_connector::Source;
 use tidegate_model::{Engine, TableName};
+use tokio::time::Instant;
 
 use crate::attempt::Attempt;
 use crate::evolution::{Definition, action, changed, differences};
@@ -20,8 +22,16 @@ use crate::standing::Standing;
 use crate::task::TaskError;
 use crate::transform::Transformer;
 
-/// How often the catalog is read. One connection and a few queries each time, by guess.
+/// How soon after a move of the log the catalog is read, and how often while it goes on moving. One connection and a few
+/// queries each time, by guess.
 const READ_EVERY: Duration = Duration::from_secs(5);
+
+/// How often, while the log goes on moving, for a run that sleeps: a busy source may have many of those.
+const READ_EVERY_ASLEEP: Duration = Duration::from_secs(30);
+
+/// The catalog is read after so long in any case: what the stream does not tell at once, it tells with the next change of the
+/// task's tables.
+const READ_AT_LEAST_EVERY: Duration = Duration::from_secs(300);
 
 /// What the attempt began with.
 pub(crate) struct Watch {
@@ -46,8 +56,10 @@ impl Attempt<'_> {
     pub(crate) async fn tables_changed(&self, watch: Watch) -> Result<(), TaskError> {
         let Watch { names: mut known, mut tables } = watch;
         let mut transformer = Transformer::new(self.spec.modules.for_target(self.target.engine()), self.watched.row_errors.clone());
+        let mut read_at: Option<Instant> = None;
         loop {
-            tokio::time::sleep(READ_EVERY).await;
+            self.time_to_read(read_at).await;
+            read_at = Some(Instant::now());
             // A source that does not answer now is noticed by the stream.
             let Ok(now) = self.source.table_names().await else { continue };
             let now: HashSet<TableName> = now.into_iter().collect();
@@ -74,6 +86,17 @@ impl Attempt<'_> {
                 }
             }
         }
+    }
+
+    /// Waits until the catalog may say something else than it did then. What it says is in the log by the time that it is read.
+    async fn time_to_read(&self, read_at: Option<Instant>) {
+        // Nobody knows how far the log moved between the look at the tables that the attempt began with and its stream.
+        let Some(read_at) = read_at else { return tokio::time::sleep(READ_EVERY).await };
+        if tokio::time::timeout_at(read_at + READ_AT_LEAST_EVERY, self.watched.board.log_moved()).await.is_err() {
+            return;
+        }
+        let pause = if self.spec.units.is_asleep() { READ_EVERY_ASLEEP } else { READ_EVERY };
+        tokio::time::sleep_until((read_at + pause).max(Instant::now() + READ_EVERY)).await;
     }
 
     /// True when a table of the task is gone from its name, and the policy is to do something about it.

@@ -25,6 +25,7 @@ mod header;
 mod images;
 mod lanes;
 mod load;
+mod log_held;
 mod meter;
 mod modules;
 mod neighbours;

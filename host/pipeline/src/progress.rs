@@ -128,6 +128,57 @@ pub struct Progress {
     pub changes_waiting: u64,
     /// Bytes of changes in groups on their way to the target.
     pub bytes_in_flight: u64,
+    /// Bytes of log that the source keeps for the task, at the last look; 0 before, and where it keeps none for tasks.
+    pub log_held_bytes: u64,
     /// Where the time went.
     pub time: StageSeconds,
+}
+
+impl Progress {
+    /// True when the run follows its source, nothing waits, and nothing but time has passed since `before`.
+    pub fn is_still_as(&self, before: &Progress) -> bool {
+        let counts = |view: &Progress| {
+            [
+                view.rows_loaded,
+                view.changes_captured,
+                view.changes_applied,
+                view.transactions_applied,
+                view.bytes_written,
+                view.rows_rejected,
+                view.reconnects,
+                view.not_carried.len() as u64,
+                view.log_held_bytes,
+            ]
+        };
+        (self.phase, before.phase) == (Phase::Replicating, Phase::Replicating)
+            && self.changes_waiting + self.bytes_in_flight + self.cache_bytes_memory + self.cache_bytes_disk == 0
+            && counts(self) == counts(before)
+            && self.checkpoint == before.checkpoint
+            && self.swap_undone == before.swap_undone
+            && self.tables == before.tables
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_time_may_pass_in_a_rest() {
+        let before = Progress { phase: Phase::Replicating, changes_captured: 5, changes_applied: 5, ..Progress::default() };
+        let mut later = before.clone();
+        later.time.source += 9.0;
+        assert!(later.is_still_as(&before));
+        for moved in [
+            Progress { changes_captured: 6, ..later.clone() },
+            Progress { changes_waiting: 1, ..later.clone() },
+            Progress { phase: Phase::Loading, ..later.clone() },
+            Progress { reconnects: 1, ..later.clone() },
+            Progress { tables: vec![(TableName::new("s", "t"), TableProgress::default())], ..later.clone() },
+        ] {
+            assert!(!moved.is_still_as(&before), "{moved:?}");
+        }
+        let waits = Progress { changes_waiting: 1, ..before };
+        assert!(!waits.is_still_as(&waits), "what waits will move");
+    }
 }

@@ -24,6 +24,7 @@ use crate::Progress;
 use crate::attempt::{Attempt, Ended};
 use crate::board::{Board, InFlight, age_seconds, now_us, stage_seconds};
 use crate::cache::CacheGauge;
+use crate::log_held;
 use crate::plan::PlannedTable;
 use crate::policy::RowErrorPolicy;
 use crate::row_errors::RowErrors;
@@ -45,9 +46,6 @@ const MISSES_MAX: u32 = 4;
 
 /// How often progress is published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
-
-/// How many of these times make one for a run that sleeps: as often as the scheduler looks.
-const ASLEEP_TICKS: u32 = 5;
 
 /// Everything that would stop the task or falsify its target. Writes nothing, anywhere.
 ///
@@ -103,6 +101,8 @@ pub async fn run(
 ) -> Result<Outcome, TaskError> {
     let watched = Arc::new(Watched::new(spec.row_errors));
     let publisher = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(publish(watched.clone(), spec.units.clone(), progress.clone())));
+    let watch = log_held::watch(spec.id.clone(), source.clone(), spec.units.clone(), watched.board.clone());
+    let log_watch = spec.migration.captures().then(|| tokio_util::task::AbortOnDropHandle::new(tokio::spawn(watch)));
     let mut pause = RETRY_PAUSE_MIN;
     let mut spec = spec;
     let mut before = None;
@@ -162,7 +162,7 @@ pub async fn run(
             Err(error) => break Err(error),
         }
     };
-    drop(publisher);
+    drop((publisher, log_watch));
     progress.send_replace(watched.snapshot());
     result
 }
@@ -228,16 +228,22 @@ impl Watched {
     }
 }
 
-async fn publish(watched: Arc<Watched>, units: Units, progress: watch::Sender<Progress>) {
+/// Publishes views: many a second while the run is awake, and none while it sleeps and nothing happens.
+async fn publish(watched: Arc<Watched>, mut units: Units, progress: watch::Sender<Progress>) {
     let mut ticks = tokio::time::interval(PUBLISH_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for tick in 0_u32.. {
+    loop {
         ticks.tick().await;
-        // Of a run that sleeps there is little to say.
-        if units.is_asleep() && tick % ASLEEP_TICKS != 0 {
+        let now = watched.snapshot();
+        let rests = units.is_asleep() && now.is_still_as(&progress.borrow());
+        if !rests {
+            progress.send_replace(now);
             continue;
         }
-        progress.send_replace(watched.snapshot());
+        tokio::select! {
+            () = watched.board.stirred() => {}
+            () = units.changed() => {}
+        }
     }
 }
 

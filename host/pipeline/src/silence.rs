@@ -59,9 +59,10 @@ async fn is_silent<T>(probe: impl Future<Output = Result<T, ConnectorError>>) ->
 impl Watched {
     /// Numbers that move with the work; `None` while nothing is under way.
     fn under_way(&self) -> Option<(u64, u64)> {
-        let progress = self.board.snapshot();
         let waiting = self.in_flight.lock().expect("no holder of this lock panics").oldest_us().is_some();
-        let busy = progress.phase != Phase::Replicating || waiting;
-        busy.then_some((progress.bytes_written, progress.rows_loaded + progress.transactions_applied))
+        self.board.read(|progress| {
+            let busy = progress.phase != Phase::Replicating || waiting;
+            busy.then_some((progress.bytes_written, progress.rows_loaded + progress.transactions_applied))
+        })
     }
 }

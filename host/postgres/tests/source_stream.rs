@@ -325,6 +325,25 @@ async fn a_lost_place_in_the_log_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn log_that_is_kept_for_a_task_and_log_that_passes_are_counted() {
+    let fixture = Fixture::start(PostgresVersion::V18).await;
+    fixture.run("create table a(id int primary key)").await;
+    let task = scope(&public(&["a"]));
+    assert_eq!(fixture.source.log_held(&task.task).await.expect("an answer"), None, "there is no slot");
+    let start = fixture.source.begin_capture(&task).await.expect("capture begins");
+    drop(start.snapshot);
+    let mut stream = fixture.source.open_stream(&task, &start.position).await.expect("a stream");
+    let before = fixture.source.log_held(&task.task).await.expect("an answer").expect("a slot");
+    let bytes = 8_u64 << 20;
+    fixture.run(&format!("select pg_logical_emit_message(false, 'test', repeat('x', {bytes}))")).await;
+    let end = fixture.end().await;
+    read_until(stream.as_mut(), &end).await;
+    assert!(stream.log_bytes() >= bytes, "{} bytes passed", stream.log_bytes());
+    let held = fixture.source.log_held(&task.task).await.expect("an answer").expect("a slot");
+    assert!(held >= before + bytes, "{before} before, {held} after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_a_dead_worker_left_active_is_taken_over() {
     let fixture = Fixture::start(PostgresVersion::V18).await;
     fixture.run("create table a(id int primary key)").await;

@@ -51,6 +51,7 @@ fn set_gauges(tenant: &str, task: &str, now: &Progress) {
     table::TASK_LAG.set(&[tenant, task], now.lag_seconds);
     table::CHANGES_WAITING.set(&[tenant, task], now.changes_waiting as f64);
     let waiting = now.cache_bytes_memory + now.cache_bytes_disk + now.bytes_in_flight;
+    table::TASK_LOG_HELD.set(&[tenant, task], now.log_held_bytes as f64);
     table::TASK_LAG_BYTES.set(&[tenant, task], waiting as f64);
     table::CACHE_BYTES.set(&[tenant, task, "memory"], now.cache_bytes_memory as f64);
     table::CACHE_BYTES.set(&[tenant, task, "disk"], now.cache_bytes_disk as f64);
@@ -92,9 +93,9 @@ fn set_capacity(tenant: &str, task: &str, capacity: &CapacityStatus) {
 }
 
 /// Counts the tasks of the catalog by status.
-pub(crate) fn record_tasks(tasks: &[TaskRecord]) {
+pub(crate) fn record_tasks<'a>(tasks: impl Iterator<Item = &'a TaskRecord> + Clone) {
     for status in ["created", "starting", "running", "stopping", "stopped", "failed", "deleting"] {
-        let count = tasks.iter().filter(|task| task.status.name() == status).count();
+        let count = tasks.clone().filter(|task| task.status.name() == status).count();
         table::TASKS.set(&[status], count as f64);
     }
 }

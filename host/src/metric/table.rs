@@ -28,6 +28,8 @@ metrics_table! {
     TASK_LAG_OBJECTIVE = Gauge Seconds "tidegate_task_lag_objective_seconds" TASK, "Longest lag that the task's owner accepts.";
     TASK_LAG_BYTES = Gauge Bytes "tidegate_task_lag_bytes" TASK,
         "Bytes of changes that are captured and not applied: in the cache, and in groups on their way to the target.";
+    TASK_LOG_HELD = Gauge Bytes "tidegate_task_log_held_bytes" TASK,
+        "Bytes of log that the source keeps for the task, looked at every minute and of a sleeping task every ten; 0 where it keeps its log by time.";
     CHANGES_WAITING = Gauge Count "tidegate_changes_waiting" TASK, "Row changes of committed transactions that are captured and not applied.";
     CACHE_BYTES = Gauge Bytes "tidegate_cache_bytes" &["tenant", "task", "tier"],
         "Bytes of changes that wait to be applied, in memory and on disk.";

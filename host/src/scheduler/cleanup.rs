@@ -9,7 +9,6 @@ use tracing::error;
 
 use super::Node;
 use super::connect::{FIRST_PATIENCE, Retry, connect};
-use super::lease::HeldLease;
 use super::versions::Versions;
 use crate::exit::{Failure, chain};
 use crate::metric;
@@ -17,7 +16,7 @@ use crate::metric;
 /// Cleans up and removes the record. A failure keeps the task, unless the user said that it must go anyway.
 pub(crate) async fn clean(node: Arc<Node>, record: TaskRecord, cleanup: Cleanup, stop: CancellationToken) {
     let task = record.definition.name.as_str();
-    let lease = match HeldLease::acquire(&node.catalog, task, &node.name, &stop).await {
+    let lease = match node.leases.acquire(&node.catalog, task, &stop).await {
         Ok(Some(lease)) => lease,
         // Another process deletes it, or the catalog does not answer: the loop asks again.
         Ok(None) => return,

@@ -1,13 +1,14 @@
 //! Makes what the catalog says is wanted come true: runs, stops, clean-ups, and answers to requests.
 //!
 //! ```text
-//!   catalog ──list──▶ decide ──▶ start worker | stop worker | settle | clean up
+//!   catalog ─changes─▶ decide ──▶ start worker | stop worker | settle | clean up
 //!      ▲                              │
 //!      └── status, progress, events ──┘        requests: tests, listings, checks, reloads, module verdicts
 //! ```
 //!
-//! One loop owns the set of workers; each worker owns its run. The loop looks at everything every half second and
-//! whenever the catalog wakes it; nothing depends on a wake-up. A worker that panics fails its task and nothing else.
+//! One loop owns the set of workers; each worker owns its run. Every half second, and whenever the catalog wakes it, the loop
+//! reads in one query what changed of all tasks, and decides about all it knows; nothing depends on a wake-up. Before it acts
+//! it reads the task once more. A worker that panics fails its task and nothing else.
 //! At shutdown workers stop after the group that is under way, and the wish to run stays in the catalog.
 
 mod cleanup;
@@ -23,6 +24,7 @@ mod row_errors;
 mod spec;
 mod steering;
 mod swap;
+mod turn;
 mod versions;
 mod worker;
 
@@ -31,20 +33,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_catalog::{Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskRecord, TaskStatus, now_us};
+use tidegate_catalog::{Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskDefinition, TaskRecord, TaskStatus, now_us};
 use tidegate_model::TenantId;
 use tidegate_pipeline::Control;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
 use crate::exit::{Failure, chain};
 use crate::metric;
 use crate::modules::ModuleStore;
 use decide::{Action, Worker, decide};
+pub(crate) use lease::Leases;
 use pace::{Pace, Pause};
 pub(crate) use pool::Pool;
+pub(crate) use turn::Turns;
+use worker::Orders;
 
 /// How often the catalog is looked at when nothing wakes the loop.
 const POLL: Duration = Duration::from_millis(500);
@@ -64,6 +70,10 @@ pub(crate) struct Node {
     pub(crate) name: String,
     /// The node's units.
     pub(crate) pool: Arc<Pool>,
+    /// The tasks that this process has the right to work on.
+    pub(crate) leases: Arc<Leases>,
+    /// Who starts now, of those that are to.
+    pub(crate) turns: Turns,
     pub(crate) paces: Paces,
 }
 
@@ -139,6 +149,8 @@ struct Running {
     run_request: i64,
     stop: CancellationToken,
     control: mpsc::Sender<Control>,
+    /// The definition as it is now: bounds and objective change while the task runs.
+    definition: watch::Sender<Arc<TaskDefinition>>,
 }
 
 /// A task among those of all tenants: the tenant's name and its own.
@@ -149,17 +161,22 @@ pub(crate) struct Scheduler {
     node: Arc<Node>,
     workers: JoinSet<()>,
     running: HashMap<TaskKey, Running>,
+    /// Every task as it was at its last change, without its progress.
+    known: HashMap<TaskKey, TaskRecord>,
+    /// The number of the last change that was read.
+    seen: i64,
 }
 
 impl Scheduler {
     pub(crate) fn new(node: Node) -> Self {
-        Self { node: Arc::new(node), workers: JoinSet::new(), running: HashMap::new() }
+        Self { node: Arc::new(node), workers: JoinSet::new(), running: HashMap::new(), known: HashMap::new(), seen: 0 }
     }
 
     /// Runs until `shutdown`, then until every worker has stopped.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut work = self.node.catalog.work();
         let mut requests = requests::Desk::open(Arc::clone(&self.node)).await;
+        let keeper = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.node.leases).keep()));
         while !shutdown.is_cancelled() {
             work.mark_unchanged();
             self.step(&shutdown).await;
@@ -176,6 +193,7 @@ impl Scheduler {
         while let Some(ended) = self.workers.join_next_with_id().await {
             self.forget(ended);
         }
+        drop(keeper);
         requests.close().await;
     }
 
@@ -184,22 +202,53 @@ impl Scheduler {
         while let Some(ended) = self.workers.try_join_next_with_id() {
             self.forget(ended);
         }
-        let tasks = match self.node.catalog.list_all_tasks().await {
-            Ok(tasks) => tasks,
-            Err(error) => {
-                error!(error = chain(&error), "read tasks");
-                return;
-            }
+        let (changed, seen) = match self.node.catalog.changed_tasks(self.seen).await {
+            Ok(changed) => changed,
+            Err(error) => return error!(error = chain(&error), "read changed tasks"),
         };
-        metric::record_tasks(&tasks);
-        for record in tasks {
-            let worker = self
-                .running
-                .get(&key_of(&record))
-                .map(|running| Worker { run_request: running.run_request, stopping: running.stop.is_cancelled() });
-            if let Some(action) = decide(&record, worker, &self.node.name, now_us()) {
-                self.act(record, action, shutdown).await;
+        self.seen = seen;
+        let any_changed = !changed.is_empty();
+        changed.into_iter().for_each(|record| self.note(record));
+        let due: Vec<TaskKey> =
+            self.known.iter().filter(|(key, record)| self.decided(key, record).is_some()).map(|(key, _)| key.clone()).collect();
+        for key in &due {
+            self.act_on(key, shutdown).await;
+        }
+        if any_changed || !due.is_empty() {
+            metric::record_tasks(self.known.values());
+        }
+    }
+
+    /// Takes note of a task as it is now; its run, if there is one, goes on with the new bounds.
+    fn note(&mut self, record: TaskRecord) {
+        let key = key_of(&record);
+        if let Some(running) = self.running.get(&key)
+            && **running.definition.borrow() != record.definition
+        {
+            running.definition.send_replace(Arc::new(record.definition.clone()));
+        }
+        self.known.insert(key, TaskRecord { progress: None, ..record });
+    }
+
+    fn decided(&self, key: &TaskKey, record: &TaskRecord) -> Option<Action> {
+        let running = self.running.get(key);
+        let worker = running.map(|running| Worker { run_request: running.run_request, stopping: running.stop.is_cancelled() });
+        decide(record, worker, &self.node.name, now_us())
+    }
+
+    /// Decides about one task from what the catalog says right now: renewals of a lease elsewhere are no changes, and nobody
+    /// tells of a task that was removed.
+    async fn act_on(&mut self, key: &TaskKey, shutdown: &CancellationToken) {
+        match self.node.catalog.of(&key.0).get_task(&key.1).await {
+            Ok(record) => {
+                let action = self.decided(key, &record);
+                self.note(record.clone());
+                if let Some(action) = action {
+                    self.act(record, action, shutdown).await;
+                }
             }
+            Err(CatalogError::NotFound { .. }) => drop(self.known.remove(key)),
+            Err(error) => error!(tenant = %key.0, task = key.1, error = chain(&error), "read task"),
         }
     }
 
@@ -224,16 +273,19 @@ impl Scheduler {
                 let (control, commands) = mpsc::channel(CONTROL_QUEUE);
                 let stop = shutdown.child_token();
                 let (run_request, token) = (record.run_request, stop.clone());
-                let handle = self.workers.spawn(worker::supervise(node, record, begin, commands, token)).id();
-                self.running.insert(key, Running { handle, run_request, stop, control });
+                let (definition, bounds) = watch::channel(Arc::new(record.definition.clone()));
+                let orders = Orders { control: commands, definition: bounds };
+                let handle = self.workers.spawn(worker::supervise(node, record, begin, orders, token)).id();
+                self.running.insert(key, Running { handle, run_request, stop, control, definition });
             }
             Action::Clean(cleanup) => {
                 info!(%tenant, task = name, "delete task");
                 let (control, _) = mpsc::channel(1);
                 let stop = shutdown.child_token();
                 let (run_request, token) = (record.run_request, stop.clone());
+                let (definition, _) = watch::channel(Arc::new(record.definition.clone()));
                 let handle = self.workers.spawn(cleanup::clean(node, record, cleanup, token)).id();
-                self.running.insert(key, Running { handle, run_request, stop, control });
+                self.running.insert(key, Running { handle, run_request, stop, control, definition });
             }
         }
     }

@@ -1,14 +1,24 @@
-//! What a run tells goes to the catalog and to the metrics, about once a second.
+//! What a run tells goes to the catalog and to the metrics, about once a second while anything happens.
+//!
+//! The catalog stores it when a phase begins, at the end, and every few seconds in between; readers of this process get the
+//! latest numbers all the time. A run that rests (no units, nothing waits, nothing moved) is not looked at until something
+//! moves: it only says from time to time that it still rests.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tidegate_catalog::{Catalog, CatalogError, ModuleNumbers, RunPhase, StageName, TableStatusRecord, TaskProgress, TaskStatus, now_us};
-use tidegate_connector::Finding;
+use tidegate_catalog::{
+    Catalog, CatalogError, ModuleNumbers, RunPhase, StageName, TableStatusRecord, TaskDefinition, TaskProgress, TaskStatus, now_us,
+};
+use tidegate_connector::{Finding, LOG_HELD_WARNED_BYTES};
 use tidegate_model::TableName;
 use tidegate_pipeline::{ModuleProgress, Phase, Progress, TableProgress, TableStage};
 
 use super::steering::Steering;
 use crate::metric;
+
+/// How often numbers that move are stored. What a process that dies had not stored, the next one does not know; its counters
+/// begin anew in any case.
+const STORE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What people want to know of a view, beside its numbers.
 pub(crate) struct News {
@@ -18,6 +28,8 @@ pub(crate) struct News {
     pub(crate) entered: Option<Phase>,
     /// Why the run had to take up its connections again since the view before.
     pub(crate) trouble: Option<String>,
+    /// Bytes of log that the source keeps for the task, when they passed what people are warned of.
+    pub(crate) log_held: Option<u64>,
     /// Objects that could not be carried, found since the view before.
     pub(crate) not_carried: Vec<Finding>,
 }
@@ -31,6 +43,10 @@ pub(crate) struct Report {
     written: Progress,
     phase: Option<Phase>,
     at: Instant,
+    /// When numbers were stored last.
+    stored_at: Option<Instant>,
+    /// Nothing happened between the last two views, and nothing waits.
+    still: bool,
 }
 
 impl Report {
@@ -43,6 +59,8 @@ impl Report {
             written: Progress::default(),
             phase: None,
             at: Instant::now(),
+            stored_at: None,
+            still: false,
         }
     }
 
@@ -52,33 +70,69 @@ impl Report {
     /// The catalog's; what was not written is written the next time.
     pub(crate) async fn write(&mut self, catalog: &Catalog, now: &Progress) -> Result<News, CatalogError> {
         let elapsed = self.at.elapsed().as_secs_f64();
-        if self.steering.is_due() {
-            self.steering.obey(&catalog.get_task(&self.task).await?.definition);
-        }
         let sampled = std::mem::replace(&mut self.sampled_at, Instant::now());
         let decided = self.steering.observe(now, sampled.elapsed().as_secs_f64());
         let capacity = self.steering.status(now);
         if let Some(capacity) = &capacity {
             metric::record_capacity(&self.tenant, &self.task, capacity, decided.map(|plan| plan.reason.kind()));
         }
-        catalog.set_progress(&self.task, &TaskProgress { capacity, ..self.numbers(now, elapsed) }).await?;
+        let entered = (self.phase != Some(now.phase)).then_some(now.phase);
+        let still = now.is_still_as(&self.written);
+        // What a rest begins with stays for as long as it lasts.
+        let falls_asleep = still && !self.still;
+        let told = TaskProgress { capacity, ..self.numbers(now, elapsed) };
+        if entered.is_some() || falls_asleep || self.stored_at.is_none_or(|stored| stored.elapsed() >= STORE_INTERVAL && !still) {
+            catalog.set_progress(&self.task, &told).await?;
+            self.stored_at = Some(Instant::now());
+        } else {
+            catalog.tell_progress(&self.task, told);
+        }
         let changed = changed_tables(&self.written.tables, &now.tables);
         if !changed.is_empty() {
             catalog.put_table_statuses(&self.task, &changed).await?;
         }
-        let entered = (self.phase != Some(now.phase)).then_some(now.phase);
         if let Some(phase) = entered {
             catalog.set_status(&self.task, &TaskStatus::Running { phase: run_phase(phase) }).await?;
             self.phase = entered;
         }
         let trouble = (now.reconnects > self.written.reconnects).then(|| now.last_error.clone()).flatten();
         let swap_undone = (now.swap_undone != self.written.swap_undone).then(|| now.swap_undone.clone()).flatten();
+        let passed = |bytes| bytes > LOG_HELD_WARNED_BYTES;
+        let log_held = (passed(now.log_held_bytes) && !passed(self.written.log_held_bytes)).then_some(now.log_held_bytes);
         // An attempt that begins anew keeps the list, so it only grows.
         let not_carried = now.not_carried.get(self.written.not_carried.len()..).unwrap_or_default().to_vec();
         metric::record_progress(&self.tenant, &self.task, &self.written, now);
         self.written = now.clone();
         self.at = Instant::now();
-        Ok(News { swap_undone, entered, trouble, not_carried })
+        self.still = still;
+        Ok(News { swap_undone, entered, trouble, log_held, not_carried })
+    }
+
+    /// The owner says something else from now on.
+    pub(crate) fn obey(&mut self, definition: &TaskDefinition) {
+        self.steering.obey(definition);
+        self.still = false;
+    }
+
+    /// True while there is nothing to look at until something happens.
+    pub(crate) fn rests(&self) -> bool {
+        self.still && self.steering.is_at_rest()
+    }
+
+    /// Says that the run still rests.
+    pub(crate) fn rest(&self, catalog: &Catalog) {
+        catalog.tell_rest(&self.task, now_us());
+    }
+
+    /// Something happened: the rest counts as what it was, and the next view covers the time from now on.
+    pub(crate) fn wake(&mut self) {
+        self.steering.rested(std::mem::replace(&mut self.sampled_at, Instant::now()).elapsed().as_secs_f64());
+        (self.at, self.still) = (Instant::now(), false);
+    }
+
+    /// The next view is the last: it is stored whatever it says.
+    pub(crate) fn end(&mut self) {
+        self.stored_at = None;
     }
 
     fn numbers(&self, now: &Progress, elapsed: f64) -> TaskProgress {

@@ -76,7 +76,11 @@ impl Desk {
     /// Takes what waits and can be worked on now. `controls` leads to the running tasks.
     pub(super) async fn take(&mut self, controls: &HashMap<TaskKey, mpsc::Sender<Control>>) {
         while self.answers.try_join_next().is_some() {}
-        for kind in KINDS {
+        let waiting = match self.node.catalog.waiting_kinds().await {
+            Ok(waiting) => waiting,
+            Err(error) => return error!(error = chain(&error), "look for requests"),
+        };
+        for kind in KINDS.into_iter().filter(|kind| waiting.contains(kind)) {
             while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
                 let request = match self.node.catalog.take_request(kind).await {
                     Ok(Some(request)) => request,

@@ -28,6 +28,8 @@ pub(super) struct Steering {
     seconds_since_decision: f64,
     /// The last minute: seconds, and how long stages had work in them.
     minute: VecDeque<(f64, StageSeconds)>,
+    /// The time of the view before ended with a rest that is not of the next sample.
+    rested: bool,
 }
 
 impl Steering {
@@ -50,15 +52,17 @@ impl Steering {
             before: Progress::default(),
             seconds_since_decision: 0.0,
             minute: VecDeque::new(),
+            rested: false,
         })
     }
 
-    /// What the owner says now: obeyed from the next decision on.
+    /// What the owner says now: obeyed from the next decision on, which is the next view's.
     pub(super) fn obey(&mut self, definition: &TaskDefinition) {
         // The API refuses what makes no sense; what stands in the catalog all the same changes nothing.
         if let Ok((bounds, objective)) = wanted(definition) {
             (self.bounds, self.objective) = (bounds, objective);
             self.planner.set(bounds, objective);
+            self.seconds_since_decision = DECISION_SECONDS;
         }
     }
 
@@ -67,14 +71,28 @@ impl Steering {
         self.member.granted()
     }
 
-    /// True when the next view is decided upon: it is time to read what the owner says.
-    pub(super) fn is_due(&self) -> bool {
-        self.seconds_since_decision + 1.0 >= DECISION_SECONDS
+    /// True when the plan is the least that the task may have, which is nothing: only work can change it.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.granted() == 0 && self.plan.is_some_and(|plan| plan.units == 0)
+    }
+
+    /// Takes note of a time in which nothing was looked at because nothing happened.
+    pub(super) fn rested(&mut self, seconds: f64) {
+        // Second by second, as it would have been seen: rates are averaged over few of them.
+        let whole = (seconds.min(SHARES_SECONDS) as u32).max(1);
+        let idle = Sample { seconds: 1.0, ..Sample::default() };
+        (0..whole).for_each(|_| self.planner.observe(idle));
+        self.minute.clear();
+        self.rested = true;
     }
 
     /// Takes note of a view, `seconds` after the last. Answers the plan when it was decided anew.
     pub(super) fn observe(&mut self, now: &Progress, seconds: f64) -> Option<Plan> {
-        let before = std::mem::replace(&mut self.before, now.clone());
+        let mut before = std::mem::replace(&mut self.before, now.clone());
+        if std::mem::take(&mut self.rested) {
+            // How long stages worked within the rest is not known; the source was waited for.
+            before.time.source = before.time.source.max(now.time.source - seconds);
+        }
         let granted = self.granted();
         let sample = sample(&before, now, seconds, granted);
         self.planner.observe(sample);

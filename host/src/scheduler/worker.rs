@@ -10,9 +10,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_catalog::{Desired, EventCategory, EventSeverity, StartKind, StopReason, TaskRecord, TaskStatus};
-use tidegate_connector::Severity;
-use tidegate_pipeline::{Control, Outcome, Progress, StopCause, TaskSpec};
+use tidegate_catalog::{Desired, EventCategory, EventSeverity, StartKind, StopReason, TaskDefinition, TaskRecord, TaskStatus};
+use tidegate_connector::{LOG_HELD_WARNED_BYTES, Severity};
+use tidegate_pipeline::{Control, Outcome, Phase, Progress, StopCause, TaskSpec};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -20,17 +20,27 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use super::connect::{Ends, FIRST_PATIENCE, Retry, connect};
-use super::lease::HeldLease;
 use super::report::{News, Report};
 use super::steering::Steering;
+use super::turn::Turn;
 use super::versions::pinned_modules;
 use super::{Node, spec, start_key, swap};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
 use crate::metric;
 
-/// How often numbers are written to the catalog.
+/// How often numbers are told.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a run that rests says that it still does: as often as its history has points.
+const REST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a run hears while it runs.
+pub(crate) struct Orders {
+    pub(crate) control: mpsc::Receiver<Control>,
+    /// The definition as it is now; of a change only bounds and objective are obeyed.
+    pub(crate) definition: watch::Receiver<Arc<TaskDefinition>>,
+}
 
 /// How a run ended.
 enum Ending {
@@ -42,22 +52,16 @@ enum Ending {
 }
 
 /// Runs the task and records how that ended. Panics of the run end here.
-pub(crate) async fn supervise(
-    node: Arc<Node>,
-    record: TaskRecord,
-    begin: StartKind,
-    control: mpsc::Receiver<Control>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn supervise(node: Arc<Node>, record: TaskRecord, begin: StartKind, orders: Orders, stop: CancellationToken) {
     let task = record.definition.name.as_str().to_owned();
-    let lease = match HeldLease::acquire(&node.catalog, &task, &node.name, &stop).await {
+    let lease = match node.leases.acquire(&node.catalog, &task, &stop).await {
         Ok(Some(lease)) => lease,
         // Another process was faster, or the catalog does not answer: the loop decides again.
         Ok(None) => return,
         Err(error) => return error!(task, error = chain(&error), "take lease"),
     };
     let start = start_key(&record);
-    let run = run(Arc::clone(&node), record, begin, control, stop);
+    let run = run(Arc::clone(&node), record, begin, orders, stop);
     let ending = match AbortOnDropHandle::new(tokio::spawn(run)).await {
         Ok(Ok(ending)) => ending,
         Ok(Err(failure)) => Ending::Failed(failure),
@@ -95,14 +99,12 @@ async fn settle_stop(node: &Node, task: &str) {
     }
 }
 
-async fn run(
-    node: Arc<Node>,
-    record: TaskRecord,
-    begin: StartKind,
-    control: mpsc::Receiver<Control>,
-    stop: CancellationToken,
-) -> Result<Ending, Failure> {
+async fn run(node: Arc<Node>, record: TaskRecord, begin: StartKind, orders: Orders, stop: CancellationToken) -> Result<Ending, Failure> {
     let task = record.definition.name.as_str();
+    let turn = tokio::select! {
+        () = stop.cancelled() => return Ok(Ending::Cancelled),
+        turn = node.turns.take() => turn,
+    };
     let patience = (record.run_begun == 0).then_some(FIRST_PATIENCE);
     let Some(ends) = connect(&node, &record, patience, &stop).await? else { return Ok(Ending::Cancelled) };
     let modules = pinned_modules(&node, &record, begin).await?;
@@ -125,7 +127,7 @@ async fn run(
     node.event(task, EventCategory::StateChange, EventSeverity::Info, message).await;
     node.catalog.set_run_begun(task, record.run_request).await?;
     let steering = Steering::new(&record.definition, spec.limits.load_lanes, member)?;
-    follow(&node, task, spec, ends, steering, control, stop).await
+    follow(&node, task, spec, ends, steering, (orders, turn), stop).await
 }
 
 /// For a reload: the source lets go of its log, the target forgets how far it was. False when stopped meanwhile.
@@ -145,22 +147,38 @@ async fn follow(
     spec: TaskSpec,
     ends: Ends,
     steering: Steering,
-    control: mpsc::Receiver<Control>,
+    (orders, turn): (Orders, Turn),
     stop: CancellationToken,
 ) -> Result<Ending, Failure> {
+    let Orders { control, mut definition } = orders;
+    let mut turn = Some(turn);
     let mut report = Report::new(node.tenant(), task, steering);
-    let (progress, view) = watch::channel(Progress::default());
+    let (progress, mut view) = watch::channel(Progress::default());
     let run = tidegate_pipeline::run(spec, ends.source, ends.target, progress, control, stop);
     let mut run = AbortOnDropHandle::new(tokio::spawn(run));
+    let mut begun = view.clone();
     let mut ticks = tokio::time::interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let result = loop {
+        let rests = report.rests();
         tokio::select! {
             result = &mut run => break result,
-            _ = ticks.tick() => write_report(node, &mut report, task, &view).await,
+            Ok(()) = definition.changed() => {
+                report.obey(&definition.borrow_and_update());
+                ticks.reset_immediately();
+            }
+            () = has_begun(&mut begun), if turn.is_some() => drop(turn.take()),
+            _ = ticks.tick(), if !rests => write_report(node, &mut report, task, &mut view).await,
+            // Whoever publishes rests too, and says nothing until something happens.
+            Ok(()) = view.changed(), if rests => {
+                report.wake();
+                ticks.reset();
+            }
+            () = tokio::time::sleep(REST_INTERVAL), if rests => report.rest(&node.catalog),
         }
     };
-    write_report(node, &mut report, task, &view).await;
+    report.end();
+    write_report(node, &mut report, task, &mut view).await;
     match result {
         Ok(Ok(Outcome { cause: StopCause::Cancelled })) => Ok(Ending::Cancelled),
         Ok(Ok(Outcome { cause: StopCause::FullLoadFinished })) => Ok(Ending::Finished),
@@ -169,10 +187,15 @@ async fn follow(
     }
 }
 
-async fn write_report(node: &Node, report: &mut Report, task: &str, view: &watch::Receiver<Progress>) {
-    let now = view.borrow().clone();
+/// Waits until a run has done what starts take, or had to begin anew.
+async fn has_begun(view: &mut watch::Receiver<Progress>) {
+    let _ = view.wait_for(|view| view.phase != Phase::Preparing || view.reconnects > 0).await;
+}
+
+async fn write_report(node: &Node, report: &mut Report, task: &str, view: &mut watch::Receiver<Progress>) {
+    let now = view.borrow_and_update().clone();
     match report.write(&node.catalog, &now).await {
-        Ok(News { swap_undone, entered, trouble, not_carried }) => {
+        Ok(News { swap_undone, entered, trouble, log_held, not_carried }) => {
             if let Some(reason) = swap_undone {
                 swap::went_back(node, task, &reason).await;
             }
@@ -180,6 +203,15 @@ async fn write_report(node: &Node, report: &mut Report, task: &str, view: &watch
                 let message = format!("not carried [{}] {}: {}", finding.code, finding.object, finding.found);
                 let severity = if finding.severity == Severity::Info { EventSeverity::Info } else { EventSeverity::Warning };
                 node.event(task, EventCategory::Table, severity, message).await;
+            }
+            if let Some(bytes) = log_held {
+                let message = format!(
+                    "the source keeps {} MiB of its log for the task, wanted at most {} MiB: see that the target takes changes, and end \
+                     transactions that have been open at the source for long",
+                    bytes >> 20,
+                    LOG_HELD_WARNED_BYTES >> 20
+                );
+                node.event(task, EventCategory::StateChange, EventSeverity::Warning, message).await;
             }
             if let Some(trouble) = trouble {
                 let message = format!("{trouble}; trying again");

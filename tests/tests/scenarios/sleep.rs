@@ -24,9 +24,55 @@ async fn sessions(target: &Source) -> u64 {
     target.value(query).await.parse().expect("a count is a number")
 }
 
+/// Moves the source's log by 80 MB without a change for the tasks.
+async fn move_log(world: &World) {
+    match world.source.as_ref() {
+        Source::Postgres(_) => {
+            world.source_sql("select pg_logical_emit_message(false, 'test', repeat('x', 1000000)) from generate_series(1, 80)").await;
+        }
+        Source::Mysql(_) => {
+            let rows: Vec<String> = (0..10).map(|id| format!("insert into elsewhere values ({id}, repeat('x', 8000000))")).collect();
+            world.source_sql(&rows.join("; ")).await;
+        }
+    }
+}
+
+/// The place that each task has in the target.
+async fn checkpoints(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    for number in 0..TASKS {
+        found.push(world.task(&format!("sleeper{number}")).await["progress"]["checkpoint"].to_string());
+    }
+    found
+}
+
+/// A source that moves on without changes for the tasks keeps none of its log for them: their places follow, in small steps
+/// of time while they are awake, and of bytes while they sleep.
+async fn places_follow_a_log_that_moves(world: &World) {
+    let before = checkpoints(world).await;
+    move_log(world).await;
+    wait_for("the places to follow", PATIENCE, async || {
+        let now = checkpoints(world).await;
+        if now.iter().zip(&before).all(|(now, before)| now != before) { Ok(()) } else { Err(now) }
+    })
+    .await;
+    if let Source::Postgres(_) = world.source.as_ref() {
+        let held =
+            "select max(pg_current_wal_lsn() - confirmed_flush_lsn)::int8 from pg_replication_slots where slot_name like 'tidegate%'";
+        wait_for("the source to be told", PATIENCE, async || {
+            let bytes: u64 = world.source.value(held).await.parse().expect("a count is a number");
+            if bytes < 64 << 20 { Ok(()) } else { Err(bytes) }
+        })
+        .await;
+    }
+}
+
 async fn sleep_and_wake(source: Source, target: Source) {
     let world = Arc::new(World::between(source, target).await);
     world.source_sql("create table marker (id integer primary key); create table t (id integer primary key)").await;
+    if let Source::Mysql(_) = world.source.as_ref() {
+        world.source_sql("create table elsewhere (id integer primary key, v longtext)").await;
+    }
     let schema = world.source.schema();
     for number in 0..TASKS {
         let rules = json!({"rules": [
@@ -50,6 +96,9 @@ async fn sleep_and_wake(source: Source, target: Source) {
         for number in 0..TASKS {
             let task = world.task(&format!("sleeper{number}")).await;
             assert_eq!((&task["status"], &task["progress"]["units"]), (&json!("running"), &json!(0)), "{task}");
+        }
+        if round == 1 {
+            places_follow_a_log_that_moves(&world).await;
         }
         world.source_sql(&format!("insert into t values ({round})")).await;
         let began = Instant::now();

@@ -129,6 +129,10 @@ impl ChangeStream for ChangeReader {
         }
     }
 
+    fn log_bytes(&self) -> u64 {
+        self.wire.log_bytes()
+    }
+
     /// The server keeps its log by time and space, not for readers: there is nobody to tell.
     fn confirm(&mut self, _position: &Position) {}
 }

@@ -37,6 +37,7 @@ pub(crate) struct Wire {
     /// The driver unfolds transaction payloads too and sends their events after the payload itself; we unfold them on
     /// our own, and so let these pass: code, time and size of each.
     repeated: VecDeque<(u8, u32, u32)>,
+    log_bytes: u64,
 }
 
 impl Wire {
@@ -81,7 +82,12 @@ impl Wire {
             }
         };
         let stream = conn.get_binlog_stream(request).await.map_err(|error| fault::driver(what, error))?;
-        Ok(Wire { stream, repeated: VecDeque::new() })
+        Ok(Wire { stream, repeated: VecDeque::new(), log_bytes: 0 })
+    }
+
+    /// Bytes of the events that came from the log.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes
     }
 
     /// Names the events that the driver will repeat out of a payload.
@@ -127,6 +133,7 @@ impl Wire {
                     format!("{what}: a transaction payload does not unfold as declared"),
                 ));
             }
+            self.log_bytes += u64::from(raw.size);
             // A format description is sent anew by the server for each start, and checked by its length alone.
             let crc = matches!(event.footer().get_checksum_alg(), Ok(Some(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32))) && raw.code != 15;
             if let Some(checksum) = event.checksum().filter(|_| crc)

@@ -187,9 +187,10 @@ pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, f
     let from = check_position(&client, scope, from).await?;
     let name = capture_name(&scope.task);
     release_slot(&client, &name).await?;
+    drop(client);
     let mut wire = WireConnection::open(server, &name).await?;
     wire.start_replication(&name, &name, from).await?;
-    Ok(PostgresStream::new(wire, name.clone(), Relations::new(client, name), from))
+    Ok(PostgresStream::new(wire, name.clone(), Relations::new(server.clone(), name), from))
 }
 
 /// See `Source::check_position`; the position as the server writes it.
@@ -272,6 +273,16 @@ async fn check_slot(client: &Client, name: &str, from: Lsn) -> Result<(), Connec
         Some(confirmed) => Err(lost(format!("found it confirmed up to {confirmed}"))),
         None => Err(lost("found no confirmed position".into())),
     }
+}
+
+/// See `Source::log_held`; `None` also where there is no such slot.
+pub(crate) async fn log_held(client: &Client, name: &str) -> Result<Option<u64>, ConnectorError> {
+    let attempted = format!("look at the log that replication slot \"{name}\" holds");
+    let sql = "select pg_catalog.pg_wal_lsn_diff(case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() \
+        else pg_catalog.pg_current_wal_lsn() end, s.restart_lsn)::pg_catalog.int8 \
+        from pg_catalog.pg_replication_slots s where s.slot_name = $1::pg_catalog.text::pg_catalog.name";
+    let Some(row) = client.query_opt(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))? else { return Ok(None) };
+    Ok(get::<Option<i64>>(&row, 0, &attempted)?.map(|bytes| u64::try_from(bytes).unwrap_or(0)))
 }
 
 async fn slot_facts(client: &Client, name: &str) -> Result<Option<SlotFacts>, ConnectorError> {

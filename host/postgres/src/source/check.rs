@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tidegate_connector::{ConnectorError, Dialect, Finding, ServerSettings, SourceTable};
+use tidegate_connector::{ConnectorError, Dialect, Finding, LOG_HELD_WARNED_BYTES, ServerSettings, SourceTable};
 use tidegate_model::{BeforeImages, TaskId};
 use tokio_postgres::Client;
 
+use super::capture::log_held;
 use super::catalog::{self, TableFacts, get};
 use super::names::capture_name;
 use crate::connect;
@@ -49,6 +50,17 @@ pub(crate) async fn check(
         }
     }
     Ok(findings)
+}
+
+/// A slot that holds much of the log: nobody reads it, or a transaction has been open for long.
+fn held(slot: &str, bytes: u64) -> Option<Finding> {
+    (bytes > LOG_HELD_WARNED_BYTES).then(|| {
+        let found = format!("{} MiB of log that the server keeps for it", bytes >> 20);
+        Finding::warning("log_held", format!("replication slot \"{slot}\""), found, format!("at most {} MiB", LOG_HELD_WARNED_BYTES >> 20))
+            .fix(
+                "start the task, so that it reads the log; end transactions that have been open for long; delete a task that is not needed",
+            )
+    })
 }
 
 /// The user that is connected, and what it may do everywhere.
@@ -105,6 +117,10 @@ async fn check_server(client: &Client, task: &TaskId, cdc: bool, findings: &mut 
             "one free slot",
         );
         findings.push(finding.fix(format!("alter system set max_replication_slots = {}; then restart the server", number(10)? + 4)));
+    }
+    if number(9)? > 0 {
+        let name = capture_name(task);
+        findings.extend(held(&name, log_held(client, &name).await?.unwrap_or(0)));
     }
     if number(11)? >= number(12)? {
         let finding = Finding::error("max_wal_senders", "setting \"max_wal_senders\"", format!("all {} in use", number(12)?), "one free");
@@ -175,5 +191,17 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
             .push(Finding::error("no_replica_identity", &object, found, wanted).fix(format!("alter table {quoted} replica identity full")));
     } else if deferrable {
         findings.push(Finding::warning("deferrable_key", &object, "a deferrable primary key", "one that is checked at once"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_holds_much_log_is_a_warning() {
+        assert!(held("tidegate_x", LOG_HELD_WARNED_BYTES).is_none());
+        let finding = held("tidegate_x", 3 << 30).expect("a finding");
+        assert_eq!((finding.code, finding.found.as_str()), ("log_held", "3072 MiB of log that the server keeps for it"));
     }
 }

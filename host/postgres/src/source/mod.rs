@@ -120,6 +120,10 @@ impl Source for PostgresSource {
         catalog::log_end(&self.client().await?).await.map(Position::Postgres)
     }
 
+    async fn log_held(&self, task: &TaskId) -> Result<Option<u64>, ConnectorError> {
+        capture::log_held(&self.client().await?, &names::capture_name(task)).await
+    }
+
     async fn table_exists(&self, lineage: &Lineage) -> Result<bool, ConnectorError> {
         catalog::table_exists(&self.client().await?, lineage.table).await
     }

@@ -9,17 +9,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tidegate_connector::{ConnectorError, SourceTable, StreamEvent};
+use tidegate_connector::{ConnectorError, ServerSettings, SourceTable, StreamEvent};
 use tidegate_model::change::RelationId;
 use tokio_postgres::Client;
 
 use super::capture::check_published;
 use super::describe;
+use crate::connect;
 use crate::pgoutput::RelationMessage;
 
 /// Versions of one table that are remembered with their numbers; two are in use at once when DDL is in flight.
 const VERSIONS_MAX: usize = 8;
+
+/// How long the connection to the catalog is kept unused. By guess: descriptions of several tables come close together.
+const LINK_KEPT: Duration = Duration::from_secs(10);
 
 /// A description with its number in the stream.
 #[derive(Debug, Clone)]
@@ -35,7 +40,7 @@ pub(crate) struct Known {
 
 /// See the module's documentation.
 pub(crate) struct Relations {
-    catalog: Client,
+    catalog: CatalogLink,
     publication: String,
     sent: HashMap<u32, Arc<RelationMessage>>,
     sent_in: HashMap<u32, HashMap<u32, Arc<RelationMessage>>>,
@@ -44,9 +49,16 @@ pub(crate) struct Relations {
 }
 
 impl Relations {
-    /// Descriptions of tables of this publication, completed over this connection.
-    pub(crate) fn new(catalog: Client, publication: String) -> Self {
-        Self { catalog, publication, sent: HashMap::new(), sent_in: HashMap::new(), known: HashMap::new(), next_id: 0 }
+    /// Descriptions of tables of this publication, completed from this server's catalog.
+    pub(crate) fn new(server: ServerSettings, publication: String) -> Self {
+        Self {
+            catalog: CatalogLink { server, open: None },
+            publication,
+            sent: HashMap::new(),
+            sent_in: HashMap::new(),
+            known: HashMap::new(),
+            next_id: 0,
+        }
     }
 
     /// Takes in a Relation message; `top` is the streamed transaction that it came in.
@@ -84,10 +96,11 @@ impl Relations {
             return Ok(());
         }
         let message = Arc::clone(self.message(oid, top).ok_or_else(|| unknown(oid))?);
-        check_published(&self.catalog, &self.publication, oid).await?;
+        let catalog = self.catalog.client().await?;
+        check_published(catalog, &self.publication, oid).await?;
         let versions = self.known.entry(oid).or_default();
         let version = versions.iter().map(|known| known.table.schema.version).max().unwrap_or(0) + 1;
-        let mut table = describe::from_message(&self.catalog, &message, version).await?;
+        let mut table = describe::from_message(catalog, &message, version).await?;
         let key = message.columns.iter().map(|column| column.key).collect();
         // The same description as before keeps its number.
         for known in versions.iter_mut() {
@@ -120,9 +133,40 @@ impl Relations {
         versions.iter().rev().find(same)
     }
 
+    /// Closes what was not needed lately. Called from time to time.
+    pub(crate) fn rest(&mut self) {
+        self.catalog.rest();
+    }
+
     fn message(&self, oid: u32, top: Option<u32>) -> Option<&Arc<RelationMessage>> {
         let own = top.and_then(|top| self.sent_in.get(&top)).and_then(|sent| sent.get(&oid));
         own.or_else(|| self.sent.get(&oid))
+    }
+}
+
+/// The connection to the catalog: a stream needs it for the first change of a table and after changes of definitions, and a
+/// source may have thousands of streams that need it never.
+struct CatalogLink {
+    server: ServerSettings,
+    /// With the time of its last use.
+    open: Option<(Client, Instant)>,
+}
+
+impl CatalogLink {
+    /// The connection, open. Safe to cancel.
+    async fn client(&mut self) -> Result<&Client, ConnectorError> {
+        let kept = self.open.take().filter(|(client, _)| !client.is_closed());
+        let client = match kept {
+            Some((client, _)) => client,
+            None => connect::client(&self.server, "stream").await?,
+        };
+        Ok(&self.open.insert((client, Instant::now())).0)
+    }
+
+    fn rest(&mut self) {
+        if self.open.as_ref().is_some_and(|(_, used)| used.elapsed() >= LINK_KEPT) {
+            self.open = None;
+        }
     }
 }
 

@@ -58,6 +58,9 @@ pub(crate) struct PostgresStream {
     pending: Option<Bytes>,
     events: Vec<StreamEvent>,
     events_bytes: usize,
+    /// Where the stream began, and where it is.
+    from: Lsn,
+    end: Lsn,
     confirmed: Lsn,
     confirmed_sent: Lsn,
     status_sent: Instant,
@@ -78,6 +81,8 @@ impl PostgresStream {
             pending: None,
             events: Vec::new(),
             events_bytes: 0,
+            from,
+            end: from,
             confirmed: from,
             confirmed_sent: Lsn(0),
             status_sent: Instant::now(),
@@ -108,6 +113,7 @@ impl PostgresStream {
     /// A keep-alive tells how far the server has decoded. It is a place to confirm only while no transaction is open
     /// here: everything before it was then delivered.
     fn idle(&mut self, end: Lsn) {
+        self.end = self.end.max(end);
         if self.place != Place::Between || !self.streamed.is_empty() {
             return;
         }
@@ -246,6 +252,7 @@ impl PostgresStream {
     }
 
     fn commit(&mut self, xid: u32, end: Lsn, committed_at_us: i64) {
+        self.end = self.end.max(end);
         self.push(StreamEvent::Commit { tx: tx_id(xid), mark: TxMark::Postgres { end }, committed_at_us }, 0);
     }
 
@@ -275,6 +282,7 @@ impl ChangeStream for PostgresStream {
         loop {
             self.drain().await?;
             let due = self.status();
+            self.relations.rest();
             self.wire.flush().await?;
             if !self.events.is_empty() {
                 self.events_bytes = 0;
@@ -294,6 +302,10 @@ impl ChangeStream for PostgresStream {
                 Err(_) => {}
             }
         }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.end.0.saturating_sub(self.from.0)
     }
 
     fn confirm(&mut self, position: &Position) {

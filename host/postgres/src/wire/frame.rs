@@ -9,8 +9,11 @@ use crate::fault::{ServerFault, io_error};
 
 /// Greatest frame: the server's own limit for one allocation, MaxAllocSize.
 const FRAME_BYTES_MAX: usize = 1 << 30;
-/// How much one read may bring: a burst of small messages costs one wake-up.
+/// How much one read may bring at most: a burst of small messages costs one wake-up.
 const READ_BYTES: usize = 256 << 10;
+/// How much one read may bring after a quiet time. Room doubles when a read fills it, and halves when one leaves most of it
+/// empty, so that a stream on which nothing happens holds a few kilobytes.
+const READ_BYTES_MIN: usize = 4 << 10;
 
 /// One message of the server.
 #[derive(Debug, Clone)]
@@ -26,11 +29,13 @@ pub(crate) struct WireConnection {
     stream: Stream,
     inbox: BytesMut,
     outbox: BytesMut,
+    /// Room for the next read.
+    read_bytes: usize,
 }
 
 impl WireConnection {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, inbox: BytesMut::new(), outbox: BytesMut::new() }
+        Self { stream, inbox: BytesMut::new(), outbox: BytesMut::new(), read_bytes: READ_BYTES_MIN }
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -61,12 +66,16 @@ impl WireConnection {
 
     /// Waits for more bytes. Safe to cancel.
     pub(crate) async fn receive(&mut self) -> Result<(), ConnectorError> {
-        self.inbox.reserve(READ_BYTES);
-        let mut room = (&mut self.inbox).limit(READ_BYTES);
+        if self.inbox.is_empty() && self.inbox.capacity() > 2 * self.read_bytes {
+            self.inbox = BytesMut::new();
+        }
+        self.inbox.reserve(self.read_bytes);
+        let mut room = (&mut self.inbox).limit(self.read_bytes);
         let count = self.stream.read_buf(&mut room).await.map_err(|error| io_error("read from replication connection", error))?;
         if count == 0 {
             return Err(ConnectorError::transient("connection_failed", "server closed the replication connection"));
         }
+        self.read_bytes = next_read_bytes(self.read_bytes, count);
         Ok(())
     }
 
@@ -80,6 +89,14 @@ impl WireConnection {
                 None => self.receive().await?,
             }
         }
+    }
+}
+
+fn next_read_bytes(room: usize, count: usize) -> usize {
+    match count {
+        count if count >= room => (room * 2).min(READ_BYTES),
+        count if count < room / 4 => (room / 2).max(READ_BYTES_MIN),
+        _ => room,
     }
 }
 
@@ -139,6 +156,20 @@ mod tests {
         let frame = take_frame(&mut inbox).expect("well formed").expect("whole");
         assert_eq!((frame.tag, &frame.body[..]), (b'd', &b"ab"[..]));
         assert!(inbox.is_empty());
+    }
+
+    #[test]
+    fn room_for_reads_follows_what_comes() {
+        let mut room = READ_BYTES_MIN;
+        for _ in 0..10 {
+            room = next_read_bytes(room, room);
+        }
+        assert_eq!(room, READ_BYTES);
+        assert_eq!(next_read_bytes(room, room / 2), room, "half full is no reason to change");
+        for _ in 0..10 {
+            room = next_read_bytes(room, 18);
+        }
+        assert_eq!(room, READ_BYTES_MIN);
     }
 
     #[test]
