@@ -6,6 +6,7 @@
 //! Nothing here asserts on time. Output is one JSON line a measurement on stdout, and a table on stderr. `modules` and
 //! `neighbour` ask what tenants' modules cost; `burst`, `idle` and `flood` what capacity does. Each has a file of its own.
 
+mod bare_readers;
 mod burst;
 mod catch_up;
 mod flood;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tidegate_harness::neighbour::{NeighbourPlan, measure as measure_neighbour};
 
+use bare_readers::Engine;
 use measured::Measurement;
 
 /// Compares Tidegate with `psql` and with native logical replication.
@@ -66,6 +68,9 @@ enum Part {
     },
     /// What tasks cost that have nothing to do.
     Idle {
+        /// The kind of source; PostgreSQL starts a process for each task.
+        #[arg(long, value_enum, default_value_t = Engine::Mariadb)]
+        source: Engine,
         /// Tasks.
         #[arg(long, default_value_t = 1_000)]
         tasks: usize,
@@ -75,6 +80,16 @@ enum Part {
         /// First changes, each of another task.
         #[arg(long, default_value_t = 100)]
         wakes: usize,
+    },
+    /// The readers that `idle` compares with.
+    #[command(hide = true)]
+    BareReaders {
+        #[arg(long, value_enum)]
+        source: Engine,
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        count: usize,
     },
     /// What a quiet task notices of one that is flooded.
     Flood {
@@ -112,7 +127,8 @@ async fn main() {
             }
         }
         Some(Part::Burst { changes, delay_ms, max_units }) => burst::measure(*changes, *delay_ms, *max_units).await,
-        Some(Part::Idle { tasks, seconds, wakes }) => idle::measure(*tasks, *seconds, *wakes).await,
+        Some(Part::Idle { source, tasks, seconds, wakes }) => idle::measure(*source, *tasks, *seconds, *wakes).await,
+        Some(Part::BareReaders { source, port, count }) => bare_readers::read(*source, *port, *count).await,
         Some(Part::Flood { rows, changes }) => flood::measure(*rows, *changes).await,
         Some(Part::Neighbour { phase_rows, pairs }) => {
             // The optimised binary, unless another is named.
