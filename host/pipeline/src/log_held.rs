@@ -25,10 +25,11 @@ pub(crate) async fn watch(task: TaskId, source: Arc<dyn Source>, units: Units, b
             tokio::time::sleep(LOOK_EVERY).await;
         }
         // A source that does not answer is noticed by the stream.
-        match source.log_held(&task).await {
-            Ok(Some(bytes)) => board.update(|progress| progress.log_held_bytes = bytes),
-            Ok(None) => return,
-            Err(_) => {}
+        if let Ok(held) = source.log_held(&task).await {
+            let bytes = held.unwrap_or(0);
+            if board.read(|progress| progress.log_held_bytes) != bytes {
+                board.update(|progress| progress.log_held_bytes = bytes);
+            }
         }
     }
 }
