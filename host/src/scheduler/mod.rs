@@ -207,16 +207,13 @@ impl Scheduler {
             Err(error) => return error!(error = chain(&error), "read changed tasks"),
         };
         self.seen = seen;
-        let any_changed = !changed.is_empty();
         changed.into_iter().for_each(|record| self.note(record));
         let due: Vec<TaskKey> =
             self.known.iter().filter(|(key, record)| self.decided(key, record).is_some()).map(|(key, _)| key.clone()).collect();
         for key in &due {
             self.act_on(key, shutdown).await;
         }
-        if any_changed || !due.is_empty() {
-            metric::record_tasks(self.known.values());
-        }
+        metric::record_tasks(self.known.values());
     }
 
     /// Takes note of a task as it is now; its run, if there is one, goes on with the new bounds.
