@@ -5,10 +5,12 @@ import { bytes, count, known, percent, rate, seconds, sentence } from "./format.
 import { isRunning } from "./state.js";
 
 const PARTS = [
-  ["source", "Reading the source", "waiting for it, reading, decoding"],
+  ["source", "Reading the source", "waiting for it, reading"],
+  ["decode", "Decoding", "changes and rows out of what it sends"],
   ["store", "Change cache", "putting changes aside until they commit"],
   ["assemble", "Making groups", "routing, net effect"],
   ["transform", "Modules", "rules and programs"],
+  ["conflicts", "Waiting for conflicts", "changes of the same rows take turns"],
   ["write", "Writing to the target", "statements and COPY"],
   ["commit", "Commits in the target", "with the checkpoint"],
 ];

@@ -60,15 +60,19 @@ fn hold_up(progress: &TaskProgress, capacity: &CapacityStatus) -> (Option<&'stat
     let work = Work {
         lanes: minute.lanes,
         source: minute.source,
+        decode: minute.decode,
         store: minute.store,
         assemble: minute.assemble,
         transform: minute.transform,
+        conflicts: minute.conflicts,
         write: minute.write,
         commit: minute.commit,
     };
     let part = match progress.phase {
         RunPhase::Preparing => return (None, None, "the task is being prepared".to_owned()),
         RunPhase::Loading => Part::limiting_load(&work),
+        // Few units, because more of them only waited for each other: nothing waits now, and would again.
+        RunPhase::CatchingUp | RunPhase::Replicating if behind && capacity.reason == "conflicts-are-limit" => Part::Conflicts,
         RunPhase::CatchingUp | RunPhase::Replicating if behind => Part::limiting_stream(&work, capacity.changes_waiting > 0),
         RunPhase::CatchingUp | RunPhase::Replicating => return (None, None, "nothing that was captured waits".to_owned()),
     };
@@ -86,10 +90,12 @@ fn hold_up(progress: &TaskProgress, capacity: &CapacityStatus) -> (Option<&'stat
 
 fn words(part: Part) -> &'static str {
     match part {
-        Part::Source => "the source (reading and decoding its log)",
+        Part::Source => "reading the source's log",
+        Part::Decode => "the decoding of what the source sends",
         Part::Store => "the change cache",
         Part::Assemble => "the making of groups",
         Part::Transform => "the modules' work",
+        Part::Conflicts => "what the changes have in common (those of a row take turns)",
         Part::Write => "writing to the target",
         Part::Commit => "the target's commits",
     }

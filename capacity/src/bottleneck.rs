@@ -1,23 +1,29 @@
 //! Which part of the way from source to target holds a task up.
 //!
-//! A stream has three workers in a row: capture (source, store), the assembler (assemble, transform) and the lane (write,
-//! commit). What is captured and waits can only wait for the assembler or the lane, so the busier of them is the limit. Where
-//! nothing waits, capture is: its store when that has work all the time, the source otherwise. A lane of a load does
-//! everything itself, so there the part with most of its time is the limit.
+//! A stream has three workers in a row: capture (source, decode, store), the assembler (assemble, transform) and the lanes
+//! (conflicts, write, commit). What is captured and waits can only wait for the assembler or the lanes, so the busier of
+//! them is the limit. Where lanes wait for each other about as long as they write, what their groups have in common limits
+//! them: a further lane would wait as well. Where nothing waits, capture is the limit: its store or its decoding when that
+//! has work all the time, the source otherwise. A lane of a load does everything itself, so there the part with most of its
+//! time is the limit.
 
 /// Seconds of work of each part in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Work {
     /// Lanes had a chunk or a group in hand.
     pub lanes: f64,
-    /// Waiting for the source, reading and decoding.
+    /// Waiting for the source and reading.
     pub source: f64,
+    /// Making changes and rows of what the source sent.
+    pub decode: f64,
     /// Putting changes into the cache.
     pub store: f64,
     /// Making groups, without modules.
     pub assemble: f64,
     /// In modules.
     pub transform: f64,
+    /// Groups waited for groups before them, with which they have something in common.
+    pub conflicts: f64,
     /// Writing to the target.
     pub write: f64,
     /// Commits in the target.
@@ -27,14 +33,18 @@ pub struct Work {
 /// A part of the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The source, its network and the decoding of its log.
+    /// The source and its network.
     Source,
+    /// Making changes and rows of what the source sent.
+    Decode,
     /// The change cache.
     Store,
     /// Making groups.
     Assemble,
     /// Modules.
     Transform,
+    /// What groups have in common: they take turns.
+    Conflicts,
     /// Writing to the target.
     Write,
     /// Commits in the target.
@@ -44,24 +54,31 @@ pub enum Part {
 /// A worker with work for this share of its time has no time left: measuring and waking take the rest.
 const ALWAYS: f64 = 0.7;
 
+/// Lanes that wait for each other for this share of the time in which they write and commit are held up by that: of two
+/// whose groups all meet, one waits nearly as long as the other works.
+const HELD_BACK: f64 = 0.7;
+
 impl Part {
-    /// The part's word: `source`, `store`, `assemble`, `transform`, `write`, `commit`.
+    /// The part's word: `source`, `decode`, `store`, `assemble`, `transform`, `conflicts`, `write`, `commit`.
     pub fn name(self) -> &'static str {
         match self {
             Part::Source => "source",
+            Part::Decode => "decode",
             Part::Store => "store",
             Part::Assemble => "assemble",
             Part::Transform => "transform",
+            Part::Conflicts => "conflicts",
             Part::Write => "write",
             Part::Commit => "commit",
         }
     }
 
-    /// True for what each unit has its own of. Capture and the making of groups are one for all units of a task.
+    /// True for what each unit has its own of. Capture and the making of groups are one for all units of a task; groups that
+    /// take turns do so on any number of lanes.
     pub fn grows_with_units(self) -> bool {
         match self {
             Part::Transform | Part::Write | Part::Commit => true,
-            Part::Source | Part::Store | Part::Assemble => false,
+            Part::Source | Part::Decode | Part::Store | Part::Assemble | Part::Conflicts => false,
         }
     }
 
@@ -69,10 +86,13 @@ impl Part {
     pub fn limiting_stream(work: &Work, waits: bool) -> Part {
         let larger = |one: (Part, f64), other: (Part, f64)| if other.1 > one.1 { other.0 } else { one.0 };
         if !waits {
-            return if work.store >= ALWAYS { Part::Store } else { Part::Source };
+            let always = [(Part::Store, work.store), (Part::Decode, work.decode)].into_iter().find(|(_, work)| *work >= ALWAYS);
+            return always.map_or(Part::Source, |(part, _)| part);
         }
         if work.assemble + work.transform > work.write + work.commit {
             larger((Part::Assemble, work.assemble), (Part::Transform, work.transform))
+        } else if work.conflicts > HELD_BACK * (work.write + work.commit) {
+            Part::Conflicts
         } else {
             larger((Part::Write, work.write), (Part::Commit, work.commit))
         }
@@ -80,7 +100,12 @@ impl Part {
 
     /// The part that takes most of a load.
     pub fn limiting_load(work: &Work) -> Part {
-        let parts = [(Part::Source, work.source), (Part::Transform, work.transform), (Part::Write, work.write + work.commit)];
+        let parts = [
+            (Part::Source, work.source),
+            (Part::Decode, work.decode),
+            (Part::Transform, work.transform),
+            (Part::Write, work.write + work.commit),
+        ];
         parts.into_iter().max_by(|one, other| one.1.total_cmp(&other.1)).map_or(Part::Source, |(part, _)| part)
     }
 }
@@ -104,6 +129,18 @@ mod tests {
         let work = Work { source: 0.9, store: 0.1, write: 0.4, ..Work::default() };
         assert_eq!(Part::limiting_stream(&work, false), Part::Source);
         assert_eq!(Part::limiting_stream(&Work { source: 0.1, store: 0.9, ..work }, false), Part::Store);
+        assert_eq!(Part::limiting_stream(&Work { source: 0.1, decode: 0.8, store: 0.1, ..work }, false), Part::Decode);
+    }
+
+    #[test]
+    fn lanes_that_wait_for_each_other_are_held_up_by_what_they_have_in_common() {
+        let work = Work { assemble: 0.2, write: 0.8, commit: 0.1, conflicts: 2.5, ..Work::default() };
+        assert_eq!(Part::limiting_stream(&work, true), Part::Conflicts);
+        assert!(!Part::Conflicts.grows_with_units());
+        // Three of four lanes write all the time: a further one would too.
+        assert_eq!(Part::limiting_stream(&Work { write: 2.8, conflicts: 0.9, ..work }, true), Part::Write);
+        // The assembler does not keep up with lanes that mostly wait.
+        assert_eq!(Part::limiting_stream(&Work { assemble: 0.9, write: 0.5, conflicts: 0.6, ..work }, true), Part::Assemble);
     }
 
     #[test]

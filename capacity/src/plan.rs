@@ -47,6 +47,13 @@ pub enum Reason {
         /// What each added unit brought, as a share of what the ones before it bring.
         gained_share: f64,
     },
+    /// The last units that were added waited for the others, whose rows theirs share: as for `TargetIsLimit`.
+    ConflictsAreLimit {
+        /// Units beyond which groups only wait for each other.
+        units: u32,
+        /// What each added unit brought, as a share of what the ones before it bring.
+        gained_share: f64,
+    },
     /// The target itself asked to be given less.
     TargetThrottles,
     /// Less arrives than the units can apply, for long enough.
@@ -70,7 +77,7 @@ pub enum Reason {
 
 impl Reason {
     /// One word for each kind, for labels of metrics.
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 13] = [
         "unmeasured",
         "idle",
         "woken",
@@ -79,6 +86,7 @@ impl Reason {
         "catch-up",
         "memory-pressure",
         "target-is-limit",
+        "conflicts-are-limit",
         "target-throttles",
         "less-arrives",
         "at-maximum",
@@ -96,10 +104,11 @@ impl Reason {
             Reason::CatchUp { .. } => 5,
             Reason::MemoryPressure { .. } => 6,
             Reason::TargetIsLimit { .. } => 7,
-            Reason::TargetThrottles => 8,
-            Reason::LessArrives { .. } => 9,
-            Reason::AtMaximum { .. } => 10,
-            Reason::Steady { .. } => 11,
+            Reason::ConflictsAreLimit { .. } => 8,
+            Reason::TargetThrottles => 9,
+            Reason::LessArrives { .. } => 10,
+            Reason::AtMaximum { .. } => 11,
+            Reason::Steady { .. } => 12,
         };
         Self::KINDS[index]
     }
@@ -124,6 +133,11 @@ impl fmt::Display for Reason {
             Reason::TargetIsLimit { units, gained_share } => {
                 write!(out, "the target is the limit: units beyond {units} brought {:.0} % of what the others do", gained_share * 100.0)
             }
+            Reason::ConflictsAreLimit { units, gained_share } => write!(
+                out,
+                "changes of the same rows take turns: units beyond {units} waited for the others and brought {:.0} % of what those do",
+                gained_share * 100.0
+            ),
             Reason::TargetThrottles => write!(out, "the target asks to be given less"),
             Reason::LessArrives { needed, capacity } => {
                 write!(out, "{needed:.0} rows/s must be applied, the units apply {capacity:.0} rows/s")

@@ -1,15 +1,17 @@
 //! The decision, made every [`DECISION_SECONDS`] from the samples of the last minute.
 //!
 //! ```text
-//!   units ─▶ not below what 0.85 × arrivals + waiting ÷ catch-up time takes     (up: at once)
-//!         ─▶ not above what 1.10 × held arrivals + waiting ÷ interval takes     (down)
+//!   units ─▶ not below what 0.85 × lasting arrivals + waiting ÷ catch-up time takes                 (up: at once)
+//!         ─▶ not above what 1.10 × held arrivals, or 2 × arrivals, + waiting ÷ interval takes       (down)
 //! ```
 //!
 //! Between the two the units stay as they are, which is what keeps noise and rounding from moving them. Arrivals count
 //! in full, not by 0.85, once a second's worth of them waits: the gap hides no shortage. The catch-up time is half of the
-//! lag that the task's owner accepts, and less when the lag is already close to it. *Held* arrivals are the stabilisation:
-//! the highest rate of the last seconds. While a backlog is served no unit is taken back that still has work until the next
-//! decision.
+//! lag that the task's owner accepts, and less when the lag is already close to it. *Lasting* arrivals are what both of the
+//! last two intervals brought, while the lag is far from that: a burst that is over has its place among what waits, and
+//! would otherwise count twice. *Held* arrivals are the stabilisation: the highest rate of the last seconds. They do not
+//! hold units once arrivals have fallen to less than half, which noise does not do. While a backlog is served no unit is
+//! taken back that still has work until the next decision.
 //!
 //! Both bounds are monotone in what arrives and waits, and the decision is the old number of units moved into them: more
 //! load never gives fewer units.
@@ -29,7 +31,7 @@ pub const MAX_LAG_SECONDS_DEFAULT: f64 = 30.0;
 
 /// How long a task keeps a unit after its last change, seconds. A guess: long against the half second that waking takes,
 /// short against what a unit costs.
-const IDLE_SECONDS: f64 = 30.0;
+const IDLE_SECONDS: f64 = 20.0;
 
 /// Samples that a decision looks at, seconds.
 const WINDOW_SECONDS: f64 = 60.0;
@@ -46,11 +48,17 @@ const LOWER_SHARE: f64 = 0.85;
 /// Units that apply more than this share of what arrives are too many.
 const UPPER_SHARE: f64 = 1.10;
 
+/// Units that apply more than this many times what arrives are too many at once: held arrivals do not count.
+const FALL_SHARE: f64 = 2.0;
+
 /// The shortest catch-up time, seconds: two decisions, so that one can correct the other.
 const CATCH_UP_SECONDS_MIN: f64 = 2.0 * DECISION_SECONDS;
 
 /// Added units that bring less than this share of what the earlier ones do have met the target's limit.
 const GAIN_MIN: f64 = 0.2;
+
+/// Added units that wait for the others for this share of their time, at least, are of no use because of that.
+const CONFLICT_SHARE: f64 = 0.5;
 
 /// How long the first limit holds, seconds; each further one in a row holds twice as long.
 const LIMIT_SECONDS: f64 = 600.0;
@@ -101,6 +109,11 @@ impl Objective {
     fn catch_up_seconds(&self, lag_seconds: f64) -> f64 {
         (self.max_lag_seconds - lag_seconds).min(self.max_lag_seconds / 2.0).max(CATCH_UP_SECONDS_MIN)
     }
+
+    /// True while there is time to see whether arrivals last before units are added for them.
+    fn is_far(&self, lag_seconds: f64) -> bool {
+        2.0 * lag_seconds + ARRIVING_SECONDS <= self.max_lag_seconds
+    }
 }
 
 impl Default for Objective {
@@ -130,6 +143,8 @@ struct Limit {
     units: u32,
     gained_share: f64,
     until: f64,
+    /// The units that were added waited for the others.
+    by_conflicts: bool,
 }
 
 /// Plans the units of one task.
@@ -258,10 +273,12 @@ impl Planner {
         let arriving = self.window.rate(ARRIVING_SECONDS, |sample| sample.rows_arrived);
         let within_seconds = self.objective.catch_up_seconds(last.lag_seconds);
         let caught_up = last.rows_waiting / within_seconds;
+        let lasting = if self.objective.is_far(last.lag_seconds) { self.lasting(arriving) } else { arriving };
         // What arrives is believed in full once a second's worth of it waits.
-        let proven = last.rows_waiting.min(arriving);
-        let least_needed = arriving * LOWER_SHARE + proven * (1.0 - LOWER_SHARE) + caught_up;
-        let most_useful = self.held(arriving) * UPPER_SHARE + last.rows_waiting / DECISION_SECONDS;
+        let proven = last.rows_waiting.min(lasting);
+        let least_needed = lasting * LOWER_SHARE + proven * (1.0 - LOWER_SHARE) + caught_up;
+        let kept_up = (self.held(arriving) * UPPER_SHARE).min(arriving * FALL_SHARE);
+        let most_useful = kept_up + last.rows_waiting / DECISION_SECONDS;
         let (Some(lower), Some(upper)) = (self.units_for(least_needed), self.units_for(most_useful)) else {
             return (units.max(1), if units == 0 { Reason::Woken } else { Reason::Unmeasured });
         };
@@ -273,10 +290,16 @@ impl Planner {
             }
             std::cmp::Ordering::Less => Reason::LessArrives { needed: most_useful, capacity },
             std::cmp::Ordering::Greater if units == 0 && wanted == 1 => Reason::Woken,
-            std::cmp::Ordering::Greater if arriving > caught_up => Reason::MoreArrives { arriving, capacity },
+            std::cmp::Ordering::Greater if lasting > caught_up => Reason::MoreArrives { arriving, capacity },
             std::cmp::Ordering::Greater => Reason::CatchUp { waiting: last.rows_waiting, lag_seconds: last.lag_seconds, within_seconds },
         };
         (wanted, reason)
+    }
+
+    /// The lower rate of the two halves of what `arriving` is the average of.
+    fn lasting(&self, arriving: f64) -> f64 {
+        let later = self.window.rate(DECISION_SECONDS, |sample| sample.rows_arrived);
+        later.min(2.0 * arriving - later).max(0.0)
     }
 
     /// The highest of what arrives and arrived lately; nothing once nothing has arrived for a while.
@@ -320,7 +343,9 @@ impl Planner {
         if gained_share < GAIN_MIN {
             // What a fraction of the added units brought is kept; a fraction below a fifth of one unit is noise.
             let units = from + (gained_units - GAIN_MIN).max(0.0).ceil() as u32;
-            self.limit = Some(Limit { units, gained_share, until: self.now + self.limit_seconds });
+            let held_back = self.window.rate(self.now - at, |sample| sample.conflict_seconds);
+            let by_conflicts = held_back >= CONFLICT_SHARE * f64::from(to - from);
+            self.limit = Some(Limit { units, gained_share, until: self.now + self.limit_seconds, by_conflicts });
             self.limit_seconds = (self.limit_seconds * 2.0).min(LIMIT_SECONDS_MAX);
         } else {
             self.limit_seconds = LIMIT_SECONDS;
@@ -332,8 +357,12 @@ impl Planner {
         if self.limit.is_some_and(|limit| limit.until <= self.now) {
             self.limit = None;
         }
-        if let Some(Limit { units, gained_share, .. }) = self.limit.filter(|limit| wanted > limit.units) {
-            return (units, Reason::TargetIsLimit { units, gained_share });
+        if let Some(Limit { units, gained_share, by_conflicts, .. }) = self.limit.filter(|limit| wanted > limit.units) {
+            let reason = match by_conflicts {
+                true => Reason::ConflictsAreLimit { units, gained_share },
+                false => Reason::TargetIsLimit { units, gained_share },
+            };
+            return (units, reason);
         }
         if throttled && wanted > units { (units, Reason::TargetThrottles) } else { (wanted, reason) }
     }

@@ -73,6 +73,7 @@ fn plans_stay_within_any_bounds_whatever_is_measured() {
                 rows_waiting: figure(),
                 lag_seconds: figure(),
                 busy_seconds: figure() % 40.0,
+                conflict_seconds: figure() % 40.0,
                 bytes_on_disk: figure() as u64,
                 chunks_left: figure() as u32 % 50,
                 throttled: figure() > 100.0,
@@ -195,6 +196,36 @@ fn units_that_brought_nothing_are_taken_back_and_not_added_again() {
         "{:?}",
         &outcome.units[600..]
     );
+}
+
+#[test]
+fn units_that_only_waited_for_the_others_are_taken_back_with_that_reason() {
+    // Whatever the units are, the rows that they share let one of them work at a time.
+    let sample = |units: u32| Sample {
+        seconds: 1.0,
+        units,
+        rows_arrived: 2_000.0,
+        rows_applied: 1_000.0,
+        rows_waiting: 90_000.0,
+        lag_seconds: 20.0,
+        busy_seconds: f64::from(units),
+        conflict_seconds: f64::from(units - 1),
+        ..Sample::default()
+    };
+    let mut planner = Planner::new(UnitBounds::new(0, 8).unwrap(), Objective::default());
+    let mut units = 1;
+    let mut plans = Vec::new();
+    for second in 1..=60 {
+        planner.observe(sample(units));
+        if second % 5 == 0 {
+            let plan = planner.decide(units);
+            units = plan.units;
+            plans.push(plan);
+        }
+    }
+    assert!(plans.iter().any(|plan| plan.units == 8), "{plans:#?}");
+    let last = plans.last().unwrap();
+    assert!(matches!(last.reason, Reason::ConflictsAreLimit { units: 1, .. }) && last.units == 1, "{plans:#?}");
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Sample {
     pub lag_seconds: f64,
     /// Time for which lanes had work, summed over the units' lanes: 0 to `units` times `seconds`.
     pub busy_seconds: f64,
+    /// The part of `busy_seconds` in which groups waited for others, with which they have something in common.
+    pub conflict_seconds: f64,
     /// Bytes on disk at its end of changes that memory had no room for.
     pub bytes_on_disk: u64,
     /// Chunks that a full load has not copied yet; 0 when none runs.
@@ -48,6 +50,7 @@ impl Sample {
             &mut self.rows_waiting,
             &mut self.lag_seconds,
             &mut self.busy_seconds,
+            &mut self.conflict_seconds,
         ] {
             if !(figure.is_finite() && *figure > 0.0) {
                 *figure = 0.0;

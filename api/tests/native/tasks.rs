@@ -145,19 +145,33 @@ fn behind(write: f64, commit: f64) -> TaskProgress {
 async fn lag_names_the_limiting_part_and_whether_units_would_help() {
     let api = Api::with_task().await;
     let cases = [
-        (0.2, 0.75, 0.1, "commit", true, "6 units would meet the objective, 1 work"),
-        (0.1, 0.1, 0.7, "assemble", false, "more units would not help"),
+        (0.2, 0.75, 0.1, 0.0, "commit", true, "6 units would meet the objective, 1 work"),
+        (0.1, 0.1, 0.7, 0.0, "assemble", false, "more units would not help"),
+        (0.7, 0.2, 0.1, 2.1, "conflicts", false, "more units would not help"),
     ];
-    for (write, commit, assemble, part, help, words) in cases {
+    for (write, commit, assemble, conflicts, part, help, words) in cases {
         let mut progress = behind(write, commit);
-        progress.capacity.as_mut().unwrap().last_minute.assemble = assemble;
+        let minute = &mut progress.capacity.as_mut().unwrap().last_minute;
+        (minute.assemble, minute.conflicts) = (assemble, conflicts);
         api.catalog.set_progress("orders", &progress).await.unwrap();
         let lag = api.get("/v1/tasks/orders/lag").await.expect(StatusCode::OK).json;
         assert_eq!((&lag["limited_by"], &lag["units_would_help"]), (&json!(part), &json!(help)), "{lag:#}");
         assert!(lag["explanation"].as_str().is_some_and(|text| text.contains(words)), "{lag:#}");
         assert_eq!((&lag["capacity"]["units_needed"], &lag["capacity"]["objective_seconds"]), (&json!(6), &json!(null)), "{lag:#}");
         assert_eq!(lag["capacity"]["last_minute"]["commit"], json!(commit), "{lag:#}");
+        assert_eq!(lag["capacity"]["last_minute"]["conflicts"], json!(conflicts), "{lag:#}");
     }
+}
+
+#[tokio::test]
+async fn units_taken_back_because_changes_take_turns_leave_that_named_as_the_limit() {
+    let api = Api::with_task().await;
+    // One unit waits for nobody; what the plan learnt from more of them still holds.
+    let mut progress = behind(0.8, 0.1);
+    progress.capacity.as_mut().unwrap().reason = "conflicts-are-limit".into();
+    api.catalog.set_progress("orders", &progress).await.unwrap();
+    let lag = api.get("/v1/tasks/orders/lag").await.expect(StatusCode::OK).json;
+    assert_eq!((&lag["limited_by"], &lag["units_would_help"]), (&json!("conflicts"), &json!(false)), "{lag:#}");
 }
 
 #[test]

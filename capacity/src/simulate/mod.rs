@@ -168,6 +168,7 @@ pub(crate) fn run(policy: &'static str, trace: &Trace, world: &World, strategy: 
             rows_waiting: waiting * off(),
             lag_seconds: lag * off(),
             busy_seconds: (busy * off()).min(f64::from(units)),
+            conflict_seconds: 0.0,
             // What the units' memory does not hold is on disk.
             bytes_on_disk: (waiting * world.row_bytes - (f64::from(units) * crate::UNIT_CACHE_BYTES as f64)).max(0.0) as u64,
             chunks_left: 0,

@@ -55,14 +55,18 @@ pub struct StageShares {
     pub seconds: f64,
     /// Lanes had a chunk or a group in hand.
     pub lanes: f64,
-    /// Waiting for the source, reading and decoding. An idle stream is waited for all the time.
+    /// Waiting for the source and reading. An idle stream is waited for all the time.
     pub source: f64,
+    /// Making changes and rows of what the source sent; of a load, as far as its lanes waited for it.
+    pub decode: f64,
     /// Putting changes into the cache.
     pub store: f64,
     /// Making groups, without modules.
     pub assemble: f64,
     /// In modules.
     pub transform: f64,
+    /// Groups waited for groups before them, with which they have something in common.
+    pub conflicts: f64,
     /// Writing to the target, without commits.
     pub write: f64,
     /// Commits in the target.

@@ -12,6 +12,7 @@
 #[cfg(feature = "conformance")]
 #[allow(clippy::unwrap_used)]
 pub mod conformance;
+mod decoding;
 mod error;
 mod finding;
 mod quote;
@@ -22,6 +23,7 @@ mod spell;
 mod target;
 pub mod types;
 
+pub use decoding::{Decoding, Stretch};
 pub use error::{ConnectorError, ErrorClass};
 pub use finding::{Finding, Severity};
 pub use quote::Dialect;

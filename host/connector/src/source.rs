@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_model::change::RelationId;
@@ -205,6 +206,9 @@ pub trait RowReader: Send {
 
     /// The next rows, a few hundred kilobytes at a time; `None` at the end. A broken read is an error, never an end.
     async fn next_rows(&mut self) -> Result<Option<Vec<Row>>, ConnectorError>;
+
+    /// How long it made rows of what had arrived, over all calls so far: the rest of their time it waited.
+    fn decoded(&self) -> Duration;
 }
 
 /// A number for a transaction within one stream.
@@ -266,4 +270,7 @@ pub trait ChangeStream: Send {
     /// Tells the source that everything up to `position` is durable in the target, so that it may discard its log.
     /// Never goes back; sent with the next status message. Does not wait.
     fn confirm(&mut self, position: &Position);
+
+    /// How long it made events of what had arrived, over all calls so far: the rest of their time it waited.
+    fn decoded(&self) -> Duration;
 }

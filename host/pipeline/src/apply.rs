@@ -98,7 +98,7 @@ impl Stream {
     /// Goes on with groups under way as far as goes without waiting, but for those that must be applied alone.
     async fn advance(&mut self, flight: &mut Flight) -> Result<(), TaskError> {
         while flight.first_failed() {
-            let complete = flight.recall(&mut self.lanes).await?;
+            let complete = flight.recall(&mut self.lanes, &self.board).await?;
             self.alone_whole(complete).await?;
         }
         let Self { lanes, board, refused, .. } = self;
@@ -107,7 +107,7 @@ impl Stream {
     }
 
     fn settle(&mut self, flight: &mut Flight, ended: Ended) -> Result<(), TaskError> {
-        if let Some((complete, applied)) = flight.settle(ended, &mut self.lanes)? {
+        if let Some((complete, applied)) = flight.settle(ended, &mut self.lanes, &self.board)? {
             self.landed(&complete, applied);
         }
         Ok(())

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_model::{Position, RowChange, TableName};
 use tokio::sync::Notify;
@@ -131,12 +131,14 @@ impl Board {
         });
     }
 
-    /// Adds the changes of committed transactions. Nothing stirs where there are none.
-    pub(crate) fn arrived(&self, arrived: Arrived) {
-        if arrived == Arrived::default() {
+    /// Adds the changes of committed transactions, and the time that it took to decode what brought them. Nothing stirs
+    /// where there is neither.
+    pub(crate) fn arrived(&self, arrived: Arrived, decoded: Duration) {
+        if arrived == Arrived::default() && decoded.is_zero() {
             return;
         }
         self.update(|progress| {
+            progress.time.decode += decoded.as_secs_f64();
             progress.changes_captured += arrived.changes;
             progress.bytes_captured += arrived.bytes;
         });
@@ -242,16 +244,19 @@ pub(crate) fn age_seconds(commit_us: Option<i64>, now_us: i64) -> f64 {
     commit_us.map_or(0.0, |commit_us| now_us.saturating_sub(commit_us).max(0) as f64 / 1e6)
 }
 
-/// Where the time of a run went, from the meters of its parts.
-pub(crate) fn stage_seconds(board: &Board, in_flight: &InFlight, commit: f64) -> StageSeconds {
+/// Where the time of a run went, from the meters of its parts; `told` has what those who did the work said of it.
+pub(crate) fn stage_seconds(board: &Board, in_flight: &InFlight, told: &StageSeconds) -> StageSeconds {
     let (lanes, groups) = (&board.meter, &in_flight.meter);
     let of_changes = groups.seconds(Stage::Transform);
+    let (decode, commit) = (told.decode, told.commit);
     StageSeconds {
         lanes: lanes.seconds(Stage::Lane),
-        source: lanes.seconds(Stage::Source),
+        source: (lanes.seconds(Stage::Source) - decode).max(0.0),
+        decode,
         store: lanes.seconds(Stage::Store),
         assemble: (groups.seconds(Stage::Assemble) - of_changes).max(0.0),
         transform: lanes.seconds(Stage::Transform) + of_changes,
+        conflicts: lanes.seconds(Stage::Conflict),
         write: (lanes.seconds(Stage::Target) - commit).max(0.0),
         commit,
     }

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tidegate_connector::{ChangeStream, ConnectorError, StreamEvent};
 use tidegate_model::change::RelationId;
@@ -23,6 +24,9 @@ use crate::board::{Board, ChangeCounts};
 use crate::cache::{Arrived, CacheWriter};
 use crate::meter::Stage;
 use crate::relations::{Relations, StreamRelations};
+
+/// Decoding that is worth telling without changes: parts of a large transaction that is still open.
+const DECODED_MIN: Duration = Duration::from_millis(5);
 
 /// Everything that capture needs; owned by its task.
 pub(crate) struct Capture {
@@ -43,6 +47,7 @@ impl Capture {
         let mut counts = HashMap::new();
         let mut idle_at = None;
         let board = self.board.clone();
+        let mut decoded = self.stream.decoded();
         loop {
             let reading = board.meter.enter(Stage::Source);
             let events = tokio::select! {
@@ -82,7 +87,11 @@ impl Capture {
             }
             self.log_bytes.store(self.stream.log_bytes(), Ordering::Relaxed);
             self.report(&mut counts);
-            board.arrived(arrived);
+            // Keep-alives of a source at rest take microseconds, which wait for company: telling them would wake others.
+            let now = self.stream.decoded();
+            let is_told = arrived != Arrived::default() || now.saturating_sub(decoded) >= DECODED_MIN;
+            let since = if is_told { now.saturating_sub(std::mem::replace(&mut decoded, now)) } else { Duration::ZERO };
+            board.arrived(arrived, since);
             self.cache.flush().map_err(cache_error)?;
         }
     }

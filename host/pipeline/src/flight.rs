@@ -38,7 +38,9 @@ struct Flying {
     after: Option<Number>,
     group: Arc<CompleteGroup>,
     state: State,
-    _in_hand: InHand,
+    /// While it could be written but for what it has in common with others.
+    held_back: Option<Counted>,
+    _in_hand: Counted,
 }
 
 enum State {
@@ -49,19 +51,23 @@ enum State {
     Failed,
 }
 
-/// A unit has the group in hand from its entry to its commit, also while it waits: what a unit gets done includes that.
-struct InHand(Arc<Board>);
+/// A group is in a stage while this lives. A unit has it in hand from its entry to its commit, also while it waits: what a
+/// unit gets done includes that.
+struct Counted {
+    board: Arc<Board>,
+    stage: Stage,
+}
 
-impl InHand {
-    fn of(board: &Arc<Board>) -> Self {
-        board.meter.begin(Stage::Lane);
-        Self(board.clone())
+impl Counted {
+    fn new(board: &Arc<Board>, stage: Stage) -> Self {
+        board.meter.begin(stage);
+        Self { board: board.clone(), stage }
     }
 }
 
-impl Drop for InHand {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.meter.end(Stage::Lane);
+        self.board.meter.end(self.stage);
     }
 }
 
@@ -85,7 +91,9 @@ impl Flight {
     /// Takes a group in, behind the others.
     pub(crate) fn enter(&mut self, group: CompleteGroup, board: &Arc<Board>) {
         let (number, after) = self.order.enter(&group.group.steps);
-        self.groups.push_back(Flying { number, after, group: Arc::new(group), state: State::Waits, _in_hand: InHand::of(board) });
+        let held_back = after.is_some().then(|| Counted::new(board, Stage::Conflict));
+        let in_hand = Counted::new(board, Stage::Lane);
+        self.groups.push_back(Flying { number, after, group: Arc::new(group), state: State::Waits, held_back, _in_hand: in_hand });
     }
 
     /// Starts to write what may be written, and to commit the first group when it is written.
@@ -102,6 +110,7 @@ impl Flight {
             if matches!(flying.state, State::Waits) && flying.after.is_none_or(|after| after <= self.landed) {
                 refuse(&flying.group.group.steps)?;
                 flying.state = State::Writing;
+                flying.held_back = None;
                 self.running.spawn(write(flying.number, lanes.take(), flying.group.clone(), board.clone()));
             }
         }
@@ -132,7 +141,12 @@ impl Flight {
     ///
     /// # Errors
     /// What cannot be cured by applying a group alone: a fence, and a commit of which nobody knows what became of it.
-    pub(crate) fn settle(&mut self, ended: Ended, lanes: &mut Lanes) -> Result<Option<(Arc<CompleteGroup>, Applied)>, ConnectorError> {
+    pub(crate) fn settle(
+        &mut self,
+        ended: Ended,
+        lanes: &mut Lanes,
+        board: &Arc<Board>,
+    ) -> Result<Option<(Arc<CompleteGroup>, Applied)>, ConnectorError> {
         let Ended { number, lane, result } = ended;
         let Some(flying) = self.groups.iter_mut().find(|flying| flying.number == number) else { return Ok(None) };
         match (result, lane) {
@@ -154,6 +168,7 @@ impl Flight {
                 flying.state = State::Failed;
                 let group = flying.group.clone();
                 if is_refusal {
+                    flying.held_back = Some(Counted::new(board, Stage::Conflict));
                     self.distrust(&group.group.steps, &error);
                 }
                 lane.into_iter().for_each(|lane| lanes.give_back(lane, self.groups.len()));
@@ -171,13 +186,17 @@ impl Flight {
     ///
     /// # Errors
     /// As for [`Flight::settle`].
-    pub(crate) async fn recall(&mut self, lanes: &mut Lanes) -> Result<CompleteGroup, TaskError> {
+    pub(crate) async fn recall(&mut self, lanes: &mut Lanes, board: &Arc<Board>) -> Result<CompleteGroup, TaskError> {
         // What is being written waits for locks only briefly, so its end is not far.
         while !self.running.is_empty() {
             let ended = self.ended().await?;
-            self.settle(ended, lanes)?;
+            self.settle(ended, lanes, board)?;
         }
+        let met = self.groups.front().is_some_and(|first| first.held_back.is_some());
         for flying in &mut self.groups {
+            if met && flying.held_back.is_none() {
+                flying.held_back = Some(Counted::new(board, Stage::Conflict));
+            }
             if let State::Written(mut lane) = std::mem::replace(&mut flying.state, State::Waits) {
                 lane.roll_back().await;
                 lanes.give_back(lane, 0);

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use tidegate_connector::{
     Chunk, ChunkRecord, ConnectorError, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source, TablePreparation,
@@ -249,22 +250,27 @@ async fn copy(
     loader.begin(&job.table.planned.target, &job.chunk, job.table.replace).await?;
     let window = reader.window();
     let read_at_us = now_us();
-    let (batches, mut arrived) = mpsc::channel::<Result<Vec<Row>, ConnectorError>>(BATCHES_WAITING);
+    let (batches, mut arrived) = mpsc::channel::<Result<(Vec<Row>, Duration), ConnectorError>>(BATCHES_WAITING);
     let mut reading = JoinSet::new();
     reading.spawn(async move {
         loop {
+            let before = reader.decoded();
             let batch = reader.next_rows().await.transpose();
             let Some(batch) = batch else { return };
-            if batches.send(batch).await.is_err() {
+            let decoded = reader.decoded().saturating_sub(before);
+            if batches.send(batch.map(|rows| (rows, decoded))).await.is_err() {
                 return;
             }
         }
     });
     loop {
         let reading = board.meter.enter(Stage::Source);
+        let since = Instant::now();
         let Some(batch) = arrived.recv().await else { break };
         drop(reading);
-        let rows = batch?;
+        let (rows, decoded) = batch?;
+        // What was decoded while the lane did something else held nobody up.
+        let decoded = decoded.min(since.elapsed());
         let bytes: usize = rows.iter().map(Row::bytes_held).sum();
         let transforming = board.meter.enter(Stage::Transform);
         let SnapshotRows { mut images, mut rejected } = transformer.snapshot_rows(&job.table.planned, rows, read_at_us).await?;
@@ -285,7 +291,10 @@ async fn copy(
         }
         let _writing = board.meter.enter(Stage::Target);
         loader.write(images).await?;
-        board.update(|progress| progress.bytes_written += bytes as u64);
+        board.update(|progress| {
+            progress.bytes_written += bytes as u64;
+            progress.time.decode += decoded.as_secs_f64();
+        });
     }
     // The channel also closes when the reader panics: that is no end of the chunk.
     if let Some(Err(error)) = reading.join_next().await {

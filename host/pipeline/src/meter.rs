@@ -11,7 +11,7 @@ use std::time::Instant;
 pub(crate) enum Stage {
     /// A lane has a chunk or a group in hand, whatever it does with it.
     Lane,
-    /// Waiting for the source, reading and decoding.
+    /// Waiting for the source, reading and decoding; how much of it is decoding, the source's connector tells.
     Source,
     /// Putting changes into the cache.
     Store,
@@ -19,25 +19,31 @@ pub(crate) enum Stage {
     Assemble,
     /// In modules, within `Assemble` for changes.
     Transform,
+    /// A group is held back by what it has in common with groups before it.
+    Conflict,
     /// Writing to the target and committing there.
     Target,
 }
 
-const STAGES: usize = 6;
+const STAGES: usize = 7;
 
 /// Seconds for which the stages had work since the run began in this process; each lane counts.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StageSeconds {
     /// Lanes had a chunk or a group in hand.
     pub lanes: f64,
-    /// Waiting for the source, reading and decoding. An idle stream is waited for all the time.
+    /// Waiting for the source and reading. An idle stream is waited for all the time.
     pub source: f64,
+    /// Making changes and rows of what the source sent; of a load, as far as its lanes waited for it.
+    pub decode: f64,
     /// Putting changes into the cache.
     pub store: f64,
     /// Making groups, without modules.
     pub assemble: f64,
     /// In modules.
     pub transform: f64,
+    /// Groups that lanes could have written waited for groups before them, with which they have something in common.
+    pub conflicts: f64,
     /// Writing to the target, without commits.
     pub write: f64,
     /// Commits of the stream in the target.

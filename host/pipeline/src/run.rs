@@ -222,7 +222,7 @@ impl Watched {
         let (changes, bytes) = on_the_way.size();
         progress.changes_waiting = size.changes + changes;
         progress.bytes_in_flight = bytes;
-        progress.time = stage_seconds(&self.board, &on_the_way, progress.time.commit);
+        progress.time = stage_seconds(&self.board, &on_the_way, &progress.time);
         progress.lag_seconds = age_seconds(in_flight.or_else(|| cache.and_then(|cache| cache.oldest_us())), now_us());
         progress
     }

@@ -81,9 +81,11 @@ fn set_capacity(tenant: &str, task: &str, capacity: &CapacityStatus) {
     }
     let stages = [
         ("source", minute.source),
+        ("decode", minute.decode),
         ("store", minute.store),
         ("assemble", minute.assemble),
         ("transform", minute.transform),
+        ("conflicts", minute.conflicts),
         ("write", minute.write),
         ("commit", minute.commit),
     ];

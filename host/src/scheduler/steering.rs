@@ -166,9 +166,11 @@ impl Steering {
             seconds: covered,
             lanes: share(|stages| stages.lanes),
             source: share(|stages| stages.source),
+            decode: share(|stages| stages.decode),
             store: share(|stages| stages.store),
             assemble: share(|stages| stages.assemble),
             transform: share(|stages| stages.transform),
+            conflicts: share(|stages| stages.conflicts),
             write: share(|stages| stages.write),
             commit: share(|stages| stages.commit),
         }
@@ -188,9 +190,11 @@ fn difference(before: &StageSeconds, now: &StageSeconds) -> StageSeconds {
     StageSeconds {
         lanes: since(|stages| stages.lanes),
         source: since(|stages| stages.source),
+        decode: since(|stages| stages.decode),
         store: since(|stages| stages.store),
         assemble: since(|stages| stages.assemble),
         transform: since(|stages| stages.transform),
+        conflicts: since(|stages| stages.conflicts),
         write: since(|stages| stages.write),
         commit: since(|stages| stages.commit),
     }
@@ -198,7 +202,7 @@ fn difference(before: &StageSeconds, now: &StageSeconds) -> StageSeconds {
 
 fn sample(before: &Progress, now: &Progress, seconds: f64, granted: u32) -> Sample {
     let since = |of: fn(&Progress) -> u64| of(now).saturating_sub(of(before)) as f64;
-    let busy_seconds = difference(&before.time, &now.time).lanes;
+    let StageSeconds { lanes: busy_seconds, conflicts: conflict_seconds, .. } = difference(&before.time, &now.time);
     Sample {
         seconds,
         // A run without units works all the same when there is something to do: on one lane.
@@ -208,6 +212,7 @@ fn sample(before: &Progress, now: &Progress, seconds: f64, granted: u32) -> Samp
         rows_waiting: now.changes_waiting as f64,
         lag_seconds: now.lag_seconds,
         busy_seconds,
+        conflict_seconds,
         bytes_on_disk: now.cache_bytes_disk,
         chunks_left: if now.phase == Phase::Loading { chunks_left(now) } else { 0 },
         throttled: false,

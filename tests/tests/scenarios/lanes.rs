@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use tidegate_harness::{Direction, Fault, MysqlFlavour, PostgresVersion, Proxy};
+use serde_json::{Value, json};
+use tidegate_harness::{Direction, Fault, MysqlFlavour, PostgresVersion, Proxy, wait_for};
 
 use crate::world::{Source, World};
 
@@ -86,6 +86,51 @@ async fn eight_lanes_over_a_slow_link_are_four_times_as_fast_as_one_and_in_order
     assert!(eight >= 4.0 * one, "8 lanes: {eight:.0} transactions/s, 1 lane: {one:.0}");
     let wanted = world.source.value("select count(*) || md5(string_agg(content, '' order by id)) from body").await;
     assert_eq!(world.target.value("select count(*) || md5(string_agg(content, '' order by id)) from copy.body").await, wanted);
+}
+
+/// One way to the target where a test is about what lanes wait for: so long that the machine's load does not matter.
+const FAR_MS: u64 = 100;
+
+/// Runs the task, a run of its own because what is shown is its last minute, and waits until its limit is named.
+async fn limit_named(world: &World, proxy: &Proxy, backlog: impl Future<Output = ()>, wanted: &str) -> Value {
+    world.start_task("slow").await;
+    world.wait_phase("slow", "replicating").await;
+    proxy.set(Fault::Delay(Direction::Both, FAR_MS));
+    backlog.await;
+    let lag = wait_for(&format!("{wanted} to be named"), Duration::from_secs(120), async || {
+        let lag = world.host.get("/v1/tasks/slow/lag").await.ok();
+        if lag["limited_by"] == wanted { Ok(lag) } else { Err(format!("{lag:#}\n{}", world.host.log())) }
+    })
+    .await;
+    proxy.set(Fault::Pass);
+    world.wait_level("slow").await;
+    world.stop_task("slow").await;
+    lag
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_one_row_are_named_as_the_limit_and_those_of_many_name_the_target() {
+    let world = World::start(Source::postgres(PostgresVersion::V17).await, PostgresVersion::V17).await;
+    let proxy = Proxy::to_port(world.target.port()).await;
+    world.create_target_endpoint("slow", proxy.port()).await;
+    world.source_sql(TABLES).await;
+    world.source_sql("insert into body values (0, '')").await;
+    let task = json!({"name": "slow", "source": "source", "target": "slow", "migration_type": "full-load-and-cdc", "min_units": 4,
+        "max_units": 4, "preparation": "drop-and-create", "table_mappings": world.mappings(Vec::new())});
+    world.host.post("/v1/tasks", &task).await.ok();
+
+    let one_row =
+        "do $$ begin for t in 1..200 loop update body set content = repeat(md5(t::text), 6400) where id = 0; commit; end loop; end $$";
+    let lag = limit_named(&world, &proxy, world.source_sql(one_row), "conflicts").await;
+    assert_eq!(lag["units_would_help"], false, "{lag:#}");
+    assert!(lag["explanation"].as_str().is_some_and(|text| text.contains("more units would not help")), "{lag:#}");
+    let minute = &lag["capacity"]["last_minute"];
+    assert!(["decode", "conflicts", "write"].iter().all(|part| minute[part].as_f64().is_some_and(|work| work > 0.0)), "{minute:#}");
+
+    let lag = limit_named(&world, &proxy, write_backlog(&world, 0, 200), "write").await;
+    assert!(lag["capacity"]["last_minute"]["conflicts"].as_f64().is_some_and(|work| work < 0.1), "{lag:#}");
+    let query = |table: &str| format!("select count(*) || md5(string_agg(content, '' order by id)) from {table}");
+    assert_eq!(world.target.value(&query("copy.body")).await, world.source.value(&query("body")).await);
 }
 
 /// Rows that share no key, and pass values of a unique key on to each other from one group to the next: the log's keys do

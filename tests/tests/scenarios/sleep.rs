@@ -11,7 +11,7 @@ use crate::world::{Source, World};
 /// Tasks that sleep beside each other, each with a stream of its own.
 const TASKS: usize = 4;
 
-/// A task gives up its last unit half a minute after its last change, and its connections some seconds later.
+/// A task gives up its last unit twenty seconds after its last change, and its connections some seconds later.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Sessions of tasks on the target.

@@ -5,11 +5,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Value};
-use tidegate_connector::{ConnectorError, Dialect, RowReader, SourceTable};
+use tidegate_connector::{ConnectorError, Decoding, Dialect, RowReader, SourceTable};
 use tidegate_model::{Cell, Row, RowBuilder, SqlType, Window};
 use tokio::sync::mpsc;
 
@@ -20,11 +21,15 @@ use crate::neutral;
 /// Bytes of rows in one batch.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// Rows, and how long it took so far to make rows of what the driver brought.
+type Batch = (Vec<Row>, Duration);
+
 /// A read in progress. The rows come from a task of its own, because the driver's stream borrows its connection; the
 /// channel's bound of one batch keeps it from running ahead.
 pub(crate) struct ChunkReader {
     window: Window,
-    batches: mpsc::Receiver<Result<Vec<Row>, ConnectorError>>,
+    batches: mpsc::Receiver<Result<Batch, ConnectorError>>,
+    decoded: Duration,
     reading: tokio::task::JoinHandle<()>,
     finished: bool,
 }
@@ -37,10 +42,10 @@ impl ChunkReader {
                 let _ = sender.send(Err(error)).await;
             } else {
                 // An empty batch says that the end was reached; a channel that just closes does not.
-                let _ = sender.send(Ok(Vec::new())).await;
+                let _ = sender.send(Ok(Batch::default())).await;
             }
         });
-        Self { window, batches, reading, finished: false }
+        Self { window, batches, decoded: Duration::ZERO, reading, finished: false }
     }
 }
 
@@ -61,14 +66,21 @@ impl RowReader for ChunkReader {
             return Ok(None);
         }
         match self.batches.recv().await {
-            Some(Ok(rows)) if rows.is_empty() => {
+            Some(Ok((rows, _))) if rows.is_empty() => {
                 self.finished = true;
                 Ok(None)
             }
-            Some(Ok(rows)) => Ok(Some(rows)),
+            Some(Ok((rows, decoded))) => {
+                self.decoded = decoded;
+                Ok(Some(rows))
+            }
             Some(Err(error)) => Err(error),
             None => Err(ConnectorError::transient("read_stopped", "the read of a chunk stopped before its end")),
         }
+    }
+
+    fn decoded(&self) -> Duration {
+        self.decoded
     }
 }
 
@@ -76,7 +88,7 @@ async fn read(
     mut conn: Conn,
     table: &SourceTable,
     condition: &str,
-    sender: &mpsc::Sender<Result<Vec<Row>, ConnectorError>>,
+    sender: &mpsc::Sender<Result<Batch, ConnectorError>>,
 ) -> Result<(), ConnectorError> {
     let name = &table.schema.name;
     // The definition may have changed since it was read: then the table is described and loaded anew.
@@ -96,20 +108,25 @@ async fn read(
     let sql = format!("select {} from {}{condition}", expressions.join(", "), Dialect::MYSQL.table(name));
     let mut found = conn.exec_iter(sql, ()).await.map_err(fault)?;
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    while let Some(values) = found.next().await.map_err(fault)? {
+    let mut decoding = Decoding::default();
+    let mut stretch = decoding.begin();
+    while let Some(values) = stretch.wait(found.next()).await.map_err(fault)? {
         let row = row(table, values.unwrap())?;
         bytes += row.bytes_held();
         batch.push(row);
         if bytes >= BATCH_BYTES {
             bytes = 0;
-            if sender.send(Ok(std::mem::take(&mut batch))).await.is_err() {
+            stretch.end();
+            if sender.send(Ok((std::mem::take(&mut batch), decoding.total()))).await.is_err() {
                 return Ok(());
             }
+            stretch = decoding.begin();
         }
     }
+    stretch.end();
     drop(found);
     if !batch.is_empty() {
-        let _ = sender.send(Ok(batch)).await;
+        let _ = sender.send(Ok((batch, decoding.total()))).await;
     }
     let _ = conn.disconnect().await;
     Ok(())

@@ -9,6 +9,7 @@ pub(crate) mod wire;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -34,6 +35,8 @@ pub(crate) struct ChangeReader {
     /// Events that arrived and are not done: at most one, or a payload's.
     pending: VecDeque<RawEvent>,
     assembler: Assembler,
+    /// Time in which events were worked off.
+    decoded: Duration,
 }
 
 impl ChangeReader {
@@ -51,7 +54,7 @@ impl ChangeReader {
         // A server that refuses the position says so in place of the first event.
         let first = wire.next().await?;
         let assembler = Assembler::new(engine, collations, logs_cascades, tables, from.clone());
-        Ok(Self { connector: connector.clone(), engine, wire, pending: VecDeque::from([first]), assembler })
+        Ok(Self { connector: connector.clone(), engine, wire, pending: VecDeque::from([first]), assembler, decoded: Duration::ZERO })
     }
 
     /// Works off what arrived, up to a batch. Safe to cancel: an event leaves `pending` only when it is done.
@@ -113,7 +116,9 @@ impl ChangeReader {
 impl ChangeStream for ChangeReader {
     async fn next_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError> {
         loop {
+            let since = Instant::now();
             self.work().await?;
+            self.decoded += since.elapsed();
             let full = self.assembler.out_bytes() >= BATCH_BYTES;
             if !self.assembler.has_output() {
                 let event = self.wire.next().await?;
@@ -135,6 +140,10 @@ impl ChangeStream for ChangeReader {
 
     /// The server keeps its log by time and space, not for readers: there is nobody to tell.
     fn confirm(&mut self, _position: &Position) {}
+
+    fn decoded(&self) -> Duration {
+        self.decoded
+    }
 }
 
 /// The catalog's description; `None` for a table that is gone or that the catalog's form no longer fits.

@@ -4,11 +4,12 @@
 //! Source: PostgreSQL manual, COPY, "Binary Format".
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use futures_util::StreamExt;
-use tidegate_connector::{ConnectorError, RowReader};
+use tidegate_connector::{ConnectorError, Decoding, RowReader};
 use tidegate_model::{Cell, Row, RowBuilder, Window};
 use tokio_postgres::{Client, CopyOutStream};
 
@@ -25,6 +26,7 @@ pub(crate) struct CopyReader {
     /// The stream has ended, with its end mark; it must not be asked again.
     ended: bool,
     window: Window,
+    decoding: Decoding,
     /// Keeps the connection, and on it the transaction that has imported the snapshot.
     _client: Client,
 }
@@ -32,7 +34,14 @@ pub(crate) struct CopyReader {
 impl CopyReader {
     /// A reader of a COPY that was just started on `client`. `text` has a flag for each column that was cast to text.
     pub(crate) fn new(client: Client, stream: CopyOutStream, text: Vec<bool>, window: Window) -> Self {
-        Self { stream: Box::pin(stream), parser: CopyParser::new(text), ended: false, window, _client: client }
+        Self {
+            stream: Box::pin(stream),
+            parser: CopyParser::new(text),
+            ended: false,
+            window,
+            decoding: Decoding::default(),
+            _client: client,
+        }
     }
 }
 
@@ -45,6 +54,7 @@ impl RowReader for CopyReader {
     async fn next_rows(&mut self) -> Result<Option<Vec<Row>>, ConnectorError> {
         let mut rows = Vec::new();
         let mut bytes = 0;
+        let mut stretch = self.decoding.begin();
         while bytes < BATCH_BYTES && !self.ended {
             match self.parser.next()? {
                 Some(row) => {
@@ -53,7 +63,7 @@ impl RowReader for CopyReader {
                 }
                 // After the end mark the stream must not be asked again: it would read the answer to the statement.
                 None if self.parser.is_complete() => self.ended = true,
-                None => match self.stream.next().await {
+                None => match stretch.wait(self.stream.next()).await {
                     Some(data) => self.parser.add(&data.map_err(|error| pg_error("read rows of a chunk", error))?)?,
                     None => {
                         return Err(ConnectorError::transient("connection_failed", "rows of a chunk ended without the end mark of COPY"));
@@ -62,6 +72,10 @@ impl RowReader for CopyReader {
             }
         }
         Ok(if rows.is_empty() { None } else { Some(rows) })
+    }
+
+    fn decoded(&self) -> Duration {
+        self.decoding.total()
     }
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct PostgresStream {
     status_wanted: bool,
     /// When bytes last came.
     heard: Instant,
+    /// Time in which messages were worked off.
+    decoded: Duration,
 }
 
 impl PostgresStream {
@@ -88,6 +90,7 @@ impl PostgresStream {
             status_sent: Instant::now(),
             status_wanted: true,
             heard: Instant::now(),
+            decoded: Duration::ZERO,
         }
     }
 
@@ -280,7 +283,9 @@ impl PostgresStream {
 impl ChangeStream for PostgresStream {
     async fn next_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError> {
         loop {
+            let since = Instant::now();
             self.drain().await?;
+            self.decoded += since.elapsed();
             let due = self.status();
             self.relations.rest();
             self.wire.flush().await?;
@@ -312,6 +317,10 @@ impl ChangeStream for PostgresStream {
         if let Position::Postgres(lsn) = position {
             self.confirmed = self.confirmed.max(*lsn);
         }
+    }
+
+    fn decoded(&self) -> Duration {
+        self.decoded
     }
 }
 
