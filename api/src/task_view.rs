@@ -58,6 +58,7 @@ fn hold_up(progress: &TaskProgress, capacity: &CapacityStatus) -> (Option<&'stat
     let behind = progress.lag_seconds > 1.0;
     let minute = &capacity.last_minute;
     let work = Work {
+        units: f64::from(capacity.units_granted),
         lanes: minute.lanes,
         source: minute.source,
         decode: minute.decode,

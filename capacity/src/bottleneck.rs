@@ -10,6 +10,8 @@
 /// Seconds of work of each part in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Work {
+    /// Units that may work; 0 counts as one.
+    pub units: f64,
     /// Lanes had a chunk or a group in hand.
     pub lanes: f64,
     /// Waiting for the source and reading.
@@ -89,9 +91,11 @@ impl Part {
             let always = [(Part::Store, work.store), (Part::Decode, work.decode)].into_iter().find(|(_, work)| *work >= ALWAYS);
             return always.map_or(Part::Source, |(part, _)| part);
         }
-        if work.assemble + work.transform > work.write + work.commit {
+        let (assembler, lanes) = (work.assemble + work.transform, work.write + work.commit);
+        // Several lanes have more work together than the one assembler, who may have no time left all the same.
+        if assembler > lanes || (assembler >= ALWAYS && assembler > (lanes + work.conflicts) / work.units.max(1.0)) {
             larger((Part::Assemble, work.assemble), (Part::Transform, work.transform))
-        } else if work.conflicts > HELD_BACK * (work.write + work.commit) {
+        } else if work.conflicts > HELD_BACK * lanes {
             Part::Conflicts
         } else {
             larger((Part::Write, work.write), (Part::Commit, work.commit))
@@ -139,7 +143,11 @@ mod tests {
         assert!(!Part::Conflicts.grows_with_units());
         // Three of four lanes write all the time: a further one would too.
         assert_eq!(Part::limiting_stream(&Work { write: 2.8, conflicts: 0.9, ..work }, true), Part::Write);
-        // The assembler does not keep up with lanes that mostly wait.
+        // The assembler does not keep up with four lanes that work half of their time.
+        let module = Work { units: 4.0, transform: 0.9, write: 1.8, commit: 0.2, ..Work::default() };
+        assert_eq!(Part::limiting_stream(&module, true), Part::Transform);
+        assert_eq!(Part::limiting_stream(&Work { write: 3.7, ..module }, true), Part::Write);
+        // Nor with lanes that mostly wait.
         assert_eq!(Part::limiting_stream(&Work { assemble: 0.9, write: 0.5, conflicts: 0.6, ..work }, true), Part::Assemble);
     }
 

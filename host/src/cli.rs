@@ -96,7 +96,8 @@ pub(crate) struct ServeArgs {
     /// Configuration file (TOML) with the same keys as these flags, underscores for hyphens.
     #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Capacity units of this node: one is a load lane and 64 MiB for waiting changes of a task [default: 8].
+    /// Capacity units of this node: one is a lane, 64 MiB for waiting changes and a sandbox instance of a task [default: four
+    /// for each core, as far as half of the memory holds their changes].
     #[arg(long, env = "TIDEGATE_UNITS", value_name = "COUNT")]
     pub(crate) units: Option<u32>,
 }

@@ -9,13 +9,11 @@ use serde::Deserialize;
 
 use crate::cli::{LogArgs, LogFormat, LogLevel, ServeArgs};
 use crate::exit::Failure;
+use crate::machine::Machine;
 use crate::module_settings::{ModuleSettings, ModulesForm};
 
 /// The address that is listened on when none is given.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
-
-/// Units of a node when none are given: 512 MiB of waiting changes, a guess that suits a small machine.
-const UNITS_DEFAULT: u32 = 8;
 
 /// Checked settings of `serve`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl ServeSettings {
             Failure::usage("no_data_dir", "no data directory is given")
                 .hint("add --data-dir DIR, set TIDEGATE_DATA_DIR, or write data_dir = \"DIR\" into the configuration file")
         })?;
-        let units = args.units.or(file.units).unwrap_or(UNITS_DEFAULT);
+        let units = args.units.or(file.units).unwrap_or_else(|| Machine::look().units());
         if units == 0 {
             return Err(Failure::usage("units", "units is 0, wanted at least 1: a node without units could not run a task"));
         }

@@ -18,6 +18,7 @@ mod endpoint;
 mod exit;
 mod findings;
 mod logging;
+mod machine;
 mod metric;
 mod module_command;
 mod module_project;

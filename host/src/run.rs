@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate_connector::{Finding, Severity, Source, Target};
-use tidegate_pipeline::{MigrationType, ModuleSet, Outcome, Progress, StopCause, TableStage, TaskError, TaskSpec, Units};
+use tidegate_pipeline::{
+    CacheMemory, MigrationType, ModuleSet, Outcome, PipelineLimits, Progress, StopCause, TableStage, TaskError, TaskSpec, Units,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -85,13 +87,17 @@ fn connect_failure(role: &str, error: &tidegate_connector::ConnectorError) -> Fa
 }
 
 fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpec {
+    // Whatever its lanes are, nobody plans for it: it keeps to what one unit brings.
+    let cache = match file.limits.cache {
+        CacheMemory::EachUnit(bytes) | CacheMemory::Fixed(bytes) => CacheMemory::Fixed(bytes),
+    };
     TaskSpec {
         id: file.id.clone(),
         migration: file.migration,
         preparation: file.preparation,
         start_position: file.start_position.clone(),
         schema: file.schema,
-        limits: file.limits,
+        limits: PipelineLimits { cache, ..file.limits },
         on_table_error: file.on_table_error,
         ddl: file.ddl,
         spool_dir,

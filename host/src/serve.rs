@@ -44,7 +44,8 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
     let dir = OwnedDir::open(&settings.data_dir)?;
     let listener = bind(settings.listen)?;
     let address = listener.local_addr().map_err(|error| Failure::environment("listen", format!("read the listening address: {error}")))?;
-    let prometheus = start_metrics(settings.units)?;
+    let units = settings.units;
+    let prometheus = start_metrics(units)?;
     let catalog = Catalog::open(dir.path()).await?;
     let modules = ModuleStore::open_with(dir.path().join("artefacts"), settings.modules).await?;
     let name = node_name(dir.path())?;
@@ -54,7 +55,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
         spool_dir: dir.path().join("spool"),
         leases: Leases::new(catalog.clone(), &name),
         name,
-        pool: Pool::new(settings.units),
+        pool: Pool::new(units),
         turns: Turns::default(),
         paces: Paces::default(),
     };
@@ -73,7 +74,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
     let (close, closed) = watch::channel(false);
     let api = tokio::spawn(tidegate_api::serve(listener, tidegate_api::router(state), closed));
 
-    info!(%address, data_dir = %dir.path().display(), "ready");
+    info!(%address, data_dir = %dir.path().display(), units, "ready");
     eprintln!("tidegate {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     stop.cancelled().await;
     ready.store(false, Ordering::Release);

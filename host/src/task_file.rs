@@ -16,9 +16,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tidegate_capacity::UNIT_CACHE_BYTES;
 use tidegate_connector::{ServerSettings, TablePreparation};
 use tidegate_model::{Position, TaskId};
-use tidegate_pipeline::{DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, SchemaScope, TableErrorPolicy};
+use tidegate_pipeline::{CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, SchemaScope, TableErrorPolicy};
 
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
@@ -158,11 +159,16 @@ impl LimitsForm {
         let limits = PipelineLimits {
             load_lanes: self.load_lanes.unwrap_or(default.load_lanes),
             chunk_rows: self.chunk_rows.unwrap_or(default.chunk_rows),
-            cache_bytes_max: self.cache_mib.map_or(default.cache_bytes_max, |mib| mib.saturating_mul(1 << 20)),
+            cache: self
+                .cache_mib
+                .map_or(CacheMemory::EachUnit(UNIT_CACHE_BYTES as usize), |mib| CacheMemory::Fixed(mib.saturating_mul(1 << 20))),
             group_bytes_max: default.group_bytes_max,
         };
-        let values =
-            [("load_lanes", limits.load_lanes as u64), ("chunk_rows", limits.chunk_rows), ("cache_mib", limits.cache_bytes_max as u64)];
+        let values = [
+            ("load_lanes", limits.load_lanes as u64),
+            ("chunk_rows", limits.chunk_rows),
+            ("cache_mib", self.cache_mib.map_or(1, |mib| mib as u64)),
+        ];
         match values.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(Failure::usage("settings", format!("setting \"{name}\" is 0, wanted at least 1"))),
             None => Ok(limits),

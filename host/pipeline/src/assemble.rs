@@ -49,10 +49,6 @@ const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// have many runs that sleep, and each then writes one small transaction.
 const ASLEEP_LOG_BYTES_MAX: u64 = 64 << 20;
 
-/// Changes that wait for their transformation together. The contract allows 4,096 rows a batch, and an update may be
-/// two images.
-const TRANSFORM_CHANGES_MAX: usize = 2_048;
-
 /// How long a place in the log may wait for the target when there is nothing to write there but the place: while all
 /// tables load, for example.
 const EMPTY_CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
@@ -468,7 +464,7 @@ impl Assembler {
                         ImageHeader::None
                     };
                     self.routed.push(Routed { table, strictness, transaction: transaction.clone(), change: (change, header) });
-                    if self.routed.len() >= TRANSFORM_CHANGES_MAX { self.transform().await } else { Ok(()) }
+                    if self.transformer.is_enough(self.routed.len()) { self.transform().await } else { Ok(()) }
                 }
             },
             Change::Unlogged { relation, upheaval } => self.unlogged(relation, upheaval, transaction, number, from).await,

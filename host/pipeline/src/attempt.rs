@@ -22,7 +22,7 @@ use crate::apply::{Paused, Stream};
 use crate::assemble::{Assembler, Beginning, Parts};
 use crate::backfill::{Backfill, Order, Unloaded, backfill};
 use crate::board::InFlight;
-use crate::cache::{self, Aside, CacheReader};
+use crate::cache::{self, Aside, Budget, CacheReader};
 use crate::capture::{Capture, cache_error};
 use crate::catalog_watch::Watch;
 use crate::evolution::{self, DROPPED, Definition, differences};
@@ -154,7 +154,11 @@ impl Attempt<'_> {
             aside,
             tables,
             loads,
-            transformer: Transformer::new(self.spec.modules.for_target(self.target.engine()), self.watched.row_errors.clone()),
+            transformer: Transformer::following(
+                self.spec.modules.for_target(self.target.engine()),
+                self.watched.row_errors.clone(),
+                self.spec.units.clone(),
+            ),
             row_errors: self.watched.row_errors.clone(),
             group_bytes_max: self.spec.limits.group_bytes_max,
             units: self.spec.units.clone(),
@@ -336,7 +340,8 @@ impl Attempt<'_> {
     }
 
     async fn capture(&self, standing: &Standing) -> Result<Capturing, TaskError> {
-        let (writer, reader) = cache::open(&self.spec.spool_dir, self.spec.limits.cache_bytes_max).map_err(cache_error)?;
+        let budget = Budget { memory: self.spec.limits.cache, units: self.spec.units.clone() };
+        let (writer, reader) = cache::open(&self.spec.spool_dir, budget).map_err(cache_error)?;
         let aside = reader.open_aside(&self.spec.spool_dir).map_err(cache_error)?;
         *self.watched.cache.lock().expect("no holder of this lock panics") = Some(reader.gauge());
         let scope: CaptureScope = standing.scope(self);

@@ -17,8 +17,11 @@ use crate::images::{Images, Judged, Unjudged, row_error};
 use crate::modules::Modules;
 use crate::plan::{Draft, PlannedTable, Stage};
 use crate::rejection::Rejection;
-use crate::row_errors::RowErrors;
+use crate::row_errors::{RowErrors, is_of_rows};
 use crate::task::TaskError;
+
+/// The code of an error that says that the process has no room for another sandbox now.
+pub(crate) const NO_ROOM: &str = "sandbox_slots";
 
 /// Images in one call of a module: a call costs about a microsecond, so more brings little and holds more memory.
 const BATCH_ROWS: usize = 1_024;
@@ -88,6 +91,16 @@ impl Guests {
             }
         }
         Ok(images.finish())
+    }
+
+    /// Makes sure of a sandbox for each of the table's stages, which has planned it.
+    pub(crate) fn make_ready(&mut self, table: &PlannedTable) -> Result<(), TaskError> {
+        let number = self.number(&table.source);
+        if table.stages.iter().all(|stage| self.knows(stage, number)) { Ok(()) } else { self.plan_again(table) }
+    }
+
+    fn knows(&self, stage: &Stage, table: u32) -> bool {
+        self.sandboxes.get(&stage.module).is_some_and(|guest| guest.tables.contains(&table))
     }
 
     fn number(&mut self, source: &Arc<SourceTable>) -> u32 {
@@ -248,8 +261,7 @@ impl Guests {
 
     fn try_transform(&mut self, table: &PlannedTable, stage: &Stage, batch: &Batch) -> Result<BatchResult, TaskError> {
         let number = self.number(&table.source);
-        let known = self.sandboxes.get(&stage.module).is_some_and(|guest| guest.tables.contains(&number));
-        if !known {
+        if !self.knows(stage, number) {
             self.plan_again(table)?;
         }
         let modules = self.modules.clone();
@@ -297,30 +309,9 @@ fn types(stage: &Stage) -> Vec<SqlType> {
     stage.inputs.iter().map(|input| input.sql_type.clone()).collect()
 }
 
-/// True when the module failed in its row function, by what it was given there.
-pub(crate) fn is_of_rows(error: &TaskError) -> bool {
-    let TaskError::Module { source, .. } = error else { return false };
-    match source.as_ref() {
-        SandboxError::Trap { call, .. }
-        | SandboxError::Stack { call, .. }
-        | SandboxError::Output { call, .. }
-        | SandboxError::Timeout { call, .. }
-        | SandboxError::Memory { call, .. } => *call == "transform",
-        SandboxError::Malformed { .. } | SandboxError::Module(_) => true,
-        SandboxError::Plan { .. }
-        | SandboxError::Cancelled
-        | SandboxError::NoSlot
-        | SandboxError::Instances { .. }
-        | SandboxError::Crowded { .. }
-        | SandboxError::Changed { .. }
-        | SandboxError::Start(_)
-        | SandboxError::Misuse { .. } => false,
-    }
-}
-
 fn failed(modules: &Modules, module: usize, table: Option<&SourceTable>, error: SandboxError) -> TaskError {
     if error.is_transient() {
-        return ConnectorError::transient("sandbox_slots", error.to_string()).into();
+        return ConnectorError::transient(NO_ROOM, error.to_string()).into();
     }
     TaskError::Module {
         module: modules.module(module).name.clone(),

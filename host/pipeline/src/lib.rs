@@ -23,6 +23,7 @@ mod guests;
 mod halving;
 mod header;
 mod images;
+mod instances;
 mod lanes;
 mod load;
 mod log_held;
@@ -57,7 +58,8 @@ pub use progress::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress,
 pub use replay::ReplayReport;
 pub use run::{check, run};
 pub use settings::{
-    DdlAction, DdlPolicy, MigrationType, PipelineLimits, SchemaScope, TableErrorPolicy, UnknownMigrationType, UnknownSchemaScope,
+    CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, SchemaScope, TableErrorPolicy, UnknownMigrationType,
+    UnknownSchemaScope,
 };
 pub use swap::{Swap, SwapScope};
 pub use task::{Control, CutOver, Outcome, StopCause, TaskError, TaskSpec};

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use tidegate_connector::{ConnectorError, RejectedOperation, RejectedRow, RowFault, RowId, SourceTable};
 use tidegate_model::{Row, TableName};
+use tidegate_sandbox::SandboxError;
 
 use crate::board::Board;
 use crate::error_rate::ErrorRate;
-use crate::guests::is_of_rows;
 use crate::policy::{ConflictAction, RowAction, RowErrorPolicy};
 use crate::rejection::{Rejection, key_json, row_id, row_json, store_row};
 use crate::task::TaskError;
@@ -245,6 +245,27 @@ impl RowErrors {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// True when the module failed in its row function, by what it was given there.
+pub(crate) fn is_of_rows(error: &TaskError) -> bool {
+    let TaskError::Module { source, .. } = error else { return false };
+    match source.as_ref() {
+        SandboxError::Trap { call, .. }
+        | SandboxError::Stack { call, .. }
+        | SandboxError::Output { call, .. }
+        | SandboxError::Timeout { call, .. }
+        | SandboxError::Memory { call, .. } => *call == "transform",
+        SandboxError::Malformed { .. } | SandboxError::Module(_) => true,
+        SandboxError::Plan { .. }
+        | SandboxError::Cancelled
+        | SandboxError::NoSlot
+        | SandboxError::Instances { .. }
+        | SandboxError::Crowded { .. }
+        | SandboxError::Changed { .. }
+        | SandboxError::Start(_)
+        | SandboxError::Misuse { .. } => false,
     }
 }
 

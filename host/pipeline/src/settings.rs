@@ -140,6 +140,15 @@ impl Default for DdlPolicy {
     }
 }
 
+/// How much of the changes that wait is kept in memory, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheMemory {
+    /// So much for each unit that the task has at the time, and for one when it has none.
+    EachUnit(usize),
+    /// The same whatever its units are.
+    Fixed(usize),
+}
+
 /// Bounds of one task. All are hard: what does not fit waits or goes to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PipelineLimits {
@@ -148,15 +157,15 @@ pub struct PipelineLimits {
     /// Rows that a chunk should have.
     pub chunk_rows: u64,
     /// Memory for changes that wait; beyond it they go to segment files.
-    pub cache_bytes_max: usize,
+    pub cache: CacheMemory,
     /// Bytes of changes that one target transaction may take up in memory, unless a single source transaction has more.
     pub group_bytes_max: usize,
 }
 
 impl Default for PipelineLimits {
-    /// Four load lanes and 200,000 rows a chunk by guess; 64 MiB of cache is one capacity unit's share (DESIGN);
-    /// groups of 8 MiB keep a target transaction well under a second.
+    /// Four load lanes and 200,000 rows a chunk by guess; 64 MiB of cache for each capacity unit; groups of 8 MiB keep a
+    /// target transaction well under a second.
     fn default() -> Self {
-        Self { load_lanes: 4, chunk_rows: 200_000, cache_bytes_max: 64 << 20, group_bytes_max: 8 << 20 }
+        Self { load_lanes: 4, chunk_rows: 200_000, cache: CacheMemory::EachUnit(64 << 20), group_bytes_max: 8 << 20 }
     }
 }

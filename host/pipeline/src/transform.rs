@@ -29,6 +29,7 @@ use tidegate_model::{ImageKind, Row, RowChange};
 use crate::guests::Guests;
 use crate::header::ImageHeader;
 use crate::images::{Judged, Unjudged, Verdict, not_logged};
+use crate::instances::Instances;
 use crate::modules::Modules;
 use crate::neighbours::plain;
 use crate::net::{is_complete, keeps_key};
@@ -36,6 +37,10 @@ use crate::plan::{InputOrigin, PlannedTable};
 use crate::rejection::Rejection;
 use crate::row_errors::RowErrors;
 use crate::task::TaskError;
+use crate::units::Units;
+
+/// Changes that one instance works on at once. The contract allows 4,096 rows a batch, and an update may be two images.
+const CHANGES_OF_INSTANCE: usize = 2_048;
 
 /// What comes of a change.
 #[derive(Debug)]
@@ -60,21 +65,30 @@ pub(crate) struct SnapshotRows {
 /// A change of the log, and what a module may ask about it.
 pub(crate) type Headed = (RowChange, ImageHeader);
 
-/// One worker's modules. Sandboxes are made when they are first needed.
+/// One worker's modules. Sandboxes are made when they are first needed; changes are worked on by as many as there are units.
 pub(crate) struct Transformer {
-    modules: Arc<Modules>,
-    row_errors: Arc<RowErrors>,
-    guests: Option<Box<Guests>>,
+    instances: Instances,
 }
 
 impl Transformer {
+    /// With one instance of each module.
     pub(crate) fn new(modules: Arc<Modules>, row_errors: Arc<RowErrors>) -> Self {
-        Self { modules, row_errors, guests: None }
+        Self::following(modules, row_errors, Units::fixed(1))
+    }
+
+    /// With an instance of each module for each unit.
+    pub(crate) fn following(modules: Arc<Modules>, row_errors: Arc<RowErrors>, units: Units) -> Self {
+        Self { instances: Instances::new(modules, row_errors, units) }
+    }
+
+    /// True when so many changes keep all instances busy: no more of them should wait to be transformed together.
+    pub(crate) fn is_enough(&self, changes: usize) -> bool {
+        changes >= CHANGES_OF_INSTANCE && changes >= CHANGES_OF_INSTANCE * self.instances.allowed()
     }
 
     /// What the modules make of a table; `None` when they leave it out.
     pub(crate) async fn plan(&mut self, source: Arc<SourceTable>) -> Result<Option<PlannedTable>, TaskError> {
-        self.with_guests(move |guests| guests.plan(source)).await
+        self.instances.with_first(move |guests| guests.plan(source)).await
     }
 
     /// What comes of rows of the full load. `read_at_us` is the time of the load that modules may ask for.
@@ -89,7 +103,7 @@ impl Transformer {
             return Ok(SnapshotRows { images, rejected: Vec::new() });
         }
         let table = table.clone();
-        self.with_guests(move |guests| {
+        let work = move |guests: &mut Guests| {
             let header = ImageHeader::Loaded { at_us: read_at_us };
             let image = |row| Unjudged { kind: ImageKind::Snapshot, row, before: None, header: header.clone() };
             let judged = guests.judge(&table, rows.into_iter().map(image).collect())?;
@@ -102,8 +116,8 @@ impl Transformer {
                 }
             }
             Ok(sorted)
-        })
-        .await
+        };
+        self.instances.with_first(work).await
     }
 
     /// What the target gets for each change, in the same order.
@@ -116,31 +130,15 @@ impl Transformer {
         if table.stages.is_empty() {
             return Ok(changes.into_iter().map(|(change, _)| Transformed::Apply(plain(change), false)).collect());
         }
-        let table = table.clone();
-        self.with_guests(move |guests| {
+        let (table, planned) = (table.clone(), table.clone());
+        let ready = move |guests: &mut Guests| guests.make_ready(&planned);
+        let work = move |guests: &mut Guests, changes: Vec<Headed>| {
             let sends = Sends::of(&table, strictness);
             let mut judged = guests.judge(&table, images(&table, &changes, sends))?.into_iter();
             let composed = changes.into_iter().map(|(change, _)| compose(&table, change, sends, &mut judged));
             composed.map(|composed| Ok(softened(&table, composed?))).collect()
-        })
-        .await
-    }
-
-    /// Runs `work` with the guests on a blocking thread. When the future is dropped meanwhile, the work ends by
-    /// itself, within the guests' time limits, and its guests are dropped.
-    async fn with_guests<R: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Guests) -> Result<R, TaskError> + Send + 'static,
-    ) -> Result<R, TaskError> {
-        let mut guests = self.guests.take().unwrap_or_else(|| Box::new(Guests::new(self.modules.clone(), self.row_errors.clone())));
-        let (guests, result) = tokio::task::spawn_blocking(move || {
-            let result = work(&mut guests);
-            (guests, result)
-        })
-        .await
-        .map_err(|error| TaskError::Panicked(error.to_string()))?;
-        self.guests = Some(guests);
-        result
+        };
+        self.instances.in_pieces(changes, ready, work).await
     }
 }
 

@@ -1,11 +1,13 @@
 //! How many capacity units a run is granted, as that changes while it runs.
 //!
-//! A unit is a lane: of the load or of the stream. With none the run sleeps: it keeps its connection to the source's log
+//! A unit is a lane, of the load or of the stream, memory for waiting changes, and an instance of each module. With none the run sleeps: it keeps its connection to the source's log
 //! and none to the target, and the first change wakes it, because one lane is always allowed to whoever has work.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::settings::CacheMemory;
 
 /// Smaller groups would not be worth their commits.
 const GROUP_BYTES_MIN: usize = 512 << 10;
@@ -38,6 +40,14 @@ impl Units {
     /// share that bound, and what is left of it has room for the last transaction of most groups.
     pub(crate) fn group_bytes(&self, bytes_max: usize) -> usize {
         (bytes_max / (self.lanes() + 1)).max(GROUP_BYTES_MIN.min(bytes_max))
+    }
+
+    /// Bytes of waiting changes that may be in memory now.
+    pub(crate) fn cache_bytes(&self, memory: CacheMemory) -> usize {
+        match memory {
+            CacheMemory::EachUnit(bytes) => bytes.saturating_mul(self.lanes()),
+            CacheMemory::Fixed(bytes) => bytes,
+        }
     }
 
     /// How long the target goes without hearing of a position that is all there is to tell it, where it is `usual` for a

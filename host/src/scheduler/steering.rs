@@ -202,7 +202,10 @@ fn difference(before: &StageSeconds, now: &StageSeconds) -> StageSeconds {
 
 fn sample(before: &Progress, now: &Progress, seconds: f64, granted: u32) -> Sample {
     let since = |of: fn(&Progress) -> u64| of(now).saturating_sub(of(before)) as f64;
-    let StageSeconds { lanes: busy_seconds, conflicts: conflict_seconds, .. } = difference(&before.time, &now.time);
+    let StageSeconds { lanes, conflicts: conflict_seconds, transform, .. } = difference(&before.time, &now.time);
+    // Each unit of a stream has an instance of its modules: while they work, units are busy that have no group in hand.
+    let of_modules = if now.phase == Phase::Loading { 0.0 } else { transform.min(seconds) * f64::from(granted.max(1)) };
+    let busy_seconds = lanes.max(of_modules);
     Sample {
         seconds,
         // A run without units works all the same when there is something to do: on one lane.

@@ -133,6 +133,55 @@ async fn changes_of_one_row_are_named_as_the_limit_and_those_of_many_name_the_ta
     assert_eq!(world.target.value(&query("copy.body")).await, world.source.value(&query("body")).await);
 }
 
+/// What waits of a task, in memory and on disk, once everything up to transaction `last` of [`write_backlog`] is captured.
+async fn waiting(world: &World, last: u64) -> (u64, u64) {
+    wait_for("the backlog to be captured", Duration::from_secs(180), async || {
+        let lag = world.host.get("/v1/tasks/held/lag").await.ok();
+        let figure = |name: &str| lag[name].as_u64().unwrap_or_default();
+        // A row of `entry` and twenty of `body`.
+        if lag["capacity"]["changes_waiting"] == last * 21 {
+            Ok((figure("cache_bytes_memory"), figure("cache_bytes_disk")))
+        } else {
+            Err(format!("{lag:#}"))
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_for_waiting_changes_follows_the_units_of_a_running_task() {
+    const UNIT: u64 = 64 << 20;
+    let world = World::start(Source::postgres(PostgresVersion::V17).await, PostgresVersion::V17).await;
+    world.source_sql(TABLES).await;
+    world.create_task("held", "full-load-and-cdc", "drop-and-create", json!({})).await;
+    world.set_units("held", 1).await;
+    world.start_task("held").await;
+    world.wait_phase("held", "replicating").await;
+    // The target takes nothing for a while.
+    let holder = world.target_client().await;
+    holder.batch_execute("begin; lock table copy.entry, copy.body in access exclusive mode").await.expect("the tables can be locked");
+
+    write_backlog(&world, 0, 420).await;
+    let (memory, disk) = waiting(&world, 420).await;
+    assert!(memory <= UNIT + (2 << 20) && disk > 0, "one unit: {memory} bytes in memory, {disk} on disk");
+    world.set_units("held", 3).await;
+    wait_for("three units", Duration::from_secs(60), async || {
+        let units = world.host.get("/v1/tasks/held/lag").await.ok()["capacity"]["units_granted"].clone();
+        if units == 3 { Ok(()) } else { Err(units) }
+    })
+    .await;
+    write_backlog(&world, 420, 700).await;
+    let (more, _) = waiting(&world, 700).await;
+    assert!(more > memory + UNIT / 2 && more <= 3 * UNIT + (2 << 20), "three units: {more} bytes in memory, {memory} with one");
+
+    holder.batch_execute("rollback").await.expect("the locks can be given back");
+    world.wait_target_count("entry", 700).await;
+    let query = |table: &str| format!("select count(*) || md5(string_agg(content, '' order by id)) from {table}");
+    assert_eq!(world.target.value(&query("copy.body")).await, world.source.value(&query("body")).await);
+    let task = world.task("held").await;
+    assert_eq!((&task["status"], &task["progress"]["reconnects"]), (&json!("running"), &json!(0)), "{task:#}");
+}
+
 /// Rows that share no key, and pass values of a unique key on to each other from one group to the next: the log's keys do
 /// not tell that the groups meet, only the target does.
 async fn values_change_hands(target: Source) {

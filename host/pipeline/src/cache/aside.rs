@@ -206,7 +206,7 @@ mod tests {
     use tidegate_model::{Cell, Lsn, RowBuilder, RowChange, TxMark};
 
     use super::*;
-    use crate::cache;
+    use crate::cache::{self, Budget};
 
     fn insert(number: u64, padding: usize) -> Change {
         let mut builder = RowBuilder::default();
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn each_table_gets_its_own_changes_back_by_transaction() {
         let dir = tempfile::tempdir().unwrap();
-        let (_writer, reader) = cache::open(dir.path(), 1 << 20).unwrap();
+        let (_writer, reader) = cache::open(dir.path(), Budget::fixed(1 << 20)).unwrap();
         let mut aside = reader.open_aside(dir.path()).unwrap();
         let tables = [TableName::new("s", "a"), TableName::new("s", "b")];
         let mut wanted = [Vec::new(), Vec::new()];
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn what_is_forgotten_takes_neither_memory_nor_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let (_writer, reader) = cache::open(dir.path(), 1 << 20).unwrap();
+        let (_writer, reader) = cache::open(dir.path(), Budget::fixed(1 << 20)).unwrap();
         let mut aside = reader.open_aside(dir.path()).unwrap();
         let table = TableName::new("s", "a");
         for number in 0..5_000 {

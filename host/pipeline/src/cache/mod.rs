@@ -32,6 +32,9 @@ use spill::{Block, Spill};
 pub(crate) use transaction::CommittedTransaction;
 use transaction::OpenTransaction;
 
+use crate::settings::CacheMemory;
+use crate::units::Units;
+
 /// Bytes at which a run of small transactions on disk is closed.
 const RUN_BYTES: usize = 256 << 10;
 
@@ -73,8 +76,26 @@ pub(crate) struct CacheSize {
     pub(crate) changes: u64,
 }
 
+/// What the cache may hold in memory, which follows the task's units.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    pub(crate) memory: CacheMemory,
+    pub(crate) units: Units,
+}
+
+impl Budget {
+    fn bytes(&self) -> usize {
+        self.units.cache_bytes(self.memory)
+    }
+
+    #[cfg(test)]
+    fn fixed(bytes: usize) -> Self {
+        Self { memory: CacheMemory::Fixed(bytes), units: Units::fixed(1) }
+    }
+}
+
 /// Makes an empty cache over a directory of its own.
-pub(crate) fn open(dir: &Path, memory_bytes_max: usize) -> io::Result<(CacheWriter, CacheReader)> {
+pub(crate) fn open(dir: &Path, budget: Budget) -> io::Result<(CacheWriter, CacheReader)> {
     let disk_bytes = Arc::new(AtomicU64::new(0));
     let spill = Spill::open(dir, disk_bytes.clone())?;
     let shared = Arc::new(Shared {
@@ -84,8 +105,15 @@ pub(crate) fn open(dir: &Path, memory_bytes_max: usize) -> io::Result<(CacheWrit
         disk_bytes,
         changes: AtomicU64::new(0),
     });
-    let writer =
-        CacheWriter { shared: shared.clone(), spill, memory_bytes_max, open: HashMap::new(), run: BytesMut::new(), run_oldest_us: 0 };
+    let writer = CacheWriter {
+        shared: shared.clone(),
+        spill,
+        memory_bytes_max: budget.bytes(),
+        budget,
+        open: HashMap::new(),
+        run: BytesMut::new(),
+        run_oldest_us: 0,
+    };
     Ok((writer, CacheReader { shared, run: None }))
 }
 
@@ -93,6 +121,8 @@ pub(crate) fn open(dir: &Path, memory_bytes_max: usize) -> io::Result<(CacheWrit
 pub(crate) struct CacheWriter {
     shared: Arc<Shared>,
     spill: Spill,
+    budget: Budget,
+    /// What the budget was at the last flush.
     memory_bytes_max: usize,
     open: HashMap<TxId, OpenTransaction>,
     run: BytesMut,
@@ -153,8 +183,10 @@ impl CacheWriter {
         Ok(())
     }
 
-    /// Makes everything that was committed visible to the reader. Called after each burst of events.
+    /// Makes everything that was committed visible to the reader, and looks at the budget: what is over one that became
+    /// smaller stays until it is read, and what comes goes to disk. Called after each burst of events.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.memory_bytes_max = self.budget.bytes();
         self.close_run()
     }
 
@@ -308,7 +340,7 @@ mod tests {
     /// A cache over a directory that lives as long as the last value.
     fn cache(memory_bytes_max: usize) -> (CacheWriter, CacheReader, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let (writer, reader) = open(dir.path(), memory_bytes_max).unwrap();
+        let (writer, reader) = open(dir.path(), Budget::fixed(memory_bytes_max)).unwrap();
         (writer, reader, dir)
     }
 
@@ -366,6 +398,37 @@ mod tests {
             [(mark(20), 1_000), (mark(30), 2_000)]
         );
         assert_eq!(reader.gauge().size(), CacheSize::default());
+    }
+
+    #[test]
+    fn memory_follows_the_units_of_a_running_task() {
+        const UNIT: usize = 100_000;
+        let dir = tempfile::tempdir().unwrap();
+        let (granted, units) = tokio::sync::watch::channel(0);
+        let budget = Budget { memory: CacheMemory::EachUnit(UNIT), units: Units::following(units) };
+        let (mut writer, mut reader) = open(dir.path(), budget).unwrap();
+        let mut number = 0;
+        // Small transactions, until memory holds no more of them; answers what it holds then.
+        let mut fill = |writer: &mut CacheWriter, reader: &CacheReader| {
+            let disk_bytes = reader.gauge().size().disk_bytes;
+            while reader.gauge().size().disk_bytes == disk_bytes {
+                number += 1;
+                writer.push(TxId(number), TxId(number), insert(number, 1_000)).unwrap();
+                writer.commit(TxId(number), mark(number), 0).unwrap();
+                writer.flush().unwrap();
+            }
+            reader.gauge().size().memory_bytes as usize
+        };
+        for (units, wanted) in [(0, UNIT), (1, UNIT), (4, 4 * UNIT), (2, 4 * UNIT)] {
+            granted.send_replace(units);
+            writer.flush().unwrap();
+            let held = fill(&mut writer, &reader);
+            assert!((wanted - 5_000..wanted + 5_000).contains(&held), "{held} bytes with {units} units");
+        }
+        let all = drain(&mut reader);
+        assert!(all.iter().map(|(found, _)| found.clone()).eq((1..=all.len() as u64).map(mark)), "in order, and none is missing");
+        assert!(all.len() > 4 * UNIT / 1_200 && reader.gauge().size() == CacheSize::default());
+        assert!((2 * UNIT - 5_000..2 * UNIT + 5_000).contains(&fill(&mut writer, &reader)), "once it is read, the smaller budget holds");
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! The sandbox instances of a stream: as many as it has units, working on pieces of a batch side by side.
+//!
+//! ```text
+//!   changes ─┬─ piece 1 ─▶ instance 1 ─┐
+//!            ├─ piece 2 ─▶ instance 2 ─┼─▶ what comes of them, in the order of the changes
+//!            └─ piece 3 ─▶ instance 3 ─┘
+//! ```
+//!
+//! A module judges rows and keeps nothing from one batch to the next, so who judges which piece changes nothing. The first
+//! instance is always there; further ones are made when they are first needed, and where the node has no room for one, its
+//! piece goes to the first.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinError;
+
+use crate::guests::{self, Guests};
+use crate::modules::Modules;
+use crate::row_errors::RowErrors;
+use crate::task::TaskError;
+use crate::units::Units;
+
+/// Smaller pieces would cost more in handing over than they save.
+const PIECE_MIN: usize = 256;
+
+/// For how long no further instance is asked for after the node had no room for one: asking takes seconds.
+const NONE_ASKED: Duration = Duration::from_secs(60);
+
+/// More instances at work than cores only take turns.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+
+/// See the module's documentation.
+pub(crate) struct Instances {
+    modules: Arc<Modules>,
+    row_errors: Arc<RowErrors>,
+    units: Units,
+    /// Those that do not work now; the first one first.
+    idle: VecDeque<Box<Guests>>,
+    no_room_until: Option<Instant>,
+}
+
+/// What came of a piece.
+enum Outcome<T, R> {
+    Done(Result<Vec<R>, TaskError>),
+    /// There is no room for the instance that was to work on it.
+    NoRoom(Vec<T>),
+}
+
+impl Instances {
+    pub(crate) fn new(modules: Arc<Modules>, row_errors: Arc<RowErrors>, units: Units) -> Self {
+        Self { modules, row_errors, units, idle: VecDeque::new(), no_room_until: None }
+    }
+
+    /// How many instances may work at once.
+    pub(crate) fn allowed(&self) -> usize {
+        let has_room = self.no_room_until.is_none_or(|until| until <= Instant::now());
+        if has_room { self.units.lanes().min(*CORES) } else { 1 }
+    }
+
+    /// Runs `work` with the first instance on a blocking thread. When the future is dropped meanwhile, the work ends by
+    /// itself, within the guests' time limits, and its instance is dropped.
+    pub(crate) async fn with_first<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Guests) -> Result<R, TaskError> + Send + 'static,
+    ) -> Result<R, TaskError> {
+        let mut guests = self.take();
+        let (guests, result) = tokio::task::spawn_blocking(move || {
+            let result = work(&mut guests);
+            (guests, result)
+        })
+        .await
+        .map_err(panicked)?;
+        self.idle.push_front(guests);
+        result
+    }
+
+    /// Runs `work` on pieces of `items` side by side, and puts what comes of them together in the order of the items.
+    /// `ready` makes sure of a further instance; it fails with the code [`guests::NO_ROOM`] where there is none.
+    ///
+    /// # Errors
+    /// That of the first piece that failed.
+    pub(crate) async fn in_pieces<T: Send + 'static, R: Send + 'static>(
+        &mut self,
+        items: Vec<T>,
+        ready: impl Fn(&mut Guests) -> Result<(), TaskError> + Clone + Send + 'static,
+        work: impl Fn(&mut Guests, Vec<T>) -> Result<Vec<R>, TaskError> + Clone + Send + 'static,
+    ) -> Result<Vec<R>, TaskError> {
+        let count = self.allowed().min(items.len() / PIECE_MIN).max(1);
+        self.idle.truncate(self.units.lanes());
+        if count == 1 {
+            return self.with_first(move |guests| work(guests, items)).await;
+        }
+        let mut running = Vec::with_capacity(count);
+        for (index, piece) in pieces(items, count).into_iter().enumerate() {
+            let mut guests = self.take();
+            let (ready, work) = (ready.clone(), work.clone());
+            running.push(tokio::task::spawn_blocking(move || {
+                let outcome = match if index == 0 { Ok(()) } else { ready(&mut guests) } {
+                    Ok(()) => Outcome::Done(work(&mut guests, piece)),
+                    Err(error) if error.code() == guests::NO_ROOM => Outcome::NoRoom(piece),
+                    Err(error) => Outcome::Done(Err(error)),
+                };
+                (guests, outcome)
+            }));
+        }
+        let mut outcomes = Vec::with_capacity(count);
+        for ended in running {
+            let (guests, outcome) = ended.await.map_err(panicked)?;
+            if matches!(outcome, Outcome::Done(_)) {
+                self.idle.push_back(guests);
+            }
+            outcomes.push(outcome);
+        }
+        let mut all = Vec::new();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Done(result) => all.append(&mut result?),
+                Outcome::NoRoom(piece) => {
+                    self.no_room_until = Some(Instant::now() + NONE_ASKED);
+                    let work = work.clone();
+                    all.append(&mut self.with_first(move |guests| work(guests, piece)).await?);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn take(&mut self) -> Box<Guests> {
+        self.idle.pop_front().unwrap_or_else(|| Box::new(Guests::new(self.modules.clone(), self.row_errors.clone())))
+    }
+}
+
+/// Nearly equal parts of `items`, in order.
+fn pieces<T>(mut items: Vec<T>, count: usize) -> Vec<Vec<T>> {
+    let mut pieces: Vec<Vec<T>> = (1..count).rev().map(|left| items.split_off(items.len() - items.len() / (left + 1))).collect();
+    pieces.push(items);
+    pieces.reverse();
+    pieces
+}
+
+fn panicked(error: JoinError) -> TaskError {
+    TaskError::Panicked(error.to_string())
+}
+
+#[cfg(test)]
+#[path = "instances_tests.rs"]
+mod tests;

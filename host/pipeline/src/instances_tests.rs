@@ -1,0 +1,151 @@
+//! Pieces, room and order. That two instances work at the same time is shown by making them meet; how much faster they are is
+//! printed and not asserted, because a busy machine has no second core to show it on.
+
+use std::sync::Barrier;
+
+use tidegate_connector::{CellDecoder, ConnectorError, NeutralDecoder, SourceTable, Strictness};
+use tidegate_model::schema::RowEncoding;
+use tidegate_model::{BeforeImages, Cell, Column, Engine as Database, Row, RowBuilder, RowChange, SqlType, TableName, TableSchema};
+use tidegate_sandbox::{Compiled, Engine, EngineSettings, Limits, SandboxError, builtin_rules};
+
+use super::*;
+use crate::header::ImageHeader;
+use crate::modules::ModuleSet;
+use crate::policy::RowErrorPolicy;
+use crate::transform::Transformer;
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineSettings::default()).unwrap());
+static RULES: LazyLock<Compiled> = LazyLock::new(|| ENGINE.compile(builtin_rules()).unwrap());
+
+/// A column that takes its time: some microseconds a row.
+const MAPPINGS: &str = r#"{"rules": [
+    {"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
+        "object-locator": {"schema-name": "%", "table-name": "%"}},
+    {"rule-type": "transformation", "rule-id": "2", "rule-name": "2", "rule-target": "column", "rule-action": "add-column",
+        "object-locator": {"schema-name": "%", "table-name": "%"}, "value": "digest",
+        "expression": "hash_sha256(hash_sha256(hash_sha256(hash_sha256(hash_sha256(hash_sha256($id || $note))))))",
+        "data-type": {"type": "string", "length": 64}}]}"#;
+
+fn modules() -> Arc<Modules> {
+    ModuleSet::new(ENGINE.clone(), Limits::default(), RULES.clone(), &Default::default(), MAPPINGS).unwrap().for_target(Database::Postgres)
+}
+
+fn row_errors() -> Arc<RowErrors> {
+    Arc::new(RowErrors::new(RowErrorPolicy::default(), Arc::default()))
+}
+
+fn instances(units: u32) -> Instances {
+    Instances::new(modules(), row_errors(), Units::fixed(units))
+}
+
+fn ready(_: &mut Guests) -> Result<(), TaskError> {
+    Ok(())
+}
+
+#[tokio::test]
+async fn pieces_are_worked_on_side_by_side_and_come_back_in_order() {
+    let mut instances = instances(4);
+    let count = instances.allowed();
+    assert_eq!(count, 4.min(*CORES));
+    // Every piece waits until all are under way.
+    let met = Arc::new(Barrier::new(count));
+    let items: Vec<usize> = (0..count * PIECE_MIN + 7).collect();
+    let work = move |_: &mut Guests, piece: Vec<usize>| {
+        met.wait();
+        Ok(piece)
+    };
+    let working = instances.in_pieces(items.clone(), ready, work);
+    let found = tokio::time::timeout(Duration::from_secs(60), working).await.expect("all pieces are under way at once");
+    assert_eq!(found.unwrap(), items);
+    assert_eq!(instances.idle.len(), count, "they wait for the next batch");
+}
+
+#[tokio::test]
+async fn without_room_for_more_the_first_instance_does_it_all_and_none_is_asked_for_again() {
+    let mut instances = instances(4);
+    let no_room = |_: &mut Guests| -> Result<(), TaskError> {
+        Err(ConnectorError::transient(guests::NO_ROOM, SandboxError::NoSlot.to_string()).into())
+    };
+    let items: Vec<usize> = (0..4 * PIECE_MIN).collect();
+    let found = instances.in_pieces(items.clone(), no_room, |_, piece| Ok(piece)).await.unwrap();
+    assert_eq!(found, items);
+    assert_eq!((instances.allowed(), instances.idle.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_first_piece_that_fails_is_what_is_told() {
+    let mut instances = instances(4);
+    let items: Vec<usize> = (0..4 * PIECE_MIN).collect();
+    let fails = |_: &mut Guests, piece: Vec<usize>| -> Result<Vec<usize>, TaskError> { Err(TaskError::Panicked(piece[0].to_string())) };
+    let error = instances.in_pieces(items, ready, fails).await.unwrap_err();
+    assert!(matches!(&error, TaskError::Panicked(text) if text == "0"), "{error:?}");
+}
+
+#[test]
+fn pieces_are_nearly_equal_and_nothing_is_lost() {
+    for (length, count) in [(10, 3), (1_000, 7), (5, 5), (512, 1)] {
+        let items: Vec<usize> = (0..length).collect();
+        let pieces = pieces(items.clone(), count);
+        let (least, most) = (pieces.iter().map(Vec::len).min().unwrap(), pieces.iter().map(Vec::len).max().unwrap());
+        assert!(pieces.len() == count && most - least <= 1, "{length} in {count}: {pieces:?}");
+        assert_eq!(pieces.concat(), items);
+    }
+}
+
+fn table() -> Arc<SourceTable> {
+    let column = |name: &str, sql_type| Column {
+        name: name.to_owned(),
+        sql_type,
+        native_type: "a type".to_owned(),
+        nullable: false,
+        collation: None,
+        generated: false,
+    };
+    let columns = vec![column("id", SqlType::Int64), column("note", SqlType::Text { chars_max: None })];
+    let decoder: Arc<dyn CellDecoder> =
+        Arc::new(NeutralDecoder::new(columns.iter().map(|column| (column.name.clone(), column.sql_type.clone()))));
+    let schema = TableSchema {
+        name: TableName::new("shop", "notes"),
+        engine: Database::Mysql,
+        columns,
+        primary_key: vec![0],
+        unique_keys: vec![],
+        identity: vec![0],
+        before_images: BeforeImages::Full,
+        encoding: RowEncoding::Neutral,
+        version: 1,
+    };
+    Arc::new(SourceTable { schema, decoder, rows_estimate: 0, lineage: None })
+}
+
+fn row(id: i64) -> Row {
+    let mut builder = RowBuilder::default();
+    builder.push(Cell::Binary(&id.to_le_bytes()));
+    builder.push(Cell::Binary(format!("note of {id}").repeat(8).as_bytes()));
+    builder.finish()
+}
+
+/// What comes of some thousand changes, and the best time of several for it.
+async fn transformed(units: u32) -> (String, Duration) {
+    const CHANGES: i64 = 8_192;
+    let mut transformer = Transformer::following(modules(), row_errors(), Units::fixed(units));
+    let planned = Arc::new(transformer.plan(table()).await.unwrap().expect("the table is selected"));
+    let (mut found, mut best) = (String::new(), Duration::MAX);
+    for _ in 0..5 {
+        let changes = (0..CHANGES).map(|id| (RowChange::Insert { new: row(id) }, ImageHeader::None)).collect();
+        let since = Instant::now();
+        let all = transformer.changes(&planned, Strictness::Strict, changes).await.unwrap();
+        best = best.min(since.elapsed());
+        assert_eq!(all.len() as i64, CHANGES);
+        found = format!("{all:?}");
+    }
+    (found, best)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_units_transform_the_same_as_one() {
+    let (of_one, one) = transformed(1).await;
+    let (of_two, two) = transformed(2).await;
+    println!("one unit: {one:?}, two: {two:?}");
+    assert!(of_one == of_two, "what comes of the changes, or their order, is another with two instances");
+}
