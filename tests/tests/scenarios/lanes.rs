@@ -161,8 +161,8 @@ async fn memory_for_waiting_changes_follows_the_units_of_a_running_task() {
     let holder = world.target_client().await;
     holder.batch_execute("begin; lock table copy.entry, copy.body in access exclusive mode").await.expect("the tables can be locked");
 
-    write_backlog(&world, 0, 420).await;
-    let (memory, disk) = waiting(&world, 420).await;
+    write_backlog(&world, 0, 380).await;
+    let (memory, disk) = waiting(&world, 380).await;
     assert!(memory <= UNIT + (2 << 20) && disk > 0, "one unit: {memory} bytes in memory, {disk} on disk");
     world.set_units("held", 3).await;
     wait_for("three units", Duration::from_secs(60), async || {
@@ -170,12 +170,12 @@ async fn memory_for_waiting_changes_follows_the_units_of_a_running_task() {
         if units == 3 { Ok(()) } else { Err(units) }
     })
     .await;
-    write_backlog(&world, 420, 700).await;
-    let (more, _) = waiting(&world, 700).await;
+    write_backlog(&world, 380, 600).await;
+    let (more, _) = waiting(&world, 600).await;
     assert!(more > memory + UNIT / 2 && more <= 3 * UNIT + (2 << 20), "three units: {more} bytes in memory, {memory} with one");
 
     holder.batch_execute("rollback").await.expect("the locks can be given back");
-    world.wait_target_count("entry", 700).await;
+    world.wait_target_count("entry", 600).await;
     let query = |table: &str| format!("select count(*) || md5(string_agg(content, '' order by id)) from {table}");
     assert_eq!(world.target.value(&query("copy.body")).await, world.source.value(&query("body")).await);
     let task = world.task("held").await;

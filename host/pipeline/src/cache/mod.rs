@@ -148,7 +148,12 @@ impl CacheWriter {
 
     /// The transaction is final: it joins the queue. Answers what it brought.
     pub(crate) fn commit(&mut self, tx: TxId, mark: TxMark, committed_at_us: i64) -> io::Result<Arrived> {
-        let open = self.open.remove(&tx).unwrap_or_else(|| OpenTransaction::new(tx));
+        let mut open = self.open.remove(&tx).unwrap_or_else(|| OpenTransaction::new(tx));
+        // What is left of each in memory would add up: nothing moves it once it waits in the queue.
+        if open.is_spilled() && self.over_budget() {
+            let freed = open.spill(&mut self.spill)?;
+            self.shared.memory_bytes.fetch_sub(freed, Ordering::Relaxed);
+        }
         let transaction = open.commit(mark, committed_at_us);
         let arrived = Arrived { changes: transaction.changes(), bytes: transaction.bytes() };
         self.shared.changes.fetch_add(arrived.changes, Ordering::Relaxed);
@@ -398,6 +403,22 @@ mod tests {
             [(mark(20), 1_000), (mark(30), 2_000)]
         );
         assert_eq!(reader.gauge().size(), CacheSize::default());
+    }
+
+    #[test]
+    fn a_backlog_of_transactions_that_go_to_disk_leaves_nothing_of_each_in_memory() {
+        const BUDGET: usize = 200_000;
+        let (mut writer, mut reader, _dir) = cache(BUDGET);
+        for number in 0..300 {
+            (0..100).for_each(|step| writer.push(TxId(number), TxId(number), insert(step, 900)).unwrap());
+            writer.commit(TxId(number), mark(number), 0).unwrap();
+            writer.flush().unwrap();
+            let held = reader.gauge().size().memory_bytes as usize;
+            assert!(held <= BUDGET + 100_000, "{held} bytes after {number} transactions");
+        }
+        let all = drain(&mut reader);
+        assert!(all.iter().enumerate().all(|(number, (found, changes))| *found == mark(number as u64) && changes.len() == 100));
+        assert_eq!((all.len(), reader.gauge().size()), (300, CacheSize::default()));
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl OpenTransaction {
         self.tail_bytes
     }
 
+    /// True when part of it is on disk.
+    pub(crate) fn is_spilled(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
     /// Moves what is in memory to disk and returns the bytes that came free.
     pub(crate) fn spill(&mut self, spill: &mut Spill) -> io::Result<usize> {
         let mut buffer = BytesMut::with_capacity(BLOCK_BYTES.min(self.tail_bytes) + 4096);
