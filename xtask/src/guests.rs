@@ -21,6 +21,8 @@ const GUESTS: &[(&str, &str)] = &[
     ("tidegate_bench_rewrite", "bench-rewrite"),
 ];
 const TARGET: &str = "wasm32-unknown-unknown";
+/// Finds or makes the target, and knows the compiler's flags.
+const SCRIPT: &str = "xtask/scripts/wasm-cargo";
 
 /// Builds what is not up to date. `root` is the workspace's folder.
 ///
@@ -30,7 +32,7 @@ pub(crate) fn build(root: &Path) -> Result<(), String> {
     let sources = root.join("guest-transforms");
     let out = root.join("target/guests");
     let stamp = out.join("inputs");
-    let inputs = inputs(&sources)?;
+    let inputs = inputs(&sources, &root.join(SCRIPT))?;
     let complete = GUESTS.iter().all(|(_, name)| wasm_path(&out, name).metadata().is_ok_and(|file| file.len() > 0));
     if complete && std::fs::read_to_string(&stamp).is_ok_and(|found| found == inputs) {
         return Ok(());
@@ -50,7 +52,7 @@ fn wasm_path(out: &Path, name: &str) -> PathBuf {
 }
 
 fn compile(root: &Path, sources: &Path, cargo_target: &Path) -> Result<(), String> {
-    let script = root.join("xtask/scripts/wasm-cargo");
+    let script = root.join(SCRIPT);
     let status = Command::new("bash")
         .arg(&script)
         .args(["build", "--release", "--locked"])
@@ -83,12 +85,12 @@ fn componentize(core: &Path, component: &Path) -> Result<(), String> {
         .map_err(|error| format!("write {}: {error}", component.display()))
 }
 
-/// A text that changes with the compiler and with every file that goes into a guest.
-fn inputs(sources: &Path) -> Result<String, String> {
+/// A text that changes with the compiler, its flags and every file that goes into a guest.
+fn inputs(sources: &Path, script: &Path) -> Result<String, String> {
     let version = Command::new("rustc").arg("-vV").output().map_err(|error| format!("run rustc -vV: {error}"))?;
     let mut hasher = DefaultHasher::new();
     version.stdout.hash(&mut hasher);
-    for path in files(sources)? {
+    for path in files(sources)?.into_iter().chain([script.to_owned()]) {
         path.strip_prefix(sources).unwrap_or(&path).hash(&mut hasher);
         std::fs::read(&path).map_err(|error| format!("read {}: {error}", path.display()))?.hash(&mut hasher);
     }
