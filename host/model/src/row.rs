@@ -38,6 +38,7 @@ pub enum Cell<'a> {
 
 impl Cell<'_> {
     /// True when the cell says what the column holds: NULL or bytes.
+    #[inline]
     pub fn is_known(&self) -> bool {
         matches!(self, Cell::Null | Cell::Binary(_) | Cell::Text(_))
     }
@@ -51,6 +52,7 @@ struct Span {
 }
 
 impl Span {
+    #[inline]
     fn cell(self, buffer: &[u8]) -> Cell<'_> {
         let bytes = || &buffer[self.start as usize..self.end as usize];
         match self.kind {
@@ -82,6 +84,7 @@ impl Eq for Row {}
 
 impl Row {
     /// Count of cells.
+    #[inline]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
@@ -92,6 +95,7 @@ impl Row {
     }
 
     /// The cell at `index`; `None` past the end.
+    #[inline]
     pub fn cell(&self, index: usize) -> Option<Cell<'_>> {
         Some(self.spans.get(index)?.cell(&self.bytes))
     }
@@ -188,6 +192,7 @@ impl RowBuilder {
     ///
     /// # Panics
     /// When the row would exceed 4 GiB, which no supported server can send.
+    #[inline]
     pub fn push(&mut self, cell: Cell<'_>) {
         match cell {
             Cell::Null => self.push_empty(CellKind::Null),
@@ -202,6 +207,7 @@ impl RowBuilder {
     }
 
     /// Appends a binary cell whose bytes `write` appends to the row's buffer, without a copy in between.
+    #[inline]
     pub fn push_with(&mut self, write: impl FnOnce(&mut BytesMut)) {
         let start = self.offset();
         write(&mut self.bytes);
@@ -214,11 +220,13 @@ impl RowBuilder {
         Row { bytes: self.bytes.freeze(), spans: self.spans.into_boxed_slice() }
     }
 
+    #[inline]
     fn push_empty(&mut self, kind: CellKind) {
         let at = self.offset();
         self.spans.push(Span { kind, start: at, end: at });
     }
 
+    #[inline]
     fn offset(&self) -> u32 {
         u32::try_from(self.bytes.len()).expect("a row is smaller than 4 GiB")
     }
@@ -245,6 +253,7 @@ impl RowsBuilder {
     }
 
     /// What a cell holds by now; `None` outside of the rows.
+    #[inline]
     pub fn cell(&self, row: usize, cell: usize) -> Option<Cell<'_>> {
         let span = self.spans.get(row * self.cells + cell).filter(|_| cell < self.cells)?;
         Some(span.cell(&self.bytes))
@@ -264,6 +273,7 @@ impl RowsBuilder {
     ///
     /// # Errors
     /// [`RowsTooLarge`]; the cell is as it was.
+    #[inline]
     pub fn set_with(&mut self, row: usize, cell: usize, write: impl FnOnce(&mut BytesMut)) -> Result<(), RowsTooLarge> {
         let start = u32::try_from(self.bytes.len()).map_err(|_| RowsTooLarge)?;
         write(&mut self.bytes);
@@ -280,6 +290,7 @@ impl RowsBuilder {
         (0..rows).map(move |row| Row { bytes: bytes.clone(), spans: spans[row * cells..(row + 1) * cells].into() })
     }
 
+    #[inline]
     fn set(&mut self, row: usize, cell: usize, to: Span) {
         if let Some(span) = self.spans.get_mut(row * self.cells + cell).filter(|_| cell < self.cells) {
             *span = to;

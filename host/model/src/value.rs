@@ -76,6 +76,7 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// [`NeutralError`] when the length or the UTF-8 does not fit the type.
+    #[inline]
     pub fn from_neutral(sql_type: &SqlType, bytes: &'a [u8]) -> Result<Value<'a>, NeutralError> {
         Ok(match sql_type {
             SqlType::Boolean => match bytes {
@@ -108,6 +109,7 @@ impl<'a> Value<'a> {
     }
 
     /// Appends the neutral form. NULL appends nothing: it is a cell kind, not a value.
+    #[inline]
     pub fn write_neutral(&self, out: &mut impl BufMut) {
         match self {
             Value::Null => {}

@@ -13,7 +13,7 @@ use tidegate_model::SqlType;
 use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError, TextLayout};
 
 use crate::halving::Halving;
-use crate::images::{Images, Judged, Unjudged, row_error};
+use crate::images::{Images, Judged, Sent, row_error};
 use crate::modules::Modules;
 use crate::plan::{Draft, PlannedTable, Stage};
 use crate::rejection::Rejection;
@@ -82,8 +82,8 @@ impl Guests {
     }
 
     /// Judges images of a table, in order.
-    pub(crate) fn judge(&mut self, table: &PlannedTable, images: Vec<Unjudged>) -> Result<Vec<Judged>, TaskError> {
-        let mut images = Images::new(table, images);
+    pub(crate) fn judge<'a>(&mut self, table: &'a PlannedTable, sent: Sent) -> Result<impl Iterator<Item = Judged> + use<'a>, TaskError> {
+        let mut images = Images::new(table, sent);
         for stage in &table.stages {
             for start in (0..images.len()).step_by(BATCH_ROWS) {
                 let end = images.len().min(start + BATCH_ROWS);

@@ -42,10 +42,65 @@ pub(crate) struct Judged {
     pub(crate) rejection: Option<Box<Rejection>>,
 }
 
+/// What is to be judged.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// Rows of the full load, which all have this header.
+    Loaded(Vec<Row>, ImageHeader),
+    /// Images of changes.
+    Changed(Vec<Unjudged>),
+}
+
+impl Sent {
+    fn len(&self) -> usize {
+        match self {
+            Sent::Loaded(rows, _) => rows.len(),
+            Sent::Changed(images) => images.len(),
+        }
+    }
+
+    fn row(&self, place: usize) -> &Row {
+        match self {
+            Sent::Loaded(rows, _) => &rows[place],
+            Sent::Changed(images) => &images[place].row,
+        }
+    }
+
+    fn kind(&self, place: usize) -> ImageKind {
+        match self {
+            Sent::Loaded(..) => ImageKind::Snapshot,
+            Sent::Changed(images) => images[place].kind,
+        }
+    }
+
+    fn header(&self, place: usize) -> &ImageHeader {
+        match self {
+            Sent::Loaded(_, header) => header,
+            Sent::Changed(images) => &images[place].header,
+        }
+    }
+
+    fn before(&self, place: usize) -> Option<&Row> {
+        match self {
+            Sent::Loaded(..) => None,
+            Sent::Changed(images) => images[place].before.as_ref(),
+        }
+    }
+
+    /// The rows alone, in order.
+    fn into_rows(self) -> impl Iterator<Item = Row> {
+        let (loaded, changed) = match self {
+            Sent::Loaded(rows, _) => (rows, Vec::new()),
+            Sent::Changed(images) => (Vec::new(), images),
+        };
+        loaded.into_iter().chain(changed.into_iter().map(|image| image.row))
+    }
+}
+
 /// The images of one table, and what is known of each by now.
 pub(crate) struct Images<'a> {
     table: &'a PlannedTable,
-    images: Vec<Unjudged>,
+    sent: Sent,
     verdicts: Vec<Verdict>,
     rejections: HashMap<usize, Box<Rejection>>,
     /// The cells that modules have computed. In an update, one that could not be computed stays unchanged in the target.
@@ -53,13 +108,13 @@ pub(crate) struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    pub(crate) fn new(table: &'a PlannedTable, images: Vec<Unjudged>) -> Self {
-        let computed = RowsBuilder::new(images.len(), table.computed);
-        Self { table, verdicts: vec![Verdict::Kept; images.len()], images, rejections: HashMap::new(), computed }
+    pub(crate) fn new(table: &'a PlannedTable, sent: Sent) -> Self {
+        let computed = RowsBuilder::new(sent.len(), table.computed);
+        Self { table, verdicts: vec![Verdict::Kept; sent.len()], sent, rejections: HashMap::new(), computed }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.images.len()
+        self.verdicts.len()
     }
 
     /// The places of the images that a stage can judge; the others of those that were kept so far are unknown to it from
@@ -108,8 +163,8 @@ impl<'a> Images<'a> {
 
     /// Appends an image to a batch.
     pub(crate) fn push(&self, stage: &Stage, place: usize, builder: &mut BatchBuilder) -> Result<(), TaskError> {
-        let (table, image) = (self.table, &self.images[place]);
-        builder.push_kind(image.kind);
+        let (table, row) = (self.table, self.sent.row(place));
+        builder.push_kind(self.sent.kind(place));
         let decode = |index: usize, cell| {
             let decoded = table.source.decoder.decode(index, cell);
             decoded.map_err(|error| row_error(table, "value_not_representable", error.to_string()))
@@ -120,7 +175,7 @@ impl<'a> Images<'a> {
                     builder.push_absent(column);
                     continue;
                 }
-                InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, image.row.cell(*index).unwrap_or(Cell::Absent))?,
+                InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, row.cell(*index).unwrap_or(Cell::Absent))?,
                 InputOrigin::Column(ColumnOrigin::Computed(cell)) => match self.computed.cell(place, *cell) {
                     Some(Cell::Binary(bytes)) => Value::from_neutral(&input.sql_type, bytes)
                         .map_err(|error| row_error(table, "value_not_representable", error.to_string()))?,
@@ -130,7 +185,7 @@ impl<'a> Images<'a> {
                 InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => Value::Text(text),
                 InputOrigin::Before(index) => decode(*index, self.before(place, *index))?,
                 InputOrigin::Header(header) => {
-                    let value = image.header.value(*header);
+                    let value = self.sent.header(place).value(*header);
                     value.ok_or_else(|| TaskError::Panicked("an image without a header came to a module that reads it".into()))?
                 }
             };
@@ -140,20 +195,19 @@ impl<'a> Images<'a> {
     }
 
     /// What became of the images, in their order.
-    pub(crate) fn finish(self) -> Vec<Judged> {
-        let Self { table, images, verdicts, mut rejections, computed } = self;
+    pub(crate) fn finish(self) -> impl Iterator<Item = Judged> {
+        let Self { table, sent, verdicts, mut rejections, computed } = self;
         let mut computed = (table.computed > 0).then(|| computed.finish());
-        let judged = images.into_iter().zip(verdicts).enumerate().map(|(place, (image, verdict))| Judged {
+        sent.into_rows().zip(verdicts).enumerate().map(move |(place, (row, verdict))| Judged {
             verdict,
-            image: Image { row: image.row, computed: computed.as_mut().and_then(Iterator::next) },
-            rejection: rejections.remove(&place),
-        });
-        judged.collect()
+            image: Image { row, computed: computed.as_mut().and_then(Iterator::next) },
+            rejection: if verdict == Verdict::Rejected { rejections.remove(&place) } else { None },
+        })
     }
 
     fn has(&self, place: usize, origin: &InputOrigin) -> bool {
         match origin {
-            InputOrigin::Column(ColumnOrigin::Source(index)) => is_known(self.images[place].row.cell(*index)),
+            InputOrigin::Column(ColumnOrigin::Source(index)) => is_known(self.sent.row(place).cell(*index)),
             InputOrigin::Column(ColumnOrigin::Computed(cell)) => is_known(self.computed.cell(place, *cell)),
             InputOrigin::Column(ColumnOrigin::Constant(_)) | InputOrigin::Header(_) => true,
             InputOrigin::Before(index) => is_known(Some(self.before(place, *index))),
@@ -163,7 +217,7 @@ impl<'a> Images<'a> {
     /// True for an update that may have changed some of what the modules read, while the log lacks the rest: what they
     /// would make of it cannot be known, and what they made of the row before may be wrong now.
     fn may_have_changed(&self, place: usize, stage: &Stage) -> bool {
-        self.images[place].kind == ImageKind::UpdateAfter
+        self.sent.kind(place) == ImageKind::UpdateAfter
             && !stage.outputs.is_empty()
             && stage.inputs.iter().any(|input| match &input.origin {
                 InputOrigin::Column(ColumnOrigin::Source(index)) => {
@@ -178,13 +232,13 @@ impl<'a> Images<'a> {
 
     /// A source column's cell before the change.
     fn before(&self, place: usize, index: usize) -> Cell<'_> {
-        let image = &self.images[place];
-        let cell = match (image.kind, &image.before) {
+        let row = self.sent.row(place);
+        let cell = match (self.sent.kind(place), self.sent.before(place)) {
             (ImageKind::Snapshot | ImageKind::Insert, _) => return Cell::Null,
-            (ImageKind::UpdateBefore | ImageKind::Delete, _) => image.row.cell(index),
+            (ImageKind::UpdateBefore | ImageKind::Delete, _) => row.cell(index),
             (ImageKind::UpdateAfter, Some(old)) => old.cell(index),
             // Without an old image, the columns that identify the row are as they were.
-            (ImageKind::UpdateAfter, None) if self.table.source.schema.identity.contains(&index) => image.row.cell(index),
+            (ImageKind::UpdateAfter, None) if self.table.source.schema.identity.contains(&index) => row.cell(index),
             (ImageKind::UpdateAfter, None) => None,
         };
         cell.unwrap_or(Cell::Absent)

@@ -28,7 +28,7 @@ use tidegate_model::{ImageKind, Row, RowChange};
 
 use crate::guests::Guests;
 use crate::header::ImageHeader;
-use crate::images::{Judged, Unjudged, Verdict, not_logged};
+use crate::images::{Judged, Sent, Unjudged, Verdict, not_logged};
 use crate::instances::Instances;
 use crate::modules::Modules;
 use crate::neighbours::plain;
@@ -105,9 +105,8 @@ impl Transformer {
         let table = table.clone();
         let work = move |guests: &mut Guests| {
             let header = ImageHeader::Loaded { at_us: read_at_us };
-            let image = |row| Unjudged { kind: ImageKind::Snapshot, row, before: None, header: header.clone() };
-            let judged = guests.judge(&table, rows.into_iter().map(image).collect())?;
-            let mut sorted = SnapshotRows::default();
+            let mut sorted = SnapshotRows { images: Vec::with_capacity(rows.len()), rejected: Vec::new() };
+            let judged = guests.judge(&table, Sent::Loaded(rows, header))?;
             for Judged { verdict, image, rejection } in judged {
                 match verdict {
                     Verdict::Kept => sorted.images.push(image),
@@ -134,7 +133,7 @@ impl Transformer {
         let ready = move |guests: &mut Guests| guests.make_ready(&planned);
         let work = move |guests: &mut Guests, changes: Vec<Headed>| {
             let sends = Sends::of(&table, strictness);
-            let mut judged = guests.judge(&table, images(&table, &changes, sends))?.into_iter();
+            let mut judged = guests.judge(&table, Sent::Changed(images(&table, &changes, sends)))?;
             let composed = changes.into_iter().map(|(change, _)| compose(&table, change, sends, &mut judged));
             composed.map(|composed| Ok(softened(&table, composed?))).collect()
         };
