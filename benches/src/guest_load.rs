@@ -39,12 +39,13 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-pub(crate) async fn measure(rows: u64, repeat: u32) {
+pub(crate) async fn measure(rows: u64, repeat: u32, wanted: &str) {
     let source = PostgresServer::start(PostgresVersion::V17).await;
     let target = PostgresServer::start(PostgresVersion::V17).await;
     full_load::fill(&source, rows).await;
     let to = target.client().await;
     let mut cases = cases();
+    cases.retain(|case| case.name.contains(wanted));
     for round in 0..repeat {
         for (place, case) in cases.iter_mut().enumerate() {
             to.batch_execute("drop table if exists load; checkpoint").await.expect("the target can be emptied");
@@ -58,7 +59,7 @@ pub(crate) async fn measure(rows: u64, repeat: u32) {
             *best = (best.0.min(time), best.1.min(ended.cpu));
         }
     }
-    let base = cases[0].best.map_or(Duration::ZERO, |best| best.0).as_secs_f64();
+    let base = cases.first().and_then(|case| case.best).map_or(Duration::ZERO, |best| best.0).as_secs_f64();
     eprintln!("\n{:<44} {:>8} {:>10} {:>9} {:>12}", "full load", "seconds", "rows/s", "slower", "CPU ns/row");
     for case in &cases {
         let Some((time, cpu)) = case.best else { continue };

@@ -53,6 +53,9 @@ enum Part {
         /// Rows of the table that is loaded; 0 leaves the loads out.
         #[arg(long, default_value_t = 2_000_000)]
         load_rows: u64,
+        /// Only loads whose case has this in its name, and nothing but loads.
+        #[arg(long)]
+        load_case: Option<String>,
     },
     /// How a task at zero units takes a burst.
     Burst {
@@ -116,14 +119,16 @@ async fn main() {
     let arguments = Arguments::parse();
     match &arguments.part {
         None => compare(&arguments).await,
-        Some(Part::Modules { modules, load_rows }) => {
+        Some(Part::Modules { modules, load_rows, load_case }) => {
             let given: Vec<(PathBuf, String)> = modules
                 .iter()
                 .map(|text| text.split_once('=').map_or((text.into(), "{}".to_owned()), |(path, config)| (path.into(), config.to_owned())))
                 .collect();
-            guest_row::measure(&given);
+            if load_case.is_none() {
+                guest_row::measure(&given);
+            }
             if *load_rows > 0 {
-                guest_load::measure(*load_rows, arguments.repeat).await;
+                guest_load::measure(*load_rows, arguments.repeat, load_case.as_deref().unwrap_or_default()).await;
             }
         }
         Some(Part::Burst { changes, delay_ms, max_units }) => burst::measure(*changes, *delay_ms, *max_units).await,
