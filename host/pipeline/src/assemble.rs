@@ -44,11 +44,6 @@ use crate::units::Units;
 /// bounds what it must send again after a crash; each costs the target one small transaction.
 const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
-/// How far the log may move under a run that sleeps before the target hears of it all the same: that much log the source keeps
-/// for nothing (PostgreSQL), or would have to keep still (MySQL, MariaDB). Four segments of PostgreSQL's log; a busy source may
-/// have many runs that sleep, and each then writes one small transaction.
-const ASLEEP_LOG_BYTES_MAX: u64 = 64 << 20;
-
 /// How long a place in the log may wait for the target when there is nothing to write there but the place: while all
 /// tables load, for example.
 const EMPTY_CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
@@ -276,10 +271,8 @@ impl Assembler {
         self.rest.at.clone().or_else(exact).is_some_and(|wanted| idle.covers_position(&wanted))
     }
 
-    /// See [`Units::rest_between`]; a run that sleeps rests no longer than usual once the source keeps much log for it.
     fn rest_between(&self, usual: Duration) -> Duration {
-        let kept = self.log_bytes.load(Ordering::Relaxed).saturating_sub(self.log_bytes_sent);
-        if kept >= ASLEEP_LOG_BYTES_MAX { usual } else { self.units.rest_between(usual) }
+        self.units.rest_between(usual, self.log_bytes.load(Ordering::Relaxed).saturating_sub(self.log_bytes_sent))
     }
 
     /// Waits until there is something to do. Safe to cancel.

@@ -16,6 +16,11 @@ const GROUP_BYTES_MIN: usize = 512 << 10;
 /// keeps for nothing, and costs a connection and a transaction.
 const ASLEEP_CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 
+/// How far the log may move under a run that sleeps before the target hears of it all the same: that much log the source keeps
+/// for nothing (PostgreSQL), or would have to keep still (MySQL, MariaDB). Four segments of PostgreSQL's log; a busy source may
+/// have many runs that sleep, and each then writes one small transaction.
+const ASLEEP_LOG_BYTES_MAX: u64 = 64 << 20;
+
 /// See the module's documentation. Clones follow the same grant.
 #[derive(Debug, Clone)]
 pub struct Units(watch::Receiver<u32>);
@@ -51,9 +56,9 @@ impl Units {
     }
 
     /// How long the target goes without hearing of a position that is all there is to tell it, where it is `usual` for a
-    /// run that is awake.
-    pub(crate) fn rest_between(&self, usual: Duration) -> Duration {
-        if self.is_asleep() { usual.max(ASLEEP_CHECKPOINT_EVERY) } else { usual }
+    /// run that is awake. The source's log has moved by `log_bytes` since it heard of one.
+    pub(crate) fn rest_between(&self, usual: Duration, log_bytes: u64) -> Duration {
+        if self.is_asleep() && log_bytes < ASLEEP_LOG_BYTES_MAX { usual.max(ASLEEP_CHECKPOINT_EVERY) } else { usual }
     }
 
     /// True when nothing is granted.
@@ -69,6 +74,19 @@ impl Units {
     pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_sleeps_rests_longer_until_the_log_has_moved_far() {
+        let usual = Duration::from_secs(10);
+        for (units, log_bytes, wanted) in [(0, 0, ASLEEP_CHECKPOINT_EVERY), (0, ASLEEP_LOG_BYTES_MAX, usual), (1, 0, usual)] {
+            assert_eq!(Units::fixed(units).rest_between(usual, log_bytes), wanted, "{units} units, {log_bytes} bytes");
         }
     }
 }
