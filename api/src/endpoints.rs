@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use tidegate_catalog::{EndpointRecord, EventCategory, RequestKind, RequestState}
 
 use crate::endpoint_body::{changed_spec, new_spec};
 use crate::events::record;
+use crate::keys::Scoped;
 use crate::name::PathName;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -22,24 +22,24 @@ const TEST_PATIENCE: Duration = Duration::from_secs(30);
 /// Listing the tables of a large database takes longer than connecting to it.
 const LISTING_PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) async fn create(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub(crate) async fn create(Scoped(state): Scoped, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let spec = new_spec(&headers, &body)?;
     let endpoint = state.catalog.create_endpoint(&spec).await?;
     record(&state, None, EventCategory::Creation, format!("endpoint \"{}\" was created", spec.name)).await;
     Ok((StatusCode::CREATED, Json(view(&endpoint))).into_response())
 }
 
-pub(crate) async fn list(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(Scoped(state): Scoped) -> Result<Json<Value>, Problem> {
     let endpoints: Vec<Value> = state.catalog.list_endpoints().await?.iter().map(view).collect();
     Ok(Json(json!({ "endpoints": endpoints })))
 }
 
-pub(crate) async fn get(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn get(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     Ok(Json(view(&state.catalog.get_endpoint(&name).await?)))
 }
 
 pub(crate) async fn patch(
-    State(state): State<ApiState>,
+    Scoped(state): Scoped,
     PathName(name): PathName,
     headers: HeaderMap,
     body: Bytes,
@@ -55,14 +55,14 @@ pub(crate) async fn patch(
     Ok(Json(view(&endpoint)))
 }
 
-pub(crate) async fn delete(State(state): State<ApiState>, PathName(name): PathName) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete(Scoped(state): Scoped, PathName(name): PathName) -> Result<StatusCode, Problem> {
     state.catalog.delete_endpoint(&name).await?;
     record(&state, None, EventCategory::Deletion, format!("endpoint \"{name}\" was deleted")).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// A test that fails is a result, not an error of the request.
-pub(crate) async fn test(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn test(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     match ask(&state, &name, RequestKind::TestConnection, TEST_PATIENCE).await? {
         RequestState::Succeeded(report) => Ok(Json(json!({ "status": "successful", "version": report["version"] }))),
         RequestState::Failed(failure) => Ok(Json(json!({ "status": "failed", "failure": failure }))),
@@ -70,7 +70,7 @@ pub(crate) async fn test(State(state): State<ApiState>, PathName(name): PathName
     }
 }
 
-pub(crate) async fn tables(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn tables(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     match ask(&state, &name, RequestKind::ListTables, LISTING_PATIENCE).await? {
         RequestState::Succeeded(listing) => Ok(Json(listing)),
         RequestState::Failed(failure) => Err(Problem::from_failure(failure).object(format!("endpoint \"{name}\""))),

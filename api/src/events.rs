@@ -1,11 +1,11 @@
 //! `/v1/events` and `/v1/tasks/{name}/events`: what happened.
 
 use axum::Json;
-use axum::extract::State;
 use serde_json::{Value, json};
 use tidegate_catalog::{EventCategory, EventFilter, EventSeverity, NewEvent};
 use tracing::warn;
 
+use crate::keys::Scoped;
 use crate::name::{PathName, QueryFields};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -14,11 +14,11 @@ use crate::state::ApiState;
 const LIMIT_DEFAULT: i64 = 100;
 const LIMIT_MAX: i64 = 1_000;
 
-pub(crate) async fn list(State(state): State<ApiState>, query: QueryFields) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(Scoped(state): Scoped, query: QueryFields) -> Result<Json<Value>, Problem> {
     page(&state, None, query).await
 }
 
-pub(crate) async fn of_task(State(state): State<ApiState>, PathName(name): PathName, query: QueryFields) -> Result<Json<Value>, Problem> {
+pub(crate) async fn of_task(Scoped(state): Scoped, PathName(name): PathName, query: QueryFields) -> Result<Json<Value>, Problem> {
     state.catalog.get_task(&name).await?;
     page(&state, Some(name), query).await
 }

@@ -1,7 +1,7 @@
 //! The control plane: native REST under `/v1`, the DMS wire protocol on `POST /`, the web console on `GET /`, metrics and health.
 //!
 //! ```text
-//!   request ─▶ guard (host, body) ─▶ handler ─▶ catalog ─▶ (host process) ─▶ catalog ─▶ answer
+//!   request ─▶ guard (host, body) ─▶ key ─▶ handler ─▶ catalog ─▶ (host process) ─▶ catalog ─▶ answer
 //! ```
 //!
 //! It reads and writes the catalog and nothing else: what takes work (testing a connection, checking a task, cleaning
@@ -17,6 +17,7 @@ mod fields;
 mod guard;
 mod health;
 mod history;
+mod keys;
 mod module_test;
 mod modules;
 mod name;

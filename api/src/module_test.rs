@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tidegate_catalog::{Failure, ModuleTestPayload, Role, TestRows};
 
 use crate::fields::{Fields, key_problem, missing, one_of, wrong_type};
+use crate::keys::Scoped;
 use crate::name::PathName;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -26,12 +26,7 @@ const ROWS_SAMPLED_MAX: u64 = 1_000;
 /// Failures that the request itself is the reason for.
 const OF_THE_REQUEST: [&str; 5] = ["module_plan", "module_start", "module_rejected", "test_rows", "target"];
 
-pub(crate) async fn test(
-    State(state): State<ApiState>,
-    PathName(name): PathName,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, Problem> {
+pub(crate) async fn test(Scoped(state): Scoped, PathName(name): PathName, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
     let mut fields = Fields::of_body(&headers, &body)?;
     let payload = ModuleTestPayload {
         version: fields.text("version")?.unwrap_or_else(|| "latest".to_owned()),
@@ -49,7 +44,7 @@ pub(crate) async fn test(
 }
 
 /// What modules are built for.
-pub(crate) async fn contract(State(state): State<ApiState>) -> Json<Value> {
+pub(crate) async fn contract(Scoped(state): Scoped) -> Json<Value> {
     let contract = &state.contract;
     Json(json!({ "package": contract.package, "versions": contract.versions, "wit": contract.wit }))
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::events::record;
 use crate::fields::{Fields, key_problem};
+use crate::keys::Scoped;
 use crate::name::{PathName, PathNames, QueryFields, checked_name};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -29,12 +29,7 @@ const POLL: Duration = Duration::from_millis(500);
 /// First bytes of every WebAssembly binary, module or component.
 const WASM_MAGIC: &[u8] = b"\0asm";
 
-pub(crate) async fn put(
-    State(state): State<ApiState>,
-    PathName(name): PathName,
-    mut query: QueryFields,
-    body: Bytes,
-) -> Result<Response, Problem> {
+pub(crate) async fn put(Scoped(state): Scoped, PathName(name): PathName, mut query: QueryFields, body: Bytes) -> Result<Response, Problem> {
     checked_name("name", name.clone())?;
     let patience = query.number("wait_seconds", 0, VERDICT_PATIENCE_S)?.unwrap_or(VERDICT_PATIENCE_S);
     query.finish()?;
@@ -59,7 +54,7 @@ pub(crate) async fn put(
     }
 }
 
-pub(crate) async fn list(State(state): State<ApiState>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(Scoped(state): Scoped) -> Result<Json<Value>, Problem> {
     let versions = state.catalog.list_modules().await?;
     let mut modules = Vec::new();
     for versions in versions.chunk_by(|one, two| one.name == two.name) {
@@ -68,24 +63,24 @@ pub(crate) async fn list(State(state): State<ApiState>) -> Result<Json<Value>, P
     Ok(Json(json!({ "modules": modules })))
 }
 
-pub(crate) async fn get(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn get(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     Ok(Json(view(&state, &state.catalog.module_versions(&name).await?).await?))
 }
 
-pub(crate) async fn delete(State(state): State<ApiState>, PathName(name): PathName) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete(Scoped(state): Scoped, PathName(name): PathName) -> Result<StatusCode, Problem> {
     state.catalog.delete_module(&name).await?;
     record(&state, None, EventCategory::Deletion, format!("module \"{name}\" was deleted")).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn delete_version(State(state): State<ApiState>, PathNames(name, digest): PathNames) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete_version(Scoped(state): Scoped, PathNames(name, digest): PathNames) -> Result<StatusCode, Problem> {
     state.catalog.delete_module_version(&name, &digest).await?;
     record(&state, None, EventCategory::Deletion, format!("version {digest} of module \"{name}\" was deleted")).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn put_alias(
-    State(state): State<ApiState>,
+    Scoped(state): Scoped,
     PathNames(name, alias): PathNames,
     headers: HeaderMap,
     body: Bytes,
@@ -102,20 +97,20 @@ pub(crate) async fn put_alias(
     Ok(Json(alias_view(&moved)))
 }
 
-pub(crate) async fn delete_alias(State(state): State<ApiState>, PathNames(name, alias): PathNames) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete_alias(Scoped(state): Scoped, PathNames(name, alias): PathNames) -> Result<StatusCode, Problem> {
     state.catalog.delete_module_alias(&name, &alias).await?;
     record(&state, None, EventCategory::Deletion, format!("alias \"{alias}\" of module \"{name}\" was deleted")).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn get_limits(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn get_limits(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     state.catalog.module_versions(&name).await?;
-    Ok(Json(limits_view(&state, state.catalog.module_limits(&name).await?)))
+    Ok(Json(limits_view(&state, state.catalog.module_limits(&name).await?).await?))
 }
 
 /// Replaces all of a module's limits: a key that is absent or null is the server's default again.
 pub(crate) async fn put_limits(
-    State(state): State<ApiState>,
+    Scoped(state): Scoped,
     PathName(name): PathName,
     headers: HeaderMap,
     body: Bytes,
@@ -136,7 +131,7 @@ pub(crate) async fn put_limits(
     fields.finish()?;
     state.catalog.put_module_limits(&name, &limits).await?;
     record(&state, None, EventCategory::ConfigurationChange, format!("limits of module \"{name}\" were set")).await;
-    Ok(Json(limits_view(&state, limits)))
+    Ok(Json(limits_view(&state, limits).await?))
 }
 
 async fn await_verdict(state: &ApiState, module: &ModuleRecord, patience: Duration) -> Result<ModuleRecord, CatalogError> {
@@ -168,8 +163,9 @@ fn alias_view(alias: &ModuleAlias) -> Value {
     json!({ "alias": alias.alias, "digest": alias.digest, "moved_at_us": alias.moved_at_us })
 }
 
-fn limits_view(state: &ApiState, own: ModuleLimits) -> Value {
-    json!({ "limits": own, "effective": state.modules.effective(own) })
+async fn limits_view(state: &ApiState, own: ModuleLimits) -> Result<Value, CatalogError> {
+    let of_tenant = state.catalog.quotas().await?.module_ceilings;
+    Ok(json!({ "limits": own, "effective": state.modules.effective(own).tightest(of_tenant) }))
 }
 
 fn version_view(version: &ModuleRecord) -> Value {

@@ -100,6 +100,9 @@ impl From<CatalogError> for Problem {
                     .object(format!("{kind} \"{name}\""))
                     .hint(format!("delete {by} first"))
             }
+            CatalogError::Quota { quota, .. } => Problem::new(StatusCode::FORBIDDEN, format!("quota_{quota}"), detail)
+                .object(format!("quota \"{quota}\""))
+                .hint("delete what is no longer needed, or ask the operator for a higher quota"),
             CatalogError::Conflict { kind, name, .. } => {
                 Problem::new(StatusCode::CONFLICT, "conflict", detail).object(format!("{kind} \"{name}\""))
             }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use crate::guard::{BodyBounds, answer_headers, bounded_body, loopback_only};
+use crate::keys::{operators_only, tenants_only};
 use crate::problem::Problem;
 use crate::{ApiState, console, dms, endpoints, events, health, history, module_test, modules, row_errors, swap, tasks};
 
@@ -74,8 +75,18 @@ fn json_routes() -> Vec<Route> {
         route(Method::POST, "/v1/tasks/{name}/errors/replay", row_errors::replay),
         route(Method::GET, "/v1/tasks/{name}/events", events::of_task),
         route(Method::GET, "/v1/events", events::list),
+    ]
+}
+
+/// For whoever runs the server.
+fn operator_routes() -> Vec<Route> {
+    vec![route(Method::GET, "/metrics", health::metrics)]
+}
+
+/// For everybody: none has anybody's data.
+fn open_routes() -> Vec<Route> {
+    vec![
         route(Method::GET, "/openapi.json", openapi),
-        route(Method::GET, "/metrics", health::metrics),
         route(Method::GET, "/healthz", health::alive),
         route(Method::GET, "/readyz", health::ready),
     ]
@@ -87,22 +98,28 @@ fn module_routes() -> Vec<Route> {
 
 /// Method and path of every native route, for comparison with the OpenAPI document.
 pub fn listed_routes() -> Vec<(Method, &'static str)> {
-    json_routes().into_iter().chain(module_routes()).map(|route| (route.method, route.path)).collect()
+    let all = [json_routes(), module_routes(), operator_routes(), open_routes()];
+    all.into_iter().flatten().map(|route| (route.method, route.path)).collect()
 }
 
 /// All routes: the native ones, on `POST /` the DMS wire protocol, on `GET /` the console.
 pub fn router(state: ApiState) -> Router {
-    let json = assembled(json_routes()).merge(console::router()).with_state(state.clone()).merge(dms::router(state.clone()));
-    let bounds = BodyBounds::modules(state.modules.upload_bytes_max);
-    let uploads = assembled(module_routes()).with_state(state);
-    let json = json.layer(from_fn_with_state(BodyBounds::json(), bounded_body));
-    let uploads = uploads.layer(from_fn_with_state(bounds, bounded_body));
-    json.merge(uploads)
+    let json = from_fn_with_state(BodyBounds::json(), bounded_body);
+    let uploads = from_fn_with_state(BodyBounds::modules(state.modules.upload_bytes_max), bounded_body);
+    // What is added last comes first: nobody's body is read before the key is known, but for a signature, which is over it.
+    let tenants = assembled(json_routes()).route_layer(json.clone()).merge(assembled(module_routes()).route_layer(uploads));
+    let tenants = tenants.route_layer(from_fn_with_state(state.clone(), tenants_only));
+    let operators = assembled(operator_routes()).route_layer(from_fn_with_state(state.clone(), operators_only));
+    let others = assembled(open_routes()).merge(operators).merge(console::router()).with_state(state.clone());
+    others
+        .merge(dms::router(state.clone()))
+        .route_layer(json)
+        .merge(tenants.with_state(state.clone()))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         // The guard has already bounded what a handler may collect.
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn(loopback_only))
+        .layer(from_fn_with_state(state, loopback_only))
         .layer(from_fn(answer_headers))
 }
 

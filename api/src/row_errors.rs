@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tidegate_catalog::{ErrorsPayload, EventCategory, ReloadPayload, RequestKind, RequestState, TaskStatus};
 
 use crate::events::record;
+use crate::keys::Scoped;
 use crate::name::{PathName, QueryFields};
 use crate::problem::Problem;
-use crate::state::ApiState;
 use crate::tasks::tables_or_all;
 
 /// The host reads the target, which may be far away.
@@ -24,7 +23,7 @@ const REPLAY_PATIENCE: Duration = Duration::from_secs(35);
 const LIMIT: i64 = 100;
 const LIMIT_MAX: i64 = 1_000;
 
-pub(crate) async fn list(State(state): State<ApiState>, PathName(name): PathName, mut query: QueryFields) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(Scoped(state): Scoped, PathName(name): PathName, mut query: QueryFields) -> Result<Json<Value>, Problem> {
     let limit = query.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT);
     let after = query.number("after", 0, i64::MAX)?.unwrap_or(0);
     query.finish()?;
@@ -44,7 +43,7 @@ pub(crate) async fn list(State(state): State<ApiState>, PathName(name): PathName
 }
 
 pub(crate) async fn replay(
-    State(state): State<ApiState>,
+    Scoped(state): Scoped,
     PathName(name): PathName,
     headers: HeaderMap,
     body: Bytes,

@@ -32,6 +32,8 @@ pub struct ApiState {
     pub ready: Arc<AtomicBool>,
     /// What the server allows to modules.
     pub modules: ModuleRules,
+    /// Nobody is served without a key, even when there is none. Otherwise the first key that is made has this effect.
+    pub keys_required: bool,
 }
 
 /// What a server allows to every tenant's modules.

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tidegate_catalog::{RequestKind, RequestState, SwapPayload, TaskStatus};
 
 use crate::fields::{Fields, key_problem, wrong_type};
+use crate::keys::Scoped;
 use crate::problem::Problem;
-use crate::state::ApiState;
 
 /// The host compiles the version and waits for the task to rest; it gives up after 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(35);
 
 pub(crate) async fn swap(
-    State(state): State<ApiState>,
+    Scoped(state): Scoped,
     Path((name, module)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,

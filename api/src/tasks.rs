@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::events::record;
 use crate::fields::{Fields, key_problem, missing, wrong_type};
+use crate::keys::Scoped;
 use crate::name::{PathName, QueryFields};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -44,7 +44,7 @@ const POLL: Duration = Duration::from_millis(500);
 /// Tables in one reload.
 const RELOAD_TABLES_MAX: usize = 1_000;
 
-pub(crate) async fn create(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+pub(crate) async fn create(Scoped(state): Scoped, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let definition = new_definition(&headers, &body)?;
     check_endpoints(&state, &definition).await?;
     let task = state.catalog.create_task(&definition).await?;
@@ -53,7 +53,7 @@ pub(crate) async fn create(State(state): State<ApiState>, headers: HeaderMap, bo
     Ok((StatusCode::CREATED, Json(task_view::task(&task))).into_response())
 }
 
-pub(crate) async fn list(State(state): State<ApiState>, mut query: QueryFields) -> Result<Json<Value>, Problem> {
+pub(crate) async fn list(Scoped(state): Scoped, mut query: QueryFields) -> Result<Json<Value>, Problem> {
     let view = match query.text("view").as_deref() {
         None | Some("full") => task_view::task,
         Some("summary") => task_view::summary,
@@ -64,12 +64,12 @@ pub(crate) async fn list(State(state): State<ApiState>, mut query: QueryFields) 
     Ok(Json(json!({ "tasks": tasks })))
 }
 
-pub(crate) async fn get(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn get(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     Ok(Json(task_view::task(&state.catalog.get_task(&name).await?)))
 }
 
 pub(crate) async fn patch(
-    State(state): State<ApiState>,
+    Scoped(state): Scoped,
     PathName(name): PathName,
     headers: HeaderMap,
     body: Bytes,
@@ -84,7 +84,7 @@ pub(crate) async fn patch(
 }
 
 /// 204 when it is gone, 202 while the host still cleans up, the host's failure when it could not.
-pub(crate) async fn delete(State(state): State<ApiState>, PathName(name): PathName, mut query: QueryFields) -> Result<Response, Problem> {
+pub(crate) async fn delete(Scoped(state): Scoped, PathName(name): PathName, mut query: QueryFields) -> Result<Response, Problem> {
     let cleanup = match query.text("cleanup").as_deref() {
         None | Some("required") => Cleanup::Required,
         Some("best-effort") => Cleanup::BestEffort,
@@ -114,11 +114,11 @@ pub(crate) async fn delete(State(state): State<ApiState>, PathName(name): PathNa
     }
 }
 
-pub(crate) async fn start(State(state): State<ApiState>, PathName(name): PathName) -> Result<Response, Problem> {
+pub(crate) async fn start(Scoped(state): Scoped, PathName(name): PathName) -> Result<Response, Problem> {
     begin(&state, &name, StartKind::Start).await
 }
 
-pub(crate) async fn resume(State(state): State<ApiState>, PathName(name): PathName) -> Result<Response, Problem> {
+pub(crate) async fn resume(Scoped(state): Scoped, PathName(name): PathName) -> Result<Response, Problem> {
     if state.catalog.get_task(&name).await?.status == TaskStatus::Created {
         return Err(Problem::new(StatusCode::CONFLICT, "task_never_started", format!("task \"{name}\" was never started"))
             .object(format!("task \"{name}\""))
@@ -127,7 +127,7 @@ pub(crate) async fn resume(State(state): State<ApiState>, PathName(name): PathNa
     begin(&state, &name, StartKind::Resume).await
 }
 
-pub(crate) async fn reload(State(state): State<ApiState>, PathName(name): PathName) -> Result<Response, Problem> {
+pub(crate) async fn reload(Scoped(state): Scoped, PathName(name): PathName) -> Result<Response, Problem> {
     if state.catalog.get_task(&name).await?.definition.migration == Migration::Cdc {
         return Err(Problem::new(StatusCode::CONFLICT, "task_does_not_load", format!("task \"{name}\" is a cdc task and loads nothing"))
             .object(format!("task \"{name}\"")));
@@ -141,14 +141,14 @@ async fn begin(state: &ApiState, name: &str, kind: StartKind) -> Result<Response
     Ok((StatusCode::ACCEPTED, Json(task_view::task(&task))).into_response())
 }
 
-pub(crate) async fn stop(State(state): State<ApiState>, PathName(name): PathName) -> Result<Response, Problem> {
+pub(crate) async fn stop(Scoped(state): Scoped, PathName(name): PathName) -> Result<Response, Problem> {
     let task = state.catalog.request_stop(&name).await.map_err(|error| Problem::from(error).conflict_code("task_not_running"))?;
     record(&state, Some(&name), EventCategory::StateChange, format!("stop of task \"{name}\" was asked for")).await;
     Ok((StatusCode::ACCEPTED, Json(task_view::task(&task))).into_response())
 }
 
 /// Findings are a result; only a check that could not be done is an error.
-pub(crate) async fn check(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn check(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     state.catalog.get_task(&name).await?;
     let request = state.catalog.submit_request(RequestKind::CheckTask, &name, &Value::Null).await?;
     match state.catalog.wait_for_request(request.id, CHECK_PATIENCE).await?.state {
@@ -162,16 +162,16 @@ pub(crate) async fn check(State(state): State<ApiState>, PathName(name): PathNam
     }
 }
 
-pub(crate) async fn lag(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn lag(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     Ok(Json(task_view::lag(&state.catalog.get_task(&name).await?)))
 }
 
-pub(crate) async fn tables(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn tables(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     Ok(Json(task_view::tables(&state.catalog.list_table_statuses(&name).await?)))
 }
 
 pub(crate) async fn reload_tables(
-    State(state): State<ApiState>,
+    Scoped(state): Scoped,
     PathName(name): PathName,
     headers: HeaderMap,
     body: Bytes,
@@ -202,7 +202,7 @@ pub(crate) async fn reload_tables(
 }
 
 /// Answered when the target has everything that the source had when it was asked, and its counters are behind it.
-pub(crate) async fn cut_over(State(state): State<ApiState>, PathName(name): PathName) -> Result<Json<Value>, Problem> {
+pub(crate) async fn cut_over(Scoped(state): Scoped, PathName(name): PathName) -> Result<Json<Value>, Problem> {
     let task = state.catalog.get_task(&name).await?;
     if !matches!(task.status, TaskStatus::Running { .. }) {
         let detail = format!("task \"{name}\" is {}, wanted running", task.status.name());

@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Task(TaskArgs),
     /// Modules of a running server.
     Module(ModuleArgs),
+    /// Tenants and keys, for whoever runs the server; works on its data directory, whether it runs or not.
+    Tenant(TenantArgs),
     /// Capacity: how a load would be served.
     Capacity(CapacityArgs),
     /// Compile a module from standard input; started by tidegate itself, which sets its limits.
@@ -87,7 +89,7 @@ pub(crate) enum Command {
 /// Flags of `serve`; each is also an environment variable and a key of the configuration file, in this order of precedence.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ServeArgs {
-    /// Address and port of the API; loopback only, as there are no API keys [default: 127.0.0.1:8080].
+    /// Address and port of the API; beyond loopback only with API keys (`tenant key`) [default: 127.0.0.1:8080].
     #[arg(long, env = "TIDEGATE_LISTEN", value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
     /// Directory of the catalog, the modules and the waiting changes; made when missing.
@@ -122,6 +124,9 @@ pub(crate) struct ServerArgs {
     /// URL of the server.
     #[arg(long, global = true, env = "TIDEGATE_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) server: String,
+    /// Key of a tenant, for a server that has keys. The environment is the better place: others see a command line.
+    #[arg(long, global = true, env = "TIDEGATE_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
     /// Print the server's answer as JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -244,6 +249,111 @@ pub(crate) struct ModuleTestArgs {
     /// Directory for compiled modules [default: tidegate in the user's cache directory].
     #[arg(long, env = "TIDEGATE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Tenants and keys.
+#[derive(Debug, Args)]
+pub(crate) struct TenantArgs {
+    /// Directory of the server's catalog.
+    #[arg(long, global = true, env = "TIDEGATE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: TenantCommand,
+}
+
+/// What to do with tenants and keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// All tenants with their quotas.
+    List,
+    /// Create a tenant.
+    Create {
+        /// Name of the tenant.
+        name: String,
+        #[command(flatten)]
+        quotas: QuotaArgs,
+    },
+    /// Change quotas of a tenant; those that are not named stay.
+    Set {
+        /// Name of the tenant.
+        name: String,
+        #[command(flatten)]
+        quotas: QuotaArgs,
+    },
+    /// Delete a tenant that has no tasks, endpoints and modules any more, with its keys.
+    Delete {
+        /// Name of the tenant.
+        name: String,
+    },
+    /// Make a key and print it, once. From the first key on nobody is served without one.
+    Key {
+        /// Whose key; the default tenant has what was there before there were tenants.
+        #[arg(required_unless_present = "operator")]
+        name: Option<String>,
+        /// For the AWS CLI and SDKs: an access key and its secret.
+        #[arg(long)]
+        sigv4: bool,
+        /// A key for /metrics, of no tenant.
+        #[arg(long, conflicts_with_all = ["name", "sigv4"])]
+        operator: bool,
+    },
+    /// All keys, without their secrets.
+    Keys,
+    /// Delete a key; requests with it are refused from then on.
+    Revoke {
+        /// What `keys` shows as its id.
+        id: String,
+    },
+}
+
+/// Quotas of a tenant: a number, or `none` for no bound.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct QuotaArgs {
+    /// Share of a node's units relative to other tenants' when they are short [default: 1].
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) weight: Option<Bound>,
+    /// Most units of all its tasks together.
+    #[arg(long, value_name = "COUNT|none")]
+    pub(crate) units: Option<Bound>,
+    /// Most tasks.
+    #[arg(long, value_name = "COUNT|none")]
+    pub(crate) tasks: Option<Bound>,
+    /// Most modules, by name.
+    #[arg(long, value_name = "COUNT|none")]
+    pub(crate) modules: Option<Bound>,
+    /// Most bytes of all versions of its modules, MiB.
+    #[arg(long, value_name = "MIB|none")]
+    pub(crate) module_mib: Option<Bound>,
+    /// Most memory of an instance of any of its modules, MiB.
+    #[arg(long, value_name = "MIB|none")]
+    pub(crate) module_memory_mib: Option<Bound>,
+    /// Most CPU time of any of its modules for a batch before its rows are counted, milliseconds.
+    #[arg(long, value_name = "MS|none")]
+    pub(crate) module_batch_cpu_ms: Option<Bound>,
+    /// Most CPU time of any of its modules for a row, microseconds.
+    #[arg(long, value_name = "US|none")]
+    pub(crate) module_row_cpu_us: Option<Bound>,
+    /// Most instances of any of its modules at once.
+    #[arg(long, value_name = "COUNT|none")]
+    pub(crate) module_instances: Option<Bound>,
+}
+
+/// A quota as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bound(pub(crate) Option<u32>);
+
+impl std::str::FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Bound(None)),
+            number => number.parse().map(|number| Bound(Some(number))).map_err(|_| "wanted a whole number, or none".to_owned()),
+        }
+    }
 }
 
 /// Capacity.

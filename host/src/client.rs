@@ -100,6 +100,10 @@ impl<'a> Server<'a> {
                 .hint("start it with `tidegate serve`, or name it with --server URL")
         };
         let request = ureq::http::Request::builder().method(method).uri(url).header("accept", "application/json");
+        let request = match &self.args.key {
+            Some(key) => request.header("authorization", format!("Bearer {key}")),
+            None => request,
+        };
         let request = match content_type {
             Some(content_type) => request.header("content-type", content_type),
             None => request,

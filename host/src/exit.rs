@@ -108,6 +108,7 @@ impl From<CatalogError> for Failure {
             CatalogError::AlreadyExists { .. } => "already_exists",
             CatalogError::InUse { .. } => "in_use",
             CatalogError::Conflict { .. } => "conflict",
+            CatalogError::Quota { .. } => "quota",
             CatalogError::Corrupt { .. } | CatalogError::Key { .. } | CatalogError::File { .. } | CatalogError::Storage(_) => "catalog",
         };
         Failure::environment(code, chain(&error))

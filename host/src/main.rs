@@ -3,7 +3,8 @@
 //! ```text
 //!   cli ─▶ serve ─▶ catalog ◀─▶ scheduler ─▶ pipeline ◀─▶ connectors, sandbox
 //!    │       └────▶ API ──▶ catalog
-//!    └──▶ run, check ─▶ pipeline (no catalog)          task, module ─▶ HTTP to a server
+//!    ├──▶ run, check ─▶ pipeline (no catalog)          task, module ─▶ HTTP to a server
+//!    └──▶ tenant ─▶ catalog
 //! ```
 //!
 //! Only this package knows all the others. It holds no rule about rows: those are in the pipeline and below it.
@@ -32,6 +33,7 @@ mod serve;
 mod signals;
 mod simulate;
 mod task_file;
+mod tenant_command;
 
 use std::process::ExitCode;
 
@@ -79,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
             start_quiet_log(&cli.log);
             module_command::module(args)
         }
+        Command::Tenant(args) => runtime()?.block_on(tenant_command::tenant(args)),
         Command::Capacity(CapacityArgs { command: CapacityCommand::Simulate(args) }) => simulate::simulate(&args),
         Command::CompileModule => unreachable!("handled before anything is started"),
     }

@@ -7,7 +7,7 @@
 mod record;
 mod table;
 
-pub(crate) use record::{clear_task, record_capacity, record_memory, record_progress, record_tasks, record_units};
+pub(crate) use record::{clear_task, record_capacity, record_memory, record_progress, record_tasks, record_tenants, record_units};
 
 use metrics::{Counter, Gauge, Label};
 
@@ -49,6 +49,11 @@ impl Metric {
     /// Sets a gauge.
     pub(crate) fn set(&self, values: &[&str], value: f64) {
         self.gauge(values).set(value);
+    }
+
+    /// Adds to a gauge.
+    pub(crate) fn raise(&self, values: &[&str], more: f64) {
+        self.gauge(values).increment(more);
     }
 
     fn counter(&self, values: &[&str]) -> Counter {
@@ -98,7 +103,9 @@ also where the process takes names and help texts from; `TIDEGATE_WRITE_DOCS=1 c
 writes it again, and the same test without the variable compares.
 
 Counters start at 0 when the process starts and only grow. A gauge of a task that does not run here is 0. Rows are never in a
-label, and neither is a table: there are as many series as the catalog has tasks and modules.
+label, and neither is a table: there are as many series as the catalog has tenants, tasks and modules.
+
+What tenants have in all is counted as their tasks report it, so that a total does not shrink when a task is deleted.
 
 | metric | kind | unit | labels | meaning |
 |---|---|---|---|---|

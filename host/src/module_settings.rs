@@ -102,9 +102,9 @@ impl ModuleSettings {
         })
     }
 
-    /// What a module with these limits of its own may use.
-    pub(crate) fn limits(&self, own: ModuleLimits) -> Limits {
-        let limits = self.rules.effective(own);
+    /// What a module with these limits of its own may use, when its tenant has these ceilings.
+    pub(crate) fn limits(&self, own: ModuleLimits, of_tenant: ModuleLimits) -> Limits {
+        let limits = self.rules.effective(own).tightest(of_tenant);
         let set = |number: Option<u32>| number.expect("defaults and ceilings set every limit");
         Limits {
             memory_bytes_max: (set(limits.memory_mib) as usize) << 20,
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn defaults_are_the_sandboxs_own() {
-        assert_eq!(ModuleSettings::default().limits(ModuleLimits::default()), Limits::default());
+        assert_eq!(ModuleSettings::default().limits(ModuleLimits::default(), ModuleLimits::default()), Limits::default());
     }
 
     #[test]
@@ -140,7 +140,9 @@ mod tests {
         let settings = ModuleSettings::new(form).unwrap();
         assert_eq!((settings.engine.module_bytes_max, settings.engine.meters_fuel), (64 << 20, true));
         let own = ModuleLimits { memory_mib: Some(256), output_mib: Some(1), ..ModuleLimits::default() };
-        let limits = settings.limits(own);
+        let of_tenant = ModuleLimits { instances: Some(2), memory_mib: Some(512), ..ModuleLimits::default() };
+        let limits = settings.limits(own, of_tenant);
+        assert_eq!(limits.instances_max, 2, "a tenant's ceiling holds for a module without limits of its own");
         assert_eq!(
             (limits.memory_bytes_max, limits.result_bytes_max, limits.transform_cpu_per_row),
             (32 << 20, 1 << 20, Duration::from_micros(50))

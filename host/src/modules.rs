@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tidegate_catalog::{Catalog, ModuleLimits, ModuleRecord, ModuleState, ModuleVersion};
+use tidegate_catalog::{Catalog, CatalogError, ModuleRecord, ModuleState, ModuleVersion};
+use tidegate_model::TenantId;
 use tidegate_pipeline::{ModuleReference, ModuleSet};
 use tidegate_sandbox::{
-    ArtefactCache, Compiled, Engine, HelperLimits, Limits, ModuleError, ModuleInfo, Sandbox, SandboxError, builtin_rules,
+    ArtefactCache, Compiled, Engine, HelperLimits, Limits, ModuleError, ModuleInfo, Sandbox, SandboxCount, SandboxError, builtin_rules,
 };
 
 use crate::cli::COMPILE_COMMAND;
@@ -38,6 +39,8 @@ struct Shared {
     artefacts: ArtefactCache,
     rules: Compiled,
     settings: ModuleSettings,
+    /// Sandboxes by tenant and digest: tenants who happen to have equal bytes share the code and not the number.
+    counts: Mutex<HashMap<(TenantId, String), SandboxCount>>,
 }
 
 impl ModuleStore {
@@ -63,7 +66,7 @@ impl ModuleStore {
             let rules = compile(&artefacts, &engine, settings.helper, builtin_rules()).map_err(|error| environment(&error))?;
             // A ceiling is for tenants' modules. The rules run in every task, as often as there are sandboxes.
             let rules = rules.limited(Limits { instances_max: usize::MAX, ..Limits::default() });
-            Ok(Self { shared: Arc::new(Shared { engine, artefacts, rules, settings }) })
+            Ok(Self { shared: Arc::new(Shared { engine, artefacts, rules, settings, counts: Mutex::default() }) })
         })
         .await
     }
@@ -97,9 +100,19 @@ impl ModuleStore {
         .await
     }
 
-    /// What a module with these limits of its own may use on this server.
-    pub(crate) fn limits(&self, own: ModuleLimits) -> Limits {
-        self.shared.settings.limits(own)
+    /// What a tenant's module may use on this server.
+    ///
+    /// # Errors
+    /// The catalog's.
+    pub(crate) async fn limits(&self, name: &str, catalog: &Catalog) -> Result<Limits, CatalogError> {
+        let of_tenant = catalog.quotas().await?.module_ceilings;
+        Ok(self.shared.settings.limits(catalog.module_limits(name).await?, of_tenant))
+    }
+
+    fn count(&self, tenant: &TenantId, digest: &str) -> SandboxCount {
+        let mut counts = self.shared.counts.lock().expect("no holder of this lock panics");
+        counts.retain(|_, count| !count.is_alone());
+        counts.entry((tenant.clone(), digest.to_owned())).or_default().clone()
     }
 
     /// A version that was examined before: from memory, or else from disk, or else compiled again.
@@ -175,8 +188,8 @@ impl ModuleStore {
         if let ModuleState::Rejected { message, hint } = record.state {
             return Err(Failure { hint, ..Failure::failed("module_rejected", format!("module \"{name}\" was rejected: {message}")) });
         }
-        let limits = self.limits(catalog.module_limits(name).await?);
-        let compiled = self.ready(&record, catalog).await?.limited(limits);
+        let limits = self.limits(name, catalog).await?;
+        let compiled = self.ready(&record, catalog).await?.limited(limits).counted_with(&self.count(&record.tenant, &record.digest));
         Ok((record, compiled))
     }
 

@@ -1,7 +1,7 @@
 //! `tidegate serve`: catalog, scheduler and API in one process.
 //!
 //! ```text
-//!   start  settings ─▶ lock ─▶ port ─▶ catalog ─▶ sandbox ─▶ scheduler, API (ready)
+//!   start  settings ─▶ lock ─▶ (keys, beyond loopback) ─▶ port ─▶ catalog ─▶ sandbox ─▶ scheduler, API (ready)
 //!   stop   not ready ─▶ workers stop after the group under way ─▶ API ─▶ catalog
 //! ```
 //!
@@ -42,11 +42,17 @@ const CONTRACT: Contract = Contract { package: CONTRACT_PACKAGE, versions: CONTR
 pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
     let stop = signals::stop_token()?;
     let dir = OwnedDir::open(&settings.data_dir)?;
+    let public = !settings.listen.ip().is_loopback();
+    // Keys come before the port: nobody may reach a server that has none.
+    let catalog = if public { Some(keyed_catalog(dir.path(), settings.listen).await?) } else { None };
     let listener = bind(settings.listen)?;
     let address = listener.local_addr().map_err(|error| Failure::environment("listen", format!("read the listening address: {error}")))?;
     let units = settings.units;
     let prometheus = start_metrics(units)?;
-    let catalog = Catalog::open(dir.path()).await?;
+    let catalog = match catalog {
+        Some(catalog) => catalog,
+        None => Catalog::open(dir.path()).await?,
+    };
     let modules = ModuleStore::open_with(dir.path().join("artefacts"), settings.modules).await?;
     let name = node_name(dir.path())?;
     let node = Node {
@@ -67,6 +73,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
         version: env!("CARGO_PKG_VERSION"),
         ready: ready.clone(),
         modules: settings.modules.rules,
+        keys_required: public,
     };
     let upkeep = tokio::spawn(upkeep(prometheus, stop.clone()));
     let workers = tokio::spawn(Scheduler::new(node).run(stop.clone()));
@@ -88,6 +95,23 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
     }
     info!("stopped");
     Ok(Exit::Ok)
+}
+
+/// The catalog of a server that is reached from other machines, which must have keys.
+async fn keyed_catalog(dir: &Path, listen: SocketAddr) -> Result<Catalog, Failure> {
+    let catalog = Catalog::open(dir).await?;
+    if catalog.has_keys().await? {
+        return Ok(catalog);
+    }
+    let message = format!(
+        "refusing to listen on {listen}: there are no API keys, so whoever reaches the port could read and write every database of every task"
+    );
+    let hint = format!(
+        "make a key first with tidegate tenant key default --data-dir {}, or listen on 127.0.0.1:{} and let an SSH tunnel forward to it",
+        dir.display(),
+        listen.port()
+    );
+    Err(Failure::usage("listen_not_loopback", message).hint(hint))
 }
 
 fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, Failure> {

@@ -62,7 +62,11 @@ struct Served {
 
 impl Served {
     fn start(data_dir: &Path) -> Self {
-        let mut child = tidegate(&["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--data-dir", data_dir.to_str().unwrap()])
+        Self::start_on(data_dir, "127.0.0.1:0")
+    }
+
+    fn start_on(data_dir: &Path, listen: &str) -> Self {
+        let mut child = tidegate(&["serve", "--listen", listen, "--log-level", "warn", "--data-dir", data_dir.to_str().unwrap()])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -173,8 +177,6 @@ fn a_wrong_configuration_ends_before_anything_is_opened() {
     let data = dir.path().join("data");
     let data = data.to_str().unwrap();
     check_refusal(&run(&["serve"]), 2, &["no data directory", "--data-dir"]);
-    check_refusal(&run(&["serve", "--data-dir", data, "--listen", "0.0.0.0:0"]), 2, &["0.0.0.0", "no API keys", "127.0.0.1"]);
-
     let config = dir.path().join("tidegate.toml");
     std::fs::write(&config, "lissten = \"127.0.0.1:0\"\n").unwrap();
     let output = run(&["serve", "--data-dir", data, "--config", config.to_str().unwrap()]);
@@ -182,9 +184,60 @@ fn a_wrong_configuration_ends_before_anything_is_opened() {
     assert!(!Path::new(data).exists());
 }
 
+fn output_of(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", errors(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn other_machines_are_served_only_once_there_is_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let at = ["--data-dir", data.to_str().unwrap()];
+    let serve = [&["serve", "--listen", "0.0.0.0:0"][..], &at].concat();
+    check_refusal(&run(&serve), 2, &["0.0.0.0", "no API keys", "127.0.0.1", "tidegate tenant key"]);
+
+    let key = output_of(&[&["tenant", "key", "default"][..], &at].concat());
+    let served = Served::start_on(&data, "0.0.0.0:0");
+    let url = served.url.replace("0.0.0.0", "127.0.0.1");
+    check_refusal(&run(&["task", "list", "--server", &url]), 1, &["there is no bearer key"]);
+    let listed = tidegate(&["task", "list", "--server", &url]).env("TIDEGATE_KEY", key.trim()).output().unwrap();
+    assert!(listed.status.success(), "{}", errors(&listed));
+
+    // The last key that goes does not open the door.
+    let keys = output_of(&[&["tenant", "keys"][..], &at].concat());
+    output_of(&[&["tenant", "revoke", keys.split('\t').next().unwrap()][..], &at].concat());
+    check_refusal(&run(&["task", "list", "--server", &url, "--key", key.trim()]), 1, &["none of this server's"]);
+    check_refusal(&run(&["task", "list", "--server", &url]), 1, &["there is no bearer key"]);
+}
+
+#[test]
+fn tenants_are_created_changed_listed_and_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |words: &[&'static str]| {
+        [words, &["--data-dir", dir.path().to_str().unwrap()]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let tenant = |words: &[&'static str]| run(&at(words).iter().map(String::as_str).collect::<Vec<_>>());
+    let text = |output: Output| String::from_utf8(output.stdout).unwrap();
+    assert!(text(tenant(&["tenant", "create", "acme", "--units", "4", "--tasks", "2"])).contains("units=4\ttasks=2"));
+    check_refusal(&tenant(&["tenant", "create", "acme"]), 3, &["exists already"]);
+    check_refusal(&tenant(&["tenant", "create", "Acme"]), 2, &["Acme", "[a-z]"]);
+    check_refusal(&tenant(&["tenant", "key", "nobody"]), 3, &["nobody"]);
+    check_refusal(&tenant(&["tenant", "set", "acme", "--units", "many"]), 2, &["whole number"]);
+    assert!(text(tenant(&["tenant", "set", "acme", "--units", "none", "--weight", "3"])).contains("weight=3\tunits=-\ttasks=2"));
+    assert!(text(tenant(&["tenant", "key", "acme", "--sigv4"])).contains("aws_secret_access_key = "));
+    assert!(text(tenant(&["tenant", "keys"])).contains("\tacme\tsigv4"));
+    assert_eq!(text(tenant(&["tenant", "list"])).lines().count(), 2);
+    assert!(tenant(&["tenant", "delete", "acme"]).status.success());
+    assert_eq!(text(tenant(&["tenant", "keys"])), "");
+    check_refusal(&tenant(&["tenant", "delete", "default"]), 3, &["default"]);
+}
+
 #[test]
 fn an_environment_variable_stands_for_its_flag() {
-    let output = tidegate(&["serve"]).env("TIDEGATE_DATA_DIR", "/nowhere").env("TIDEGATE_LISTEN", "192.0.2.1:80").output().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let output = tidegate(&["serve"]).env("TIDEGATE_DATA_DIR", dir.path()).env("TIDEGATE_LISTEN", "192.0.2.1:80").output().unwrap();
     check_refusal(&output, 2, &["192.0.2.1:80"]);
 }
 

@@ -19,6 +19,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 mod template;
+pub mod tenant;
 pub mod wait;
 pub mod workload;
 
@@ -29,5 +30,6 @@ pub use mysql::{MysqlFlavour, MysqlServer};
 pub use postgres::{PostgresServer, PostgresVersion};
 pub use process::Tidegate;
 pub use proxy::{Direction, Fault, Proxy};
+pub use tenant::Tenant;
 pub use wait::wait_for;
 pub use workload::{Workload, WorkloadPlan};

@@ -71,6 +71,11 @@ impl Tidegate {
         format!("http://127.0.0.1:{}", self.lease.port)
     }
 
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// The API's port; it stays the same over restarts.
     pub fn port(&self) -> u16 {
         self.lease.port
@@ -200,7 +205,7 @@ impl Tidegate {
     async fn bring_artefacts(&self) {
         let place = self.data_dir.join("artefacts");
         // Environments of their own may be about the artefacts, or another engine.
-        if place.exists() || !self.settings.is_empty() {
+        if place.exists() || self.settings.iter().any(|(name, _)| name != "TIDEGATE_UNITS") {
             return;
         }
         let made = template("artefacts", &root_dir().join("target/guests/rules.wasm"), async |data_dir| {
@@ -267,11 +272,17 @@ pub(crate) enum Body {
 
 /// One request; an answer of any status is a success.
 pub(crate) async fn exchange(method: &str, url: &str, body: Option<Body>) -> Result<Answer, String> {
-    let (method, url) = (method.to_owned(), url.to_owned());
-    tokio::task::spawn_blocking(move || blocking_exchange(&method, &url, body)).await.map_err(|error| error.to_string())?
+    exchange_with_key(method, url, None, body).await
 }
 
-fn blocking_exchange(method: &str, url: &str, body: Option<Body>) -> Result<Answer, String> {
+/// The same with a bearer key.
+pub(crate) async fn exchange_with_key(method: &str, url: &str, key: Option<&str>, body: Option<Body>) -> Result<Answer, String> {
+    let (method, url, key) = (method.to_owned(), url.to_owned(), key.map(str::to_owned));
+    let work = move || blocking_exchange(&method, &url, key.as_deref(), body);
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+fn blocking_exchange(method: &str, url: &str, key: Option<&str>, body: Option<Body>) -> Result<Answer, String> {
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
     let agent: ureq::Agent = config.allow_non_standard_methods(true).build().into();
     let (kind, bytes) = match body {
@@ -280,7 +291,10 @@ fn blocking_exchange(method: &str, url: &str, body: Option<Body>) -> Result<Answ
         Some(Body::Bytes(bytes)) => ("application/wasm", bytes),
     };
     let empty = bytes.is_empty();
-    let request = ureq::http::Request::builder().method(method).uri(url).header("content-type", kind);
+    let mut request = ureq::http::Request::builder().method(method).uri(url).header("content-type", kind);
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
     let sent = if empty {
         agent.run(request.body(()).map_err(|error| error.to_string())?)
     } else {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tidegate_catalog::{EventCategory, EventFilter, EventRecord, now_us};
 
 use super::Call;
-use super::caller::ACCOUNT;
+use super::caller::account_of;
 use super::fault::{Fault, shortened};
 use super::instances;
 use super::page::{ListRequest, USUAL_PAGE, cut};
@@ -30,7 +30,7 @@ pub(crate) async fn attributes(call: &Call, _: ListRequest) -> Result<AccountAns
             quota("Endpoints", endpoints, 1000),
             quota("ReplicationTasks", tasks, 600),
         ],
-        unique_account_identifier: format!("tidegate-{ACCOUNT}"),
+        unique_account_identifier: format!("tidegate-{}", account_of(call.catalog.tenant())),
     })
 }
 

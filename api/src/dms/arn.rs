@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::caller::ACCOUNT;
+use tidegate_model::TenantId;
+
+use super::caller::account_of;
 use super::fault::{Fault, shortened};
 
 /// What an ARN names.
@@ -53,27 +55,28 @@ impl Kind {
 /// `arn:aws:dms:<region>:<account>:<kind>:<id>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Arn {
+    account: String,
     pub(crate) region: String,
     pub(crate) kind: Kind,
     pub(crate) id: String,
 }
 
 impl Arn {
-    /// An ARN of this account.
-    pub(crate) fn new(region: &str, kind: Kind, id: &str) -> Self {
-        Self { region: region.to_owned(), kind, id: id.to_owned() }
+    /// An ARN of a tenant's account.
+    pub(crate) fn new(tenant: &TenantId, region: &str, kind: Kind, id: &str) -> Self {
+        Self { account: account_of(tenant), region: region.to_owned(), kind, id: id.to_owned() }
     }
 
     /// # Errors
     /// A fault that names the member when the text is not an ARN of one of the kinds here.
     pub(crate) fn parse(text: &str, member: &str) -> Result<Self, Fault> {
         let parts: Vec<&str> = text.splitn(7, ':').collect();
-        if let ["arn", partition, "dms", region, _account, kind, id] = parts[..]
+        if let ["arn", partition, "dms", region, account, kind, id] = parts[..]
             && partition.starts_with("aws")
             && !id.is_empty()
             && let Some(kind) = Kind::parse(kind)
         {
-            return Ok(Self { region: region.to_owned(), kind, id: id.to_owned() });
+            return Ok(Self { account: account.to_owned(), region: region.to_owned(), kind, id: id.to_owned() });
         }
         Err(Fault::value(format!("Invalid ARN in {member}: {}", shortened(text))))
     }
@@ -93,7 +96,7 @@ impl Arn {
 
 impl fmt::Display for Arn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "arn:aws:dms:{}:{ACCOUNT}:{}:{}", self.region, self.kind.as_str(), self.id)
+        write!(f, "arn:aws:dms:{}:{}:{}:{}", self.region, self.account, self.kind.as_str(), self.id)
     }
 }
 
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn arn_reads_back_what_it_wrote() {
-        let arn = Arn::new("eu-west-1", Kind::Config, "ABC");
+        let arn = Arn::new(&TenantId::default(), "eu-west-1", Kind::Config, "ABC");
         assert_eq!(Arn::parse_kind(&arn.to_string(), Kind::Config, "ReplicationConfigArn").unwrap(), arn);
         assert!(Arn::parse_kind(&arn.to_string(), Kind::Endpoint, "EndpointArn").is_err());
     }

@@ -1,13 +1,25 @@
 //! Who calls: the credential scope of a Signature Version 4 header.
 //!
-//! The region of an AWS request stands nowhere but in this scope, and ARNs need it. Without API keys the server
-//! listens on loopback only and accepts any signature, and none at all.
+//! The region of an AWS request stands nowhere but in this scope, and ARNs need it. Without keys the server accepts any
+//! signature, and none at all; with keys `signature` checks it.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+use tidegate_model::TenantId;
 
-/// The account in every ARN. AWS clients want twelve digits; which ones says nothing here.
-pub(crate) const ACCOUNT: &str = "123456789012";
+/// The account of the default tenant.
+const ACCOUNT: &str = "123456789012";
+
+/// The account in a tenant's ARNs: AWS clients want twelve digits, which here say no more than that tenants differ.
+pub(crate) fn account_of(tenant: &TenantId) -> String {
+    if *tenant == TenantId::default() {
+        return ACCOUNT.to_owned();
+    }
+    let digest = Sha256::digest(tenant.as_str().as_bytes());
+    let number = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("{:012}", number % 1_000_000_000_000)
+}
 
 /// Used for unsigned requests, and where the scope has no region of a plausible form.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -53,6 +65,14 @@ mod tests {
     fn region_and_key_come_from_the_credential_scope() {
         let found = caller("AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/dms/aws4_request, SignedHeaders=host, Signature=00");
         assert_eq!(found, Caller { region: "eu-west-1".into(), access_key: Some("AKID".into()) });
+    }
+
+    #[test]
+    fn tenants_have_accounts_of_twelve_digits_of_their_own() {
+        let account = |name: &str| account_of(&TenantId::new(name).unwrap());
+        assert_eq!(account("default"), ACCOUNT);
+        assert!(account("acme") != account("globex") && account("acme") != ACCOUNT);
+        assert!(account("acme").len() == 12 && account("acme").bytes().all(|byte| byte.is_ascii_digit()));
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn read(record: &ResourceRecord) -> Result<CertificateDocument, Fault> {
 fn shown(record: &ResourceRecord) -> Result<Certificate, Fault> {
     let document = read(record)?;
     Ok(Certificate {
-        certificate_arn: Arn::new(&document.region, Kind::Certificate, &record.id).to_string(),
+        certificate_arn: Arn::new(&record.tenant, &document.region, Kind::Certificate, &record.id).to_string(),
         certificate_identifier: document.identifier,
         certificate_creation_date: seconds(record.created_at_us),
         certificate_pem: document.pem,

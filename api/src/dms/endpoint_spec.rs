@@ -80,7 +80,7 @@ impl EndpointEcho {
     }
 
     pub(crate) fn arn(&self, record: &EndpointRecord) -> String {
-        Arn::new(&self.region, Kind::Endpoint, &record.id).to_string()
+        Arn::new(&record.tenant, &self.region, Kind::Endpoint, &record.id).to_string()
     }
 
     pub(crate) fn document(&self) -> Value {

@@ -73,6 +73,35 @@ impl Fault {
         Self::refused("InvalidResourceStateFault", message)
     }
 
+    /// More than the tenant may have.
+    pub(crate) fn quota(message: impl Into<String>) -> Self {
+        Self::refused("ResourceQuotaExceededFault", message)
+    }
+
+    /// There is no signature.
+    pub(crate) fn unsigned() -> Self {
+        Self::forbidden("MissingAuthenticationTokenException", "The request must be signed with an access key of this server.")
+    }
+
+    /// The signature's header lacks a part.
+    pub(crate) fn incomplete_signature(message: String) -> Self {
+        Self::refused("IncompleteSignatureException", message)
+    }
+
+    /// The access key is none of this server's.
+    pub(crate) fn unknown_key() -> Self {
+        Self::forbidden("UnrecognizedClientException", "The access key is none of this server's.")
+    }
+
+    /// The signature is not the one that the key's secret gives.
+    pub(crate) fn wrong_signature(message: String) -> Self {
+        Self::forbidden("InvalidSignatureException", message)
+    }
+
+    fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self { status: StatusCode::FORBIDDEN, code, message: message.into() }
+    }
+
     /// The server failed; the cause is logged, and not told.
     pub(crate) fn internal() -> Self {
         Self {
@@ -104,6 +133,7 @@ impl From<CatalogError> for Fault {
             CatalogError::NotFound { .. } => Fault::not_found(text),
             CatalogError::AlreadyExists { .. } => Fault::exists(text),
             CatalogError::InUse { .. } | CatalogError::Conflict { .. } => Fault::state(text),
+            CatalogError::Quota { .. } => Fault::quota(text),
             CatalogError::Corrupt { .. } | CatalogError::Key { .. } | CatalogError::File { .. } | CatalogError::Storage(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "answer a DMS request");
                 Fault::internal()

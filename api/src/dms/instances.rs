@@ -50,7 +50,7 @@ impl InstanceDocument {
     }
 
     pub(crate) fn arn(&self, record: &ResourceRecord) -> String {
-        Arn::new(&self.region, Kind::Instance, &record.id).to_string()
+        Arn::new(&record.tenant, &self.region, Kind::Instance, &record.id).to_string()
     }
 
     pub(crate) fn value(&self) -> serde_json::Value {

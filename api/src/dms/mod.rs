@@ -5,7 +5,7 @@
 //! through the catalog, and later answers tell how far it is.
 //!
 //! ```text
-//!   request ─▶ caller (region) ─▶ dispatch ─▶ operation ─▶ catalog
+//!   request ─▶ signature (tenant), caller (region) ─▶ dispatch ─▶ operation ─▶ catalog
 //!   answer  ◀─ 200 + members, or 400/500 + __type and message
 //! ```
 //!
@@ -28,6 +28,7 @@ mod progress;
 mod replications;
 mod settings;
 mod shape;
+mod signature;
 mod tables;
 mod tags;
 mod task_echo;
@@ -41,17 +42,19 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use rand::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tidegate_catalog::Catalog;
+use tidegate_catalog::{Catalog, now_us};
+use tidegate_model::TenantId;
 
 use caller::Caller;
 use fault::Fault;
+use signature::Signature;
 
 /// Before the operation's name in `X-Amz-Target`.
 const TARGET_PREFIX: &str = "AmazonDMSv20160101.";
@@ -67,21 +70,40 @@ pub fn router(state: crate::ApiState) -> Router {
     Router::new().route("/", post(serve)).with_state(state)
 }
 
-async fn serve(State(state): State<crate::ApiState>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let call = Call { catalog: state.catalog.clone(), caller: Caller::from_headers(&headers) };
+async fn serve(State(state): State<crate::ApiState>, uri: Uri, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let caller = Caller::from_headers(&headers);
     let operation = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or("");
-    let outcome = match (operation.strip_prefix(TARGET_PREFIX), body) {
-        (None, _) => Err(Fault::unknown_operation(operation)),
-        (Some(_), Err(rejection)) => Err(Fault::serialization(rejection.body_text())),
-        (Some(operation), Ok(body)) => dispatch(&call, operation, &body).await,
+    let tenant = match &body {
+        Ok(body) => tenant(&state, &uri, &headers, body).await,
+        Err(rejection) => Err(Fault::serialization(rejection.body_text())),
+    };
+    let outcome = match (tenant, operation.strip_prefix(TARGET_PREFIX), body) {
+        (Err(fault), _, _) => Err(fault),
+        (Ok(_), None, _) => Err(Fault::unknown_operation(operation)),
+        (Ok(_), Some(_), Err(rejection)) => Err(Fault::serialization(rejection.body_text())),
+        (Ok(tenant), Some(operation), Ok(body)) => {
+            let call = Call { catalog: state.catalog.of(&tenant), caller: caller.clone() };
+            dispatch(&call, operation, &body).await
+        }
     };
     match outcome {
         Ok(members) => answer(StatusCode::OK, shape::without_nulls(members).to_string().into_bytes(), None),
         Err(fault) => {
-            tracing::debug!(operation, access_key = call.caller.access_key, code = fault.code(), "refuse a DMS request");
+            tracing::debug!(operation, access_key = caller.access_key, code = fault.code(), "refuse a DMS request");
             answer(fault.status(), fault.body(), Some(fault.code()))
         }
     }
+}
+
+/// Whose request it is: without keys the default tenant's, otherwise that of the key which signed it.
+async fn tenant(state: &crate::ApiState, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<TenantId, Fault> {
+    if !state.wants_keys().await? {
+        return Ok(TenantId::default());
+    }
+    let signature = Signature::of(headers)?;
+    let (tenant, secret) = state.catalog.signing_key(signature.access_key).await?.ok_or_else(Fault::unknown_key)?;
+    signature.check(&secret, uri, headers, body, now_us() / 1_000_000)?;
+    Ok(tenant)
 }
 
 fn answer(status: StatusCode, body: Vec<u8>, error: Option<&'static str>) -> Response {

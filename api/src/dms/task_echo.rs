@@ -67,7 +67,7 @@ impl TaskEcho {
     }
 
     pub(crate) fn arn(&self, record: &TaskRecord) -> String {
-        Arn::new(&self.region, self.form.arn_kind(), &record.id).to_string()
+        Arn::new(&record.tenant, &self.region, self.form.arn_kind(), &record.id).to_string()
     }
 
     /// The settings document with what the native API may have changed since.

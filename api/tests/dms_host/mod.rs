@@ -42,6 +42,7 @@ impl FakeHost {
             version: "test",
             ready: Arc::new(AtomicBool::new(true)),
             modules: ModuleRules { upload_bytes_max: 1 << 20, defaults: ModuleLimits::default(), ceilings: ModuleLimits::default() },
+            keys_required: false,
         };
         let worker = tokio::spawn(async move {
             loop {

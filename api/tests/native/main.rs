@@ -12,6 +12,7 @@ mod module_test;
 mod modules;
 mod server;
 mod tasks;
+mod tenants;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -62,6 +63,11 @@ pub(crate) struct Answer {
 
 impl Api {
     pub(crate) async fn new() -> Api {
+        Self::with_keys_required(false).await
+    }
+
+    /// As a server beyond loopback has it, or as one that is reached by loopback alone.
+    pub(crate) async fn with_keys_required(keys_required: bool) -> Api {
         let dir = TempDir::new().unwrap();
         let catalog = Catalog::open(dir.path()).await.unwrap();
         let ready = Arc::new(AtomicBool::new(true));
@@ -73,6 +79,7 @@ impl Api {
             version: "0.0.0-test",
             ready: Arc::clone(&ready),
             modules: MODULES,
+            keys_required,
         };
         Api { catalog, ready, router: tidegate_api::router(state), _dir: dir }
     }

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use tidegate_model::Engine;
+use tidegate_model::{Engine, TenantId};
 
 use crate::error::is_duplicate;
-use crate::{Catalog, CatalogError, Secret, new_id, now_us};
+use crate::{Catalog, CatalogError, Secret, new_id, now_us, tenant_of};
 
 /// Which side of a task an endpoint can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,8 @@ pub struct EndpointSpec {
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EndpointRecord {
+    /// Whose it is.
+    pub tenant: TenantId,
     /// 26 characters of `A-Z0-9`, never reused; the last part of its ARN.
     pub id: String,
     /// What the user said.
@@ -166,7 +168,14 @@ impl Catalog {
         .execute(&self.inner.pool)
         .await
         .map_err(|error| if is_duplicate(&error) { CatalogError::exists("endpoint", &spec.name) } else { error.into() })?;
-        Ok(EndpointRecord { id: id.to_owned(), spec: spec.clone(), revision: 1, created_at_us: now, updated_at_us: now })
+        Ok(EndpointRecord {
+            tenant: self.tenant.clone(),
+            id: id.to_owned(),
+            spec: spec.clone(),
+            revision: 1,
+            created_at_us: now,
+            updated_at_us: now,
+        })
     }
 
     /// The endpoint with this name.
@@ -290,6 +299,7 @@ impl Catalog {
             dms: stored.dms,
         };
         Ok(EndpointRecord {
+            tenant: tenant_of(row)?,
             id,
             spec,
             revision: row.try_get("revision")?,

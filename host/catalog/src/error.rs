@@ -31,6 +31,18 @@ pub enum CatalogError {
         /// The user, with its kind: `task "orders"`.
         by: String,
     },
+    /// It would be more than the tenant may have.
+    #[error("it would make {wanted} {what}, wanted at most {limit}")]
+    Quota {
+        /// `tasks`, `units`, `modules` or `module_bytes`.
+        quota: &'static str,
+        /// What is counted.
+        what: &'static str,
+        /// The quota.
+        limit: u32,
+        /// What there would be.
+        wanted: u64,
+    },
     /// The object's state does not allow it, or somebody else changed it meanwhile.
     #[error("{kind} \"{name}\" is {found}, wanted {wanted}")]
     Conflict {

@@ -21,6 +21,7 @@ pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod history;
+pub mod key;
 mod lease_store;
 pub mod module;
 pub mod module_alias;
@@ -31,8 +32,10 @@ pub mod resource;
 pub mod secret;
 pub mod table_status;
 pub mod task;
+mod task_change;
 mod task_modules;
 mod task_store;
+pub mod tenant;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +53,7 @@ pub use endpoint::{EndpointRecord, EndpointSpec, Role, TlsChoice, TlsMode, engin
 pub use error::CatalogError;
 pub use event::{EventCategory, EventFilter, EventRecord, EventSeverity, NewEvent};
 pub use history::{HistoryPoint, TaskHistory, UnitsChange};
+pub use key::{KeyKind, KeyOwner, KeyRecord, NewKey};
 pub use lease_store::HeldLease;
 pub use module::{ModuleRecord, ModuleState, ModuleVersion};
 pub use module_alias::{ModuleAlias, TASK_PINS};
@@ -66,6 +70,8 @@ pub use task::{
     Cleanup, Desired, Failure, Lease, Migration, ModuleNumbers, Preparation, RunPhase, StartKind, StopReason, TaskDefinition, TaskProgress,
     TaskRecord, TaskStatus,
 };
+
+pub use tenant::{TenantQuotas, TenantRecord};
 
 /// How long a writer waits for another one. SQLite has one writer at a time, and ours are done in milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,6 +14,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use tidegate_model::TenantId;
 
+use crate::tenant::{Addition, check_quotas};
 use crate::{Catalog, CatalogError, now_us, tenant_of};
 
 const PREFIX: &str = "sha256:";
@@ -81,15 +82,16 @@ impl Catalog {
     /// Stores a version. Bytes that were rejected are looked at again; bytes that are there become the latest version.
     ///
     /// # Errors
-    /// [`CatalogError::File`] when they cannot be written.
+    /// [`CatalogError::Quota`]; [`CatalogError::File`] when they cannot be written.
     pub async fn put_module(&self, name: &str, bytes: Vec<u8>) -> Result<ModuleRecord, CatalogError> {
         let digest = digest_text(&bytes);
         let path = self.module_path(&digest).expect("the digest was made here");
         let bytes_len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let _files = self.inner.module_files.lock().await;
+        let mut tx = self.write().await?;
+        check_quotas(&mut tx, &self.tenant, Addition::Module { name, digest: &digest, bytes_len }).await?;
         write_once(path, bytes).await?;
         let pending = state_text(&ModuleState::Pending);
-        let mut tx = self.write().await?;
         // Two uploads within a microsecond would leave open which one is the latest.
         let last: Option<i64> = sqlx::query("SELECT MAX(uploaded_at) FROM modules WHERE tenant = $1 AND name = $2")
             .bind(self.tenant.as_str())

@@ -4,13 +4,16 @@
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use tidegate_model::TenantId;
 
 use crate::error::is_duplicate;
-use crate::{Catalog, CatalogError, now_us};
+use crate::{Catalog, CatalogError, now_us, tenant_of};
 
 /// A document with a kind, an id and a name. Both id and name are unique within the kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResourceRecord {
+    /// Whose it is.
+    pub tenant: TenantId,
     /// The kind, chosen by the caller: `replication-instance`.
     pub kind: String,
     /// The id.
@@ -143,6 +146,7 @@ impl Catalog {
 fn resource_from(row: &SqliteRow) -> Result<ResourceRecord, CatalogError> {
     let name: String = row.try_get("name")?;
     Ok(ResourceRecord {
+        tenant: tenant_of(row)?,
         kind: row.try_get("kind")?,
         id: row.try_get("id")?,
         document: serde_json::from_str(row.try_get("document")?).map_err(|error| CatalogError::corrupt("resource", &name, error))?,

@@ -19,7 +19,9 @@ use tidegate_model::{TaskId, TenantId};
 
 use crate::error::is_duplicate;
 use crate::task::{Cleanup, Desired, Lease, Migration, Preparation, StartKind, TaskDefinition, TaskProgress, TaskRecord, TaskStatus};
+use crate::task_change::{Change, change_of};
 use crate::task_modules::store_modules;
+use crate::tenant::{Addition, check_quotas};
 use crate::{Catalog, CatalogError, new_id, now_us, tenant_of};
 
 /// Endpoints by name: a task keeps their ids, so that renaming an endpoint changes no task.
@@ -57,7 +59,7 @@ impl Catalog {
     /// Creates a task with a fresh id.
     ///
     /// # Errors
-    /// [`CatalogError::AlreadyExists`] when the name is taken; [`CatalogError::NotFound`] when an endpoint, or a module,
+    /// [`CatalogError::AlreadyExists`] when the name is taken; [`CatalogError::Quota`]; [`CatalogError::NotFound`] when an endpoint, or a module,
     /// version or alias that the table mappings name, does not exist.
     pub async fn create_task(&self, definition: &TaskDefinition) -> Result<TaskRecord, CatalogError> {
         self.create_task_with_id(&new_id(), definition).await
@@ -72,6 +74,7 @@ impl Catalog {
         let mut tx = self.write().await?;
         let source_id = endpoint_id(&mut tx, &self.tenant, &definition.source).await?;
         let target_id = endpoint_id(&mut tx, &self.tenant, &definition.target).await?;
+        check_quotas(&mut tx, &self.tenant, Addition::Task { min_units: definition.min_units }).await?;
         sqlx::query(
             "INSERT INTO tasks (tenant, id, name, source_id, target_id, definition, revision, desired, run_request, start_kind,
                                 run_begun, status, created_at, updated_at)
@@ -167,6 +170,9 @@ impl Catalog {
         }
         let source_id = endpoint_id(&mut tx, &self.tenant, &definition.source).await?;
         let target_id = endpoint_id(&mut tx, &self.tenant, &definition.target).await?;
+        if definition.min_units > record.definition.min_units {
+            check_quotas(&mut tx, &self.tenant, Addition::MinUnits { id: &record.id, min_units: definition.min_units }).await?;
+        }
         sqlx::query(
             "UPDATE tasks SET source_id = $3, target_id = $4, definition = $5, revision = revision + 1, updated_at = $6
              WHERE tenant = $1 AND id = $2",
@@ -350,36 +356,6 @@ impl Catalog {
         self.forget_history(name);
         self.wake_api();
         Ok(())
-    }
-}
-
-/// What a change of a definition touches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    /// Nothing that a run was started with.
-    Aside,
-    /// What a run does between its ends.
-    OfTheWork,
-    /// What cannot change under a run.
-    OfTheEnds,
-}
-
-fn change_of(old: &TaskDefinition, new: &TaskDefinition) -> Change {
-    let aside = TaskDefinition {
-        min_units: new.min_units,
-        max_units: new.max_units,
-        max_lag_seconds: new.max_lag_seconds,
-        tags: new.tags.clone(),
-        dms: new.dms.clone(),
-        ..old.clone()
-    };
-    let work = TaskDefinition { table_mappings: new.table_mappings.clone(), settings: new.settings.clone(), ..aside.clone() };
-    if aside == *new {
-        Change::Aside
-    } else if work == *new {
-        Change::OfTheWork
-    } else {
-        Change::OfTheEnds
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_catalog::{
-    Catalog, CatalogError, Cleanup, EndpointSpec, EventCategory, EventFilter, EventSeverity, Migration, ModuleLimits, ModuleState,
-    ModuleVersion, NewEvent, Preparation, RequestKind, RequestState, Role, Secret, StageName, StartKind, TableStatusRecord, TaskDefinition,
-    TaskProgress, TaskStatus, TlsChoice, TlsMode, now_us,
+    Catalog, CatalogError, Cleanup, EndpointSpec, EventCategory, EventFilter, EventSeverity, KeyKind, KeyOwner, Migration, ModuleLimits,
+    ModuleState, ModuleVersion, NewEvent, Preparation, RequestKind, RequestState, Role, Secret, StageName, StartKind, TableStatusRecord,
+    TaskDefinition, TaskProgress, TaskStatus, TenantQuotas, TlsChoice, TlsMode, now_us,
 };
 use tidegate_model::{Engine, TaskId, TenantId};
 
@@ -204,4 +204,75 @@ async fn a_tenant_that_asks_a_lot_holds_up_no_other() {
     one.finish_request(asked.id, Ok(json!({ "version": "postgres" }))).await.unwrap();
     assert!(matches!(two.get_request(asked.id).await.unwrap().state, RequestState::Succeeded(_)));
     assert!(is_missing(one.get_request(asked.id).await));
+}
+
+#[tokio::test]
+async fn quotas_refuse_what_goes_beyond_them_and_name_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let (all, one, two) = two_tenants(dir.path()).await;
+    let acme = two.tenant().clone();
+    let quotas =
+        TenantQuotas { tasks: Some(2), units: Some(3), modules: Some(1), module_mib: Some(1), weight: Some(2), ..TenantQuotas::default() };
+    all.create_tenant(&acme, &quotas).await.unwrap();
+    let named = |result: Result<(), CatalogError>| match result {
+        Err(CatalogError::Quota { quota, limit, wanted, .. }) => (quota, limit, wanted),
+        other => panic!("{other:?}"),
+    };
+    let with_min = |name: &str, min_units| TaskDefinition { min_units, ..task(name, None) };
+    assert_eq!(named(two.create_task(&with_min("greedy", 4)).await.map(drop)), ("units", 3, 4));
+    two.create_task(&with_min("second", 2)).await.unwrap();
+    assert_eq!(named(two.create_task(&task("third", None)).await.map(drop)), ("tasks", 2, 3));
+    assert_eq!(named(two.update_task(1, &with_min("shop", 2)).await.map(drop)), ("units", 3, 4));
+    two.update_task(1, &with_min("shop", 1)).await.unwrap();
+
+    two.put_module("mask", vec![0; 600_000]).await.unwrap();
+    assert_eq!(named(two.put_module("other", vec![1]).await.map(drop)), ("modules", 1, 2));
+    assert_eq!(named(two.put_module("mask", vec![1; 600_000]).await.map(drop)), ("module_bytes", 1, 2));
+    two.put_module("mask", vec![0; 600_000]).await.unwrap();
+    two.put_module("mask", vec![1; 400_000]).await.unwrap();
+
+    for name in ["a", "b", "c"] {
+        one.create_task(&with_min(name, 9)).await.unwrap();
+    }
+    assert_eq!(two.quotas().await.unwrap(), quotas);
+    all.set_tenant_quotas(&acme, &TenantQuotas::default()).await.unwrap();
+    two.create_task(&task("third", None)).await.unwrap();
+    assert!(matches!(all.delete_tenant(&acme).await, Err(CatalogError::InUse { .. })));
+    assert!(matches!(all.delete_tenant(&TenantId::default()).await, Err(CatalogError::Conflict { .. })));
+}
+
+#[tokio::test]
+async fn keys_open_for_their_owner_until_they_are_deleted_and_are_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (all, _, two) = two_tenants(dir.path()).await;
+    let acme = KeyOwner::Tenant(two.tenant().clone());
+    assert!(is_missing(all.create_key(&acme, KeyKind::Bearer).await), "the tenant is not there yet");
+    all.create_tenant(two.tenant(), &TenantQuotas::default()).await.unwrap();
+    assert!(!all.has_keys().await.unwrap());
+    let bearer = all.create_key(&acme, KeyKind::Bearer).await.unwrap();
+    let operator = all.create_key(&KeyOwner::Operator, KeyKind::Bearer).await.unwrap();
+    let signing = all.create_key(&acme, KeyKind::Signing).await.unwrap();
+
+    assert_eq!(all.owner_of_bearer(&bearer.secret).await.unwrap(), Some(acme.clone()));
+    assert_eq!(all.owner_of_bearer(&operator.secret).await.unwrap(), Some(KeyOwner::Operator));
+    let of_other = bearer.secret.reveal().replace(&bearer.id, &operator.id);
+    for wrong in ["", "tgk_", "tgk__", &of_other, &bearer.secret.reveal()[..50], &format!("{}x", bearer.secret.reveal()), &signing.id] {
+        assert_eq!(all.owner_of_bearer(&Secret::new(wrong)).await.unwrap(), None);
+    }
+    let (tenant, secret) = all.signing_key(&signing.id).await.unwrap().unwrap();
+    assert_eq!((&tenant, secret.reveal()), (two.tenant(), signing.secret.reveal()));
+    assert!(all.signing_key(&bearer.id).await.unwrap().is_none());
+
+    let kinds: Vec<(KeyOwner, &str)> = all.list_keys().await.unwrap().into_iter().map(|key| (key.owner, key.kind.as_str())).collect();
+    assert_eq!(kinds, [(KeyOwner::Operator, "bearer"), (acme.clone(), "bearer"), (acme, "sigv4")]);
+    all.delete_key(&bearer.id).await.unwrap();
+    assert_eq!(all.owner_of_bearer(&bearer.secret).await.unwrap(), None);
+    let secrets = [&bearer, &operator, &signing].map(|key| key.secret.reveal().rsplit('_').next().unwrap().to_owned());
+    all.close().await;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+        for secret in &secrets {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "a secret lies in the data directory");
+        }
+    }
 }

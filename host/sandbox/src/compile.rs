@@ -38,6 +38,17 @@ pub struct Compiled {
     instances: Arc<AtomicUsize>,
 }
 
+/// Sandboxes of a module that somebody has in this process. Clones share the number.
+#[derive(Debug, Clone, Default)]
+pub struct SandboxCount(Arc<AtomicUsize>);
+
+impl SandboxCount {
+    /// True when nobody else counts with it.
+    pub fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
 /// Counts for one sandbox of a module.
 pub(crate) struct Instance(Arc<AtomicUsize>);
 
@@ -63,6 +74,13 @@ impl Compiled {
     #[must_use]
     pub fn limited(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
+        self
+    }
+
+    /// The same code, whose sandboxes are counted with `count` and apart from those of anybody else who has equal bytes.
+    #[must_use]
+    pub fn counted_with(mut self, count: &SandboxCount) -> Self {
+        self.instances = Arc::clone(&count.0);
         self
     }
 

@@ -37,7 +37,7 @@ mod usage;
 pub use artefact::ArtefactCache;
 pub use batch::{Batch, BatchBuilder, BatchError, ROWS_MAX};
 pub use builtin::builtin_rules;
-pub use compile::{Compiled, MODULE_BYTES_CEILING, MODULE_BYTES_MAX, digest_of};
+pub use compile::{Compiled, MODULE_BYTES_CEILING, MODULE_BYTES_MAX, SandboxCount, digest_of};
 pub use contract_version::{CONTRACT_PACKAGE, CONTRACT_VERSIONS, CONTRACT_WIT};
 pub use engine::{Engine, EngineSettings};
 pub use error::{ModuleError, SandboxError};

@@ -1,9 +1,13 @@
 //! From what the process knows to its metrics.
 
-use tidegate_catalog::{CapacityStatus, TaskRecord};
+use std::collections::{BTreeMap, HashMap};
+
+use tidegate_catalog::{CapacityStatus, TaskRecord, TenantRecord};
 use tidegate_pipeline::{ModuleProgress, Progress};
 
 use super::table;
+
+const STATUSES: [&str; 7] = ["created", "starting", "running", "stopping", "stopped", "failed", "deleting"];
 
 /// Adds what happened between two views of one run to the counters, and sets the gauges.
 pub(crate) fn record_progress(tenant: &str, task: &str, before: &Progress, now: &Progress) {
@@ -21,9 +25,13 @@ pub(crate) fn record_progress(tenant: &str, task: &str, before: &Progress, now: 
         metric.add(&[tenant, task], later.saturating_sub(earlier));
     }
     set_gauges(tenant, task, now);
+    let written = |progress: &Progress| progress.rows_loaded + progress.changes_applied;
+    table::TENANT_ROWS.add(&[tenant], written(now).saturating_sub(written(before)));
+    table::TENANT_BYTES.add(&[tenant], now.bytes_written.saturating_sub(before.bytes_written));
     for (name, module) in &now.modules {
         let earlier = before.modules.iter().find(|(known, _)| known == name).map(|(_, module)| *module).unwrap_or_default();
         record_module(&[tenant, task, name], &earlier, module);
+        table::TENANT_MODULE_CPU.raise(&[tenant], module.cpu_us.saturating_sub(earlier.cpu_us) as f64 / 1e6);
     }
 }
 
@@ -96,9 +104,36 @@ fn set_capacity(tenant: &str, task: &str, capacity: &CapacityStatus) {
 
 /// Counts the tasks of the catalog by status.
 pub(crate) fn record_tasks<'a>(tasks: impl Iterator<Item = &'a TaskRecord> + Clone) {
-    for status in ["created", "starting", "running", "stopping", "stopped", "failed", "deleting"] {
+    for status in STATUSES {
         let count = tasks.clone().filter(|task| task.status.name() == status).count();
         table::TASKS.set(&[status], count as f64);
+    }
+}
+
+/// What tenants may have and what they have, in one pass over the tasks; `units` are those wanted and granted here.
+pub(crate) fn record_tenants<'a>(
+    tenants: &[TenantRecord],
+    tasks: impl Iterator<Item = &'a TaskRecord>,
+    units: &BTreeMap<String, (u32, u32)>,
+) {
+    let mut counts: HashMap<(&str, &str), u32> = HashMap::new();
+    for task in tasks {
+        *counts.entry((task.tenant.as_str(), task.status.name())).or_default() += 1;
+    }
+    for TenantRecord { name, quotas, .. } in tenants {
+        let tenant = name.as_str();
+        for status in STATUSES {
+            table::TENANT_TASKS.set(&[tenant, status], f64::from(counts.get(&(tenant, status)).copied().unwrap_or(0)));
+        }
+        let (wanted, granted) = units.get(tenant).copied().unwrap_or_default();
+        table::TENANT_UNITS_WANTED.set(&[tenant], f64::from(wanted));
+        table::TENANT_UNITS_GRANTED.set(&[tenant], f64::from(granted));
+        table::TENANT_UNITS_QUOTA.set(&[tenant], quotas.units.map_or(f64::INFINITY, f64::from));
+        table::TENANT_WEIGHT.set(&[tenant], f64::from(quotas.weight.unwrap_or(1).max(1)));
+        // A counter that begins with its first row would lose that row to every rate.
+        table::TENANT_ROWS.add(&[tenant], 0);
+        table::TENANT_BYTES.add(&[tenant], 0);
+        table::TENANT_MODULE_CPU.raise(&[tenant], 0.0);
     }
 }
 

@@ -5,6 +5,9 @@ use super::{Kind, Metric, Unit};
 /// Labels of what is counted for a task.
 const TASK: &[&str] = &["tenant", "task"];
 
+/// Labels of what is added up for a tenant.
+const TENANT: &[&str] = &["tenant"];
+
 /// Labels of what is counted for a module of a task, which names few of them.
 const MODULE: &[&str] = &["tenant", "task", "module"];
 
@@ -62,6 +65,16 @@ metrics_table! {
         "Calls of the module that trapped, overran a limit or answered malformed.";
     MODULE_REJECTED = Counter Count "tidegate_module_rows_rejected_total" MODULE,
         "Rows that the module was at fault for, or that it refused.";
+    TENANT_TASKS = Gauge Count "tidegate_tenant_tasks" &["tenant", "status"], "Tasks of the tenant by status.";
+    TENANT_UNITS_WANTED = Gauge Count "tidegate_tenant_units_wanted" TENANT, "Capacity units that the plans give the tenant's tasks.";
+    TENANT_UNITS_GRANTED = Gauge Count "tidegate_tenant_units_granted" TENANT, "Capacity units that the tenant's tasks have.";
+    TENANT_UNITS_QUOTA = Gauge Count "tidegate_tenant_units_quota" TENANT,
+        "The most capacity units that the tenant gets on a node; +Inf without a quota.";
+    TENANT_WEIGHT = Gauge Count "tidegate_tenant_weight" TENANT, "Share of the tenant relative to others' when units are short.";
+    TENANT_ROWS = Counter Count "tidegate_tenant_rows_written_total" TENANT, "Rows loaded and changes applied by the tenant's tasks.";
+    TENANT_BYTES = Counter Bytes "tidegate_tenant_bytes_written_total" TENANT, "Bytes of row data written by the tenant's tasks.";
+    TENANT_MODULE_CPU = Gauge Seconds "tidegate_tenant_module_cpu_seconds" TENANT,
+        "CPU time of all calls of modules in the tenant's tasks since the process started, the built-in rules included; only grows.";
     UNITS = Gauge Count "tidegate_units" &[], "Capacity units of this node.";
     RESIDENT_MEMORY = Gauge Bytes "tidegate_process_resident_memory_bytes" &[], "Resident memory of the process.";
 }

@@ -31,9 +31,11 @@ mod worker;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tidegate_catalog::{Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskDefinition, TaskRecord, TaskStatus, now_us};
+use tidegate_catalog::{
+    Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskDefinition, TaskRecord, TaskStatus, TenantQuotas, now_us,
+};
 use tidegate_model::TenantId;
 use tidegate_pipeline::Control;
 use tokio::sync::{mpsc, watch};
@@ -49,11 +51,15 @@ use decide::{Action, Worker, decide};
 pub(crate) use lease::Leases;
 use pace::{Pace, Pause};
 pub(crate) use pool::Pool;
+use pool::Share;
 pub(crate) use turn::Turns;
 use worker::Orders;
 
 /// How often the catalog is looked at when nothing wakes the loop.
 const POLL: Duration = Duration::from_millis(500);
+
+/// How often tenants' quotas are read, and their totals told.
+const SHARE_OUT: Duration = Duration::from_secs(1);
 
 /// Reload requests that one worker has not taken yet.
 const CONTROL_QUEUE: usize = 16;
@@ -165,11 +171,13 @@ pub(crate) struct Scheduler {
     known: HashMap<TaskKey, TaskRecord>,
     /// The number of the last change that was read.
     seen: i64,
+    /// When tenants' shares were looked at last.
+    shared_at: Option<Instant>,
 }
 
 impl Scheduler {
     pub(crate) fn new(node: Node) -> Self {
-        Self { node: Arc::new(node), workers: JoinSet::new(), running: HashMap::new(), known: HashMap::new(), seen: 0 }
+        Self { node: Arc::new(node), workers: JoinSet::new(), running: HashMap::new(), known: HashMap::new(), seen: 0, shared_at: None }
     }
 
     /// Runs until `shutdown`, then until every worker has stopped.
@@ -214,6 +222,10 @@ impl Scheduler {
             self.act_on(key, shutdown).await;
         }
         metric::record_tasks(self.known.values());
+        if self.shared_at.is_none_or(|at| at.elapsed() >= SHARE_OUT) {
+            self.shared_at = Some(Instant::now());
+            self.share_out().await;
+        }
     }
 
     /// Takes note of a task as it is now; its run, if there is one, goes on with the new bounds.
@@ -247,6 +259,17 @@ impl Scheduler {
             Err(CatalogError::NotFound { .. }) => drop(self.known.remove(key)),
             Err(error) => error!(tenant = %key.0, task = key.1, error = chain(&error), "read task"),
         }
+    }
+
+    /// Tells the pool what tenants may have, and the metrics what they have.
+    async fn share_out(&self) {
+        let tenants = match self.node.catalog.list_tenants().await {
+            Ok(tenants) => tenants,
+            Err(error) => return error!(error = chain(&error), "read tenants"),
+        };
+        metric::record_tenants(&tenants, self.known.values(), &self.node.pool.units_of_tenants());
+        let share = |quotas: TenantQuotas| Share { weight: quotas.weight.unwrap_or(1), quota: quotas.units };
+        self.node.pool.share(tenants.into_iter().map(|tenant| (tenant.name.to_string(), share(tenant.quotas))).collect());
     }
 
     async fn act(&mut self, record: TaskRecord, action: Action, shutdown: &CancellationToken) {

@@ -45,7 +45,7 @@ async fn find(node: &Node, name: &str, version: &str) -> Result<(Compiled, Modul
     if let ModuleState::Rejected { message, hint } = record.state {
         return Err(Failure { hint, ..Failure::failed("module_rejected", format!("module \"{name}\" was rejected: {message}")) });
     }
-    let limits = node.modules.limits(node.catalog.module_limits(name).await?);
+    let limits = node.modules.limits(name, &node.catalog).await?;
     let (module, info) = node.modules.examine(name, node.catalog.module_bytes(&record.digest).await?).await?;
     Ok((module.limited(limits), info))
 }

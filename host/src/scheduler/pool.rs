@@ -13,8 +13,19 @@ use tokio::sync::watch;
 /// See the module's documentation.
 pub(crate) struct Pool {
     units: u32,
+    /// What tenants may have; one that is not there has weight 1 and no quota.
+    shares: Mutex<BTreeMap<String, Share>>,
     /// By tenant, then by task.
     claims: Mutex<BTreeMap<String, BTreeMap<String, Claim>>>,
+}
+
+/// What a tenant may have of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Relative to the other tenants.
+    pub(crate) weight: u32,
+    /// Most units of all its tasks together.
+    pub(crate) quota: Option<u32>,
 }
 
 struct Claim {
@@ -24,7 +35,31 @@ struct Claim {
 
 impl Pool {
     pub(crate) fn new(units: u32) -> Arc<Self> {
-        Arc::new(Self { units, claims: Mutex::default() })
+        Arc::new(Self { units, shares: Mutex::default(), claims: Mutex::default() })
+    }
+
+    /// Says what tenants may have from now on; runs keep going with what that leaves them.
+    pub(crate) fn share(&self, shares: BTreeMap<String, Share>) {
+        let claims = self.claims.lock().expect("no holder of this lock panics");
+        let changed = {
+            let mut known = self.shares.lock().expect("no holder of this lock panics");
+            *known != shares && {
+                *known = shares;
+                true
+            }
+        };
+        if changed {
+            self.place(&claims);
+        }
+    }
+
+    /// Units that the runs of each tenant want and have, together.
+    pub(crate) fn units_of_tenants(&self) -> BTreeMap<String, (u32, u32)> {
+        let claims = self.claims.lock().expect("no holder of this lock panics");
+        let sums = |tasks: &BTreeMap<String, Claim>| {
+            tasks.values().fold((0, 0), |(wanted, granted), claim| (wanted + claim.wanted.wanted, granted + *claim.granted.borrow()))
+        };
+        claims.iter().map(|(tenant, tasks)| (tenant.clone(), sums(tasks))).collect()
     }
 
     /// A run's place in the pool, with nothing claimed.
@@ -37,10 +72,12 @@ impl Pool {
     }
 
     fn place(&self, claims: &BTreeMap<String, BTreeMap<String, Claim>>) {
-        let tenants: Vec<TenantClaim> = claims
-            .values()
-            .map(|tasks| TenantClaim { weight: 1, quota: None, tasks: tasks.values().map(|claim| claim.wanted).collect() })
-            .collect();
+        let shares = self.shares.lock().expect("no holder of this lock panics");
+        let claim_of = |(tenant, tasks): (&String, &BTreeMap<String, Claim>)| {
+            let Share { weight, quota } = shares.get(tenant).copied().unwrap_or(Share { weight: 1, quota: None });
+            TenantClaim { weight, quota, tasks: tasks.values().map(|claim| claim.wanted).collect() }
+        };
+        let tenants: Vec<TenantClaim> = claims.iter().map(claim_of).collect();
         for (tasks, granted) in claims.values().zip(place(self.units, &tenants)) {
             for (claim, units) in tasks.values().zip(granted) {
                 claim.granted.send_if_modified(|granted| std::mem::replace(granted, units) != units);
@@ -114,6 +151,22 @@ mod tests {
         assert_eq!((sibling.granted(), quiet.granted()), (5, 3));
         quiet.claim(0, 0);
         assert_eq!((sibling.granted(), quiet.granted()), (8, 0));
+    }
+
+    #[test]
+    fn weights_and_quotas_of_tenants_count_at_once() {
+        let pool = Pool::new(8);
+        let (one, two) = (pool.join("a", "t"), pool.join("b", "t"));
+        one.claim(0, 100);
+        two.claim(0, 100);
+        assert_eq!((one.granted(), two.granted()), (4, 4));
+        let share = |weight, quota| Share { weight, quota };
+        pool.share([("a".to_owned(), share(3, None))].into());
+        assert_eq!((one.granted(), two.granted()), (6, 2));
+        pool.share([("a".to_owned(), share(3, Some(1)))].into());
+        assert_eq!((one.granted(), two.granted()), (1, 7));
+        pool.share(BTreeMap::new());
+        assert_eq!((one.granted(), two.granted()), (4, 4));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::world::{Source, World};
 
 /// The Python that has boto3: the one named by `TIDEGATE_PYTHON`, the project's own, or the system's.
-async fn python() -> PathBuf {
+pub(crate) async fn python() -> PathBuf {
     let named = std::env::var_os("TIDEGATE_PYTHON").map(PathBuf::from);
     for python in named.into_iter().chain([root_dir().join("target/venv/bin/python"), PathBuf::from("python3")]) {
         let found = Command::new(&python).args(["-c", "import boto3"]).output().await;

@@ -16,5 +16,6 @@ mod row_errors;
 mod schema_changes;
 mod sleep;
 mod swap;
+mod tenants;
 mod whole_transactions;
 mod world;
