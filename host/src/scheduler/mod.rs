@@ -328,7 +328,8 @@ impl Scheduler {
 
 /// A task that was changed may fail for another reason.
 fn start_key(record: &TaskRecord) -> (String, i64) {
-    (record.id.clone(), record.revision)
+    // Two tenants may have chosen one id.
+    (format!("{}/{}", record.tenant, record.id), record.revision)
 }
 
 fn key_of(record: &TaskRecord) -> TaskKey {
