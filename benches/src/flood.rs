@@ -1,67 +1,41 @@
-//! What does a quiet task notice when another task of its node is flooded?
+//! What does a quiet tenant notice when another tenant floods its node?
 //!
-//! One row at a time is written at the source of the quiet task and waited for in the target, first alone, then while the
-//! other task has a flood to apply. Sizes are rows of each phase (`--rows`) and changes of the flood (`--changes`); answers
-//! are milliseconds at the 50th and 99th percentile.
+//! One row at a time is written at the source of the quiet tenant and waited for in its target, first alone, then while the
+//! other tenant's tasks (`--tasks`) have more to apply than their units do, on a node of few units (`--units`). Sizes are rows
+//! of each phase (`--rows`); answers are milliseconds at the 50th and 99th percentile, and the flood's rows.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
+use tidegate_harness::flood::{self, FloodPlan};
 use tidegate_harness::neighbour::NeighbourReport;
-use tidegate_harness::{PostgresServer, PostgresVersion, Tidegate};
-use tokio_postgres::Client;
 
-use crate::host::{postgres, start, task, wait};
-
-/// Between two rows of the quiet task.
+/// Between two rows of the quiet tenant.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The longest lag that the quiet tenant accepts, seconds.
+const OBJECTIVE: u32 = 5;
+
 /// Runs both phases and prints them.
-pub(crate) async fn measure(rows: u32, changes: u64) {
-    let source = PostgresServer::start(PostgresVersion::V17).await;
-    let target = PostgresServer::start(PostgresVersion::V17).await;
-    let host = Tidegate::serve_in_own_dir().await;
-    source.sql("create table quiet (id integer primary key); create table flood (id bigint primary key, note text not null)").await;
-    host.post("/v1/endpoints", &postgres("source", "source", source.port())).await.ok();
-    host.post("/v1/endpoints", &postgres("target", "target", target.port())).await.ok();
-    start(&host, &[task("quiet", "public", "quiet", 8), task("flood", "public", "flood", 8)]).await;
-    for name in ["quiet", "flood"] {
-        wait(&host, name, "follow its source", |task| task["phase"] == "replicating").await;
-    }
-    let (writer, reader) = (source.client().await, target.client().await);
-    let alone = phase(&writer, &reader, 0, rows).await;
-    let flooding = source.client().await;
-    let flood = tokio::spawn(async move {
-        let sql = format!(
-            "do $$ begin for t in 0..{changes} / 100 - 1 loop insert into flood select t * 100 + g, repeat('x', 100) \
-             from generate_series(1, 100) g; commit; end loop; end $$"
-        );
-        flooding.batch_execute(&sql).await.expect("the flood can be written");
-    });
-    wait(&host, "flood", "be flooded", |task| task["progress"]["changes_applied"].as_u64() > Some(changes / 100)).await;
-    let beside = phase(&writer, &reader, rows, rows).await;
-    let still = !flood.is_finished() || host.get("/v1/tasks/flood").await.ok()["progress"]["lag_seconds"].as_f64() > Some(0.0);
-    flood.await.expect("the flood ends well");
+pub(crate) async fn measure(rows: u32, tasks: u32, units: u32) {
+    let plan = FloodPlan {
+        rows_each_phase: rows,
+        interval: PAUSE,
+        flood_tasks: tasks,
+        flood_interval: Duration::ZERO,
+        units,
+        max_lag_seconds: OBJECTIVE,
+    };
+    let report = flood::measure(plan).await;
+    let at = |latencies: &[f64], percent| NeighbourReport::percentile(latencies, percent);
+    let beside_p99 = at(&report.beside_ms, 99.0);
     println!(
         "{}",
-        json!({"work": "flood", "rows": rows, "changes": changes, "flooded_to_the_end": still, "alone_ms_p50": NeighbourReport::percentile(&alone, 50.0),
-            "alone_ms_p99": NeighbourReport::percentile(&alone, 99.0), "beside_ms_p50": NeighbourReport::percentile(&beside, 50.0), "beside_ms_p99": NeighbourReport::percentile(&beside, 99.0)})
+        json!({"work": "flood", "rows": rows, "flood_tasks": tasks, "units": units, "objective_ms": OBJECTIVE * 1000,
+            "flood_rows": report.flood_rows, "flood_rows_waiting_at_end": report.flood_waiting,
+            "flood_units_wanted": report.flood_units.0, "flood_units_granted": report.flood_units.1,
+            "alone_ms_p50": at(&report.alone_ms, 50.0), "alone_ms_p99": at(&report.alone_ms, 99.0),
+            "beside_ms_p50": at(&report.beside_ms, 50.0), "beside_ms_p99": beside_p99,
+            "within_objective": beside_p99 < f64::from(OBJECTIVE) * 1e3})
     );
-}
-
-/// Milliseconds from each commit to its sight, in their order.
-async fn phase(writer: &Client, reader: &Client, from: u32, rows: u32) -> Vec<f64> {
-    let mut waits = Vec::new();
-    for id in from..from + rows {
-        writer.batch_execute(&format!("insert into quiet values ({id})")).await.expect("a row can be written");
-        let since = Instant::now();
-        let query = format!("select 1 from copy.quiet where id = {id}");
-        while reader.query_opt(&query, &[]).await.expect("the table can be read").is_none() {
-            assert!(since.elapsed() < Duration::from_secs(120), "row {id} arrives within two minutes");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        waits.push(since.elapsed().as_secs_f64() * 1e3);
-        tokio::time::sleep(PAUSE).await;
-    }
-    waits
 }

@@ -94,14 +94,17 @@ enum Part {
         #[arg(long)]
         count: usize,
     },
-    /// What a quiet task notices of one that is flooded.
+    /// What a quiet tenant notices of another one that floods the node.
     Flood {
         /// Rows of each phase.
         #[arg(long, default_value_t = 500)]
         rows: u32,
-        /// Changes of the flood.
-        #[arg(long, default_value_t = 5_000_000)]
-        changes: u64,
+        /// Tasks of the other tenant.
+        #[arg(long, default_value_t = 4)]
+        tasks: u32,
+        /// Units of the node.
+        #[arg(long, default_value_t = 4)]
+        units: u32,
     },
     /// What a task notices of hostile modules in the same process.
     Neighbour {
@@ -134,7 +137,7 @@ async fn main() {
         Some(Part::Burst { changes, delay_ms, max_units }) => burst::measure(*changes, *delay_ms, *max_units).await,
         Some(Part::Idle { source, tasks, seconds, wakes }) => idle::measure(*source, *tasks, *seconds, *wakes).await,
         Some(Part::BareReaders { source, port, count }) => bare_readers::read(*source, *port, *count).await,
-        Some(Part::Flood { rows, changes }) => flood::measure(*rows, *changes).await,
+        Some(Part::Flood { rows, tasks, units }) => flood::measure(*rows, *tasks, *units).await,
         Some(Part::Neighbour { phase_rows, pairs }) => {
             // The optimised binary, unless another is named.
             let plan =

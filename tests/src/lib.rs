@@ -10,6 +10,7 @@ mod binaries;
 pub mod browser;
 pub mod catalogue;
 pub mod compare;
+pub mod flood;
 mod instance;
 mod lease;
 pub mod mysql;

@@ -1,8 +1,10 @@
-//! Tenants on one server and on the same databases: equal names meet nowhere.
+//! Tenants on one server and on the same databases: equal names meet nowhere, and nobody drowns in another one's flood.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_harness::flood::{self, FloodPlan};
+use tidegate_harness::neighbour::NeighbourReport;
 use tidegate_harness::{PostgresServer, PostgresVersion, Tenant, Tidegate, tenant, wait_for};
 use tokio::process::Command;
 
@@ -149,4 +151,29 @@ async fn check_keys(host: &Tidegate, acme: &Shop) {
     assert_eq!(boto3(host, id, "wrong").await, "InvalidSignatureException");
     assert_eq!(boto3(host, "TGAKNOBODY", secret).await, "UnrecognizedClientException");
     assert!(!host.log().contains(secret), "a secret is in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_floods_the_node_leaves_the_lag_of_another_within_its_objective() {
+    let plan = FloodPlan {
+        rows_each_phase: 40,
+        interval: Duration::from_millis(20),
+        flood_tasks: 3,
+        flood_interval: Duration::from_millis(25),
+        units: 2,
+        max_lag_seconds: 10,
+    };
+    let report = flood::measure(plan).await;
+    let at = |latencies: &[f64], percent| NeighbourReport::percentile(latencies, percent);
+    println!(
+        "alone p50 {:.0} ms, p99 {:.0} ms; beside p50 {:.0} ms, p99 {:.0} ms; the flood has {} rows waiting and {:?} units",
+        at(&report.alone_ms, 50.0),
+        at(&report.alone_ms, 99.0),
+        at(&report.beside_ms, 50.0),
+        at(&report.beside_ms, 99.0),
+        report.flood_waiting,
+        report.flood_units
+    );
+    assert!(report.flood_waiting > 0, "the other tenant did not flood: {report:?}");
+    assert!(at(&report.beside_ms, 99.0) < f64::from(plan.max_lag_seconds) * 1e3, "{report:?}");
 }
