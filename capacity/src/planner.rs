@@ -60,6 +60,9 @@ const GAIN_MIN: f64 = 0.2;
 /// Added units that wait for the others for this share of their time, at least, are of no use because of that.
 const CONFLICT_SHARE: f64 = 0.5;
 
+/// Units that have work for less than this share of their time, while changes wait, wait for whoever hands them over.
+const BUSY_SHARE: f64 = 0.85;
+
 /// How long the first limit holds, seconds; each further one in a row holds twice as long.
 const LIMIT_SECONDS: f64 = 600.0;
 
@@ -254,6 +257,7 @@ impl Planner {
         let Some(capacity) = capacity else {
             return Forecast { objective_seconds: None, level_seconds: (waiting == 0.0).then_some(0.0) };
         };
+        let capacity = self.passed().map_or(capacity, |passed| capacity.min(passed));
         let drained = capacity - arriving;
         let after = |rows: f64| {
             if rows <= 0.0 { Some(0.0) } else { (drained > 0.0).then(|| rows / drained) }
@@ -266,6 +270,15 @@ impl Planner {
             false => after(waiting - arriving * lag_max),
         };
         Forecast { objective_seconds, level_seconds: after(waiting) }
+    }
+
+    /// Rows a second that came through where the units were not the limit: something waited all the time, and yet they were
+    /// not always at work. More of them do not make it more.
+    fn passed(&self) -> Option<f64> {
+        let waited = |sample: &Sample| sample.rows_waiting > 0.0 && sample.units > 0;
+        let busy_share = self.window.rate(DECISION_SECONDS, |sample| sample.busy_share() * sample.seconds);
+        let is_so = self.window.all(DECISION_SECONDS, waited) && busy_share < BUSY_SHARE;
+        is_so.then(|| self.window.rate(DECISION_SECONDS, |sample| sample.rows_applied)).filter(|rows| *rows > 0.0)
     }
 
     /// Units for a task that follows its source.

@@ -332,6 +332,24 @@ fn bounds_and_objective_are_obeyed_from_the_next_decision_on() {
 }
 
 #[test]
+fn a_forecast_knows_that_units_wait_for_what_is_before_them() {
+    let mut planner = Planner::new(UnitBounds::new(0, 8).unwrap(), Objective::default());
+    let behind = Sample {
+        seconds: 1.0,
+        units: 4,
+        rows_applied: 4_000.0,
+        rows_waiting: 80_000.0,
+        lag_seconds: 10.0,
+        busy_seconds: 4.0,
+        ..Sample::default()
+    };
+    (0..10).for_each(|_| planner.observe(behind));
+    assert_eq!(planner.forecast(8).level_seconds, Some(10.0), "eight units that are always at work");
+    (0..5).for_each(|_| planner.observe(Sample { busy_seconds: 2.0, ..behind }));
+    assert_eq!(planner.forecast(8).level_seconds, Some(20.0), "units that wait half of their time");
+}
+
+#[test]
 fn the_forecast_of_a_burst_comes_true() {
     for seed in 0..50 {
         let mut draw = Draw::new(seed);

@@ -85,6 +85,21 @@ impl Window {
         self.samples.back()
     }
 
+    /// True when the last `seconds` are covered and every sample of them is so.
+    pub(crate) fn all(&self, seconds: f64, is_so: impl Fn(&Sample) -> bool) -> bool {
+        let mut covered = 0.0;
+        for sample in self.samples.iter().rev() {
+            if !is_so(sample) {
+                return false;
+            }
+            covered += sample.seconds;
+            if covered >= seconds {
+                return true;
+            }
+        }
+        false
+    }
+
     /// A figure per second over the last `seconds`; 0 without samples.
     pub(crate) fn rate(&self, seconds: f64, figure: impl Fn(&Sample) -> f64) -> f64 {
         let (mut sum, mut covered) = (0.0, 0.0);
