@@ -2,50 +2,32 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where its setup fails")]
 
+mod support;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_catalog::{
     Catalog, CatalogError, Cleanup, Desired, EndpointSpec, EventCategory, EventFilter, EventSeverity, Failure, HeldLease, Migration,
-    ModuleState, ModuleVersion, NewEvent, Preparation, RequestKind, RequestState, Role, RunPhase, Secret, StageName, StartKind, StopReason,
+    ModuleState, ModuleVersion, NewEvent, RequestKind, RequestState, Role, RunPhase, Secret, StageName, StartKind, StopReason,
     TableStatusRecord, TaskDefinition, TaskProgress, TaskStatus, TlsChoice, TlsMode, now_us,
 };
-use tidegate_model::{Engine, TaskId, TenantId};
+use tidegate_model::TenantId;
 
 const CANARY: &str = "canary-4711-password";
 
 fn endpoint(name: &str, role: Role) -> EndpointSpec {
     EndpointSpec {
-        name: name.to_owned(),
-        role,
-        engine: Engine::Postgres,
-        host: "db.example".to_owned(),
-        port: 5432,
-        username: "repl".to_owned(),
         password: Secret::new(CANARY),
-        database: Some("shop".to_owned()),
         tls: TlsChoice { mode: TlsMode::VerifyFull, authorities_pem: Some("pem".to_owned()) },
         dms: json!({ "EngineName": "postgres" }),
+        ..support::endpoint(name, role)
     }
 }
 
 fn task(name: &str) -> TaskDefinition {
-    TaskDefinition {
-        name: TaskId::new(name).unwrap(),
-        source: "left".to_owned(),
-        target: "right".to_owned(),
-        migration: Migration::FullLoadAndCdc,
-        preparation: Preparation::DropAndCreate,
-        table_mappings: "{ \"rules\": [] }".to_owned(),
-        settings: json!({ "load_lanes": 2 }),
-        start_position: None,
-        min_units: 0,
-        max_units: 4,
-        max_lag_seconds: Some(10),
-        tags: [("team".to_owned(), "shop".to_owned())].into(),
-        dms: Value::Null,
-    }
+    TaskDefinition { settings: json!({ "load_lanes": 2 }), tags: [("team".to_owned(), "shop".to_owned())].into(), ..support::task(name) }
 }
 
 async fn with_task(dir: &Path) -> Catalog {

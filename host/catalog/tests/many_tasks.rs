@@ -2,48 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where its setup fails")]
 
+mod support;
+
 use std::path::Path;
 
-use serde_json::Value;
 use tempfile::TempDir;
-use tidegate_catalog::{
-    Catalog, Cleanup, EndpointSpec, HeldLease, Lease, Migration, Preparation, Role, Secret, StartKind, StopReason, TaskDefinition,
-    TaskProgress, TaskRecord, TaskStatus, TlsChoice, TlsMode, now_us,
-};
-use tidegate_model::{Engine, TaskId, TenantId};
+use tidegate_catalog::{Catalog, Cleanup, HeldLease, Lease, Role, StartKind, StopReason, TaskProgress, TaskRecord, TaskStatus, now_us};
+use tidegate_model::TenantId;
 
-fn endpoint(name: &str, role: Role) -> EndpointSpec {
-    EndpointSpec {
-        name: name.to_owned(),
-        role,
-        engine: Engine::Postgres,
-        host: "db.example".to_owned(),
-        port: 5432,
-        username: "repl".to_owned(),
-        password: Secret::new("none"),
-        database: Some("shop".to_owned()),
-        tls: TlsChoice { mode: TlsMode::Disable, authorities_pem: None },
-        dms: Value::Null,
-    }
-}
-
-fn task(name: &str) -> TaskDefinition {
-    TaskDefinition {
-        name: TaskId::new(name).unwrap(),
-        source: "left".to_owned(),
-        target: "right".to_owned(),
-        migration: Migration::FullLoadAndCdc,
-        preparation: Preparation::DropAndCreate,
-        table_mappings: "{ \"rules\": [] }".to_owned(),
-        settings: Value::Null,
-        start_position: None,
-        min_units: 0,
-        max_units: 4,
-        max_lag_seconds: Some(10),
-        tags: Default::default(),
-        dms: Value::Null,
-    }
-}
+use support::{endpoint, task};
 
 async fn with_task(dir: &Path) -> Catalog {
     let catalog = Catalog::open(dir).await.unwrap();

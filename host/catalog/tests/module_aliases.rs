@@ -2,30 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where its setup fails")]
 
+mod support;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_catalog::{
-    Catalog, CatalogError, EndpointSpec, Migration, ModuleLimits, ModuleState, ModuleVersion, Preparation, Role, Secret, TASK_PINS,
-    TaskDefinition, TlsChoice, TlsMode,
-};
-use tidegate_model::{Engine, TaskId};
+use tidegate_catalog::{Catalog, CatalogError, ModuleLimits, ModuleState, ModuleVersion, Role, TASK_PINS, TaskDefinition};
+
+use support::endpoint;
 
 async fn catalog(dir: &TempDir) -> Catalog {
     let catalog = Catalog::open(dir.path()).await.unwrap();
     for (name, role) in [("left", Role::Source), ("right", Role::Target)] {
-        let endpoint = EndpointSpec {
-            name: name.to_owned(),
-            role,
-            engine: Engine::Postgres,
-            host: "db.example".to_owned(),
-            port: 5432,
-            username: "repl".to_owned(),
-            password: Secret::new("none"),
-            database: Some("shop".to_owned()),
-            tls: TlsChoice { mode: TlsMode::Disable, authorities_pem: None },
-            dms: Value::Null,
-        };
-        catalog.create_endpoint(&endpoint).await.unwrap();
+        catalog.create_endpoint(&endpoint(name, role)).await.unwrap();
     }
     catalog
 }
@@ -38,21 +26,8 @@ async fn ready(catalog: &Catalog, bytes: &[u8]) -> String {
 }
 
 fn task(name: &str, version: &str) -> TaskDefinition {
-    TaskDefinition {
-        name: TaskId::new(name).unwrap(),
-        source: "left".to_owned(),
-        target: "right".to_owned(),
-        migration: Migration::FullLoad,
-        preparation: Preparation::DoNothing,
-        table_mappings: json!({ "rules": [{ "rule-type": "module", "module": "mask", "version": version }] }).to_string(),
-        settings: Value::Null,
-        start_position: None,
-        min_units: 0,
-        max_units: 1,
-        max_lag_seconds: None,
-        tags: std::collections::BTreeMap::new(),
-        dms: Value::Null,
-    }
+    let rules = json!({ "rules": [{ "rule-type": "module", "module": "mask", "version": version }] });
+    TaskDefinition { table_mappings: rules.to_string(), ..support::task(name) }
 }
 
 fn in_use_by(result: Result<(), CatalogError>) -> String {

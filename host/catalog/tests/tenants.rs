@@ -2,48 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where its setup fails")]
 
+mod support;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_catalog::{
-    Catalog, CatalogError, Cleanup, EndpointSpec, EventCategory, EventFilter, EventSeverity, KeyKind, KeyOwner, Migration, ModuleLimits,
-    ModuleState, ModuleVersion, NewEvent, Preparation, RequestKind, RequestState, Role, Secret, StageName, StartKind, TableStatusRecord,
-    TaskDefinition, TaskProgress, TaskStatus, TenantQuotas, TlsChoice, TlsMode, now_us,
+    Catalog, CatalogError, Cleanup, EndpointSpec, EventCategory, EventFilter, EventSeverity, KeyKind, KeyOwner, ModuleLimits, ModuleState,
+    ModuleVersion, NewEvent, RequestKind, RequestState, Role, Secret, StageName, StartKind, TableStatusRecord, TaskDefinition,
+    TaskProgress, TaskStatus, TenantQuotas, now_us,
 };
-use tidegate_model::{Engine, TaskId, TenantId};
+use tidegate_model::TenantId;
 
 fn endpoint(name: &str, role: Role, host: &str) -> EndpointSpec {
-    EndpointSpec {
-        name: name.to_owned(),
-        role,
-        engine: Engine::Postgres,
-        host: host.to_owned(),
-        port: 5432,
-        username: "repl".to_owned(),
-        password: Secret::new(format!("secret of {host}")),
-        database: None,
-        tls: TlsChoice { mode: TlsMode::Disable, authorities_pem: None },
-        dms: Value::Null,
-    }
+    let password = Secret::new(format!("secret of {host}"));
+    EndpointSpec { host: host.to_owned(), password, database: None, ..support::endpoint(name, role) }
 }
 
 fn task(name: &str, module: Option<&str>) -> TaskDefinition {
-    let rules = module.map(|module| json!({ "rule-type": "module", "module": module }));
-    TaskDefinition {
-        name: TaskId::new(name).unwrap(),
-        source: "left".to_owned(),
-        target: "right".to_owned(),
-        migration: Migration::FullLoadAndCdc,
-        preparation: Preparation::DoNothing,
-        table_mappings: json!({ "rules": rules.into_iter().collect::<Vec<_>>() }).to_string(),
-        settings: Value::Null,
-        start_position: None,
-        min_units: 0,
-        max_units: 4,
-        max_lag_seconds: None,
-        tags: [].into(),
-        dms: Value::Null,
-    }
+    let rules: Vec<Value> = module.iter().map(|module| json!({ "rule-type": "module", "module": module })).collect();
+    TaskDefinition { table_mappings: json!({ "rules": rules }).to_string(), ..support::task(name) }
 }
 
 /// A catalog with the task `shop` for each of two tenants, under the same ids, on endpoints of the same names.
