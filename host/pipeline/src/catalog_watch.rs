@@ -75,7 +75,8 @@ impl Attempt<'_> {
             if self.spec.ddl.create_table != DdlAction::Apply {
                 continue;
             }
-            for table in new.iter().filter(|table| !is_shadow(self.source.as_ref(), table, &known)) {
+            let selectable = new.iter().filter(|table| self.spec.modules.may_select(table));
+            for table in selectable.filter(|table| !is_shadow(self.source.as_ref(), table, &known)) {
                 // It may be gone again, or not complete yet.
                 let Ok(described) = self.source.describe(std::slice::from_ref(table)).await else { continue };
                 for described in described {

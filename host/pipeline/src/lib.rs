@@ -41,6 +41,7 @@ mod replay;
 mod row_errors;
 mod run;
 mod schema;
+mod selected_names;
 mod settings;
 mod silence;
 mod standing;

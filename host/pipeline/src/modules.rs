@@ -1,7 +1,8 @@
 //! The modules of a task: the built-in rules first, then the tenant's, as the table mappings name them.
 //!
 //! Nothing here interprets a DMS rule: the whole mapping is the rules module's configuration. Only rules of the type
-//! `module` are read, because they say which programs run at all, on which tables, in which order.
+//! `module` are read, because they say which programs run at all, on which tables, in which order, and the names that are
+//! selected ([`SelectedNames`]), because tables that nobody can want need not be looked at.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use serde_json::Value as Json;
 use tidegate_model::{Engine, TableName};
 use tidegate_sandbox::{Compiled, Limits};
 
+use crate::selected_names::SelectedNames;
 use crate::swap::VersionTables;
 use crate::task::TaskError;
 
@@ -43,6 +45,7 @@ pub struct ModuleSet {
     engine: tidegate_sandbox::Engine,
     limits: Limits,
     uses: Arc<Vec<ModuleUse>>,
+    selected: Arc<SelectedNames>,
 }
 
 /// A module set for one pair of databases.
@@ -58,7 +61,7 @@ impl ModuleSet {
     /// # Errors
     /// `TaskError::Plan` for a mapping that is not JSON, or a module rule that is not complete.
     pub fn references(table_mappings: &str) -> Result<Vec<ModuleReference>, TaskError> {
-        Ok(module_rules(table_mappings)?.into_iter().map(|rule| rule.reference).collect())
+        Ok(module_rules(&document(table_mappings)?)?.into_iter().map(|rule| rule.reference).collect())
     }
 
     /// Puts the set together: `rules` is the built-in module, `modules` holds one for each reference.
@@ -72,6 +75,7 @@ impl ModuleSet {
         modules: &HashMap<ModuleReference, Compiled>,
         table_mappings: &str,
     ) -> Result<Self, TaskError> {
+        let document = document(table_mappings)?;
         let mut uses = vec![ModuleUse {
             name: RULES.into(),
             compiled: rules,
@@ -79,7 +83,7 @@ impl ModuleSet {
             locator: None,
             tables: VersionTables::All,
         }];
-        for rule in module_rules(table_mappings)? {
+        for rule in module_rules(&document)? {
             let Some(compiled) = modules.get(&rule.reference) else {
                 return Err(plan_error(
                     "module_missing",
@@ -98,12 +102,17 @@ impl ModuleSet {
                 tables: VersionTables::All,
             });
         }
-        Ok(Self { engine, limits, uses: Arc::new(uses) })
+        Ok(Self { engine, limits, uses: Arc::new(uses), selected: Arc::new(SelectedNames::of(&document)) })
     }
 
     /// True when a rule for this module concerns the table.
     pub(crate) fn uses(&self, module: &str, table: &TableName) -> bool {
         self.uses.iter().any(|one| one.name == module && one.locator.is_some() && one.concerns(table))
+    }
+
+    /// False only for a table that the mapping cannot select: it need not be described.
+    pub(crate) fn may_select(&self, table: &TableName) -> bool {
+        self.selected.may_have(table)
     }
 
     /// The set with another version of a tenant's module: for these tables, or for all. What an earlier version was on
@@ -170,9 +179,12 @@ struct ModuleRule {
     config: String,
 }
 
-fn module_rules(table_mappings: &str) -> Result<Vec<ModuleRule>, TaskError> {
-    let document: Json = serde_json::from_str(table_mappings)
-        .map_err(|error| plan_error("table_mappings", format!("the table mappings are not JSON: {error}"), None))?;
+fn document(table_mappings: &str) -> Result<Json, TaskError> {
+    serde_json::from_str(table_mappings)
+        .map_err(|error| plan_error("table_mappings", format!("the table mappings are not JSON: {error}"), None))
+}
+
+fn module_rules(document: &Json) -> Result<Vec<ModuleRule>, TaskError> {
     let rules = document.get("rules").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut found = rules
         .iter()

@@ -258,7 +258,12 @@ pub(crate) struct Selection {
 /// Plans the tables that the rules select.
 pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Selection, TaskError> {
     let names = source.table_names().await?;
-    let described = match source.describe(&names).await {
+    let mut looked_at: Vec<TableName> = names.iter().filter(|name| spec.modules.may_select(name)).cloned().collect();
+    if looked_at.is_empty() {
+        // What is wrong with a mapping, the rules module says when it is asked about a table.
+        looked_at.extend(names.first().cloned());
+    }
+    let described = match source.describe(&looked_at).await {
         Err(error) if error.class() == ErrorClass::TableDefinite && is_gone(source, &error).await? => {
             return Err(ConnectorError::transient("tables_changing", "a table went while the source's tables were looked at").into());
         }
