@@ -18,8 +18,9 @@
 //! A row at fault (a module fails on it or refuses it) is told from the others; what becomes of it, the task's policy
 //! decides. An old image at fault counts as unknown: the new one alone decides.
 //!
-//! Tables without row-level work never come here: their rows stay in the source's bytes. Guests run on blocking
-//! threads, apart from those that do I/O.
+//! Tables without row-level work never come here: their rows stay in the source's bytes. Guests that judge changes run on
+//! blocking threads, apart from those that do I/O; those that judge rows of a load run on the thread of its lane, which another
+//! one takes the place of.
 
 use std::sync::Arc;
 
@@ -116,7 +117,7 @@ impl Transformer {
             }
             Ok(sorted)
         };
-        self.instances.with_first(work).await
+        self.instances.with_first_here(work).await
     }
 
     /// What the target gets for each change, in the same order.
