@@ -77,7 +77,8 @@ fn hold_up(progress: &TaskProgress, capacity: &CapacityStatus) -> (Option<&'stat
         RunPhase::CatchingUp | RunPhase::Replicating if behind => Part::limiting_stream(&work, capacity.changes_waiting > 0),
         RunPhase::CatchingUp | RunPhase::Replicating => return (None, None, "nothing that was captured waits".to_owned()),
     };
-    let help = part.grows_with_units() && capacity.reason != "target-is-limit" && capacity.reason != "target-throttles";
+    let is_exhausted = ["target-is-limit", "upstream-is-limit", "target-throttles"].contains(&capacity.reason.as_str());
+    let help = part.grows_with_units() && !is_exhausted;
     let advice = if !help {
         format!("{} is the limit: more units would not help", words(part))
     } else if capacity.units_needed > capacity.units_granted {

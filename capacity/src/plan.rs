@@ -54,6 +54,14 @@ pub enum Reason {
         /// What each added unit brought, as a share of what the ones before it bring.
         gained_share: f64,
     },
+    /// The last units that were added had too little to do, while changes waited to be put into groups or to go through modules:
+    /// as for `TargetIsLimit`.
+    UpstreamIsLimit {
+        /// Units beyond which there is nothing to do.
+        units: u32,
+        /// What each added unit brought, as a share of what the ones before it bring.
+        gained_share: f64,
+    },
     /// The target itself asked to be given less.
     TargetThrottles,
     /// Less arrives than the units can apply, for long enough.
@@ -77,7 +85,7 @@ pub enum Reason {
 
 impl Reason {
     /// One word for each kind, for labels of metrics.
-    pub const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 14] = [
         "unmeasured",
         "idle",
         "woken",
@@ -87,6 +95,7 @@ impl Reason {
         "memory-pressure",
         "target-is-limit",
         "conflicts-are-limit",
+        "upstream-is-limit",
         "target-throttles",
         "less-arrives",
         "at-maximum",
@@ -105,10 +114,11 @@ impl Reason {
             Reason::MemoryPressure { .. } => 6,
             Reason::TargetIsLimit { .. } => 7,
             Reason::ConflictsAreLimit { .. } => 8,
-            Reason::TargetThrottles => 9,
-            Reason::LessArrives { .. } => 10,
-            Reason::AtMaximum { .. } => 11,
-            Reason::Steady { .. } => 12,
+            Reason::UpstreamIsLimit { .. } => 9,
+            Reason::TargetThrottles => 10,
+            Reason::LessArrives { .. } => 11,
+            Reason::AtMaximum { .. } => 12,
+            Reason::Steady { .. } => 13,
         };
         Self::KINDS[index]
     }
@@ -136,6 +146,12 @@ impl fmt::Display for Reason {
             Reason::ConflictsAreLimit { units, gained_share } => write!(
                 out,
                 "changes of the same rows take turns: units beyond {units} waited for the others and brought {:.0} % of what those do",
+                gained_share * 100.0
+            ),
+            Reason::UpstreamIsLimit { units, gained_share } => write!(
+                out,
+                "what hands changes over (groups, modules) is the limit: units beyond {units} had too little to do and brought {:.0} % of \
+                 what the others do",
                 gained_share * 100.0
             ),
             Reason::TargetThrottles => write!(out, "the target asks to be given less"),

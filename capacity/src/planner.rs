@@ -146,8 +146,16 @@ struct Limit {
     units: u32,
     gained_share: f64,
     until: f64,
+    by: LimitedBy,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LimitedBy {
+    Target,
     /// The units that were added waited for the others.
-    by_conflicts: bool,
+    Conflicts,
+    /// They waited for what hands changes over.
+    Upstream,
 }
 
 /// Plans the units of one task.
@@ -281,6 +289,14 @@ impl Planner {
         is_so.then(|| self.window.rate(DECISION_SECONDS, |sample| sample.rows_applied)).filter(|rows| *rows > 0.0)
     }
 
+    /// Units have too little to do, though more waits than they can apply within a decision's time: whatever is on its way anyway is
+    /// no backlog.
+    fn is_starved(&self) -> bool {
+        self.window.all(DECISION_SECONDS, |sample| {
+            sample.units > 0 && sample.rows_waiting * sample.seconds > sample.rows_applied * DECISION_SECONDS
+        })
+    }
+
     /// Units for a task that follows its source.
     fn follow(&mut self, units: u32, last: &Sample) -> (u32, Reason) {
         let arriving = self.window.rate(ARRIVING_SECONDS, |sample| sample.rows_arrived);
@@ -346,19 +362,30 @@ impl Planner {
         if self.now - at < DECISION_SECONDS {
             return;
         }
+        if let Some(passed) = self.passed().filter(|_| self.is_starved()) {
+            // What they would do if they had work is not known, and does not matter.
+            let each = self.speed().per_unit().unwrap_or(passed);
+            self.judge_gain(from, to, passed / each - f64::from(from), LimitedBy::Upstream);
+            return;
+        }
         let (Some(before), Some(after)) = (self.speed().trusted(from), self.speed().trusted(to)) else {
             return;
         };
+        let held_back = self.window.rate(self.now - at, |sample| sample.conflict_seconds);
+        let by = if held_back >= CONFLICT_SHARE * f64::from(to - from) { LimitedBy::Conflicts } else { LimitedBy::Target };
         let each_before = before / f64::from(from);
-        let gained_units = ((after - before) / each_before).max(0.0);
+        self.judge_gain(from, to, (after - before) / each_before, by);
+    }
+
+    /// Sets a limit where the units that were added brought next to nothing: `gained_units` of those before them.
+    fn judge_gain(&mut self, from: u32, to: u32, gained_units: f64, by: LimitedBy) {
+        let gained_units = gained_units.max(0.0);
         let gained_share = gained_units / f64::from(to - from);
         self.raise = None;
         if gained_share < GAIN_MIN {
             // What a fraction of the added units brought is kept; a fraction below a fifth of one unit is noise.
             let units = from + (gained_units - GAIN_MIN).max(0.0).ceil() as u32;
-            let held_back = self.window.rate(self.now - at, |sample| sample.conflict_seconds);
-            let by_conflicts = held_back >= CONFLICT_SHARE * f64::from(to - from);
-            self.limit = Some(Limit { units, gained_share, until: self.now + self.limit_seconds, by_conflicts });
+            self.limit = Some(Limit { units, gained_share, until: self.now + self.limit_seconds, by });
             self.limit_seconds = (self.limit_seconds * 2.0).min(LIMIT_SECONDS_MAX);
         } else {
             self.limit_seconds = LIMIT_SECONDS;
@@ -370,10 +397,11 @@ impl Planner {
         if self.limit.is_some_and(|limit| limit.until <= self.now) {
             self.limit = None;
         }
-        if let Some(Limit { units, gained_share, by_conflicts, .. }) = self.limit.filter(|limit| wanted > limit.units) {
-            let reason = match by_conflicts {
-                true => Reason::ConflictsAreLimit { units, gained_share },
-                false => Reason::TargetIsLimit { units, gained_share },
+        if let Some(Limit { units, gained_share, by, .. }) = self.limit.filter(|limit| wanted > limit.units) {
+            let reason = match by {
+                LimitedBy::Conflicts => Reason::ConflictsAreLimit { units, gained_share },
+                LimitedBy::Upstream => Reason::UpstreamIsLimit { units, gained_share },
+                LimitedBy::Target => Reason::TargetIsLimit { units, gained_share },
             };
             return (units, reason);
         }

@@ -131,7 +131,8 @@ fn more_load_never_gives_fewer_units() {
             let rows_arrived = if idle { 0.0 } else { draw.share() * if burst { 50_000.0 } else { 5_000.0 } };
             let rows_waiting = if draw.below(2) == 0 { 0.0 } else { draw.share() * 20_000.0 };
             let lag_seconds = draw.share() * 40.0;
-            // Both did the same work in the same time, so that they know the same of their units.
+            // Both did the same work in the same time, so that they know the same of their units; and these had work all the time,
+            // since what waits though units do not work is no load for units.
             let sample = Sample {
                 seconds: 1.0,
                 units: 2,
@@ -139,7 +140,7 @@ fn more_load_never_gives_fewer_units() {
                 rows_waiting,
                 lag_seconds,
                 rows_applied: 1_000.0,
-                busy_seconds: 0.9,
+                busy_seconds: 1.8,
                 ..Sample::default()
             };
             less.observe(sample);
@@ -198,20 +199,8 @@ fn units_that_brought_nothing_are_taken_back_and_not_added_again() {
     );
 }
 
-#[test]
-fn units_that_only_waited_for_the_others_are_taken_back_with_that_reason() {
-    // Whatever the units are, the rows that they share let one of them work at a time.
-    let sample = |units: u32| Sample {
-        seconds: 1.0,
-        units,
-        rows_arrived: 2_000.0,
-        rows_applied: 1_000.0,
-        rows_waiting: 90_000.0,
-        lag_seconds: 20.0,
-        busy_seconds: f64::from(units),
-        conflict_seconds: f64::from(units - 1),
-        ..Sample::default()
-    };
+/// Plans of a minute in which the units are what was planned, and their samples as told.
+fn planned(sample: impl Fn(u32) -> Sample) -> Vec<Plan> {
     let mut planner = Planner::new(UnitBounds::new(0, 8).unwrap(), Objective::default());
     let mut units = 1;
     let mut plans = Vec::new();
@@ -223,9 +212,38 @@ fn units_that_only_waited_for_the_others_are_taken_back_with_that_reason() {
             plans.push(plan);
         }
     }
+    plans
+}
+
+/// What a task does in a second that is behind and applies as much as one unit can.
+fn as_one_unit(units: u32) -> Sample {
+    Sample {
+        seconds: 1.0,
+        units,
+        rows_arrived: 2_000.0,
+        rows_applied: 1_000.0,
+        rows_waiting: 90_000.0,
+        lag_seconds: 20.0,
+        busy_seconds: f64::from(units),
+        ..Sample::default()
+    }
+}
+
+#[test]
+fn units_that_only_waited_for_the_others_are_taken_back_with_that_reason() {
+    // Whatever the units are, the rows that they share let one of them work at a time.
+    let plans = planned(|units| Sample { conflict_seconds: f64::from(units - 1), ..as_one_unit(units) });
     assert!(plans.iter().any(|plan| plan.units == 8), "{plans:#?}");
     let last = plans.last().unwrap();
     assert!(matches!(last.reason, Reason::ConflictsAreLimit { units: 1, .. }) && last.units == 1, "{plans:#?}");
+}
+
+#[test]
+fn units_that_got_too_little_to_do_are_taken_back_with_that_reason() {
+    // Whatever the units are, a module lets through what one of them takes.
+    let plans = planned(|units| Sample { busy_seconds: 1.0, ..as_one_unit(units) });
+    let limited = plans.iter().find(|plan| plan.reason.kind().ends_with("-is-limit"));
+    assert!(limited.is_some_and(|plan| matches!(plan.reason, Reason::UpstreamIsLimit { .. }) && plan.units < 8), "{plans:#?}");
 }
 
 #[test]
