@@ -14,8 +14,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use tidegate_connector::ConnectorError;
+use tidegate_sandbox::run_on_guest_thread;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::task::JoinError;
+use tokio::sync::oneshot;
 
 use crate::guests::{self, Guests};
 use crate::modules::Modules;
@@ -29,6 +31,9 @@ const PIECE_MIN: usize = 256;
 /// For how long no further instance is asked for after the node had no room for one: asking takes seconds.
 const NONE_ASKED: Duration = Duration::from_secs(60);
 
+/// Work that takes no longer is not worth a thread of its own.
+const QUICK: Duration = Duration::from_millis(10);
+
 /// More instances at work than cores only take turns.
 static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
@@ -40,6 +45,8 @@ pub(crate) struct Instances {
     /// Those that do not work now; the first one first.
     idle: VecDeque<Box<Guests>>,
     no_room_until: Option<Instant>,
+    /// The last work of [`Instances::with_first_here`] was quick.
+    is_quick: bool,
 }
 
 /// What came of a piece.
@@ -51,7 +58,7 @@ enum Outcome<T, R> {
 
 impl Instances {
     pub(crate) fn new(modules: Arc<Modules>, row_errors: Arc<RowErrors>, units: Units) -> Self {
-        Self { modules, row_errors, units, idle: VecDeque::new(), no_room_until: None }
+        Self { modules, row_errors, units, idle: VecDeque::new(), no_room_until: None, is_quick: false }
     }
 
     /// How many instances may work at once.
@@ -60,40 +67,44 @@ impl Instances {
         if has_room { self.units.lanes().min(*CORES) } else { 1 }
     }
 
-    /// Runs `work` with the first instance on a blocking thread. When the future is dropped meanwhile, the work ends by
+    /// Runs `work` with the first instance on a thread for guests. When the future is dropped meanwhile, the work ends by
     /// itself, within the guests' time limits, and its instance is dropped.
     pub(crate) async fn with_first<R: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Guests) -> Result<R, TaskError> + Send + 'static,
     ) -> Result<R, TaskError> {
         let mut guests = self.take();
-        let (guests, result) = tokio::task::spawn_blocking(move || {
+        let (guests, result) = started(move || {
             let result = work(&mut guests);
             (guests, result)
-        })
+        })?
         .await
         .map_err(panicked)?;
         self.idle.push_front(guests);
         result
     }
 
-    /// As [`Instances::with_first`], but on this thread, where the rows that it works on stay in the core's caches: handing a
-    /// row to another core and back costs more than most modules do. Meanwhile another thread goes on with what this one had
-    /// to do besides. When the task that waits for the future is aborted, it ends after the work, within the guests' time limits.
+    /// As [`Instances::with_first`], but on this thread as long as the work is quick: handing a row to another core and back costs
+    /// more than most modules do, and here it stays in the core's caches. Another thread goes on with what this one had to do besides.
+    /// When the task that waits for the future is aborted, it ends after the work, within the guests' time limits.
     pub(crate) async fn with_first_here<R: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Guests) -> Result<R, TaskError> + Send + 'static,
     ) -> Result<R, TaskError> {
-        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-            // There is no other thread to go on.
-            return self.with_first(work).await;
-        }
-        let mut guests = self.take();
-        let (guests, result) = tokio::task::block_in_place(move || {
-            let result = work(&mut guests);
-            (guests, result)
-        });
-        self.idle.push_front(guests);
+        let since = Instant::now();
+        // In a runtime of one thread there is no other one to go on.
+        let result = if self.is_quick && Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
+            let mut guests = self.take();
+            let (guests, result) = tokio::task::block_in_place(move || {
+                let result = work(&mut guests);
+                (guests, result)
+            });
+            self.idle.push_front(guests);
+            result
+        } else {
+            self.with_first(work).await
+        };
+        self.is_quick = since.elapsed() <= QUICK;
         result
     }
 
@@ -117,14 +128,14 @@ impl Instances {
         for (index, piece) in pieces(items, count).into_iter().enumerate() {
             let mut guests = self.take();
             let (ready, work) = (ready.clone(), work.clone());
-            running.push(tokio::task::spawn_blocking(move || {
+            running.push(started(move || {
                 let outcome = match if index == 0 { Ok(()) } else { ready(&mut guests) } {
                     Ok(()) => Outcome::Done(work(&mut guests, piece)),
                     Err(error) if error.code() == guests::NO_ROOM => Outcome::NoRoom(piece),
                     Err(error) => Outcome::Done(Err(error)),
                 };
                 (guests, outcome)
-            }));
+            })?);
         }
         let mut outcomes = Vec::with_capacity(count);
         for ended in running {
@@ -161,8 +172,17 @@ fn pieces<T>(mut items: Vec<T>, count: usize) -> Vec<Vec<T>> {
     pieces
 }
 
-fn panicked(error: JoinError) -> TaskError {
-    TaskError::Panicked(error.to_string())
+/// Starts `work` on a thread for guests.
+fn started<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<oneshot::Receiver<R>, TaskError> {
+    let (done, result) = oneshot::channel();
+    // Nobody waits any more where the task was stopped.
+    run_on_guest_thread(move || drop(done.send(work())))
+        .map_err(|error| ConnectorError::transient("threads", format!("start a thread for modules: {error}")))?;
+    Ok(result)
+}
+
+fn panicked(_: oneshot::error::RecvError) -> TaskError {
+    TaskError::Panicked("the work with a module panicked".into())
 }
 
 #[cfg(test)]

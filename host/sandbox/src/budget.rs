@@ -9,8 +9,8 @@
 //! the wall clock stands for it, which cannot say more than a tick, since a call that is running notices every tick.
 //!
 //! A call that has used 20 ms is no ordinary batch: from there on it rests four times as long as it runs, and longer
-//! when others like it run too, so that all of them together leave the processor to the tasks beside them. Rests count
-//! neither as CPU time nor as wall time.
+//! when others like it run too, so that all of them together leave the processor to the tasks beside them, and runs at the lowest
+//! priority ([`threads`](crate::threads)). Rests count neither as CPU time nor as wall time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::TICK;
+use crate::threads::lower_priority;
 
 /// Wall time allowed for each unit of CPU time allowed.
 const WALL_FACTOR: u32 = 10;
@@ -125,6 +126,7 @@ impl Budget {
             return;
         }
         if self.paced.is_none() {
+            lower_priority();
             pacer.0.fetch_add(1, Ordering::AcqRel);
             self.paced = Some(Paced(pacer.clone()));
         }

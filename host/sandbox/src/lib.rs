@@ -32,6 +32,7 @@ mod plan;
 mod plan_check;
 mod result;
 mod sandbox;
+mod threads;
 mod usage;
 
 pub use artefact::ArtefactCache;
@@ -49,4 +50,5 @@ pub use plan::{
 };
 pub use result::{BatchResult, ResultColumn, RowError};
 pub use sandbox::{ModuleInfo, Sandbox};
+pub use threads::run_on_guest_thread;
 pub use usage::Usage;
