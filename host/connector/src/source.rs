@@ -130,6 +130,11 @@ pub trait Source: Send + Sync {
     /// Names of all tables that the user may see, system schemas left out.
     async fn table_names(&self) -> Result<Vec<TableName>, ConnectorError>;
 
+    /// Those of `names` that are there and that the user may see, in any order: what [`Source::table_names`] has of them.
+    async fn existing_tables(&self, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
+        Ok(self.table_names().await?.into_iter().filter(|name| names.contains(name)).collect())
+    }
+
     /// Descriptions of tables, in the order asked for.
     ///
     /// # Errors

@@ -15,14 +15,35 @@ use crate::connect::{row, rows};
 /// Databases of the servers themselves.
 const SYSTEM_SCHEMAS: &str = "('mysql', 'information_schema', 'performance_schema', 'sys')";
 
+/// For more names than this, one list of all tables is asked for: the server opens each table that it tells of.
+pub(crate) const ASKED_BY_NAME_MAX: usize = 16;
+
+/// What `information_schema.tables` has of tables that can be replicated.
+const TABLES: &str =
+    "select table_schema, table_name from information_schema.tables where table_type in ('BASE TABLE', 'SYSTEM VERSIONED')";
+
 /// Names of all tables that the user may see.
 pub(crate) async fn table_names(conn: &mut Conn) -> Result<Vec<TableName>, ConnectorError> {
-    let sql = format!(
-        "select table_schema, table_name from information_schema.tables \
-         where table_type in ('BASE TABLE', 'SYSTEM VERSIONED') and table_schema not in {SYSTEM_SCHEMAS} order by 1, 2"
-    );
+    let sql = format!("{TABLES} and table_schema not in {SYSTEM_SCHEMAS} order by 1, 2");
     let names: Vec<(String, String)> = rows(conn, "list tables", &sql).await?;
     Ok(names.into_iter().map(|(schema, name)| TableName { schema, name }).collect())
+}
+
+/// See `Source::existing_tables`. The server looks at no other table only when one name is asked for at a time.
+pub(crate) async fn existing_tables(conn: &mut Conn, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let sql = format!("{TABLES} and table_schema not in {SYSTEM_SCHEMAS} and {}", place(name));
+        let alike: Vec<(String, String)> = rows(conn, "look for a table", &sql).await?;
+        // The server compares without regard to letter case.
+        found.extend(alike.into_iter().map(|(schema, name)| TableName { schema, name }).filter(|alike| alike == name));
+    }
+    Ok(found)
+}
+
+/// The condition for a table's rows in `information_schema`.
+fn place(table: &TableName) -> String {
+    format!("table_schema = {} and table_name = {}", Dialect::MYSQL.literal(&table.schema), Dialect::MYSQL.literal(&table.name))
 }
 
 /// The character set of each collation id.
@@ -56,8 +77,7 @@ struct FoundColumn {
 /// Describes one table; `version` is the number that its description gets.
 pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName, version: u32) -> Result<SourceTable, ConnectorError> {
     let what = format!("describe table \"{table}\"");
-    let place =
-        format!("table_schema = {} and table_name = {}", Dialect::MYSQL.literal(&table.schema), Dialect::MYSQL.literal(&table.name));
+    let place = place(table);
     let sql = format!(
         "select column_name, data_type, column_type, is_nullable, extra, character_maximum_length, collation_name \
          from information_schema.columns where {place} order by ordinal_position"

@@ -72,6 +72,14 @@ impl Source for MysqlSource {
         catalog::table_names(&mut conn).await
     }
 
+    async fn existing_tables(&self, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
+        if names.len() > catalog::ASKED_BY_NAME_MAX {
+            return Ok(self.table_names().await?.into_iter().filter(|name| names.contains(name)).collect());
+        }
+        let mut conn = self.connector.open().await?;
+        catalog::existing_tables(&mut conn, names).await
+    }
+
     async fn describe(&self, tables: &[TableName]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
         let mut conn = self.connector.open().await?;
         let mut described = Vec::with_capacity(tables.len());

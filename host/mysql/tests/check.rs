@@ -5,7 +5,7 @@ mod support;
 use support::{Bench, FLAVOURS, scope, settings};
 use tidegate_connector::{ErrorClass, Secret, Severity, Source, TlsMode};
 use tidegate_harness::MysqlServer;
-use tidegate_model::Engine;
+use tidegate_model::{Engine, TableName};
 use tidegate_mysql::MysqlSource;
 
 #[tokio::test]
@@ -34,9 +34,17 @@ async fn a_ready_server_passes_and_a_spoilt_one_does_not() {
 }
 
 #[tokio::test]
-async fn logins_that_cannot_work_say_why() {
+async fn logins_that_cannot_work_say_why_and_tables_asked_for_by_name_are_told() {
     for (flavour, engine) in FLAVOURS {
         let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table there (id int)", "create table other (id int)", "create view seen as select 1"]).await;
+        let listed = bench.source.table_names().await.expect("the list can be read");
+        let there = listed.iter().find(|name| name.name == "there").expect("the table is listed").clone();
+        let asked: Vec<TableName> =
+            ["there", "There", "gone", "seen", "the%"].map(|name| TableName::new(there.schema.clone(), name)).into();
+        assert_eq!(bench.source.existing_tables(&asked).await.expect("an answer"), [there.clone()], "{engine:?}");
+        let many: Vec<TableName> = (0..40).map(|number| TableName::new(there.schema.clone(), format!("t{number}"))).chain(asked).collect();
+        assert_eq!(bench.source.existing_tables(&many).await.expect("an answer"), [there], "{engine:?}");
         let mut wrong = settings(&bench.server, engine);
         wrong.password = Secret::new("hunter2");
         let error = MysqlSource::connect(wrong).await.expect_err("the password is another");

@@ -390,7 +390,7 @@ impl Attempt<'_> {
         if cause.class() != ErrorClass::TableDefinite {
             return Err(error);
         }
-        if wanted != Some(DdlAction::Stop) && !self.source.table_names().await?.contains(name) {
+        if wanted != Some(DdlAction::Stop) && self.source.existing_tables(std::slice::from_ref(name)).await?.is_empty() {
             // Whatever it was that failed, there is nothing left to work on.
             if cause.code() == DROPPED {
                 self.watched.dropped.lock().expect("no holder of this lock panics").insert(name.clone(), table.target.name.clone());

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::attempt::Attempt;
 use crate::evolution::{Definition, action, changed, differences};
 use crate::plan::PlannedTable;
-use crate::run::Selection;
+use crate::run::{Selection, table_names};
 use crate::settings::DdlAction;
 use crate::standing::Standing;
 use crate::task::TaskError;
@@ -61,7 +61,7 @@ impl Attempt<'_> {
             self.time_to_read(read_at).await;
             read_at = Some(Instant::now());
             // A source that does not answer now is noticed by the stream.
-            let Ok(now) = self.source.table_names().await else { continue };
+            let Ok(now) = table_names(self.spec, self.source.as_ref()).await else { continue };
             let now: HashSet<TableName> = now.into_iter().collect();
             // The log of MySQL and MariaDB tells in its place what happens to a table.
             if self.source.engine() == Engine::Postgres {
@@ -75,7 +75,7 @@ impl Attempt<'_> {
             if self.spec.ddl.create_table != DdlAction::Apply {
                 continue;
             }
-            let selectable = new.iter().filter(|table| self.spec.modules.may_select(table));
+            let selectable = new.iter().filter(|table| self.spec.modules.selected().may_have(table));
             for table in selectable.filter(|table| !is_shadow(self.source.as_ref(), table, &known)) {
                 // It may be gone again, or not complete yet.
                 let Ok(described) = self.source.describe(std::slice::from_ref(table)).await else { continue };

@@ -110,9 +110,9 @@ impl ModuleSet {
         self.uses.iter().any(|one| one.name == module && one.locator.is_some() && one.concerns(table))
     }
 
-    /// False only for a table that the mapping cannot select: it need not be described.
-    pub(crate) fn may_select(&self, table: &TableName) -> bool {
-        self.selected.may_have(table)
+    /// What the mapping may select, by name.
+    pub(crate) fn selected(&self) -> &SelectedNames {
+        &self.selected
     }
 
     /// The set with another version of a tenant's module: for these tables, or for all. What an earlier version was on
@@ -263,6 +263,15 @@ impl Pattern {
             });
         }
         Self(pieces)
+    }
+
+    /// The one text that it matches, where it has no wildcards.
+    pub(crate) fn only(&self) -> Option<String> {
+        let letter = |piece: &Piece| match piece {
+            Piece::Letter(letter) => Some(*letter),
+            Piece::Any | Piece::One | Piece::OneOf(_) => None,
+        };
+        self.0.iter().map(letter).collect()
     }
 
     pub(crate) fn matches(&self, name: &str) -> bool {

@@ -251,16 +251,17 @@ async fn publish(watched: Arc<Watched>, mut units: Units, progress: watch::Sende
 pub(crate) struct Selection {
     /// The tables that the rules select, planned, in the source's order.
     pub(crate) tables: Vec<Arc<PlannedTable>>,
-    /// All tables that the source has.
+    /// All tables that the source has; where the rules name each table, only those.
     pub(crate) names: HashSet<TableName>,
 }
 
 /// Plans the tables that the rules select.
 pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &dyn Target) -> Result<Selection, TaskError> {
-    let names = source.table_names().await?;
-    let mut looked_at: Vec<TableName> = names.iter().filter(|name| spec.modules.may_select(name)).cloned().collect();
+    let mut names = table_names(spec, source).await?;
+    let mut looked_at: Vec<TableName> = names.iter().filter(|name| spec.modules.selected().may_have(name)).cloned().collect();
     if looked_at.is_empty() {
         // What is wrong with a mapping, the rules module says when it is asked about a table.
+        names = source.table_names().await?;
         looked_at.extend(names.first().cloned());
     }
     let described = match source.describe(&looked_at).await {
@@ -290,9 +291,17 @@ pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &d
     Ok(Selection { tables: planned, names: names.into_iter().collect() })
 }
 
+/// Names of all tables that the source has; where the rules name each table, those of them that it has.
+pub(crate) async fn table_names(spec: &TaskSpec, source: &dyn Source) -> Result<Vec<TableName>, ConnectorError> {
+    match spec.modules.selected().exact() {
+        Some(names) => source.existing_tables(names).await,
+        None => source.table_names().await,
+    }
+}
+
 async fn is_gone(source: &dyn Source, error: &ConnectorError) -> Result<bool, ConnectorError> {
     match error.table_name() {
-        Some(name) => Ok(!source.table_names().await?.contains(name)),
+        Some(name) => Ok(source.existing_tables(std::slice::from_ref(name)).await?.is_empty()),
         None => Ok(false),
     }
 }

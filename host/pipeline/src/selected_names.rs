@@ -3,6 +3,8 @@
 //! Describing a table and planning it in a sandbox cost queries and time. A source may have ten thousand tables, and a task one: those
 //! whose names no rule includes are left alone. What is told here is only who cannot be selected; the rules module decides.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 use tidegate_model::TableName;
 
@@ -13,6 +15,8 @@ use crate::modules::Pattern;
 pub(crate) struct SelectedNames {
     /// Schema and table of each rule that includes; `None` when a rule is not as expected, which the rules module complains about.
     included: Option<Vec<(Named, Named)>>,
+    /// The tables, where each rule that includes names one.
+    exact: Option<Vec<TableName>>,
 }
 
 #[derive(Debug)]
@@ -28,13 +32,30 @@ impl Named {
             Named::Exactly(wanted) => wanted == name,
         }
     }
+
+    /// The one name that it stands for.
+    fn only(&self) -> Option<String> {
+        match self {
+            Named::Like(pattern) => pattern.only(),
+            Named::Exactly(name) => Some(name.clone()),
+        }
+    }
 }
 
 impl SelectedNames {
     pub(crate) fn of(table_mappings: &Json) -> Self {
         let rules = table_mappings.get("rules").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
         let selections = rules.iter().filter(|rule| rule.get("rule-type").and_then(Json::as_str) == Some("selection"));
-        Self { included: selections.filter_map(included).collect() }
+        let included: Option<Vec<(Named, Named)>> = selections.filter_map(included).collect();
+        let named = |(schema, name): &(Named, Named)| Some(TableName::new(schema.only()?, name.only()?));
+        let exact: Option<BTreeSet<TableName>> = included.as_ref().and_then(|included| included.iter().map(named).collect());
+        let exact = exact.map(|names| names.into_iter().collect());
+        Self { included, exact }
+    }
+
+    /// The only tables that can be selected, where the rules name each of them.
+    pub(crate) fn exact(&self) -> Option<&[TableName]> {
+        self.exact.as_deref()
     }
 
     /// False only for a table that no rule can select.
@@ -85,6 +106,13 @@ mod tests {
         ] {
             assert_eq!(names.may_have(&TableName::new(schema, table)), wanted, "{schema}.{table}");
         }
+    }
+
+    #[test]
+    fn tables_that_rules_name_are_known_without_a_list() {
+        let names = of(&[("include", "app", "orders"), ("explicit", "app", "a_b"), ("include", "app", "orders"), ("exclude", "app", "%")]);
+        assert_eq!(names.exact(), Some([TableName::new("app", "a_b"), TableName::new("app", "orders")].as_slice()));
+        assert_eq!(of(&[("include", "app", "orders"), ("include", "app", "a_b")]).exact(), None, "an underscore is any letter");
     }
 
     #[test]
