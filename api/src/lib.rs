@@ -25,6 +25,7 @@ pub mod problem;
 mod routes;
 mod row_errors;
 pub mod serve;
+mod settings_body;
 mod state;
 mod swap;
 mod task_body;

@@ -12,6 +12,7 @@ use tidegate_model::Position;
 use crate::fields::{Fields, key_problem, missing, one_of, wrong_type};
 use crate::name::checked_name;
 use crate::problem::Problem;
+use crate::settings_body::settings;
 
 const MIGRATIONS: [(&str, Migration); 3] =
     [("full-load", Migration::FullLoad), ("cdc", Migration::Cdc), ("full-load-and-cdc", Migration::FullLoadAndCdc)];
@@ -26,18 +27,6 @@ const UNITS_DEFAULT: u32 = 4;
 
 const TAGS_MAX: usize = 50;
 const TAG_CHARS_MAX: usize = 256;
-
-/// Native settings that are whole numbers: key, least, most.
-const SETTINGS: [(&str, u64, u64); 3] = [("load_lanes", 1, 64), ("chunk_rows", 1_000, 100_000_000), ("cache_mib", 8, 65_536)];
-
-/// Native settings that are words: key and words.
-const WORDS: [(&str, &[(&str, &str)]); 2] =
-    [("schema", &[("full", "full"), ("minimal", "minimal")]), ("table_errors", &[("stop", "stop"), ("suspend-table", "suspend-table")])];
-
-/// Keys of `settings.ddl`, and the words that each may have.
-const DDL_KEYS: [&str; 8] =
-    ["add_column", "drop_column", "rename_column", "retype_column", "truncate_table", "drop_table", "rename_table", "create_table"];
-const DDL_WORDS: &[(&str, &str)] = &[("apply", "apply"), ("ignore", "ignore"), ("suspend-table", "suspend-table"), ("stop", "stop")];
 
 /// The body of a creation.
 pub(crate) fn new_definition(headers: &HeaderMap, body: &[u8]) -> Result<TaskDefinition, Problem> {
@@ -141,76 +130,6 @@ fn table_mappings(fields: &mut Fields) -> Result<Option<String>, Problem> {
         ));
     }
     Ok(Some(text))
-}
-
-fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
-    let Some(value) = fields.value("settings") else { return Ok(None) };
-    let mut given = Fields::of_value(value, "settings")?;
-    let mut settings = Map::new();
-    for (key, least, most) in SETTINGS {
-        if let Some(number) = given.number(key, least, most)? {
-            settings.insert(key.to_owned(), number.into());
-        }
-    }
-    for (key, words) in WORDS {
-        if let Some(text) = given.text(key)? {
-            settings.insert(key.to_owned(), one_of(key, &text, words)?.into());
-        }
-    }
-    if let Some(policy) = given.value("row_errors") {
-        settings.insert("row_errors".to_owned(), row_errors(policy)?);
-    }
-    if let Some(policy) = given.value("ddl") {
-        settings.insert("ddl".to_owned(), ddl(policy)?);
-    }
-    given.finish()?;
-    Ok(Some(Value::Object(settings)))
-}
-
-/// What happens with rows at fault: see `docs/row-errors.md`.
-fn row_errors(value: Value) -> Result<Value, Problem> {
-    const ROWS: &[&str] = &["log", "ignore", "suspend-table", "stop"];
-    const TABLES: &[&str] = &["suspend-table", "stop"];
-    const WORDS: [(&str, &[&str]); 4] = [("data", ROWS), ("truncation", ROWS), ("conflict", &["stop", "upsert"]), ("escalation", TABLES)];
-    const NUMBERS: [(&str, u64); 3] = [("escalation_count", 1_000_000), ("consecutive_max", 1_000_000), ("share_percent_max", 100)];
-    let mut given = Fields::of_value(value, "settings.row_errors")?;
-    let mut policy = Map::new();
-    for (key, words) in WORDS {
-        if let Some(word) = given.text(key)? {
-            if !words.contains(&word.as_str()) {
-                let path = given.path(key);
-                return Err(key_problem("unknown_value", &path, format!("\"{path}\" is none of {}", words.join(", "))));
-            }
-            policy.insert(key.to_owned(), word.into());
-        }
-    }
-    for (key, most) in NUMBERS {
-        if let Some(number) = given.number(key, 0, most)? {
-            policy.insert(key.to_owned(), number.into());
-        }
-    }
-    match given.value("images") {
-        Some(Value::Bool(images)) => {
-            policy.insert("images".to_owned(), images.into());
-        }
-        Some(other) => return Err(wrong_type(&given.path("images"), &other, "a truth value")),
-        None => {}
-    }
-    given.finish()?;
-    Ok(Value::Object(policy))
-}
-
-/// What follows when a definition changes: see `docs/schema-changes.md`.
-fn ddl(value: Value) -> Result<Value, Problem> {
-    let mut given = Fields::of_value(value, "settings.ddl")?;
-    let mut policy = Map::new();
-    for key in DDL_KEYS {
-        if let Some(text) = given.text(key)? {
-            policy.insert(key.to_owned(), one_of(key, &text, DDL_WORDS)?.into());
-        }
-    }
-    given.finish()?;
-    Ok(Value::Object(policy))
 }
 
 fn units(fields: &mut Fields, key: &'static str, least: u64) -> Result<Option<u32>, Problem> {

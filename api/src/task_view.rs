@@ -1,5 +1,6 @@
 //! What is shown of a task.
 
+use crate::dms::settings::effects;
 use serde_json::{Value, json};
 use tidegate_capacity::{Part, Work};
 use tidegate_catalog::{CapacityStatus, RunPhase, StageName, TableStatusRecord, TaskProgress, TaskRecord, TaskStatus, now_us};
@@ -22,6 +23,7 @@ pub(crate) fn task(task: &TaskRecord) -> Value {
         "preparation": definition.preparation,
         "table_mappings": definition.table_mappings,
         "settings": definition.settings,
+        "settings_without_effect": effects::view(&definition.dms["settings"]),
         "start_position": definition.start_position,
         "min_units": definition.min_units,
         "max_units": definition.max_units,
@@ -43,7 +45,7 @@ pub(crate) fn task(task: &TaskRecord) -> Value {
 pub(crate) fn summary(record: &TaskRecord) -> Value {
     let mut view = task(record);
     let parts = view.as_object_mut().expect("a task is an object");
-    for key in ["table_mappings", "settings", "tags"] {
+    for key in ["table_mappings", "settings", "settings_without_effect", "tags"] {
         parts.remove(key);
     }
     if let Some(progress) = parts.get_mut("progress").and_then(Value::as_object_mut) {

@@ -410,11 +410,13 @@ async fn settings_and_mappings_come_back_and_reach_the_catalog() {
     client.check_fault("DeleteEndpoint", json!({"EndpointArn": source}), "InvalidResourceStateFault", "copy").await;
 
     let change = json!({"ReplicationConfigArn": config["ReplicationConfigArn"], "ReplicationType": "cdc",
-        "ReplicationSettings": r#"{"FullLoadSettings":{"MaxFullLoadSubTasks":5}}"#, "ComputeConfig": {"MaxCapacityUnits": 1}});
+        "ReplicationSettings": r#"{"FullLoadSettings":{"MaxFullLoadSubTasks":5},"ResyncSettings":{"EnableResync":true}}"#, "ComputeConfig": {"MaxCapacityUnits": 1}});
     let changed = client.ok("ModifyReplicationConfig", change).await["ReplicationConfig"].clone();
     let settings: Value = serde_json::from_str(changed["ReplicationSettings"].as_str().unwrap()).unwrap();
     assert_eq!(settings["FullLoadSettings"]["TargetTablePrepMode"], "DO_NOTHING");
     assert_eq!(settings["FullLoadSettings"]["MaxFullLoadSubTasks"], 5);
+    let told = client.host.state.catalog.list_events(&tidegate_catalog::EventFilter::default(), 100).await.unwrap();
+    assert!(told.iter().any(|event| event.message.starts_with("settings without effect: ResyncSettings.EnableResync (")), "{told:?}");
     assert_eq!((&changed["ReplicationType"], &changed["ComputeConfig"]["MaxCapacityUnits"]), (&json!("cdc"), &json!(1)));
 
     let start = json!({"ReplicationConfigArn": config["ReplicationConfigArn"], "StartReplicationType": "start-replication", "CdcStartPosition": "0/16B3748"});

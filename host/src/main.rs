@@ -28,6 +28,7 @@ mod module_test;
 mod modules;
 mod row_errors_form;
 mod run;
+mod run_settings_form;
 mod scheduler;
 mod serve;
 mod signals;

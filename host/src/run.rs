@@ -101,8 +101,9 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         on_table_error: file.on_table_error,
         ddl: file.ddl,
         spool_dir,
-        modules,
+        modules: modules.into_schema(file.run.target_schema.as_deref()),
         row_errors: file.row_errors,
+        run: file.run.clone(),
         units: Units::fixed(u32::try_from(file.limits.load_lanes).unwrap_or(u32::MAX)),
     }
 }
@@ -129,6 +130,8 @@ async fn show_until_end(
 fn report(file: &TaskFile, args: &TaskFileArgs, last: &Progress, ending: Result<Outcome, Failure>) -> Result<Exit, Failure> {
     let (word, exit) = match &ending {
         Ok(Outcome { cause: StopCause::FullLoadFinished }) => ("full-load-finished", Exit::Ok),
+        Ok(Outcome { cause: StopCause::LoadedBeforeChanges }) => ("after-full-load", Exit::Ok),
+        Ok(Outcome { cause: StopCause::LoadedWithChanges }) => ("after-cached-changes", Exit::Ok),
         Ok(Outcome { cause: StopCause::Cancelled }) => ("stopped", Exit::Interrupted),
         Err(failure) => ("failed", failure.exit),
     };
@@ -144,10 +147,15 @@ fn report(file: &TaskFile, args: &TaskFileArgs, last: &Progress, ending: Result<
         Ok(Outcome { cause: StopCause::FullLoadFinished }) => {
             eprintln!("full load finished: {} tables, {} rows loaded by this run", last.tables.len() - suspended, last.rows_loaded);
         }
-        Ok(Outcome { cause: StopCause::Cancelled }) => {
+        Ok(Outcome { cause }) => {
             let place =
                 last.checkpoint.as_ref().map_or_else(|| "before the first checkpoint".to_owned(), |position| format!("at {position}"));
-            eprintln!("stopped {place}; go on with: tidegate run {}", args.file.display());
+            let why = match cause {
+                StopCause::LoadedBeforeChanges => " after the full load, before the changes that came meanwhile",
+                StopCause::LoadedWithChanges => " after the full load and the changes that came meanwhile",
+                StopCause::Cancelled | StopCause::FullLoadFinished => "",
+            };
+            eprintln!("stopped{why} {place}; go on with: tidegate run {}", args.file.display());
             if file.migration != MigrationType::FullLoad {
                 eprintln!("until then the source keeps its log for this task");
             }

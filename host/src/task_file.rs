@@ -19,11 +19,14 @@ use serde::Deserialize;
 use tidegate_capacity::UNIT_CACHE_BYTES;
 use tidegate_connector::{ServerSettings, TablePreparation};
 use tidegate_model::{Position, TaskId};
-use tidegate_pipeline::{CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, SchemaScope, TableErrorPolicy};
+use tidegate_pipeline::{
+    CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, RunSettings, SchemaScope, TableErrorPolicy,
+};
 
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
 use crate::row_errors_form::RowErrorsForm;
+use crate::run_settings_form::{AfterLoadForm, BatchForm, NoTablesForm, RetryForm, TransactionWaitForm};
 
 /// A checked task file.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub(crate) struct TaskFile {
     pub(crate) row_errors: RowErrorPolicy,
     pub(crate) schema: SchemaScope,
     pub(crate) ddl: DdlPolicy,
+    pub(crate) run: RunSettings,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +82,16 @@ pub(crate) struct LimitsForm {
     pub(crate) row_errors: RowErrorsForm,
     #[serde(default)]
     ddl: DdlForm,
+    target_schema: Option<String>,
+    #[serde(default)]
+    retry: RetryForm,
+    no_tables: Option<NoTablesForm>,
+    table_errors_max: Option<u32>,
+    after_load: Option<AfterLoadForm>,
+    #[serde(default)]
+    transaction_wait: TransactionWaitForm,
+    #[serde(default)]
+    batch: BatchForm,
 }
 
 /// What follows when a definition changes, by kind of change; for what is left out see [`DdlPolicy`].
@@ -153,6 +167,25 @@ impl LimitsForm {
         }
     }
 
+    /// How runs begin, wait, retry and end.
+    ///
+    /// # Errors
+    /// A usage failure that names the setting that is out of its bounds.
+    pub(crate) fn run(&self) -> Result<RunSettings, Failure> {
+        if self.table_errors_max == Some(0) {
+            return Err(Failure::usage("settings", "setting \"table_errors_max\" is 0, wanted at least 1"));
+        }
+        Ok(RunSettings {
+            target_schema: self.target_schema.clone().filter(|schema| !schema.is_empty()),
+            retry: self.retry.policy()?,
+            no_tables: self.no_tables.map(Into::into).unwrap_or_default(),
+            table_errors_max: self.table_errors_max,
+            after_load: self.after_load.map(Into::into).unwrap_or_default(),
+            transaction_wait: self.transaction_wait.wait()?,
+            batch: self.batch.policy()?,
+        })
+    }
+
     /// Fills in defaults and refuses zero, with which nothing would move.
     pub(crate) fn limits(&self) -> Result<PipelineLimits, Failure> {
         let default = PipelineLimits::default();
@@ -162,7 +195,7 @@ impl LimitsForm {
             cache: self
                 .cache_mib
                 .map_or(CacheMemory::EachUnit(UNIT_CACHE_BYTES as usize), |mib| CacheMemory::Fixed(mib.saturating_mul(1 << 20))),
-            group_bytes_max: default.group_bytes_max,
+            group_bytes_max: self.batch.group_bytes_max()?.unwrap_or(default.group_bytes_max),
         };
         let values = [
             ("load_lanes", limits.load_lanes as u64),
@@ -206,6 +239,7 @@ impl TaskFile {
             row_errors: form.settings.row_errors.policy()?,
             schema: form.settings.schema()?,
             ddl: form.settings.ddl(),
+            run: form.settings.run()?,
         })
     }
 }

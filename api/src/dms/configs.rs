@@ -11,7 +11,7 @@ use super::fault::{Fault, missing, required};
 use super::page::{ListRequest, USUAL_PAGE, cut, filtered};
 use super::shape::replication::{ComputeConfig, ConfigAnswer, ConfigRequest, ConfigsAnswer, ReplicationConfig};
 use super::shape::seconds;
-use super::task_echo::{TaskEcho, TaskForm, apply_settings, catalog_name, checked_mappings, find, migration};
+use super::task_echo::{TaskEcho, TaskForm, apply_settings, catalog_name, checked_mappings, find, migration, tell_idle_settings};
 use super::{Call, endpoints, settings, tags};
 
 pub(crate) const IDENTIFIER_CHARS_MAX: usize = 255;
@@ -54,6 +54,7 @@ pub(crate) async fn create(call: &Call, request: ConfigRequest) -> Result<Config
     apply_settings(&mut definition, &mut echo, settings);
     definition.dms = echo.document();
     let record = create_task(call, id.as_deref(), &definition, &echo.identifier).await?;
+    tell_idle_settings(call, &record, &echo).await?;
     let endpoints = Endpoints::load(call).await?;
     Ok(ConfigAnswer { replication_config: shown(call, &record, &echo, &endpoints) })
 }
@@ -93,6 +94,7 @@ pub(crate) async fn modify(call: &Call, request: ConfigRequest) -> Result<Config
         echo.compute_config = checked_compute(compute)?;
         apply_units(&mut definition, &echo.compute_config);
     }
+    let sets = request.replication_settings.is_some();
     if let Some(text) = request.replication_settings {
         let settings = settings::merge(echo.settings_now(&definition), Some(&text))?;
         apply_settings(&mut definition, &mut echo, settings);
@@ -100,6 +102,9 @@ pub(crate) async fn modify(call: &Call, request: ConfigRequest) -> Result<Config
     echo.supplemental_settings = request.supplemental_settings.or(echo.supplemental_settings);
     definition.dms = echo.document();
     let record = call.catalog.update_task(record.revision, &definition).await?;
+    if sets {
+        tell_idle_settings(call, &record, &echo).await?;
+    }
     let endpoints = Endpoints::load(call).await?;
     Ok(ConfigAnswer { replication_config: shown(call, &record, &echo, &endpoints) })
 }

@@ -26,7 +26,7 @@ mod mappings;
 mod page;
 mod progress;
 mod replications;
-mod settings;
+pub(crate) mod settings;
 mod shape;
 mod signature;
 mod tables;

@@ -38,6 +38,8 @@ pub(crate) fn stop_reason(status: &TaskStatus) -> Option<&'static str> {
     match status {
         TaskStatus::Stopped { reason: StopReason::Requested } => Some("Stop Reason NORMAL"),
         TaskStatus::Stopped { reason: StopReason::FullLoadFinished } => Some("Stop Reason FULL_LOAD_ONLY_FINISHED"),
+        TaskStatus::Stopped { reason: StopReason::AfterFullLoad } => Some("Stop Reason STOPPED_AFTER_FULL_LOAD"),
+        TaskStatus::Stopped { reason: StopReason::AfterCachedChanges } => Some("Stop Reason STOPPED_AFTER_CACHED_EVENTS"),
         TaskStatus::Failed(_) => Some("Stop Reason FATAL_ERROR"),
         TaskStatus::Created | TaskStatus::Starting | TaskStatus::Running { .. } | TaskStatus::Stopping | TaskStatus::Deleting => None,
     }

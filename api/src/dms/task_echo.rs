@@ -1,9 +1,9 @@
 //! What the DMS API has to give back of a task and the catalog has no place for: its `dms` document.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tidegate_catalog::{Migration, Preparation, TaskDefinition, TaskRecord};
+use tidegate_catalog::{EventCategory, EventSeverity, Migration, NewEvent, Preparation, TaskDefinition, TaskRecord};
 use tidegate_model::TaskId;
 
 use super::arn::{Arn, Kind};
@@ -93,22 +93,18 @@ impl TaskEcho {
 /// Puts the settings into the definition and the echo.
 pub(crate) fn apply_settings(definition: &mut TaskDefinition, echo: &mut TaskEcho, settings: Settings) {
     definition.preparation = settings.preparation;
-    if !definition.settings.is_object() {
-        definition.settings = json!({});
-    }
-    definition.settings["load_lanes"] = settings.load_lanes.into();
-    let suspends = settings.document["ErrorBehavior"]["TableErrorPolicy"] != "STOP_TASK";
-    definition.settings["table_errors"] = if suspends { "suspend-table" } else { "stop" }.into();
-    definition.settings["row_errors"] = settings.row_errors;
-    let handling = &settings.document["ChangeProcessingDdlHandlingPolicy"];
-    let action = |key: &str| if handling[key] == false { "ignore" } else { "apply" };
-    let (dropped, truncated, altered) =
-        (action("HandleSourceTableDropped"), action("HandleSourceTableTruncated"), action("HandleSourceTableAltered"));
-    definition.settings["ddl"] = json!({
-        "drop_table": dropped, "truncate_table": truncated,
-        "add_column": altered, "drop_column": altered, "rename_column": altered, "retype_column": altered
-    });
+    settings.replace_in(&mut definition.settings);
     echo.settings = settings.document;
+}
+
+/// Records which settings of the task have no effect, when there are such.
+pub(crate) async fn tell_idle_settings(call: &Call, record: &TaskRecord, echo: &TaskEcho) -> Result<(), Fault> {
+    if let Some(message) = settings::effects::sentence(&echo.settings) {
+        let task = Some(record.definition.name.to_string());
+        let (category, severity) = (EventCategory::ConfigurationChange, EventSeverity::Warning);
+        call.catalog.append_event(&NewEvent { task, category, severity, message }).await?;
+    }
+    Ok(())
 }
 
 /// The task behind an ARN of this form.

@@ -12,7 +12,7 @@ use super::replications::{Positions, checked_positions, start_kind, start_positi
 use super::shape::replication::ComputeConfig;
 use super::shape::seconds;
 use super::shape::task::{ReplicationTask, TaskAnswer, TaskRequest, TasksAnswer};
-use super::task_echo::{TaskEcho, TaskForm, apply_settings, catalog_name, checked_mappings, find, migration};
+use super::task_echo::{TaskEcho, TaskForm, apply_settings, catalog_name, checked_mappings, find, migration, tell_idle_settings};
 use super::{Call, instances, settings, tags};
 
 /// Capacity units of a task whose API has no word for them: none while idle, eight at most. By guess.
@@ -56,6 +56,7 @@ pub(crate) async fn create(call: &Call, request: TaskRequest) -> Result<TaskAnsw
     apply_settings(&mut definition, &mut echo, settings);
     definition.dms = echo.document();
     let record = create_task(call, id.as_deref(), &definition, &echo.identifier).await?;
+    tell_idle_settings(call, &record, &echo).await?;
     answer(call, &record, &echo).await
 }
 
@@ -74,6 +75,7 @@ pub(crate) async fn modify(call: &Call, request: TaskRequest) -> Result<TaskAnsw
     if let Some(text) = request.table_mappings {
         definition.table_mappings = checked_mappings(text)?;
     }
+    let sets = request.replication_task_settings.is_some();
     if let Some(text) = request.replication_task_settings {
         let settings = settings::merge(echo.settings_now(&definition), Some(&text))?;
         apply_settings(&mut definition, &mut echo, settings);
@@ -85,6 +87,9 @@ pub(crate) async fn modify(call: &Call, request: TaskRequest) -> Result<TaskAnsw
     echo.task_data = request.task_data.or(echo.task_data);
     definition.dms = echo.document();
     let record = call.catalog.update_task(record.revision, &definition).await?;
+    if sets {
+        tell_idle_settings(call, &record, &echo).await?;
+    }
     answer(call, &record, &echo).await
 }
 

@@ -212,3 +212,15 @@ async fn events_are_paged_forward() {
     assert_eq!(seen, [&["creation"][..], &["configuration-change"; 5]].concat());
     api.get("/v1/tasks/nobody/events").await.expect_problem(StatusCode::NOT_FOUND, "task_not_found");
 }
+
+#[tokio::test]
+async fn settings_of_dms_without_effect_are_listed_with_the_task() {
+    let api = Api::with_task().await;
+    assert_eq!(api.get("/v1/tasks/orders").await.json["settings_without_effect"], json!([]));
+    let record = api.catalog.get_task("orders").await.unwrap();
+    let mut definition = record.definition;
+    definition.dms = json!({"settings": {"TTSettings": {"EnableTT": true}, "ChangeProcessingTuning": {"MemoryLimitTotal": 7}}});
+    api.catalog.update_task(record.revision, &definition).await.unwrap();
+    let listed = api.get("/v1/tasks/orders").await.json["settings_without_effect"].clone();
+    assert_eq!(listed, json!([{"key": "TTSettings.EnableTT", "reason": "no log of rows is written to S3"}]));
+}

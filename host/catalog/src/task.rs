@@ -176,6 +176,10 @@ pub enum StopReason {
     Requested,
     /// A full-load task has copied everything.
     FullLoadFinished,
+    /// A task that captures has copied everything; changes that came meanwhile are not applied.
+    AfterFullLoad,
+    /// The same, with the changes that came meanwhile.
+    AfterCachedChanges,
 }
 
 /// Why something failed: a stable code, one sentence, and what to do about it. Never row values or passwords.

@@ -33,8 +33,9 @@ use crate::meter::Stage;
 use crate::neighbours::row_bytes;
 use crate::net::NetBuilder;
 use crate::plan::PlannedTable;
+use crate::rest::Rest;
 use crate::row_errors::RowErrors;
-use crate::schema::exact_from;
+use crate::run_settings::BatchPolicy;
 use crate::tables::{Place, Route, Tables};
 use crate::task::TaskError;
 use crate::transform::{Headed, Transformer};
@@ -121,12 +122,15 @@ pub(crate) struct Assembler {
     pub(crate) row_errors: Arc<RowErrors>,
     pub(crate) error_log: ErrorLog,
     pub(crate) group_bytes_max: usize,
+    pub(crate) batch: BatchPolicy,
+    /// The last group took everything that waited.
+    pub(crate) drained: bool,
     units: Units,
     /// Everything up to here is in a group, sent or in the making.
     pub(crate) position: Position,
     /// The end of the last group that was sent.
     sent: Position,
-    sent_at: Instant,
+    pub(crate) sent_at: Instant,
     /// The stream repeats what is before `position`, and has come up to here; `None` when it is past it. Until then a
     /// table with nothing set aside may still miss changes.
     pub(crate) repeats: Option<Position>,
@@ -141,11 +145,11 @@ pub(crate) struct Assembler {
     pub(crate) changes: u64,
     pub(crate) bytes: u64,
     /// The source is idle up to this position since that moment, and the target does not know yet.
-    idle_since: Option<(Position, Instant)>,
+    pub(crate) idle_since: Option<(Position, Instant)>,
     /// The log's end when the stream began, until it is reached.
     behind: Option<Position>,
     /// When the stream is to rest.
-    rest: Rest,
+    pub(crate) rest: Rest,
     pub(crate) in_flight: Arc<InFlight>,
     /// How far the log has moved since the stream began, and how far it had when the last group was sent.
     log_bytes: Arc<AtomicU64>,
@@ -163,26 +167,17 @@ pub(crate) struct Parts {
     pub(crate) transformer: Transformer,
     pub(crate) row_errors: Arc<RowErrors>,
     pub(crate) group_bytes_max: usize,
+    pub(crate) batch: BatchPolicy,
     pub(crate) units: Units,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) log_bytes: Arc<AtomicU64>,
     pub(crate) cancel: CancellationToken,
 }
 
-/// When the stream is to rest.
-#[derive(Debug, Default)]
-pub(crate) struct Rest {
-    /// When every table is in it.
-    pub(crate) whole: bool,
-    /// When it is past the windows of their loads too.
-    pub(crate) exact: bool,
-    /// When it has come to this place.
-    pub(crate) at: Option<Position>,
-}
-
 impl Assembler {
     pub(crate) fn new(parts: Parts, beginning: Beginning) -> Self {
-        let Parts { cache, aside, tables, loads, transformer, row_errors, group_bytes_max, units, in_flight, log_bytes, cancel } = parts;
+        let Parts { cache, aside, tables, loads, transformer, row_errors, group_bytes_max, batch, units, in_flight, log_bytes, cancel } =
+            parts;
         let Beginning { checkpoint, stream } = beginning;
         Self {
             cache,
@@ -193,6 +188,8 @@ impl Assembler {
             row_errors,
             error_log: ErrorLog::default(),
             group_bytes_max,
+            batch,
+            drained: false,
             units,
             repeats: (!stream.covers_position(&checkpoint)).then_some(stream),
             sent: checkpoint.clone(),
@@ -238,39 +235,6 @@ impl Assembler {
         self.behind = Some(end);
     }
 
-    /// Says for what [`Assembler::must_rest`] is to answer.
-    pub(crate) fn rest_for(&mut self, rest: Rest) {
-        self.rest = rest;
-    }
-
-    /// True when what was waited for is so, and everything up to here was sent.
-    pub(crate) fn must_rest(&self) -> bool {
-        self.is_whole()
-            && (self.rest.whole || (self.rest.exact && self.is_exact()) || self.rest.at.as_ref().is_some_and(|at| self.has_come_to(at)))
-    }
-
-    /// True when everything up to this place was sent.
-    pub(crate) fn has_come_to(&self, position: &Position) -> bool {
-        self.is_whole() && self.position.covers_position(position)
-    }
-
-    /// True when every table is in the stream.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.tables.all_in_stream() && self.repeats.is_none()
-    }
-
-    /// True when the rows of every table are those of one moment of the source: the stream is past their loads' windows.
-    pub(crate) fn is_exact(&self) -> bool {
-        self.is_whole() && exact_from(self.tables.windows(), &self.position).is_none()
-    }
-
-    /// True when the source has nothing more up to where the stream is to rest, so that the target may know at once.
-    fn rests_when_idle(&self) -> bool {
-        let Some((idle, _)) = self.idle_since.as_ref().filter(|_| self.is_whole()) else { return false };
-        let exact = || exact_from(self.tables.windows(), &self.position).filter(|_| self.rest.exact);
-        self.rest.at.clone().or_else(exact).is_some_and(|wanted| idle.covers_position(&wanted))
-    }
-
     fn rest_between(&self, usual: Duration) -> Duration {
         self.units.rest_between(usual, self.log_bytes.load(Ordering::Relaxed).saturating_sub(self.log_bytes_sent))
     }
@@ -295,9 +259,10 @@ impl Assembler {
         let idle = self.idle_since.as_ref().map(|(_, since)| *since + self.rest_between(IDLE_CHECKPOINT_EVERY));
         let unsent = (self.position != self.sent).then(|| self.sent_at + self.rest_between(EMPTY_CHECKPOINT_EVERY));
         let due = [quiet, idle, unsent].into_iter().flatten().min();
+        let collects_until = self.collects_until();
         tokio::select! {
             Some(event) = self.loads.recv() => self.take_note(event),
-            () = self.cache.arrived() => Woken::Work,
+            () = async { wait_at_least(collects_until).await; self.cache.arrived().await } => Woken::Work,
             () = wait_until(due) => if quiet.is_some() && due == quiet { Woken::Level } else { Woken::Work },
         }
     }
@@ -327,6 +292,7 @@ impl Assembler {
         self.aside_bytes = 0;
         let in_flight = self.in_flight.clone();
         let making = in_flight.meter.enter(Stage::Assemble);
+        self.drained = true;
         while let Some(entry) = self.cache.try_next().map_err(cache_error)? {
             match entry {
                 Entry::Idle(position) => {
@@ -338,7 +304,9 @@ impl Assembler {
                 Entry::Transaction(transaction) => {
                     self.transaction(transaction, out).await?;
                     let held = self.held_bytes() + self.aside_bytes;
-                    if self.has_parts || held >= self.units.group_bytes(self.group_bytes_max) {
+                    let is_full = held >= self.units.group_bytes(self.group_bytes_max);
+                    if self.has_parts || is_full || self.batch.changes_max.is_some_and(|most| self.changes >= most) {
+                        self.drained = false;
                         break;
                     }
                 }
@@ -482,6 +450,12 @@ impl Assembler {
     ) -> Result<(), TaskError> {
         self.aside_bytes += self.aside.push(&table.source.schema.name, transaction, number, change).map_err(cache_error)?;
         Ok(())
+    }
+}
+
+async fn wait_at_least(until: Option<Instant>) {
+    if let Some(until) = until {
+        tokio::time::sleep_until(tokio::time::Instant::from_std(until)).await;
     }
 }
 

@@ -10,10 +10,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_connector::{CaptureScope, ConnectorError, ErrorClass, Source, TablePreparation, Target};
-use tidegate_model::{Engine, Fence, Position, TableName, TableState};
+use tidegate_model::{Engine, Fence, Position, TableName};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,7 +25,6 @@ use crate::board::InFlight;
 use crate::cache::{self, Aside, Budget, CacheReader};
 use crate::capture::{Capture, cache_error};
 use crate::catalog_watch::Watch;
-use crate::evolution::{self, DROPPED, Definition, differences};
 use crate::gate::Gate;
 use crate::lanes::Lanes;
 use crate::load::{LoadContext, LoadEvent};
@@ -34,18 +33,14 @@ use crate::relations::Relations;
 use crate::replay::replay;
 use crate::row_errors::REJECTED_MAX;
 use crate::run::{Reload, Watched, plan_tables};
+use crate::run_settings::AfterLoad;
 use crate::schema::Awaited;
-use crate::settings::{DdlAction, TableErrorPolicy};
 use crate::standing::Standing;
 use crate::swap::swapped;
 use crate::tables::{Place, Tables};
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
 use crate::{ModuleSet, Phase, TableStage};
-
-/// Codes of table errors after which loading the table from its first row helps: an update of a row that the load
-/// missed does not tell the whole row (`incomplete_image`), or the table was rewritten since it was cut into chunks.
-const LOAD_AGAIN: [&str; 2] = ["incomplete_image", "chunks_outdated"];
 
 /// What an attempt works with; the run owns all of it.
 pub(crate) struct Attempt<'a> {
@@ -161,6 +156,7 @@ impl Attempt<'_> {
             ),
             row_errors: self.watched.row_errors.clone(),
             group_bytes_max: self.spec.limits.group_bytes_max,
+            batch: self.spec.run.batch,
             units: self.spec.units.clone(),
             in_flight: in_flight.clone(),
             log_bytes,
@@ -177,6 +173,7 @@ impl Attempt<'_> {
             row_errors: self.watched.row_errors.clone(),
             refused: HashSet::new(),
         };
+        let backfill_starts = !unloaded.is_empty();
         if unloaded.is_empty() {
             // The stream begins behind the log's end; it is level when it gets there.
             assembler.catch_up_to(self.source.log_end().await?);
@@ -185,13 +182,17 @@ impl Attempt<'_> {
             self.release(&fence, &unloaded).await?;
             self.load(&mut backfill, snapshot, unloaded);
         }
+        self.watched.loads.fetch_or(backfill_starts, Ordering::Relaxed);
         let suspended = suspended.into_iter().map(|(table, _)| table).collect();
         Ok(Running { fence, planned: planned.to_vec(), suspended, capture: task, backfill, stream, assembler })
     }
 
     async fn follow(&self, running: &mut Running, watch: Watch, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
         let rest = Notify::new();
-        let mut awaited = Awaited::default();
+        // A process that dies between the end of the load and that of the run goes on with the changes: from there on
+        // nobody can tell it from one that was started again.
+        let loads = self.watched.loads.load(Ordering::Relaxed);
+        let mut awaited = Awaited::new(if loads { self.spec.run.after_load } else { AfterLoad::GoOn });
         let mut changed = std::pin::pin!(self.tables_changed(watch));
         loop {
             // Those that an earlier attempt did not come to are among them.
@@ -231,8 +232,15 @@ impl Attempt<'_> {
                 }
                 Paused::Reached => {
                     let planned = running.in_task();
+                    if let Some(cause) = awaited.ends(&running.assembler) {
+                        return Ok(Ended::Run(Outcome { cause }));
+                    }
                     let reached = self.reached(&running.fence, &planned, &running.assembler, &mut awaited);
                     self.with_capture(&mut running.capture, reached).await?;
+                    if let Some(cause) = awaited.ends(&running.assembler) {
+                        self.move_counters_at_stop(&running.fence, &planned).await;
+                        return Ok(Ended::Run(Outcome { cause }));
+                    }
                 }
                 Paused::Control(Control::CutOver { done }) => awaited.cut_over_at(self.source.log_end().await?, done),
                 Paused::Rest => {}
@@ -364,68 +372,6 @@ impl Attempt<'_> {
     pub(crate) async fn start_over(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
         self.watched.row_errors.forget_table(table);
         self.target.save_chunks(fence, table, &[]).await
-    }
-
-    /// What follows an error. Where an interrupted load cannot be finished as it was begun, and where a definition
-    /// changed, the next attempt loads the table from its first row; where the policy says so, it goes on without the
-    /// table. Other errors stay what they are.
-    async fn or_go_on(&self, fence: &Fence, planned: &[Arc<PlannedTable>], error: TaskError) -> Result<Ended, TaskError> {
-        let error = match self.watched.row_errors.or_suspension(error) {
-            TaskError::SuspendTable { table, cause } => return self.suspend(fence, &table, cause.code(), cause.chain()).await,
-            other => other,
-        };
-        let (cause, wanted) = match &error {
-            TaskError::Definition(cause, action) => (cause, Some(*action)),
-            TaskError::Connector(cause) => (cause, None),
-            _ => return Err(error),
-        };
-        let concerned = |table: &&Arc<PlannedTable>| cause.table_name() == Some(&table.source.schema.name);
-        let Some(table) = planned.iter().find(concerned) else { return Err(error) };
-        let name = &table.source.schema.name;
-        if LOAD_AGAIN.contains(&cause.code()) {
-            self.start_over(fence, name).await?;
-            let text = format!("table \"{name}\" must be loaded again: {}", cause.chain());
-            return Err(ConnectorError::transient("load_again", text).into());
-        }
-        if cause.class() != ErrorClass::TableDefinite {
-            return Err(error);
-        }
-        if wanted != Some(DdlAction::Stop) && self.source.existing_tables(std::slice::from_ref(name)).await?.is_empty() {
-            // Whatever it was that failed, there is nothing left to work on.
-            if cause.code() == DROPPED {
-                self.watched.dropped.lock().expect("no holder of this lock panics").insert(name.clone(), table.target.name.clone());
-            }
-            return Ok(Ended::TablesChanged);
-        }
-        let suspends = self.spec.on_table_error == TableErrorPolicy::Suspend;
-        let action = match wanted {
-            Some(action) => Some(action),
-            None => self.action_if_changed(table).await?.or(suspends.then_some(DdlAction::SuspendTable)),
-        };
-        match action {
-            None | Some(DdlAction::Stop) => Err(error),
-            Some(DdlAction::SuspendTable) => self.suspend(fence, name, cause.code(), cause.chain()).await,
-            Some(DdlAction::Apply | DdlAction::Ignore) => {
-                tracing::warn!(task = %self.spec.id, table = %name, code = cause.code(), "table is loaded again: {}", cause.chain());
-                self.start_over(fence, name).await?;
-                Ok(Ended::TablesChanged)
-            }
-        }
-    }
-
-    /// Takes a table out of the task until it is loaded again.
-    async fn suspend(&self, fence: &Fence, table: &TableName, code: &'static str, text: String) -> Result<Ended, TaskError> {
-        tracing::error!(task = %self.spec.id, table = %table, code, "table is suspended: {text}");
-        let reason = format!("{code}: {text}");
-        self.target.save_table(fence, table, &TableState::Suspended { reason }).await?;
-        Ok(Ended::TablesChanged)
-    }
-
-    /// What the policy says to a definition that is another by now, which may be why anything failed.
-    async fn action_if_changed(&self, table: &PlannedTable) -> Result<Option<DdlAction>, TaskError> {
-        let now = self.source.describe(std::slice::from_ref(&table.source.schema.name)).await?;
-        let changes = now.first().map(|now| differences(&Definition::of(&table.source), &Definition::of(now))).unwrap_or_default();
-        Ok(evolution::action(&changes, &self.spec.ddl).filter(|action| *action != DdlAction::Ignore))
     }
 
     /// # Errors

@@ -17,12 +17,16 @@ impl Assembler {
     /// True when a table that is loaded can come forward: something is set aside for it, or nothing is and the stream is
     /// past what it repeats, so that nothing will be.
     pub(crate) fn can_catch_up(&self) -> bool {
-        self.tables.any_catching_up()
+        !self.holds_changes()
+            && self.tables.any_catching_up()
             && (self.repeats.is_none() || self.tables.catching_up().iter().any(|table| !self.aside.is_empty(table)))
     }
 
     /// Adds some of what was set aside for tables that are loaded by now, and returns how far those tables are.
     pub(crate) async fn catch_up(&mut self, out: &mpsc::Sender<Assembled>) -> Result<Vec<(TableName, TableState)>, TaskError> {
+        if self.holds_changes() {
+            return Ok(Vec::new());
+        }
         let enough = CATCH_UP_FACTOR * self.group_bytes_max.max(self.aside_bytes);
         let (changes, bytes) = (self.changes, self.bytes);
         let mut taken = 0;

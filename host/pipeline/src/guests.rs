@@ -78,6 +78,9 @@ impl Guests {
                 PlanOutcome::Include(plan) => draft.apply(module, &self.modules.module(module).name, &plan)?,
             }
         }
+        if let Some(schema) = self.modules.target_schema() {
+            draft.move_to(schema);
+        }
         draft.finish().map(Some)
     }
 

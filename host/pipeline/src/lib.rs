@@ -38,14 +38,17 @@ mod refused;
 mod rejection;
 mod relations;
 mod replay;
+mod rest;
 mod row_errors;
 mod run;
+mod run_settings;
 mod schema;
 mod selected_names;
 mod settings;
 mod silence;
 mod standing;
 mod swap;
+mod table_errors;
 mod tables;
 mod task;
 mod transform;
@@ -58,6 +61,7 @@ pub use policy::{ConflictAction, RowAction, RowErrorPolicy};
 pub use progress::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress, TableStage};
 pub use replay::ReplayReport;
 pub use run::{check, run};
+pub use run_settings::{AfterLoad, BatchPolicy, NoTables, RetryPolicy, RunSettings, TransactionWait};
 pub use settings::{
     CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, SchemaScope, TableErrorPolicy, UnknownMigrationType,
     UnknownSchemaScope,

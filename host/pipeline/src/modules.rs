@@ -46,6 +46,7 @@ pub struct ModuleSet {
     limits: Limits,
     uses: Arc<Vec<ModuleUse>>,
     selected: Arc<SelectedNames>,
+    target_schema: Option<Arc<str>>,
 }
 
 /// A module set for one pair of databases.
@@ -102,7 +103,12 @@ impl ModuleSet {
                 tables: VersionTables::All,
             });
         }
-        Ok(Self { engine, limits, uses: Arc::new(uses), selected: Arc::new(SelectedNames::of(&document)) })
+        Ok(Self { engine, limits, uses: Arc::new(uses), selected: Arc::new(SelectedNames::of(&document)), target_schema: None })
+    }
+
+    /// The set for a task whose tables go to this schema, where the modules leave theirs as it is at the source.
+    pub fn into_schema(self, target_schema: Option<&str>) -> Self {
+        Self { target_schema: target_schema.map(Arc::from), ..self }
     }
 
     /// True when a rule for this module concerns the table.
@@ -164,6 +170,11 @@ impl Modules {
 
     pub(crate) fn engine(&self) -> &tidegate_sandbox::Engine {
         &self.set.engine
+    }
+
+    /// Where tables go whose schema the modules leave as it is.
+    pub(crate) fn target_schema(&self) -> Option<&str> {
+        self.set.target_schema.as_deref()
     }
 
     pub(crate) fn limits(&self) -> &Limits {

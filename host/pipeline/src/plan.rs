@@ -147,6 +147,13 @@ impl Draft {
         Ok(())
     }
 
+    /// Puts the table into this schema of the target, unless a module gave it another than it has at the source.
+    pub(crate) fn move_to(&mut self, schema: &str) {
+        if self.view.name.schema == self.source.schema.name.schema {
+            schema.clone_into(&mut self.view.name.schema);
+        }
+    }
+
     /// The finished plan.
     pub(crate) fn finish(self) -> Result<PlannedTable, TaskError> {
         let columns = self

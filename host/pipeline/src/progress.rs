@@ -116,6 +116,8 @@ pub struct Progress {
     pub transactions_applied: u64,
     /// The last transient error, while the run tries again or after it recovered.
     pub last_error: Option<String>,
+    /// What people should know of how the run goes; grows.
+    pub notices: Vec<String>,
     /// Objects of the source's tables that could not be carried, found by this run; grows.
     pub not_carried: Vec<Finding>,
     /// Times that a connection was lost and the work taken up again.
@@ -147,6 +149,7 @@ impl Progress {
                 view.rows_rejected,
                 view.reconnects,
                 view.not_carried.len() as u64,
+                view.notices.len() as u64,
                 view.log_held_bytes,
             ]
         };

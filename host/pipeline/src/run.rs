@@ -28,17 +28,12 @@ use crate::log_held;
 use crate::plan::PlannedTable;
 use crate::policy::RowErrorPolicy;
 use crate::row_errors::RowErrors;
+use crate::run_settings::{NoTables, Pauses};
 use crate::schema::attach;
 use crate::silence::silence;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
 use crate::units::Units;
-
-/// The pause before the first retry; each further one doubles it.
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(250);
-
-/// The longest pause between retries: a server that comes back is noticed within it.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// Attempts in a row that may end because a table is not there: it may have gone, or have gone and come back, between the
 /// list of tables and the look at it. The next attempt's list knows.
@@ -103,7 +98,7 @@ pub async fn run(
     let publisher = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(publish(watched.clone(), spec.units.clone(), progress.clone())));
     let watch = log_held::watch(spec.id.clone(), source.clone(), spec.units.clone(), watched.board.clone());
     let log_watch = spec.migration.captures().then(|| tokio_util::task::AbortOnDropHandle::new(tokio::spawn(watch)));
-    let mut pause = RETRY_PAUSE_MIN;
+    let mut pauses = Pauses::new(spec.run.retry);
     let mut spec = spec;
     let mut before = None;
     let mut misses = 0;
@@ -121,14 +116,13 @@ pub async fn run(
         let is_miss = matches!(&result, Err(error) if error.code() == "table_missing");
         misses = if is_miss { misses + 1 } else { 0 };
         match result {
-            Ok(Ended::TablesChanged) if watched.board.rows_brought() != brought => pause = RETRY_PAUSE_MIN,
+            Ok(Ended::TablesChanged) if watched.board.rows_brought() != brought => pauses.reset(),
             // Without rows in between, a table that changes again and again must not keep the source busy.
             Ok(Ended::TablesChanged) => {
                 tokio::select! {
                     () = cancel.cancelled() => break Ok(Outcome { cause: StopCause::Cancelled }),
-                    () = tokio::time::sleep(pause) => {}
+                    () = tokio::time::sleep(pauses.grow()) => {}
                 }
-                pause = (pause * 2).min(RETRY_PAUSE_MAX);
             }
             Ok(Ended::Swapped(modules)) => {
                 before = Some(std::mem::replace(&mut spec.modules, modules));
@@ -146,8 +140,9 @@ pub async fn run(
             Err(error) if error.class() == ErrorClass::Transient || is_miss && misses <= MISSES_MAX => {
                 // An attempt that brought rows to the target had recovered: a short pause is enough again.
                 if watched.board.rows_brought() != brought {
-                    pause = RETRY_PAUSE_MIN;
+                    pauses.reset();
                 }
+                let Some(pause) = pauses.after_failure() else { break Err(error) };
                 tracing::warn!(task = %spec.id, code = error.code(), pause_ms = pause.as_millis() as u64, "{}; trying again", error.chain());
                 watched.board.update(|progress| {
                     progress.reconnects += 1;
@@ -157,7 +152,6 @@ pub async fn run(
                     () = cancel.cancelled() => break Ok(Outcome { cause: StopCause::Cancelled }),
                     () = tokio::time::sleep(pause) => {}
                 }
-                pause = (pause * 2).min(RETRY_PAUSE_MAX);
             }
             Err(error) => break Err(error),
         }
@@ -179,6 +173,10 @@ pub(crate) struct Watched {
     pub(crate) reloads: std::sync::Mutex<Vec<Reload>>,
     /// Tables of which the log said in this run that they were dropped, with their names in the target.
     pub(crate) dropped: std::sync::Mutex<HashMap<TableName, TableName>>,
+    /// An attempt of this run found tables to load.
+    pub(crate) loads: std::sync::atomic::AtomicBool,
+    /// How often each table was at fault in this run.
+    pub(crate) table_errors: std::sync::Mutex<HashMap<TableName, u32>>,
 }
 
 /// A request to load tables again.
@@ -208,7 +206,17 @@ impl Watched {
             fence: std::sync::Mutex::default(),
             reloads: std::sync::Mutex::default(),
             dropped: std::sync::Mutex::default(),
+            loads: std::sync::atomic::AtomicBool::default(),
+            table_errors: std::sync::Mutex::default(),
         }
+    }
+
+    /// Counts an error of a table; returns how many it had in this run.
+    pub(crate) fn count_table_error(&self, table: &TableName) -> u32 {
+        let mut errors = self.table_errors.lock().expect("no holder of this lock panics");
+        let count = errors.entry(table.clone()).or_default();
+        *count += 1;
+        *count
     }
 
     fn snapshot(&self) -> Progress {
@@ -278,7 +286,7 @@ pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &d
             planned.push(table);
         }
     }
-    if planned.is_empty() {
+    if planned.is_empty() && spec.run.no_tables == NoTables::Fail {
         return Err(TaskError::Plan {
             code: "no_tables",
             message: format!("the table mappings select none of the {} tables that the source's user can see", names.len()),

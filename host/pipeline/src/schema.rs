@@ -17,12 +17,14 @@ use tidegate_connector::{BuildStage, ConnectorError, Source, TargetObjects, Targ
 use tidegate_model::{Engine, Fence, Position, TableName, Window};
 use tokio::sync::oneshot;
 
-use crate::assemble::{Assembler, Rest};
+use crate::assemble::Assembler;
 use crate::attempt::Attempt;
 use crate::carry::{carry, minimal};
 use crate::plan::PlannedTable;
+use crate::rest::Rest;
+use crate::run_settings::AfterLoad;
 use crate::settings::SchemaScope;
-use crate::task::{CutOver, TaskError};
+use crate::task::{CutOver, StopCause, TaskError};
 
 /// The most that the counters may hold up a stop: a source that is gone must not.
 const COUNTERS_AT_STOP: Duration = Duration::from_secs(5);
@@ -64,9 +66,24 @@ pub(crate) struct Awaited {
     built: Option<BuildStage>,
     /// The source's end when somebody asked for the cut-over, and who.
     cut_overs: Vec<(Position, oneshot::Sender<Result<CutOver, ConnectorError>>)>,
+    /// Whether the run ends with its load.
+    after_load: AfterLoad,
 }
 
 impl Awaited {
+    pub(crate) fn new(after_load: AfterLoad) -> Self {
+        Self { after_load, ..Self::default() }
+    }
+
+    /// Why the run ends here, if it does.
+    pub(crate) fn ends(&self, assembler: &Assembler) -> Option<StopCause> {
+        match self.after_load {
+            AfterLoad::GoOn => None,
+            AfterLoad::StopBeforeChanges => assembler.rests_loaded().then_some(StopCause::LoadedBeforeChanges),
+            AfterLoad::StopAfterChanges => (self.built.is_some() && assembler.is_exact()).then_some(StopCause::LoadedWithChanges),
+        }
+    }
+
     /// A cut-over waits for this place.
     pub(crate) fn cut_over_at(&mut self, position: Position, done: oneshot::Sender<Result<CutOver, ConnectorError>>) {
         self.cut_overs.push((position, done));
@@ -79,6 +96,7 @@ impl Awaited {
         }
         self.cut_overs.retain(|(_, done)| !done.is_closed());
         assembler.rest_for(Rest {
+            loaded: self.after_load == AfterLoad::StopBeforeChanges,
             whole: self.built.is_none(),
             exact: self.built == Some(BuildStage::Loaded),
             at: self.cut_overs.first().map(|(position, _)| position.clone()),

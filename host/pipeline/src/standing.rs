@@ -12,6 +12,7 @@ use crate::catalog_watch::is_shadow;
 use crate::evolution::{DROPPED, Definition, SchemaChange, action, as_before, changed, differences};
 use crate::plan::PlannedTable;
 use crate::run::{Held, Selection, check_tables, preparation_when, refuse_errors};
+use crate::run_settings::TransactionWait;
 use crate::settings::DdlAction;
 use crate::tables::Place;
 use crate::task::TaskError;
@@ -115,7 +116,7 @@ impl Attempt<'_> {
         let (position, snapshot) = match (&self.spec.start_position, self.spec.migration.captures()) {
             (Some(position), true) if !loads => (position.clone(), None),
             (_, true) => {
-                let CaptureStart { position, snapshot } = self.source.begin_capture(&self.scope(planned)).await?;
+                let CaptureStart { position, snapshot } = self.begin_capture(&self.scope(planned)).await?;
                 (position, Some(snapshot))
             }
             (_, false) => (self.source.log_end().await?, Some(self.source.snapshot(&self.scope(planned)).await?)),
@@ -138,6 +139,26 @@ impl Attempt<'_> {
             }
         }
         Ok(standing)
+    }
+
+    /// Begins to capture; tells, or fails, when the source's open transactions hold that up for long.
+    async fn begin_capture(&self, scope: &CaptureScope) -> Result<CaptureStart, ConnectorError> {
+        let TransactionWait { limit, fails } = self.spec.run.transaction_wait;
+        let mut begun = std::pin::pin!(self.source.begin_capture(scope));
+        let Some(limit) = limit else { return begun.await };
+        match tokio::time::timeout(limit, &mut begun).await {
+            Ok(begun) => return begun,
+            Err(_) if fails => {
+                let text = format!("the source did not get ready to capture within {} s: transactions are open there", limit.as_secs());
+                return Err(ConnectorError::definite("transactions_open", text)
+                    .hint("end them at the source (pg_stat_activity, xact_start; pg_prepared_xacts), then start the task again"));
+            }
+            Err(_) => {}
+        }
+        let notice = format!("the start waits for transactions that are open at the source, since more than {} s", limit.as_secs());
+        tracing::warn!(task = %self.spec.id, "{notice}");
+        self.watched.board.update(|progress| progress.notices.push(notice));
+        begun.await
     }
 
     async fn resume(

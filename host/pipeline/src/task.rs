@@ -8,8 +8,8 @@ use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
 
 use crate::{
-    DdlAction, DdlPolicy, MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, SchemaScope, Swap, TableErrorPolicy,
-    Units,
+    DdlAction, DdlPolicy, MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, RunSettings, SchemaScope, Swap,
+    TableErrorPolicy, Units,
 };
 
 /// Everything that defines a run, besides its connectors.
@@ -37,6 +37,8 @@ pub struct TaskSpec {
     pub modules: ModuleSet,
     /// What happens with rows at fault.
     pub row_errors: RowErrorPolicy,
+    /// How its runs begin, wait, retry and end.
+    pub run: RunSettings,
     /// How many lanes may work, as that changes.
     pub units: Units,
 }
@@ -84,6 +86,10 @@ pub enum StopCause {
     Cancelled,
     /// A full-load task has copied everything.
     FullLoadFinished,
+    /// A task that captures has copied everything, and was to stop there. Changes that came meanwhile are not applied.
+    LoadedBeforeChanges,
+    /// The same, with the changes that came meanwhile.
+    LoadedWithChanges,
 }
 
 /// The end of a run.

@@ -32,6 +32,8 @@ pub(crate) struct News {
     pub(crate) log_held: Option<u64>,
     /// Objects that could not be carried, found since the view before.
     pub(crate) not_carried: Vec<Finding>,
+    /// What people should know of how the run goes, found since the view before.
+    pub(crate) notices: Vec<String>,
 }
 
 /// What was written last, to write only what changed.
@@ -101,11 +103,12 @@ impl Report {
         let log_held = (passed(now.log_held_bytes) && !passed(self.written.log_held_bytes)).then_some(now.log_held_bytes);
         // An attempt that begins anew keeps the list, so it only grows.
         let not_carried = now.not_carried.get(self.written.not_carried.len()..).unwrap_or_default().to_vec();
+        let notices = now.notices.get(self.written.notices.len()..).unwrap_or_default().to_vec();
         metric::record_progress(&self.tenant, &self.task, &self.written, now);
         self.written = now.clone();
         self.at = Instant::now();
         self.still = still;
-        Ok(News { swap_undone, entered, trouble, log_held, not_carried })
+        Ok(News { swap_undone, entered, trouble, log_held, not_carried, notices })
     }
 
     /// The owner says something else from now on.

@@ -40,7 +40,7 @@ pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Pa
         document => serde_json::from_value(document.clone())
             .map_err(|error| Failure::failed("settings", format!("settings of task \"{}\": {error}", definition.name)))?,
     };
-    let limits = settings.limits()?;
+    let (limits, run) = (settings.limits()?, settings.run()?);
     let start_position = definition
         .start_position
         .as_deref()
@@ -67,8 +67,9 @@ pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Pa
         limits,
         on_table_error: settings.on_table_error(),
         ddl: settings.ddl(),
-        modules,
+        modules: modules.into_schema(run.target_schema.as_deref()),
         row_errors: settings.row_errors.policy()?,
+        run,
         units,
     })
 }

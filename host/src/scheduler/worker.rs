@@ -46,8 +46,8 @@ pub(crate) struct Orders {
 enum Ending {
     /// Cancelled, at a group's boundary.
     Cancelled,
-    /// A full load has copied everything.
-    Finished,
+    /// The task is where it was to end.
+    Finished(StopReason),
     Failed(Failure),
 }
 
@@ -75,23 +75,32 @@ pub(crate) async fn supervise(node: Arc<Node>, record: TaskRecord, begin: StartK
     }
     match &ending {
         Ending::Failed(_) => node.paces.starts.failed(start),
-        Ending::Cancelled | Ending::Finished => node.paces.starts.done(&start),
+        Ending::Cancelled | Ending::Finished(_) => node.paces.starts.done(&start),
     }
     match ending {
         Ending::Cancelled => settle_stop(&node, &task).await,
-        Ending::Finished => {
-            node.event(&task, EventCategory::StateChange, EventSeverity::Info, "full load finished").await;
-            node.settle(&task, TaskStatus::Stopped { reason: StopReason::FullLoadFinished }).await;
+        Ending::Finished(reason) => {
+            node.event(&task, EventCategory::StateChange, EventSeverity::Info, stop_message(reason)).await;
+            node.settle(&task, TaskStatus::Stopped { reason }).await;
         }
         Ending::Failed(failure) => node.fail(&task, failure).await,
     }
     lease.release().await;
 }
 
+fn stop_message(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Requested => "task stopped",
+        StopReason::FullLoadFinished => "full load finished",
+        StopReason::AfterFullLoad => "task stopped after the full load, before the changes that came meanwhile",
+        StopReason::AfterCachedChanges => "task stopped after the full load and the changes that came meanwhile",
+    }
+}
+
 async fn settle_stop(node: &Node, task: &str) {
     match node.catalog.get_task(task).await {
         Ok(record) if record.desired == Desired::Stopped => {
-            node.event(task, EventCategory::StateChange, EventSeverity::Info, "task stopped").await;
+            node.event(task, EventCategory::StateChange, EventSeverity::Info, stop_message(StopReason::Requested)).await;
             node.settle(task, TaskStatus::Stopped { reason: StopReason::Requested }).await;
         }
         Ok(_) => info!(task, "task paused; it goes on with the next start of this node"),
@@ -180,8 +189,12 @@ async fn follow(
     report.end();
     write_report(node, &mut report, task, &mut view).await;
     match result {
-        Ok(Ok(Outcome { cause: StopCause::Cancelled })) => Ok(Ending::Cancelled),
-        Ok(Ok(Outcome { cause: StopCause::FullLoadFinished })) => Ok(Ending::Finished),
+        Ok(Ok(Outcome { cause })) => Ok(match cause {
+            StopCause::Cancelled => Ending::Cancelled,
+            StopCause::FullLoadFinished => Ending::Finished(StopReason::FullLoadFinished),
+            StopCause::LoadedBeforeChanges => Ending::Finished(StopReason::AfterFullLoad),
+            StopCause::LoadedWithChanges => Ending::Finished(StopReason::AfterCachedChanges),
+        }),
         Ok(Err(error)) => Err((&error).into()),
         Err(_) => Err(Failure::failed("bug", "the task's run panicked (this is a fault of tidegate: please report it)")),
     }
@@ -195,9 +208,12 @@ async fn has_begun(view: &mut watch::Receiver<Progress>) {
 async fn write_report(node: &Node, report: &mut Report, task: &str, view: &mut watch::Receiver<Progress>) {
     let now = view.borrow_and_update().clone();
     match report.write(&node.catalog, &now).await {
-        Ok(News { swap_undone, entered, trouble, log_held, not_carried }) => {
+        Ok(News { swap_undone, entered, trouble, log_held, not_carried, notices }) => {
             if let Some(reason) = swap_undone {
                 swap::went_back(node, task, &reason).await;
+            }
+            for notice in notices {
+                node.event(task, EventCategory::StateChange, EventSeverity::Warning, notice).await;
             }
             for finding in not_carried {
                 let message = format!("not carried [{}] {}: {}", finding.code, finding.object, finding.found);

@@ -2,8 +2,11 @@
 //!
 //! A document may be partial. Each key must be one that DMS knows and have the type of its default; a value that DMS
 //! would refuse is refused with the key's name. So is a value that asks for something that Tidegate does not do and
-//! whose silent absence would put other rows into the target than the user asked for. What only tunes AWS's engine
-//! (buffer sizes, LOB chunking) is kept, echoed, and has no effect.
+//! whose silent absence would put other rows into the target than the user asked for. What has no effect here is kept,
+//! echoed, and listed (`effects.rs`).
+
+pub(crate) mod effects;
+mod native;
 
 use serde_json::{Map, Value, json};
 use tidegate_catalog::Preparation;
@@ -11,7 +14,7 @@ use tidegate_catalog::Preparation;
 use super::fault::{Fault, shortened};
 
 /// The document that AWS returns for a task without settings, in full.
-const DEFAULTS: &str = include_str!("default_settings.json");
+const DEFAULTS: &str = include_str!("defaults.json");
 
 /// What a task's settings mean here.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,10 +23,8 @@ pub(crate) struct Settings {
     pub(crate) document: Value,
     /// `FullLoadSettings.TargetTablePrepMode`.
     pub(crate) preparation: Preparation,
-    /// `FullLoadSettings.MaxFullLoadSubTasks`.
-    pub(crate) load_lanes: u32,
-    /// `ErrorBehavior`, as the native setting `row_errors`.
-    pub(crate) row_errors: Value,
+    /// All that works, as native settings.
+    pub(crate) native: Map<String, Value>,
 }
 
 /// What a value must be beyond its type.
@@ -46,13 +47,18 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("FullLoadSettings", "MaxFullLoadSubTasks", Between(1, 49)),
     ("FullLoadSettings", "CommitRate", Between(1, 50_000)),
     ("FullLoadSettings", "TransactionConsistencyTimeout", Between(0, i64::MAX)),
-    ("FullLoadSettings", "StopTaskCachedChangesApplied", Only("false", NOT_YET)),
-    ("FullLoadSettings", "StopTaskCachedChangesNotApplied", Only("false", NOT_YET)),
-    ("TargetMetadata", "TargetSchema", Only("\"\"", "rename the schema with a transformation rule instead")),
     ("TargetMetadata", "SupportLobs", Only("true", "remove columns with a remove-column rule instead")),
     ("TargetMetadata", "LobMaxSize", Between(0, i64::MAX)),
     ("TargetMetadata", "InlineLobMaxSize", Between(0, 102_400)),
     ("TargetMetadata", "LoadMaxFileSize", Between(0, 100_000)),
+    ("ChangeProcessingTuning", "BatchApplyTimeoutMin", Between(0, i64::MAX)),
+    ("ChangeProcessingTuning", "BatchApplyTimeoutMax", Between(0, i64::MAX)),
+    ("ChangeProcessingTuning", "BatchApplyMemoryLimit", Between(0, i64::MAX)),
+    ("ChangeProcessingTuning", "BatchSplitSize", Between(0, i64::MAX)),
+    ("ChangeProcessingTuning", "MinTransactionSize", Between(0, i64::MAX)),
+    ("ChangeProcessingTuning", "CommitTimeout", Between(0, i64::MAX)),
+    ("ChangeProcessingTuning", "MemoryKeepTime", Between(0, i64::MAX)),
+    ("ChangeProcessingTuning", "RecoveryTimeout", Between(-1, i64::MAX)),
     ("ChangeProcessingTuning", "StatementCacheSize", Between(0, 200)),
     ("ChangeProcessingTuning", "MemoryLimitTotal", Between(0, i64::MAX)),
     ("StreamBufferSettings", "CtrlStreamBufferSizeInMB", Between(1, 8)),
@@ -71,14 +77,16 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("ErrorBehavior", "ApplyErrorEscalationPolicy", OneOf(&["LOG_ERROR", "SUSPEND_TABLE", "STOP_TASK"])),
     ("ErrorBehavior", "RecoverableErrorCount", Between(-1, i64::MAX)),
     ("ErrorBehavior", "RecoverableErrorInterval", Between(0, i64::MAX)),
+    ("ErrorBehavior", "RecoverableErrorThrottlingMax", Between(0, i64::MAX)),
+    ("ErrorBehavior", "DataErrorEscalationCount", Between(0, i64::MAX)),
+    ("ErrorBehavior", "TableErrorEscalationCount", Between(0, i64::MAX)),
+    ("ErrorBehavior", "ApplyErrorEscalationCount", Between(0, i64::MAX)),
+    ("ControlTablesSettings", "HistoryTimeslotInMinutes", Between(1, i64::MAX)),
     ("Logging", "CloudWatchLogGroup", Only("null", LOG_STREAM)),
     ("Logging", "CloudWatchLogStream", Only("null", LOG_STREAM)),
-    ("TTSettings", "EnableTT", Only("false", NOT_YET)),
-    ("ValidationSettings", "EnableValidation", Only("false", NOT_YET)),
     ("ValidationSettings", "ValidationOnly", Only("false", NOT_YET)),
     ("ValidationSettings", "ValidationMode", OneOf(&["ROW_LEVEL", "GROUP_LEVEL"])),
     ("ValidationSettings", "ThreadCount", Between(1, i64::MAX)),
-    ("ResyncSettings", "EnableResync", Only("false", NOT_YET)),
     ("BeforeImageSettings", "EnableBeforeImage", Only("false", "it is for streaming targets only")),
     ("BeforeImageSettings", "ColumnFilter", OneOf(&["pk-only", "non-lob", "all"])),
     ("LoopbackPreventionSettings", "EnableLoopbackPrevention", Only("false", NOT_YET)),
@@ -221,6 +229,11 @@ fn check_document(document: &Value) -> Result<(), Fault> {
     if document["Logging"]["EnableLogContext"] == true && document["Logging"]["EnableLogging"] != true {
         return Err(Fault::value("The parameter Logging.EnableLogContext is not allowed when Logging.EnableLogging is not set to true."));
     }
+    if document["ChangeProcessingTuning"]["BatchApplyTimeoutMin"].as_i64()
+        > document["ChangeProcessingTuning"]["BatchApplyTimeoutMax"].as_i64()
+    {
+        return Err(invalid("ChangeProcessingTuning.BatchApplyTimeoutMin is above ChangeProcessingTuning.BatchApplyTimeoutMax"));
+    }
     if document["TargetMetadata"]["FullLobMode"] == document["TargetMetadata"]["LimitedSizeLobMode"] {
         return Err(invalid("exactly one of TargetMetadata.FullLobMode and TargetMetadata.LimitedSizeLobMode must be true"));
     }
@@ -228,36 +241,19 @@ fn check_document(document: &Value) -> Result<(), Fault> {
 }
 
 fn read(document: Value) -> Settings {
-    let load = &document["FullLoadSettings"];
-    let preparation = match load["TargetTablePrepMode"].as_str() {
-        Some("DO_NOTHING") => Preparation::DoNothing,
-        Some("TRUNCATE_BEFORE_LOAD") => Preparation::TruncateBeforeLoad,
-        // The default document has it, and no other word passes `check_document`.
-        _ => Preparation::DropAndCreate,
-    };
-    let load_lanes = load["MaxFullLoadSubTasks"].as_u64().and_then(|lanes| u32::try_from(lanes).ok()).unwrap_or(8);
-    let row_errors = row_errors(&document["ErrorBehavior"]);
-    Settings { preparation, load_lanes, row_errors, document }
+    Settings { preparation: native::preparation(&document), native: native::settings(&document, &defaults()), document }
 }
 
-/// DMS's words for rows at fault. Conflicts are settled by the change only where both policies say so; a logged or
-/// ignored conflict would leave a target that is not the source's, and stops the task (or suspends the table) instead.
-fn row_errors(behavior: &Value) -> Value {
-    let action = |key: &str| match behavior[key].as_str() {
-        Some("LOG_ERROR") => "log",
-        Some("IGNORE_RECORD") => "ignore",
-        Some("SUSPEND_TABLE") => "suspend-table",
-        // No other word passes `check_document`.
-        _ => "stop",
-    };
-    let is_upsert = behavior["ApplyErrorInsertPolicy"] == "INSERT_RECORD" && behavior["ApplyErrorUpdatePolicy"] == "UPDATE_RECORD";
-    json!({
-        "data": action("DataErrorPolicy"),
-        "truncation": action("DataTruncationErrorPolicy"),
-        "conflict": if is_upsert { "upsert" } else { "stop" },
-        "escalation_count": behavior["DataErrorEscalationCount"].as_u64().unwrap_or(0),
-        "escalation": action("DataErrorEscalationPolicy"),
-    })
+impl Settings {
+    /// Puts the native settings in place of those that a document decided about before.
+    pub(crate) fn replace_in(&self, settings: &mut Value) {
+        if !settings.is_object() {
+            *settings = json!({});
+        }
+        let Some(settings) = settings.as_object_mut() else { return };
+        settings.retain(|key, _| !native::NATIVE_KEYS.contains(&key.as_str()));
+        settings.extend(self.native.clone());
+    }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -289,7 +285,7 @@ mod tests {
         let settings = merge(defaults(), Some(&text)).unwrap();
         assert_eq!(settings.document, defaults());
         assert_eq!(settings.preparation, Preparation::DropAndCreate);
-        assert_eq!(settings.load_lanes, 8);
+        assert_eq!(settings.native["load_lanes"], 8);
         assert_eq!(defaults()["Logging"]["LogComponents"].as_array().unwrap().len(), 19);
     }
 
@@ -299,7 +295,7 @@ mod tests {
             "Logging":{"EnableLogging":true,"LogComponents":[{"Id":"SORTER","Severity":"LOGGER_SEVERITY_DEBUG"}]},
             "ValidationSettings":{"ThreadCount":7},"TTSettings":null,"FailTaskWhenCleanTaskResourceFailed":true}"#;
         let settings = merge(defaults(), Some(given)).unwrap();
-        assert_eq!((settings.preparation, settings.load_lanes), (Preparation::DoNothing, 3));
+        assert_eq!((settings.preparation, settings.native["load_lanes"].as_u64()), (Preparation::DoNothing, Some(3)));
         assert_eq!(settings.document["FullLoadSettings"]["CommitRate"], 10_000);
         assert_eq!(settings.document["Logging"]["LogComponents"][13]["Severity"], "LOGGER_SEVERITY_DEBUG");
         assert_eq!(settings.document["ValidationSettings"], json!({"ThreadCount": 7}));
@@ -309,7 +305,7 @@ mod tests {
 
     #[test]
     fn error_behavior_becomes_the_native_policy() {
-        let policy = |given: &str| merge(defaults(), Some(given)).unwrap().row_errors;
+        let policy = |given: &str| merge(defaults(), Some(given)).unwrap().native["row_errors"].clone();
         let given = r#"{"ErrorBehavior":{"DataErrorPolicy":"IGNORE_RECORD","DataTruncationErrorPolicy":"STOP_TASK",
             "DataErrorEscalationCount":9,"ApplyErrorInsertPolicy":"INSERT_RECORD","ApplyErrorUpdatePolicy":"UPDATE_RECORD"}}"#;
         let wanted = json!({"data": "ignore", "truncation": "stop", "conflict": "upsert", "escalation_count": 9,
@@ -317,6 +313,29 @@ mod tests {
         assert_eq!(policy(given), wanted);
         assert_eq!(policy("{}")["data"], "log", "DMS's default");
         assert_eq!(policy("{}")["conflict"], "stop");
+    }
+
+    #[test]
+    fn figures_of_dms_become_native_ones_where_they_are_not_its_defaults() {
+        let native = |given: &str| Value::Object(merge(defaults(), Some(given)).unwrap().native);
+        let plain = native("{}");
+        for absent in ["chunk_rows", "cache_mib", "retry", "batch", "after_load", "target_schema", "table_errors_max"] {
+            assert!(plain.get(absent).is_none(), "{absent}");
+        }
+        assert_eq!(plain["transaction_wait"], json!({"seconds": 600, "then": "tell"}));
+        let given = r#"{"TargetMetadata":{"TargetSchema":"copy","BatchApplyEnabled":true},
+            "FullLoadSettings":{"CommitRate":50,"StopTaskCachedChangesApplied":true,"TransactionConsistencyTimeout":7},
+            "ChangeProcessingTuning":{"MemoryLimitTotal":256,"BatchSplitSize":9},
+            "ErrorBehavior":{"RecoverableErrorCount":3,"FailOnNoTablesCaptured":false,"FailOnTransactionConsistencyBreached":true,
+                "TableErrorEscalationCount":2,"ApplyErrorFailOnTruncationDdl":true}}"#;
+        let found = native(given);
+        assert_eq!((&found["target_schema"], &found["chunk_rows"], &found["cache_mib"]), (&json!("copy"), &json!(1000), &json!(256)));
+        assert_eq!(found["batch"], json!({"interval_seconds": 1, "mib": 32, "changes_max": 9}));
+        assert_eq!((&found["after_load"], &found["no_tables"]), (&json!("stop-after-changes"), &json!("wait")));
+        assert_eq!(found["transaction_wait"], json!({"seconds": 7, "then": "fail"}));
+        assert_eq!((&found["table_errors_max"], &found["ddl"]["truncate_table"]), (&json!(2), &json!("stop")));
+        let retry = json!({"count_max": 3, "pause_seconds": 5, "pause_seconds_max": 1800, "doubles": true, "stops_at_max": true});
+        assert_eq!(found["retry"], retry);
     }
 
     #[test]
@@ -330,12 +349,14 @@ mod tests {
             (r#"{"FullLoadSettings":{"MaxFullLoadSubTasks":"8"}}"#, "FullLoadSettings.MaxFullLoadSubTasks must be a whole number"),
             (r#"{"FullLoadSettings":{"TargetTablePrepMode":"KEEP"}}"#, "FullLoadSettings.TargetTablePrepMode must be one of DO_NOTHING"),
             (r#"{"FullLoadSettings":7}"#, "FullLoadSettings has another type"),
-            (r#"{"TargetMetadata":{"TargetSchema":"x"}}"#, "TargetMetadata.TargetSchema can only be"),
+            (r#"{"TargetMetadata":{"TargetSchema":7}}"#, "TargetMetadata.TargetSchema must be a string"),
+            (r#"{"ErrorBehavior":{"TableErrorEscalationCount":-1}}"#, "ErrorBehavior.TableErrorEscalationCount must be at least 0"),
+            (r#"{"ChangeProcessingTuning":{"BatchApplyTimeoutMin":31}}"#, "ChangeProcessingTuning.BatchApplyTimeoutMin is above"),
             (r#"{"TargetMetadata":{"FullLobMode":true}}"#, "exactly one of TargetMetadata.FullLobMode"),
             (r#"{"Logging":{"EnableLogContext":true}}"#, "Logging.EnableLogContext is not allowed"),
             (r#"{"Logging":{"CloudWatchLogGroup":"g"}}"#, "Logging.CloudWatchLogGroup can only be null: it is read-only"),
             (r#"{"Logging":{"LogComponents":[{"Id":"X","Severity":"LOGGER_SEVERITY_INFO"}]}}"#, "unknown Id X"),
-            (r#"{"ValidationSettings":{"EnableValidation":true}}"#, "ValidationSettings.EnableValidation can only be false"),
+            (r#"{"ValidationSettings":{"ValidationOnly":true}}"#, "ValidationSettings.ValidationOnly can only be false"),
         ];
         for (given, wanted) in cases {
             let found = message(given);

@@ -1,0 +1,298 @@
+//! What each key of DMS's settings does here, or why it does nothing.
+//!
+//! A key without effect is accepted, because documents that work with DMS shall work here, and listed wherever somebody
+//! looks at the task, because a setting that is silently not there is worse than an error. The table is also the source
+//! of `docs/task-settings.md`.
+
+use serde_json::{Value, json};
+
+use super::{defaults, sections_not_in_the_defaults};
+
+/// What a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// This; the text names the native setting.
+    Does(&'static str),
+    /// Nothing, for this reason.
+    Nothing(&'static str),
+    /// Only one value is accepted: the other would ask for rows or changes that do not come.
+    Refused(&'static str),
+}
+
+use Effect::{Does, Nothing, Refused};
+
+const BUFFERS: &str = "queues are bounded in bytes by the task's units";
+const LOGGING: &str = "the process has one log, whose level its operator sets";
+const OTHER_TARGETS: &str = "it is for other targets than databases";
+const NO_VALIDATION: &str = "rows are not compared after the load";
+const TIME_TRAVEL: &str = "no log of rows is written to S3";
+const NO_LOOPBACK: &str = "changes that came from the other direction are not told from others";
+const NO_REPLACEMENT: &str = "characters arrive as they are";
+const RETRY: &str = "`retry`, from the first of the five `RecoverableError…` keys that has another value than DMS's default; otherwise a task \
+                     tries again for ever, at least every 8 s";
+const WAITS: &str = "a group is written as soon as the target is free, and does not wait to grow";
+
+/// Every key by its section, in the order of DMS's documents.
+pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
+    ("TargetMetadata", "TargetSchema", Does("`target_schema`: the schema (MySQL, MariaDB: database) of tables whose rules leave it")),
+    ("TargetMetadata", "SupportLobs", Refused("columns are removed with a `remove-column` rule")),
+    ("TargetMetadata", "FullLobMode", Nothing("large values always arrive whole")),
+    ("TargetMetadata", "LobChunkSize", Nothing("large values always arrive whole")),
+    ("TargetMetadata", "LimitedSizeLobMode", Nothing("large values always arrive whole")),
+    ("TargetMetadata", "LobMaxSize", Nothing("large values always arrive whole")),
+    ("TargetMetadata", "InlineLobMaxSize", Nothing("large values always arrive whole")),
+    ("TargetMetadata", "LoadMaxFileSize", Nothing("rows are streamed, there are no files")),
+    ("TargetMetadata", "ParallelLoadThreads", Nothing(OTHER_TARGETS)),
+    ("TargetMetadata", "ParallelLoadBufferSize", Nothing(OTHER_TARGETS)),
+    ("TargetMetadata", "ParallelLoadQueuesPerThread", Nothing(OTHER_TARGETS)),
+    ("TargetMetadata", "ParallelApplyThreads", Nothing(OTHER_TARGETS)),
+    ("TargetMetadata", "ParallelApplyBufferSize", Nothing(OTHER_TARGETS)),
+    ("TargetMetadata", "ParallelApplyQueuesPerThread", Nothing(OTHER_TARGETS)),
+    (
+        "TargetMetadata",
+        "BatchApplyEnabled",
+        Does(
+            "`batch` from the `BatchApply…` keys. Changes are always applied by set and by whole transactions; this makes groups rarer and larger",
+        ),
+    ),
+    ("TargetMetadata", "TaskRecoveryTableEnabled", Nothing("the checkpoint is always in the target, in `tidegate.checkpoint`")),
+    ("FullLoadSettings", "TargetTablePrepMode", Does("`preparation`")),
+    (
+        "FullLoadSettings",
+        "CreatePkAfterFullLoad",
+        Nothing("primary keys are there from the first row: an interrupted load goes on by them"),
+    ),
+    ("FullLoadSettings", "StopTaskCachedChangesApplied", Does("`after_load`: `stop-after-changes`")),
+    ("FullLoadSettings", "StopTaskCachedChangesNotApplied", Does("`after_load`: `stop-before-changes`; it comes first when both are true")),
+    ("FullLoadSettings", "MaxFullLoadSubTasks", Does("`load_lanes`")),
+    (
+        "FullLoadSettings",
+        "TransactionConsistencyTimeout",
+        Does(
+            "`transaction_wait.seconds`: how long the start waits for open transactions (PostgreSQL) before it says so, or fails. It never begins without them",
+        ),
+    ),
+    ("FullLoadSettings", "CommitRate", Does("`chunk_rows`, at least 1,000; 10,000, DMS's default, means the native default")),
+    ("ChangeProcessingTuning", "BatchApplyPreserveTransaction", Nothing("whole transactions are always preserved")),
+    ("ChangeProcessingTuning", "BatchApplyTimeoutMin", Does("`batch.interval_seconds`, with `BatchApplyEnabled`")),
+    ("ChangeProcessingTuning", "BatchApplyTimeoutMax", Nothing("no group waits longer than the least time between two")),
+    ("ChangeProcessingTuning", "BatchApplyMemoryLimit", Does("`batch.mib`, with `BatchApplyEnabled`, at most 32")),
+    ("ChangeProcessingTuning", "BatchSplitSize", Does("`batch.changes_max`, with `BatchApplyEnabled`; 0: no limit")),
+    ("ChangeProcessingTuning", "MinTransactionSize", Nothing(WAITS)),
+    ("ChangeProcessingTuning", "CommitTimeout", Nothing(WAITS)),
+    (
+        "ChangeProcessingTuning",
+        "MemoryLimitTotal",
+        Does("`cache_mib`, at least 8; 1,024, DMS's default, means the native default of 64 for each unit"),
+    ),
+    ("ChangeProcessingTuning", "MemoryKeepTime", Nothing("changes go to disk when memory is used up, not by their age")),
+    ("ChangeProcessingTuning", "StatementCacheSize", Nothing("each connection keeps the statements of its tables")),
+    ("ChangeProcessingTuning", "RecoveryTimeout", Nothing("recovery reads the log from the checkpoint, however long that takes")),
+    ("ErrorBehavior", "DataErrorPolicy", Does("`row_errors.data`")),
+    ("ErrorBehavior", "EventErrorPolicy", Nothing("events are written to the catalog and sent nowhere")),
+    ("ErrorBehavior", "DataTruncationErrorPolicy", Does("`row_errors.truncation`")),
+    (
+        "ErrorBehavior",
+        "DataMaskingErrorPolicy",
+        Nothing(
+            "what a mask cannot do is refused with the plan of the table; a row that it fails on is never copied unmasked, and follows `DataErrorPolicy`",
+        ),
+    ),
+    ("ErrorBehavior", "DataErrorEscalationPolicy", Does("`row_errors.escalation`")),
+    ("ErrorBehavior", "DataErrorEscalationCount", Does("`row_errors.escalation_count`")),
+    ("ErrorBehavior", "TableErrorPolicy", Does("`table_errors`")),
+    ("ErrorBehavior", "TableErrorEscalationPolicy", Does("`STOP_TASK` is its only value")),
+    (
+        "ErrorBehavior",
+        "TableErrorEscalationCount",
+        Does("`table_errors_max`: from so many errors of one table in a run on, the task stops; 0: never"),
+    ),
+    ("ErrorBehavior", "ApplyErrorDeletePolicy", Nothing("`ApplyErrorInsertPolicy` and `ApplyErrorUpdatePolicy` decide for deletes, too")),
+    (
+        "ErrorBehavior",
+        "ApplyErrorInsertPolicy",
+        Does(
+            "`row_errors.conflict`: `upsert` for `INSERT_RECORD` together with `UPDATE_RECORD`. With other values a conflict suspends the table or stops the task: a conflict that is logged or ignored would leave a target that is not the source's",
+        ),
+    ),
+    ("ErrorBehavior", "ApplyErrorUpdatePolicy", Does("likewise")),
+    ("ErrorBehavior", "ApplyErrorEscalationPolicy", Nothing("the first conflict decides")),
+    ("ErrorBehavior", "ApplyErrorEscalationCount", Nothing("the first conflict decides")),
+    ("ErrorBehavior", "ApplyErrorFailOnTruncationDdl", Does("`ddl.truncate_table`: `stop`")),
+    (
+        "ErrorBehavior",
+        "FullLoadIgnoreConflicts",
+        Nothing("changes that a load may have seen are applied so that they hold whatever is there; all others are strict"),
+    ),
+    (
+        "ErrorBehavior",
+        "FailOnTransactionConsistencyBreached",
+        Does("`transaction_wait.then`: `fail` after `TransactionConsistencyTimeout`"),
+    ),
+    ("ErrorBehavior", "FailOnNoTablesCaptured", Does("`no_tables`: `fail`, or `wait` until a selected table is created")),
+    ("ErrorBehavior", "RecoverableErrorCount", Does(RETRY)),
+    ("ErrorBehavior", "RecoverableErrorInterval", Does("`retry.pause_seconds`")),
+    ("ErrorBehavior", "RecoverableErrorThrottling", Does("`retry.doubles`")),
+    ("ErrorBehavior", "RecoverableErrorThrottlingMax", Does("`retry.pause_seconds_max`")),
+    ("ErrorBehavior", "RecoverableErrorStopRetryAfterThrottlingMax", Does("`retry.stops_at_max`")),
+    ("ChangeProcessingDdlHandlingPolicy", "HandleSourceTableDropped", Does("`ddl.drop_table`: `apply` or `ignore`")),
+    ("ChangeProcessingDdlHandlingPolicy", "HandleSourceTableTruncated", Does("`ddl.truncate_table`: `apply` or `ignore`")),
+    (
+        "ChangeProcessingDdlHandlingPolicy",
+        "HandleSourceTableAltered",
+        Does("`ddl.add_column`, `drop_column`, `rename_column`, `retype_column`: `apply` or `ignore`"),
+    ),
+    ("ControlTablesSettings", "ControlSchema", Nothing("the control tables of DMS are not written")),
+    ("ControlTablesSettings", "HistoryTimeslotInMinutes", Nothing("the control tables of DMS are not written")),
+    ("ControlTablesSettings", "historyTimeslotInMinutes", Nothing("an echo of `HistoryTimeslotInMinutes`")),
+    ("ControlTablesSettings", "HistoryTableEnabled", Nothing("the control tables of DMS are not written")),
+    ("ControlTablesSettings", "SuspendedTablesTableEnabled", Nothing("the control tables of DMS are not written")),
+    ("ControlTablesSettings", "StatusTableEnabled", Nothing("the control tables of DMS are not written")),
+    ("ControlTablesSettings", "FullLoadExceptionTableEnabled", Nothing("rows at fault are in `tidegate.row_error`")),
+    ("ControlTablesSettings", "CommitPositionTableEnabled", Nothing("the checkpoint is in `tidegate.checkpoint`")),
+    ("Logging", "EnableLogging", Nothing(LOGGING)),
+    ("Logging", "EnableLogContext", Nothing(LOGGING)),
+    ("Logging", "LogComponents", Nothing(LOGGING)),
+    ("Logging", "CloudWatchLogGroup", Refused("read-only")),
+    ("Logging", "CloudWatchLogStream", Refused("read-only")),
+    ("Logging", "DeleteTaskLogs", Nothing("there are no logs of tasks to delete")),
+    ("StreamBufferSettings", "StreamBufferCount", Nothing(BUFFERS)),
+    ("StreamBufferSettings", "CtrlStreamBufferSizeInMB", Nothing(BUFFERS)),
+    ("StreamBufferSettings", "StreamBufferSizeInMB", Nothing(BUFFERS)),
+    ("TTSettings", "EnableTT", Nothing(TIME_TRAVEL)),
+    ("TTSettings", "FailTaskOnTTFailure", Nothing(TIME_TRAVEL)),
+    ("TTSettings", "TTS3Settings", Nothing(TIME_TRAVEL)),
+    ("TTSettings", "TTRecordSettings", Nothing(TIME_TRAVEL)),
+    ("ValidationSettings", "EnableValidation", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "ValidationMode", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "ThreadCount", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "PartitionSize", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "FailureMaxCount", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "TableFailureMaxCount", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "RecordFailureDelayInMinutes", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "RecordFailureDelayLimitInMinutes", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "RecordSuspendDelayInMinutes", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "MaxKeyColumnSize", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "SkipLobColumns", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "ValidationOnly", Refused("such a task would copy instead of compare")),
+    ("ValidationSettings", "HandleCollationDiff", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "ValidationPartialLobSize", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "ValidationQueryCdcDelaySeconds", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "ValidationS3Mask", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "ValidationS3Time", Nothing(NO_VALIDATION)),
+    ("ResyncSettings", "EnableResync", Nothing(NO_VALIDATION)),
+    ("ResyncSettings", "ResyncSchedule", Nothing(NO_VALIDATION)),
+    ("ResyncSettings", "MaxResyncTime", Nothing(NO_VALIDATION)),
+    ("ResyncSettings", "ValidationTaskId", Nothing(NO_VALIDATION)),
+    ("BeforeImageSettings", "EnableBeforeImage", Refused("the rule action `add-before-image-columns` is for tables")),
+    ("BeforeImageSettings", "FieldName", Nothing(OTHER_TARGETS)),
+    ("BeforeImageSettings", "ColumnFilter", Nothing(OTHER_TARGETS)),
+    ("LoopbackPreventionSettings", "EnableLoopbackPrevention", Refused(NO_LOOPBACK)),
+    ("LoopbackPreventionSettings", "SourceSchema", Nothing(NO_LOOPBACK)),
+    ("LoopbackPreventionSettings", "TargetSchema", Nothing(NO_LOOPBACK)),
+    ("CharacterSetSettings", "CharacterReplacements", Refused(NO_REPLACEMENT)),
+    ("CharacterSetSettings", "CharacterSetSupport", Refused(NO_REPLACEMENT)),
+    ("", "FailTaskWhenCleanTaskResourceFailed", Nothing("a deletion that cannot clean up always fails, and keeps the task")),
+    ("", "PostProcessingRules", Refused("they are for S3")),
+];
+
+/// The keys of a full document that have another value than DMS's default and do nothing here, with the reason.
+pub(crate) fn without_effect(document: &Value) -> Vec<(String, &'static str)> {
+    let defaults = defaults();
+    let ask = |section: &str, key: &str| match section {
+        "" => document.get(key).map(|found| (found.clone(), defaults.get(key).cloned().unwrap_or_default())),
+        _ => {
+            let found = document.get(section)?.get(key)?.clone();
+            let usual = defaults.get(section).and_then(|section| section.get(key)).cloned();
+            let extra = || sections_not_in_the_defaults(section).and_then(|section| section.get(key).cloned());
+            Some((found, usual.or_else(extra).unwrap_or_default()))
+        }
+    };
+    let idle = EFFECTS.iter().filter_map(|(section, key, effect)| {
+        let Nothing(why) = effect else { return None };
+        let (found, usual) = ask(section, key)?;
+        let name = if section.is_empty() { (*key).to_owned() } else { format!("{section}.{key}") };
+        (found != usual).then_some((name, *why))
+    });
+    idle.collect()
+}
+
+/// The same as the native API shows it.
+pub(crate) fn view(document: &Value) -> Value {
+    without_effect(document).into_iter().map(|(key, why)| json!({"key": key, "reason": why})).collect()
+}
+
+/// The same in a sentence for an event; `None` when there is nothing to say.
+pub(crate) fn sentence(document: &Value) -> Option<String> {
+    let idle = without_effect(document);
+    let named: Vec<String> = idle.iter().map(|(key, why)| format!("{key} ({why})")).collect();
+    (!named.is_empty()).then(|| format!("settings without effect: {}", named.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::dms::settings::merge;
+
+    #[test]
+    fn every_key_of_dms_has_an_effect_or_a_reason() {
+        let mut wanted = BTreeSet::new();
+        for (section, value) in defaults().as_object().unwrap() {
+            match value.as_object() {
+                Some(keys) => wanted.extend(keys.keys().map(|key| (section.clone(), key.clone()))),
+                None if sections_not_in_the_defaults(section).is_none() => drop(wanted.insert((String::new(), section.clone()))),
+                None => {}
+            }
+        }
+        let sections = ["Logging", "ControlTablesSettings", "ValidationSettings", "ResyncSettings", "BeforeImageSettings"];
+        for section in sections.into_iter().chain(["LoopbackPreventionSettings", "CharacterSetSettings"]) {
+            let extra = sections_not_in_the_defaults(section).unwrap();
+            wanted.extend(extra.as_object().unwrap().keys().map(|key| (section.to_owned(), key.clone())));
+        }
+        let listed: BTreeSet<_> = EFFECTS.iter().map(|(section, key, _)| ((*section).to_owned(), (*key).to_owned())).collect();
+        assert_eq!(listed.len(), EFFECTS.len(), "a key stands twice");
+        assert_eq!(listed, wanted);
+    }
+
+    #[test]
+    fn only_changed_keys_without_effect_are_listed() {
+        assert_eq!(without_effect(&defaults()), []);
+        let given = r#"{"ChangeProcessingTuning":{"MinTransactionSize":5,"MemoryLimitTotal":64},"FailTaskWhenCleanTaskResourceFailed":true,
+            "ValidationSettings":{"EnableValidation":true,"ThreadCount":5}}"#;
+        let document = merge(defaults(), Some(given)).unwrap().document;
+        let listed: Vec<String> = without_effect(&document).into_iter().map(|(key, _)| key).collect();
+        let wanted =
+            ["ChangeProcessingTuning.MinTransactionSize", "ValidationSettings.EnableValidation", "FailTaskWhenCleanTaskResourceFailed"];
+        assert_eq!(listed, wanted);
+        assert!(sentence(&document).unwrap().starts_with("settings without effect: ChangeProcessingTuning.MinTransactionSize ("));
+    }
+
+    fn page() -> String {
+        let row = |(section, key, effect): &(&str, &str, Effect)| {
+            let name = if section.is_empty() { (*key).to_owned() } else { format!("{section}.{key}") };
+            match effect {
+                Does(what) => format!("| `{name}` | works | {what} |\n"),
+                Nothing(why) => format!("| `{name}` | without effect | {why} |\n"),
+                Refused(why) => format!("| `{name}` | only the default | {why} |\n"),
+            }
+        };
+        EFFECTS.iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_page_of_task_settings_is_the_tables() {
+        const BEGIN: &str = "| key | | |\n|---|---|---|\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/task-settings.md");
+        let found = std::fs::read_to_string(path).unwrap();
+        let (head, rest) = found.split_once(BEGIN).expect("the page has the table's head");
+        let tail = rest.split_once("\n\n").map_or("", |(_, tail)| tail);
+        let wanted = format!("{head}{BEGIN}{}\n{tail}", page());
+        if std::env::var_os("TIDEGATE_REWRITE").is_some() {
+            std::fs::write(path, &wanted).unwrap();
+        } else {
+            assert!(found == wanted, "docs/task-settings.md is old; TIDEGATE_REWRITE=1 writes it");
+        }
+    }
+}

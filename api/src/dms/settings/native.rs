@@ -1,0 +1,138 @@
+//! DMS's settings in the words of the native API.
+
+use serde_json::{Map, Value, json};
+use tidegate_catalog::Preparation;
+
+/// Native keys that a DMS document decides about. Those that it leaves at the native default are absent.
+pub(super) const NATIVE_KEYS: [&str; 13] = [
+    "load_lanes",
+    "chunk_rows",
+    "cache_mib",
+    "table_errors",
+    "table_errors_max",
+    "row_errors",
+    "ddl",
+    "target_schema",
+    "retry",
+    "no_tables",
+    "after_load",
+    "transaction_wait",
+    "batch",
+];
+
+/// Bounds of the native settings that DMS's wider ones are moved into.
+const CHUNK_ROWS_MIN: u64 = 1_000;
+const CACHE_MIB: (u64, u64) = (8, 65_536);
+const BATCH_MIB_MAX: u64 = 32;
+const SECONDS_MAX: u64 = 86_400;
+
+/// `FullLoadSettings.TargetTablePrepMode`.
+pub(super) fn preparation(document: &Value) -> Preparation {
+    match document["FullLoadSettings"]["TargetTablePrepMode"].as_str() {
+        Some("DO_NOTHING") => Preparation::DoNothing,
+        Some("TRUNCATE_BEFORE_LOAD") => Preparation::TruncateBeforeLoad,
+        // The default document has it, and no other word passes the checks.
+        _ => Preparation::DropAndCreate,
+    }
+}
+
+/// Everything else, as native settings. `usual` is DMS's default document: where a figure of it is left as it is, the
+/// native default counts, which fits a server that one has oneself.
+pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
+    let (load, tuning, metadata) = (&document["FullLoadSettings"], &document["ChangeProcessingTuning"], &document["TargetMetadata"]);
+    let behavior = &document["ErrorBehavior"];
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let mut native = Map::new();
+    let mut set = |key: &'static str, value: Value| drop(native.insert(key.to_owned(), value));
+    set("load_lanes", load["MaxFullLoadSubTasks"].clone());
+    if load["CommitRate"] != usual["FullLoadSettings"]["CommitRate"] {
+        set("chunk_rows", number(&load["CommitRate"]).max(CHUNK_ROWS_MIN).into());
+    }
+    if tuning["MemoryLimitTotal"] != usual["ChangeProcessingTuning"]["MemoryLimitTotal"] {
+        set("cache_mib", number(&tuning["MemoryLimitTotal"]).clamp(CACHE_MIB.0, CACHE_MIB.1).into());
+    }
+    set("table_errors", if behavior["TableErrorPolicy"] == "STOP_TASK" { "stop" } else { "suspend-table" }.into());
+    if number(&behavior["TableErrorEscalationCount"]) > 0 {
+        set("table_errors_max", number(&behavior["TableErrorEscalationCount"]).min(1_000_000).into());
+    }
+    set("row_errors", row_errors(behavior));
+    set("ddl", ddl(document));
+    if let Some(schema) = metadata["TargetSchema"].as_str().filter(|schema| !schema.is_empty()) {
+        set("target_schema", schema.into());
+    }
+    if RETRY_KEYS.iter().any(|key| behavior[key] != usual["ErrorBehavior"][key]) {
+        set("retry", retry(behavior));
+    }
+    set("no_tables", if behavior["FailOnNoTablesCaptured"] == false { "wait" } else { "fail" }.into());
+    if load["StopTaskCachedChangesNotApplied"] == true {
+        set("after_load", "stop-before-changes".into());
+    } else if load["StopTaskCachedChangesApplied"] == true {
+        set("after_load", "stop-after-changes".into());
+    }
+    let then = if behavior["FailOnTransactionConsistencyBreached"] == true { "fail" } else { "tell" };
+    set("transaction_wait", json!({"seconds": number(&load["TransactionConsistencyTimeout"]).min(SECONDS_MAX), "then": then}));
+    if metadata["BatchApplyEnabled"] == true {
+        let mut batch = json!({
+            "interval_seconds": number(&tuning["BatchApplyTimeoutMin"]).min(SECONDS_MAX),
+            "mib": number(&tuning["BatchApplyMemoryLimit"]).clamp(1, BATCH_MIB_MAX),
+        });
+        if number(&tuning["BatchSplitSize"]) > 0 {
+            batch["changes_max"] = tuning["BatchSplitSize"].clone();
+        }
+        set("batch", batch);
+    }
+    native
+}
+
+/// DMS's words for rows at fault. Conflicts are settled by the change only where both policies say so; a logged or
+/// ignored conflict would leave a target that is not the source's, and stops the task (or suspends the table) instead.
+fn row_errors(behavior: &Value) -> Value {
+    let action = |key: &str| match behavior[key].as_str() {
+        Some("LOG_ERROR") => "log",
+        Some("IGNORE_RECORD") => "ignore",
+        Some("SUSPEND_TABLE") => "suspend-table",
+        // No other word passes the checks.
+        _ => "stop",
+    };
+    let is_upsert = behavior["ApplyErrorInsertPolicy"] == "INSERT_RECORD" && behavior["ApplyErrorUpdatePolicy"] == "UPDATE_RECORD";
+    json!({
+        "data": action("DataErrorPolicy"),
+        "truncation": action("DataTruncationErrorPolicy"),
+        "conflict": if is_upsert { "upsert" } else { "stop" },
+        "escalation_count": behavior["DataErrorEscalationCount"].as_u64().unwrap_or(0),
+        "escalation": action("DataErrorEscalationPolicy"),
+    })
+}
+
+fn ddl(document: &Value) -> Value {
+    let handling = &document["ChangeProcessingDdlHandlingPolicy"];
+    let action = |key: &str| if handling[key] == false { "ignore" } else { "apply" };
+    let stops = document["ErrorBehavior"]["ApplyErrorFailOnTruncationDdl"] == true;
+    let altered = action("HandleSourceTableAltered");
+    json!({
+        "drop_table": action("HandleSourceTableDropped"),
+        "truncate_table": if stops { "stop" } else { action("HandleSourceTableTruncated") },
+        "add_column": altered, "drop_column": altered, "rename_column": altered, "retype_column": altered
+    })
+}
+
+const RETRY_KEYS: [&str; 5] = [
+    "RecoverableErrorCount",
+    "RecoverableErrorInterval",
+    "RecoverableErrorThrottling",
+    "RecoverableErrorThrottlingMax",
+    "RecoverableErrorStopRetryAfterThrottlingMax",
+];
+
+fn retry(behavior: &Value) -> Value {
+    let seconds = |key: &str| behavior[key].as_u64().unwrap_or_default().min(SECONDS_MAX);
+    let pause = seconds("RecoverableErrorInterval");
+    json!({
+        // -1 is for ever.
+        "count_max": behavior["RecoverableErrorCount"].as_u64(),
+        "pause_seconds": pause,
+        "pause_seconds_max": seconds("RecoverableErrorThrottlingMax").max(pause),
+        "doubles": behavior["RecoverableErrorThrottling"],
+        "stops_at_max": behavior["RecoverableErrorStopRetryAfterThrottlingMax"],
+    })
+}

@@ -1,0 +1,73 @@
+//! When the stream rests: because something waits for the place where it is, or to let changes collect.
+
+use std::time::Instant;
+
+use tidegate_model::Position;
+
+use crate::assemble::Assembler;
+use crate::schema::exact_from;
+
+/// When the stream is to rest.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    /// When every table is loaded. Until then none catches up.
+    pub(crate) loaded: bool,
+    /// When every table is in it.
+    pub(crate) whole: bool,
+    /// When it is past the windows of their loads too.
+    pub(crate) exact: bool,
+    /// When it has come to this place.
+    pub(crate) at: Option<Position>,
+}
+
+impl Assembler {
+    /// Says for what [`Assembler::must_rest`] is to answer.
+    pub(crate) fn rest_for(&mut self, rest: Rest) {
+        self.rest = rest;
+    }
+
+    /// True when what was waited for is so, and everything up to here was sent.
+    pub(crate) fn must_rest(&self) -> bool {
+        self.rests_loaded()
+            || self.is_whole()
+                && (self.rest.whole || (self.rest.exact && self.is_exact()) || self.rest.at.as_ref().is_some_and(|at| self.has_come_to(at)))
+    }
+
+    /// True when every table is loaded, and that was waited for.
+    pub(crate) fn rests_loaded(&self) -> bool {
+        self.rest.loaded && !self.tables.any_loading()
+    }
+
+    /// True while tables that are loaded wait for the others before they catch up.
+    pub(crate) fn holds_changes(&self) -> bool {
+        self.rest.loaded
+    }
+
+    /// True when everything up to this place was sent.
+    pub(crate) fn has_come_to(&self, position: &Position) -> bool {
+        self.is_whole() && self.position.covers_position(position)
+    }
+
+    /// True when every table is in the stream.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.tables.all_in_stream() && self.repeats.is_none()
+    }
+
+    /// True when the rows of every table are those of one moment of the source: the stream is past their loads' windows.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.is_whole() && exact_from(self.tables.windows(), &self.position).is_none()
+    }
+
+    /// True when the source has nothing more up to where the stream is to rest, so that the target may know at once.
+    pub(crate) fn rests_when_idle(&self) -> bool {
+        let Some((idle, _)) = self.idle_since.as_ref().filter(|_| self.is_whole()) else { return false };
+        let exact = || exact_from(self.tables.windows(), &self.position).filter(|_| self.rest.exact);
+        self.rest.at.clone().or_else(exact).is_some_and(|wanted| idle.covers_position(&wanted))
+    }
+
+    /// Until when changes collect: at once after a group that left some, and while something waits for a place, nothing does.
+    pub(crate) fn collects_until(&self) -> Option<Instant> {
+        let collects = self.drained && !self.batch.interval.is_zero() && self.rest.at.is_none();
+        collects.then(|| self.sent_at + self.batch.interval)
+    }
+}

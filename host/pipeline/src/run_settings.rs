@@ -1,0 +1,169 @@
+//! How a run begins, waits, retries and ends: what a task may ask for beside its tables and its bounds.
+
+use std::time::Duration;
+
+/// What a task asks of its runs. The default is what suits a task that nobody looks at: it goes on by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunSettings {
+    /// The schema of target tables whose rules leave the schema as it is at the source. DMS: `TargetSchema`.
+    pub target_schema: Option<String>,
+    /// What follows a transient error.
+    pub retry: RetryPolicy,
+    /// What follows when the rules select no table.
+    pub no_tables: NoTables,
+    /// From so many errors of one table in a run on, the task stops instead of suspending the table; `None`: never.
+    pub table_errors_max: Option<u32>,
+    /// What follows the load of a task that captures, too.
+    pub after_load: AfterLoad,
+    /// How long the start waits for transactions that are open at the source.
+    pub transaction_wait: TransactionWait,
+    /// How changes collect before they are applied.
+    pub batch: BatchPolicy,
+}
+
+/// What follows a transient error: a lost connection, a server that restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in a row that bring no row to the target before the task fails; `None`: it never gives up.
+    pub count_max: Option<u64>,
+    /// The pause before the first retry.
+    pub pause_min: Duration,
+    /// The longest pause.
+    pub pause_max: Duration,
+    /// Each further pause is twice the one before.
+    pub doubles: bool,
+    /// The task fails when a pause of the longest kind has passed without success.
+    pub stops_at_max: bool,
+}
+
+impl Default for RetryPolicy {
+    /// A server that comes back is noticed within 8 s, however long it was away.
+    fn default() -> Self {
+        Self {
+            count_max: None,
+            pause_min: Duration::from_millis(250),
+            pause_max: Duration::from_secs(8),
+            doubles: true,
+            stops_at_max: false,
+        }
+    }
+}
+
+/// What follows when the rules select no table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NoTables {
+    /// The task fails: a misspelt name must not look like success. DMS: `FailOnNoTablesCaptured`.
+    #[default]
+    Fail,
+    /// The task runs, and takes tables in when they are created.
+    Wait,
+}
+
+/// What follows the load of a task that captures, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterLoad {
+    /// The stream.
+    #[default]
+    GoOn,
+    /// The task stops when the rows are in, before any change that waits is applied. DMS: `StopTaskCachedChangesNotApplied`.
+    StopBeforeChanges,
+    /// The task stops when the changes that came during the load are applied too, and the rows are those of one moment
+    /// of the source. DMS: `StopTaskCachedChangesApplied`.
+    StopAfterChanges,
+}
+
+/// How long the start waits for transactions that were open at the source: PostgreSQL's log has only those whole that
+/// begin after the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TransactionWait {
+    /// After so long something follows; `None`: nothing does. DMS: `TransactionConsistencyTimeout`.
+    pub limit: Option<Duration>,
+    /// True: the task fails then. False: people are told, and the wait goes on, because a start without it would miss
+    /// changes. DMS: `FailOnTransactionConsistencyBreached`.
+    pub fails: bool,
+}
+
+/// How changes collect before they are applied. DMS: the `BatchApply` settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchPolicy {
+    /// At least so long between two groups, unless so many changes wait that one group cannot take them.
+    pub interval: Duration,
+    /// A group is closed with the transaction that brings it to so many changes.
+    pub changes_max: Option<u64>,
+}
+
+/// The pauses of one run, as they grow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pauses {
+    policy: RetryPolicy,
+    next: Duration,
+    failures: u64,
+    /// The last pause was of the longest kind.
+    was_longest: bool,
+}
+
+impl Pauses {
+    pub(crate) fn new(policy: RetryPolicy) -> Self {
+        Self { policy, next: policy.pause_min.min(policy.pause_max), failures: 0, was_longest: false }
+    }
+
+    /// Something succeeded: a short pause is enough again.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new(self.policy);
+    }
+
+    /// The pause after a failure; `None` when the policy is to give up.
+    pub(crate) fn after_failure(&mut self) -> Option<Duration> {
+        self.failures += 1;
+        let is_last = self.policy.count_max.is_some_and(|most| self.failures > most);
+        if is_last || (self.policy.stops_at_max && self.was_longest) { None } else { Some(self.grow()) }
+    }
+
+    /// The pause where nothing failed and nothing was achieved either.
+    pub(crate) fn grow(&mut self) -> Duration {
+        let pause = self.next;
+        self.was_longest = pause >= self.policy.pause_max;
+        if self.policy.doubles {
+            self.next = (pause * 2).min(self.policy.pause_max);
+        }
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn seconds(policy: RetryPolicy, count: usize) -> Vec<Option<u64>> {
+        let mut pauses = Pauses::new(policy);
+        (0..count).map(|_| pauses.after_failure().map(|pause| pause.as_secs())).collect()
+    }
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy { count_max: None, pause_min: 5 * SECOND, pause_max: 30 * SECOND, doubles: true, stops_at_max: false }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_never_end_by_themselves() {
+        assert_eq!(seconds(policy(), 6), [5, 10, 20, 30, 30, 30].map(Some));
+        assert_eq!(seconds(RetryPolicy { doubles: false, ..policy() }, 3), [5, 5, 5].map(Some));
+    }
+
+    #[test]
+    fn retries_end_at_the_count_or_after_the_longest_pause() {
+        assert_eq!(seconds(RetryPolicy { count_max: Some(0), ..policy() }, 1), [None]);
+        assert_eq!(seconds(RetryPolicy { count_max: Some(2), ..policy() }, 3), [Some(5), Some(10), None]);
+        assert_eq!(seconds(RetryPolicy { stops_at_max: true, ..policy() }, 5), [Some(5), Some(10), Some(20), Some(30), None]);
+    }
+
+    #[test]
+    fn success_begins_anew() {
+        let mut pauses = Pauses::new(RetryPolicy { count_max: Some(1), ..policy() });
+        assert_eq!(pauses.after_failure(), Some(5 * SECOND));
+        pauses.reset();
+        assert_eq!(pauses.after_failure(), Some(5 * SECOND));
+        assert_eq!(pauses.after_failure(), None);
+    }
+}
