@@ -74,8 +74,34 @@ struct FoundColumn {
     collation: Option<String>,
 }
 
+/// A table as the catalog has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    pub(crate) table: Arc<SourceTable>,
+    /// Columns that the table has and its description has not, since the log does not have all their values.
+    pub(crate) unlogged: Vec<String>,
+}
+
+impl Described {
+    /// Rows that were logged before still have the columns that were not described then and are gone now.
+    pub(crate) fn after(mut self, before: Option<&Described>) -> Described {
+        let gone = before.map_or(&[][..], |before| &before.unlogged).iter();
+        let gone = gone.filter(|name| self.table.schema.column_index(name).is_none() && !self.unlogged.contains(name));
+        let gone: Vec<String> = gone.cloned().collect();
+        self.unlogged.extend(gone);
+        self
+    }
+}
+
+/// True when the server logs generated columns of new rows alone, whatever `binlog_row_image` says: MariaDB 11.8 leaves
+/// them out of updates and deletes, and 10.11 does not; of the versions between nothing is known, and they count as
+/// the newer one. Nothing can tell such a column's value after an update. No primary key of MariaDB has one.
+fn omits_generated(conn: &Conn, engine: Engine) -> bool {
+    engine == Engine::Mariadb && conn.server_version().0 >= 11
+}
+
 /// Describes one table; `version` is the number that its description gets.
-pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName, version: u32) -> Result<SourceTable, ConnectorError> {
+pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName, version: u32) -> Result<Described, ConnectorError> {
     let what = format!("describe table \"{table}\"");
     let place = place(table);
     let sql = format!(
@@ -87,11 +113,17 @@ pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName,
         return Err(ConnectorError::table(table, "table_missing", format!("table \"{table}\" is not there or may not be read")));
     }
     let json = json_columns(conn, engine, table, &what).await?;
-    let mut columns = Vec::with_capacity(found.len());
+    let omits_generated = omits_generated(conn, engine);
+    let (mut columns, mut unlogged) = (Vec::with_capacity(found.len()), Vec::new());
     for (name, data_type, column_type, nullable, extra, chars_max, collation) in found {
         let extra = extra.unwrap_or_default().to_ascii_uppercase();
         let found = FoundColumn { name, data_type: data_type.to_ascii_lowercase(), column_type, nullable, extra, chars_max, collation };
-        columns.push(column(table, found, &json)?);
+        let column = column(table, found, &json)?;
+        if column.generated && omits_generated {
+            unlogged.push(column.name);
+        } else {
+            columns.push(column);
+        }
     }
     let keys = keys(conn, &place, &what, &columns).await?;
     let estimate: Option<u64> = row(conn, &what, &format!("select max(table_rows) from information_schema.tables where {place}")).await?;
@@ -108,7 +140,7 @@ pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName,
         encoding: RowEncoding::Neutral,
         version,
     };
-    Ok(source_table(schema, estimate.unwrap_or(0)))
+    Ok(Described { table: Arc::new(source_table(schema, estimate.unwrap_or(0))), unlogged })
 }
 
 /// A description with its decoder.

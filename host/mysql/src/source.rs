@@ -84,7 +84,7 @@ impl Source for MysqlSource {
         let mut conn = self.connector.open().await?;
         let mut described = Vec::with_capacity(tables.len());
         for table in tables {
-            described.push(Arc::new(catalog::describe(&mut conn, self.engine, table, 1).await?));
+            described.push(catalog::describe(&mut conn, self.engine, table, 1).await?.table);
         }
         Ok(described)
     }

@@ -35,6 +35,9 @@ pub(crate) fn kind_within_engine(source: &str, target: &str) -> Kind {
 /// The same for databases of two engines, where equal names mean nothing.
 pub(crate) fn kind_across_engines(source: &str, target: &str) -> Kind {
     let base = |text: &str| text.split(['(', ' ']).next().unwrap_or_default().to_owned();
+    if target == "bytea" {
+        return Kind::Bytes;
+    }
     if ["json", "jsonb"].contains(&target) || source.ends_with("[]") {
         return Kind::Json;
     }

@@ -103,8 +103,8 @@ pub const RULES: &[TypeRule] = &[
     rule!(PG, MY, &[Kind::Timestamp], &["timestamp without time zone"], Always, "datetime{fsp6}", Calendar, Checked, "refused: infinity, years before 1 and after 9999"),
     rule!(PG, MY, &[Kind::TimestampTz], &["timestamp with time zone"], Always, "datetime{fsp6}", Calendar, Checked, "in UTC, because MySQL's timestamp ends in 2038; ranges as above"),
     rule!(PG, MY, &[Kind::Interval], &[], Always, "varchar(64) character set ascii collate ascii_bin", Spelled, AsText, "ISO 8601: months, days and microseconds"),
-    rule!(PG, MYSQL, &[Kind::Uuid], &[], Always, "char(36) character set ascii collate ascii_bin", Uuid, Lossless, ""),
-    rule!(PG, MARIADB, &[Kind::Uuid], &[], Always, "uuid", Uuid, Lossless, ""),
+    // MariaDB's own type takes no UUIDs of another variant or version than it knows, such as those made of a digest.
+    rule!(PG, MY, &[Kind::Uuid], &[], Always, "char(36) character set ascii collate ascii_bin", Uuid, Lossless, ""),
     rule!(PG, MYSQL, &[Kind::Json], &[], Always, "json", Json, Checked, "refused: duplicate keys, numbers that a double cannot hold; blanks and order are the server's"),
     rule!(PG, MARIADB, &[Kind::Json], &[], Always, "json", Json, Lossless, "a text with a check in MariaDB"),
     rule!(PG, MYSQL, &[Kind::Array], &[], Always, "json", Json, Checked, "refused: lower bounds other than 1, numbers that a double cannot hold"),

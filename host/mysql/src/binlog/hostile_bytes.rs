@@ -10,7 +10,7 @@ use super::cell::{Layout, layout_of, write_cell};
 use super::event::{RawEvent, mariadb_gtid, mysql_gtid, mysql_tagged_gtid, query};
 use super::json::write_json;
 use super::payload::{mariadb_compressed, transaction_payload};
-use super::rows::{RowsKind, image, rows_event};
+use super::rows::{Logged, RowsKind, Side, image, rows_event};
 use super::statement::judge;
 use super::table_map::table_map_head;
 use crate::charset::{Charset, Collations};
@@ -76,16 +76,21 @@ proptest! {
         let _ = (transaction_payload(&bytes, 1 << 20), mariadb_compressed(&bytes, 1 << 20));
         let _ = RawEvent::inner(&mut Bytes::copy_from_slice(&bytes));
         let _ = write_json(&bytes, &mut BytesMut::new());
+        let columns: Vec<Logged> =
+            layouts().into_iter().enumerate().map(|(index, layout)| Logged { layout, is_wanted: index % 5 > 0 }).collect();
+        let _ = image(&[0xff; 8], &mut Reader::new(&bytes, "image"), &columns);
+        let _ = image(&bytes, &mut Reader::new(&bytes, "image"), &columns);
         for kind in [RowsKind::Write, RowsKind::Update, RowsKind::Delete] {
-            let _ = (rows_event(&bytes, kind, 1), rows_event(&bytes, kind, 2));
+            for event in [rows_event(&bytes, kind, 1), rows_event(&bytes, kind, 2)].into_iter().flatten() {
+                let _ = event.has_all(&columns);
+                let _ = event.image(Side::After, &mut Reader::new(event.images, "image"), &columns);
+            }
         }
         let _ = table_map_head(&bytes).and_then(|head| head.read(&collations(), true));
         let scope = [TableName::new("a", "b")];
         let _ = judge(&bytes, "a", scope.iter());
-        let layouts = layouts();
-        let _ = image(&mut Reader::new(&bytes, "image"), &layouts);
-        for layout in &layouts {
-            let _ = write_cell(layout, &mut Reader::new(&bytes, "cell"), &mut BytesMut::new());
+        for layout in layouts() {
+            let _ = write_cell(&layout, &mut Reader::new(&bytes, "cell"), &mut BytesMut::new());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Rows events: which columns each image has, and the images themselves.
 
+use bytes::BytesMut;
 use tidegate_model::{Cell, Row, RowBuilder};
 
 use super::bytes::{Fault, Reader};
@@ -19,8 +20,8 @@ pub(crate) struct RowsEvent<'a> {
     pub(crate) table_id: u64,
     /// Count of columns in the logged table.
     pub(crate) columns: usize,
-    /// True when every image has every column.
-    pub(crate) full: bool,
+    /// Which columns the images have: of an update the one before and the one after, else twice the same.
+    present: [&'a [u8]; 2],
     /// The images; still compressed in MariaDB's compressed events.
     pub(crate) images: &'a [u8],
 }
@@ -36,28 +37,62 @@ pub(crate) fn rows_event(body: &[u8], kind: RowsKind, version: u8) -> Result<Row
     }
     let columns = reader.count()?;
     let bytes = columns.div_ceil(8);
-    let mut full = all_set(reader.take(bytes)?, columns);
-    if kind == RowsKind::Update {
-        full &= all_set(reader.take(bytes)?, columns);
+    let before = reader.take(bytes)?;
+    let after = if kind == RowsKind::Update { reader.take(bytes)? } else { before };
+    Ok(RowsEvent { table_id, columns, present: [before, after], images: reader.remaining() })
+}
+
+/// Which of an update's images is meant; of inserts and deletes both are the only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Before,
+    After,
+}
+
+/// A column of the logged table.
+#[derive(Debug, Clone)]
+pub(crate) struct Logged {
+    pub(crate) layout: Layout,
+    /// False for a column that no row of ours has: it is passed over, and may be missing.
+    pub(crate) is_wanted: bool,
+}
+
+impl RowsEvent<'_> {
+    /// True when every image has every column that is wanted.
+    pub(crate) fn has_all(&self, columns: &[Logged]) -> bool {
+        let has = |present: &[u8]| columns.iter().enumerate().all(|(index, column)| !column.is_wanted || is_set(present, index));
+        self.present.iter().all(|present| has(present))
     }
-    Ok(RowsEvent { table_id, columns, full, images: reader.remaining() })
+
+    /// Reads one image: the columns that are wanted. The index of the column at fault comes with the fault.
+    pub(crate) fn image(&self, side: Side, reader: &mut Reader<'_>, columns: &[Logged]) -> Result<Row, (usize, Fault)> {
+        image(self.present[side as usize], reader, columns)
+    }
 }
 
-fn all_set(bits: &[u8], count: usize) -> bool {
-    (0..count).all(|index| bits[index / 8] >> (index % 8) & 1 == 1)
+fn is_set(bits: &[u8], index: usize) -> bool {
+    bits.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
-/// Reads one image that has every column. The index of the column at fault comes with the fault.
-pub(crate) fn image(reader: &mut Reader<'_>, layouts: &[Layout]) -> Result<Row, (usize, Fault)> {
-    let nulls = reader.take(layouts.len().div_ceil(8)).map_err(|fault| (0, fault))?;
-    let mut builder = RowBuilder::with_capacity(layouts.len(), reader.len().min(256));
-    for (index, layout) in layouts.iter().enumerate() {
-        if nulls[index / 8] >> (index % 8) & 1 == 1 {
-            builder.push(Cell::Null);
+/// NULLs have a bit for each column that is present.
+pub(super) fn image(present: &[u8], reader: &mut Reader<'_>, columns: &[Logged]) -> Result<Row, (usize, Fault)> {
+    let count = (0..columns.len()).filter(|index| is_set(present, *index)).count();
+    let nulls = reader.take(count.div_ceil(8)).map_err(|fault| (0, fault))?;
+    let mut builder = RowBuilder::with_capacity(columns.len(), reader.len().min(256));
+    let mut place = 0;
+    for (index, column) in columns.iter().enumerate() {
+        if !is_set(present, index) {
             continue;
         }
+        let is_null = is_set(nulls, place);
+        place += 1;
         let mut result = Ok(());
-        builder.push_with(|out| result = write_cell(layout, reader, out));
+        match (column.is_wanted, is_null) {
+            (true, true) => builder.push(Cell::Null),
+            (true, false) => builder.push_with(|out| result = write_cell(&column.layout, reader, out)),
+            (false, true) => {}
+            (false, false) => result = write_cell(&column.layout, reader, &mut BytesMut::new()),
+        }
         result.map_err(|fault| (index, fault))?;
     }
     Ok(builder.finish())

@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tidegate_connector::{ConnectorError, SourceTable, StreamEvent, TxId};
+use tidegate_connector::{ConnectorError, StreamEvent, TxId};
 use tidegate_model::change::RelationId;
 use tidegate_model::position::uuid_text;
 use tidegate_model::{Change, Engine, Position, RowChange, TableName, TxMark, Upheaval};
@@ -21,9 +21,10 @@ use super::relation::{Resolved, resolve};
 use crate::binlog::bytes::{Fault, Reader};
 use crate::binlog::event::{Gtid, Kind, RawEvent, mariadb_gtid, mysql_gtid, mysql_tagged_gtid, query};
 use crate::binlog::payload::{UNFOLDED_BYTES_MAX, mariadb_compressed};
-use crate::binlog::rows::{RowsKind, image, rows_event};
+use crate::binlog::rows::{Logged, RowsKind, Side, rows_event};
 use crate::binlog::statement::{Statement, gets_cascade, is_illegible, judge};
 use crate::binlog::table_map::{TableMap, table_map_head};
+use crate::catalog::Described;
 use crate::charset::Collations;
 use crate::fault;
 
@@ -47,7 +48,7 @@ struct OpenGroup {
 
 struct Known {
     /// What the catalog said, and whether it was asked for this map.
-    catalog: Option<Arc<SourceTable>>,
+    catalog: Option<Described>,
     asked_for: Option<TableMap>,
     last: Option<(TableMap, Resolved)>,
     relation: Option<RelationId>,
@@ -56,7 +57,7 @@ struct Known {
 
 enum Mapped {
     Ignored,
-    Scoped { table: TableName, relation: RelationId, layouts: Arc<[crate::binlog::cell::Layout]> },
+    Scoped { table: TableName, relation: RelationId, columns: Arc<[Logged]> },
 }
 
 /// See the module's documentation.
@@ -83,7 +84,7 @@ impl Assembler {
         engine: Engine,
         collations: Collations,
         logs_cascades: bool,
-        tables: Vec<(TableName, Option<Arc<SourceTable>>)>,
+        tables: Vec<(TableName, Option<Described>)>,
         from: Position,
     ) -> Self {
         let known = |catalog| Known { catalog, asked_for: None, last: None, relation: None, version: 1 };
@@ -121,9 +122,10 @@ impl Assembler {
     }
 
     /// The catalog's answer to [`Taken::Describe`].
-    pub(crate) fn offer(&mut self, table: &TableName, found: Option<SourceTable>) {
+    pub(crate) fn offer(&mut self, table: &TableName, found: Option<Described>) {
         if let Some(known) = self.scope.get_mut(table) {
-            known.catalog = found.map(Arc::new);
+            let before = known.catalog.take();
+            known.catalog = found.map(|found| found.after(before.as_ref()));
         }
     }
 
@@ -278,7 +280,7 @@ impl Assembler {
         if let Some(relation) = known.relation {
             return Ok(relation);
         }
-        let table = known.catalog.clone().ok_or_else(missing)?;
+        let table = known.catalog.as_ref().ok_or_else(missing)?.table.clone();
         let id = RelationId(self.next_relation);
         self.next_relation += 1;
         known.relation = Some(id);
@@ -298,7 +300,7 @@ impl Assembler {
         let place = self.place(event);
         let Some(known) = self.scope.get_mut(&name) else { return Ok(Taken::Done) };
         if known.last.as_ref().is_none_or(|(last, _)| *last != map) {
-            let resolved = resolve(&map, known.catalog.as_deref(), self.engine, &place)?;
+            let resolved = resolve(&map, known.catalog.as_ref(), self.engine, &place)?;
             if !resolved.agrees && known.asked_for.as_ref() != Some(&map) {
                 known.asked_for = Some(map);
                 return Ok(Taken::Describe(name));
@@ -316,24 +318,24 @@ impl Assembler {
             self.out.push(StreamEvent::Relation { id: relation, table });
         }
         if let (Some(relation), Some((_, resolved))) = (known.relation, &known.last) {
-            self.maps.insert(id, Mapped::Scoped { table: name, relation, layouts: resolved.layouts.clone() });
+            self.maps.insert(id, Mapped::Scoped { table: name, relation, columns: resolved.columns.clone() });
         }
         Ok(Taken::Done)
     }
 
     fn rows(&mut self, event: &RawEvent, kind: RowsKind, version: u8, compressed: bool) -> Result<(), ConnectorError> {
         let head = rows_event(&event.body, kind, version).map_err(|fault| self.decode(event, None, None, &fault))?;
-        let (table, relation, layouts) = match self.maps.get(&head.table_id) {
+        let (table, relation, columns) = match self.maps.get(&head.table_id) {
             Some(Mapped::Ignored) => return Ok(()),
-            Some(Mapped::Scoped { table, relation, layouts }) => (table.clone(), *relation, layouts.clone()),
+            Some(Mapped::Scoped { table, relation, columns }) => (table.clone(), *relation, columns.clone()),
             // The server ends a statement without rows by an event for this number.
             None if head.table_id == 0xff_ffff => return Ok(()),
             None => return Err(self.broken(event, "rows of a table that was not described")),
         };
-        if head.columns != layouts.len() {
+        if head.columns != columns.len() {
             return Err(self.broken(event, "rows with another count of columns than their table"));
         }
-        if !head.full {
+        if !head.has_all(&columns) {
             let text = format!("table \"{table}\": a row image without all columns {}", self.place(event));
             return Err(ConnectorError::table(&table, "row_image", text)
                 .hint("a session had binlog_row_image other than FULL: set it to FULL everywhere, then reload the table"));
@@ -352,19 +354,19 @@ impl Assembler {
         let mut reader = Reader::new(images, "row image");
         while !reader.is_empty() {
             let before = reader.len();
-            let mut next = || {
-                image(&mut reader, &layouts).map_err(|(index, fault)| {
+            let mut next = |side| {
+                head.image(side, &mut reader, &columns).map_err(|(index, fault)| {
                     let column = self.column_name(&table, index);
                     self.decode(event, Some(&table), column.as_deref(), &fault)
                 })
             };
             let change = match kind {
-                RowsKind::Write => RowChange::Insert { new: next()? },
+                RowsKind::Write => RowChange::Insert { new: next(Side::After)? },
                 RowsKind::Update => {
-                    let old = next()?;
-                    RowChange::Update { old: Some(old), new: next()? }
+                    let old = next(Side::Before)?;
+                    RowChange::Update { old: Some(old), new: next(Side::After)? }
                 }
-                RowsKind::Delete => RowChange::Delete { old: next()? },
+                RowsKind::Delete => RowChange::Delete { old: next(Side::Before)? },
             };
             if reader.len() == before {
                 return Err(self.broken(event, "rows of a table without columns"));

@@ -8,19 +8,18 @@ mod relation;
 pub(crate) mod wire;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use tidegate_connector::{CaptureScope, ChangeStream, ConnectorError, ErrorClass, SourceTable, StreamEvent};
+use tidegate_connector::{CaptureScope, ChangeStream, ConnectorError, ErrorClass, StreamEvent};
 use tidegate_model::{Engine, Position, TableName};
 
 use self::assemble::{Assembler, Taken};
 use self::wire::Wire;
 use crate::binlog::event::{Kind, RawEvent};
 use crate::binlog::payload::{UNFOLDED_BYTES_MAX, transaction_payload};
-use crate::catalog;
+use crate::catalog::{self, Described};
 use crate::connect::{Connector, row, rows};
 use crate::fault;
 
@@ -46,9 +45,9 @@ impl ChangeReader {
         check_position(&mut conn, engine, from).await?;
         let collations = catalog::collations(&mut conn, engine).await?;
         let logs_cascades = crate::check::logs_cascades(&mut conn, engine).await?;
-        let mut tables: Vec<(TableName, Option<Arc<SourceTable>>)> = Vec::with_capacity(scope.tables.len());
+        let mut tables: Vec<(TableName, Option<Described>)> = Vec::with_capacity(scope.tables.len());
         for name in &scope.tables {
-            tables.push((name.clone(), describe(&mut conn, engine, name).await?.map(Arc::new)));
+            tables.push((name.clone(), describe(&mut conn, engine, name).await?));
         }
         let mut wire = Wire::start(conn, &scope.task, from).await?;
         // A server that refuses the position says so in place of the first event.
@@ -147,7 +146,7 @@ impl ChangeStream for ChangeReader {
 }
 
 /// The catalog's description; `None` for a table that is gone or that the catalog's form no longer fits.
-async fn describe(conn: &mut mysql_async::Conn, engine: Engine, name: &TableName) -> Result<Option<SourceTable>, ConnectorError> {
+async fn describe(conn: &mut mysql_async::Conn, engine: Engine, name: &TableName) -> Result<Option<Described>, ConnectorError> {
     match catalog::describe(conn, engine, name, 1).await {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.class() == ErrorClass::TableDefinite => Ok(None),

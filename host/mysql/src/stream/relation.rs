@@ -12,28 +12,45 @@ use tidegate_model::{BeforeImages, Column, Engine, SqlType, TableSchema};
 
 use crate::binlog::bytes::Fault;
 use crate::binlog::cell::{Layout, layout_as, layout_of};
+use crate::binlog::rows::Logged;
 use crate::binlog::table_map::TableMap;
-use crate::catalog::source_table;
+use crate::catalog::{Described, source_table};
 use crate::fault;
 
 /// A table as its rows are read now.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
     pub(crate) table: Arc<SourceTable>,
-    pub(crate) layouts: Arc<[Layout]>,
+    /// Every column of the log's rows, in their order.
+    pub(crate) columns: Arc<[Logged]>,
     /// True when the catalog describes the same table.
     pub(crate) agrees: bool,
 }
 
 /// Describes the table of `map`. `catalog` is what the catalog says, if the table is still there.
-pub(crate) fn resolve(map: &TableMap, catalog: Option<&SourceTable>, engine: Engine, place: &str) -> Result<Resolved, ConnectorError> {
-    let mut layouts = Vec::with_capacity(map.columns.len());
+pub(crate) fn resolve(map: &TableMap, catalog: Option<&Described>, engine: Engine, place: &str) -> Result<Resolved, ConnectorError> {
+    let mut logged = Vec::with_capacity(map.columns.len());
     let mut columns = Vec::with_capacity(map.columns.len());
+    let unlogged = catalog.map_or(&[][..], |found| &found.unlogged);
+    let catalog = catalog.map(|found| &*found.table);
     let known = catalog.map(|found| &found.schema);
-    let mut agrees = known.is_some_and(|schema| schema.columns.len() == map.columns.len() && schema.primary_key == map.primary_key);
-    for (index, wire) in map.columns.iter().enumerate() {
+    let is_wanted: Vec<bool> = map.columns.iter().map(|wire| !unlogged.contains(&wire.name)).collect();
+    // Places in the log's rows become places among the columns that are wanted.
+    let place_of = |index: &usize| is_wanted[..*index].iter().filter(|wanted| **wanted).count();
+    let primary_key: Vec<usize> = map.primary_key.iter().filter(|index| is_wanted[**index]).map(place_of).collect();
+    let mut agrees = known.is_some_and(|schema| {
+        schema.columns.len() == is_wanted.iter().filter(|wanted| **wanted).count()
+            && primary_key.len() == map.primary_key.len()
+            && schema.primary_key == primary_key
+    });
+    for (wire, is_wanted) in map.columns.iter().zip(is_wanted.iter().copied()) {
+        let index = columns.len();
         let decode = |fault: &Fault| fault::decode(Some(&map.table), Some(&wire.name), place, fault);
         let (layout, sql_type) = layout_of(wire).map_err(|fault| decode(&fault))?;
+        if !is_wanted {
+            logged.push(Logged { layout, is_wanted });
+            continue;
+        }
         let same_place = known.and_then(|schema| schema.columns.get(index)).is_some_and(|column| column.name == wire.name);
         let same_name = known.and_then(|schema| schema.columns.iter().find(|column| column.name == wire.name));
         let adopted = same_name.and_then(|column| Some((layout_as(layout.clone(), &sql_type, &column.sql_type)?, column.clone())));
@@ -48,13 +65,12 @@ pub(crate) fn resolve(map: &TableMap, catalog: Option<&SourceTable>, engine: Eng
             return Err(decode(&Fault::value("old_temporal", "fractional seconds in the format before MySQL 5.6"))
                 .hint("set global mysql56_temporal_format = ON, then rebuild the table with ALTER TABLE ... FORCE and reload it"));
         }
-        layouts.push(layout);
+        logged.push(Logged { layout, is_wanted });
         columns.push(column);
     }
     let table = match catalog.filter(|_| agrees) {
         Some(found) => found.clone(),
         None => {
-            let primary_key = map.primary_key.clone();
             let identity = if primary_key.is_empty() { (0..columns.len()).collect() } else { primary_key.clone() };
             let schema = TableSchema {
                 name: map.table.clone(),
@@ -70,7 +86,7 @@ pub(crate) fn resolve(map: &TableMap, catalog: Option<&SourceTable>, engine: Eng
             source_table(schema, catalog.map_or(0, |found| found.rows_estimate))
         }
     };
-    Ok(Resolved { table: Arc::new(table), layouts: layouts.into(), agrees })
+    Ok(Resolved { table: Arc::new(table), columns: logged.into(), agrees })
 }
 
 /// How the server spells a type, for columns that the catalog no longer has.
