@@ -12,6 +12,8 @@ use crate::name::TableName;
 pub struct TableObjects {
     /// The table's comment.
     pub comment: Option<String>,
+    /// The collation that columns without one get (MySQL, MariaDB).
+    pub collation: Option<String>,
     /// The name of the primary key's constraint, where the engine has one.
     pub primary_key_name: Option<String>,
     /// Columns that have something to tell, in the table's order.
@@ -47,6 +49,8 @@ pub struct ColumnObjects {
     pub domain: Option<String>,
     /// Its comment.
     pub comment: Option<String>,
+    /// What else its DDL says (MySQL, MariaDB): `INVISIBLE`, `SRID 4326`.
+    pub attributes: Vec<String>,
 }
 
 /// A column's default.
@@ -58,6 +62,8 @@ pub struct ColumnDefault {
     pub native: Option<String>,
     /// Sequences that the text names.
     pub sequences: Vec<TableName>,
+    /// Columns that it names (MySQL, MariaDB).
+    pub columns: Vec<String>,
 }
 
 /// Defaults that every engine has.
@@ -161,11 +167,13 @@ pub struct Index {
     pub include: Vec<String>,
     /// It holds for some rows alone.
     pub partial: bool,
+    /// It is kept and no query uses it (MySQL's INVISIBLE, MariaDB's IGNORED).
+    pub hidden: bool,
     /// Whether it is a constraint.
     pub backing: IndexBacking,
     /// Every column that anything in it names.
     pub columns: Vec<String>,
-    /// What follows the table's name in the source's DDL.
+    /// What follows the table's name in PostgreSQL's DDL, or the index's in that of MySQL and MariaDB.
     pub native: Option<String>,
 }
 
@@ -262,7 +270,7 @@ pub struct Check {
     pub name: String,
     /// The condition, where it is of the portable form.
     pub condition: Option<Condition>,
-    /// The source's own text: in PostgreSQL from the word CHECK on, otherwise the condition alone.
+    /// The source's own text from the word CHECK on.
     pub native: Option<String>,
     /// Columns that it names.
     pub columns: Vec<String>,

@@ -20,6 +20,7 @@ const FOREIGN_KEY: &str = "foreign_key_not_carried";
 const CHECK: &str = "check_not_carried";
 const DOMAIN: &str = "domain_not_carried";
 const OTHER: &str = "object_not_carried";
+const COLLATION: &str = "collation_not_carried";
 
 /// The objects of each planned table, in order. `described` has one entry for each.
 pub(crate) fn carry(planned: &[PlannedTable], described: &[TableObjects], target: Engine) -> Vec<TargetObjects> {
@@ -106,7 +107,26 @@ impl Names {
     }
 }
 
+/// True for a column that the target has under its name and in its type, with the source's values.
+fn is_as_it_was(table: &PlannedTable, column: &str) -> bool {
+    table.target.columns.iter().any(|wanted| {
+        let ColumnOrigin::Source(at) = wanted.origin else { return false };
+        let source = table.source.schema.columns.get(at);
+        wanted.name == column && source.is_some_and(|source| source.name == column && source.sql_type == wanted.sql_type)
+    })
+}
+
+/// PostgreSQL's collations that compare bytes.
+fn is_binary(collation: &str) -> bool {
+    matches!(collation.trim_start_matches("pg_catalog.").trim_matches('"'), "C" | "POSIX" | "ucs_basic")
+}
+
 impl Carrier<'_> {
+    /// Columns that only those see who name them, both MySQL and MariaDB have.
+    fn has_attribute(&self, attribute: &str, is_same: bool) -> bool {
+        is_same || (attribute == "INVISIBLE" && self.target != Engine::Postgres)
+    }
+
     fn table(&self, table: &PlannedTable, objects: &TableObjects) -> TargetObjects {
         let names = Names::new(table);
         let is_same = table.source.schema.engine == self.target;
@@ -117,6 +137,7 @@ impl Carrier<'_> {
         };
         let mut wanted = TableObjects {
             comment: objects.comment.clone(),
+            collation: objects.collation.clone().filter(|_| is_same),
             primary_key_name: objects.primary_key_name.clone().filter(|_| is_same),
             sequences: objects.sequences.iter().map(|sequence| self.sequence(sequence, &names)).collect(),
             ..TableObjects::default()
@@ -138,14 +159,23 @@ impl Carrier<'_> {
                 }
             }
             if let Some(name) = name {
-                match self.column(column, name, is_same) {
-                    Ok(column) => wanted.columns.push(column),
-                    Err((column, why)) => {
-                        leave(DEFAULT, "default of column", &column.column, why);
-                        wanted.columns.push(column);
+                let generated = column.generated.as_ref().filter(|generated| {
+                    is_same && self.target != Engine::Postgres && is_as_it_was(table, &column.column) && names.hold(&generated.columns)
+                });
+                if let Some(collation) = column.collation.as_ref().filter(|collation| !is_same && !is_binary(collation)) {
+                    leave(COLLATION, "collation of column", &column.column, format!("collation {collation}, which the target has not"));
+                }
+                for attribute in column.attributes.iter().filter(|attribute| !self.has_attribute(attribute, is_same)) {
+                    leave(OTHER, "column", &column.column, format!("attribute {attribute}, which the target has not"));
+                }
+                match self.column(column, name, is_same, &names) {
+                    Ok(carried) => wanted.columns.push(ColumnObjects { generated: generated.cloned(), ..carried }),
+                    Err((carried, why)) => {
+                        leave(DEFAULT, "default of column", &carried.column, why);
+                        wanted.columns.push(carried);
                     }
                 }
-                if column.generated.is_some() {
+                if column.generated.is_some() && generated.is_none() {
                     let found = "a generated column, which arrives with its values as a plain one".to_owned();
                     leave(GENERATED, "generated column", &column.column, found);
                 }
@@ -163,7 +193,9 @@ impl Carrier<'_> {
             }
         }
         for check in &objects.checks {
-            match self.check(check, &names, is_same) {
+            let is_collated =
+                !is_same && objects.columns.iter().any(|column| column.collation.is_some() && check.columns.contains(&column.column));
+            match self.check(check, &names, is_same, is_collated) {
                 Ok(check) => wanted.checks.push(check),
                 Err(why) => leave(CHECK, "check constraint", &check.name, why),
             }
@@ -191,7 +223,7 @@ impl Carrier<'_> {
 
     /// The column in the target's names; with the reason, when its default has to stay behind.
     #[allow(clippy::result_large_err)]
-    fn column(&self, column: &ColumnObjects, name: &str, is_same: bool) -> Result<ColumnObjects, (ColumnObjects, String)> {
+    fn column(&self, column: &ColumnObjects, name: &str, is_same: bool, names: &Names) -> Result<ColumnObjects, (ColumnObjects, String)> {
         let counter =
             column.counter.as_ref().map(|counter| Counter { kind: counter.kind, sequence: self.sequence_name(&counter.sequence) });
         let mut carried = ColumnObjects {
@@ -201,6 +233,7 @@ impl Carrier<'_> {
             generated: None,
             collation: column.collation.clone().filter(|_| is_same),
             domain: None,
+            attributes: column.attributes.iter().filter(|attribute| self.has_attribute(attribute, is_same)).cloned().collect(),
             ..column.clone()
         };
         let Some(default) = &column.default else { return Ok(carried) };
@@ -209,12 +242,12 @@ impl Carrier<'_> {
             other => other.clone(),
         };
         let moves = default.sequences.iter().any(|sequence| self.sequence_name(sequence) != *sequence);
-        let native = default.native.clone().filter(|_| is_same && !moves);
+        let native = default.native.clone().filter(|_| is_same && !moves && names.hold(&default.columns));
         if value.is_none() && native.is_none() {
             return Err((carried, "an expression that only the source understands".into()));
         }
-        carried.default =
-            Some(ColumnDefault { value, native, sequences: default.sequences.iter().map(|name| self.sequence_name(name)).collect() });
+        let sequences = default.sequences.iter().map(|name| self.sequence_name(name)).collect();
+        carried.default = Some(ColumnDefault { value, native, sequences, columns: default.columns.clone() });
         Ok(carried)
     }
 
@@ -246,10 +279,12 @@ impl Carrier<'_> {
         })
     }
 
-    fn check(&self, check: &Check, names: &Names, is_same: bool) -> Result<Check, String> {
+    /// `is_collated`: it compares texts by rules that the target has not.
+    fn check(&self, check: &Check, names: &Names, is_same: bool, is_collated: bool) -> Result<Check, String> {
         let columns = names.all(&check.columns)?;
         let native = check.native.clone().filter(|_| is_same && names.hold(&check.columns));
-        let condition = check.condition.as_ref().and_then(|condition| condition.renamed(&|name| names.0.get(name).cloned()));
+        let condition =
+            check.condition.as_ref().filter(|_| !is_collated).and_then(|condition| condition.renamed(&|name| names.0.get(name).cloned()));
         if native.is_none() && condition.is_none() {
             return Err("a condition that only the source understands".into());
         }

@@ -39,7 +39,7 @@ pub(crate) async fn check(
     rights::check(server, all, &mut findings).await?;
     tables::check_together(all, server.facts(), &mut findings);
     for table in all {
-        tables::check(server, table, preparation, &mut findings).await?;
+        tables::check(server, table, all, preparation, &mut findings).await?;
     }
     Ok(findings)
 }

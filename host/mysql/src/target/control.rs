@@ -1,5 +1,5 @@
 //! What the target remembers of tasks: database `tidegate`, in the tables `fence`, `checkpoint`, `table_state`, `definition`, `chunk`,
-//! `session` and `row_error`, all InnoDB.
+//! `session`, `row_error` and `object`, all InnoDB.
 //!
 //! The fence has a table of its own: many transactions share its row while a lane moves the checkpoint beside them.
 
@@ -10,7 +10,7 @@ use super::session::{Server, text};
 use crate::connect::{rows, run};
 
 /// In MySQL, names of tables compare by bytes; positions of MySQL have no bound.
-const CONTROL_SQL: [&str; 8] = [
+const CONTROL_SQL: [&str; 9] = [
     "create database if not exists tidegate character set utf8mb4 collate utf8mb4_bin",
     "create table if not exists tidegate.fence (
         task varchar(63) not null primary key, generation bigint not null) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
@@ -32,6 +32,7 @@ const CONTROL_SQL: [&str; 8] = [
         task varchar(63) not null, generation bigint not null, token varchar(64) not null primary key)
         engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
     super::rejected::TABLE_SQL,
+    super::objects::TABLE_SQL,
 ];
 
 /// Tables of ours.
@@ -53,7 +54,7 @@ pub(crate) async fn create_tables(server: &mut Server) -> Result<(), ConnectorEr
 /// How many of the control tables are there.
 pub(crate) async fn count_tables(server: &mut Server) -> Result<usize, ConnectorError> {
     let sql = "select count(*) from information_schema.tables where table_schema = 'tidegate' \
-               and table_name in ('fence', 'checkpoint', 'table_state', 'definition', 'chunk', 'session', 'row_error')";
+               and table_name in ('fence', 'checkpoint', 'table_state', 'definition', 'chunk', 'session', 'row_error', 'object')";
     let found: Vec<usize> = rows(&mut server.conn, "look for the control tables", sql).await?;
     Ok(found.first().copied().unwrap_or(0))
 }
@@ -139,6 +140,7 @@ pub(crate) async fn begin_task(server: &mut Server, fence: &Fence, position: &Po
         format!("delete from tidegate.table_state where task = {task}"),
         format!("delete from tidegate.definition where task = {task}"),
         format!("delete from tidegate.row_error where task = {task}"),
+        format!("delete from tidegate.object where task = {task}"),
         format!(
             "insert into tidegate.checkpoint (task, position, source_identity, updated_at) values ({task}, {}, {}, utc_timestamp(6)) \
              on duplicate key update position = {}, source_identity = {}, updated_at = utc_timestamp(6)",
@@ -260,7 +262,7 @@ pub(crate) async fn forget_task(server: &mut Server, task: &TaskId) -> Result<()
     }
     let what = "forget a task";
     run(&mut server.conn, what, "start transaction").await?;
-    for table in ["fence", "chunk", "table_state", "definition", "checkpoint", "session", "row_error"] {
+    for table in ["fence", "chunk", "table_state", "definition", "checkpoint", "session", "row_error", "object"] {
         run(&mut server.conn, what, &format!("delete from tidegate.{table} where task = {}", text(task))).await?;
     }
     server.commit().await

@@ -5,6 +5,7 @@ use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, TargetTable};
 use tidegate_model::{Column, SqlType};
 
 use super::fault::{self, misfit};
+use super::objects::{Kind, column_sql, table_tail};
 use super::session::{Facts, Server};
 
 /// Bytes that a key may have. Source: MySQL manual, "InnoDB Limits" (row format DYNAMIC, pages of 16 KB).
@@ -19,13 +20,16 @@ const ROW_BYTES_OTHERS: u64 = 2_000;
 /// Bytes of a character of utf8mb4.
 const CHAR_BYTES: u32 = 4;
 
-/// Creates the table and the database that it needs. Each statement commits; the caller holds the fence.
-pub(crate) async fn create_table(server: &mut Server, table: &TargetTable) -> Result<(), ConnectorError> {
+/// Creates the database that the table needs. The caller holds the fence.
+pub(crate) async fn create_database(server: &mut Server, table: &TargetTable) -> Result<(), ConnectorError> {
     let schema = Dialect::MYSQL.identifier(&table.name.schema);
     let sql = format!("create database if not exists {schema} character set utf8mb4 collate {}", server.facts().binary_collation());
-    execute(server, table, &format!("create database {schema}"), &sql).await?;
-    let sql = create_sql(table, server.facts())?;
-    execute(server, table, &format!("create table \"{}\"", table.name), &sql).await
+    execute(server, table, &format!("create database {schema}"), &sql).await
+}
+
+/// Runs a statement that creates the table.
+pub(crate) async fn execute_create(server: &mut Server, table: &TargetTable, sql: &str) -> Result<(), ConnectorError> {
+    execute(server, table, &format!("create table \"{}\"", table.name), sql).await
 }
 
 pub(crate) async fn execute(server: &mut Server, table: &TargetTable, attempted: &str, sql: &str) -> Result<(), ConnectorError> {
@@ -35,28 +39,43 @@ pub(crate) async fn execute(server: &mut Server, table: &TargetTable, attempted:
 
 /// `create table …` with its primary key.
 pub(crate) fn create_sql(table: &TargetTable, facts: &Facts) -> Result<String, ConnectorError> {
-    let mut types = Vec::with_capacity(table.columns.len());
-    for index in 0..table.columns.len() {
-        types.push(column_type(table, index, facts)?);
-    }
+    Ok(create_sql_with(table, &column_types(table, facts)?, &[], facts))
+}
+
+/// The types of a table's columns.
+pub(crate) fn column_types(table: &TargetTable, facts: &Facts) -> Result<Vec<String>, ConnectorError> {
+    let mut types = (0..table.columns.len()).map(|index| column_type(table, index, facts)).collect::<Result<Vec<_>, _>>()?;
     shrink(&mut types, table);
+    Ok(types)
+}
+
+/// The same with what else belongs to the columns, in their order.
+pub(crate) fn create_sql_with(table: &TargetTable, types: &[String], pieces: &[Vec<(Kind, String)>], facts: &Facts) -> String {
     let mut parts = Vec::with_capacity(types.len() + 1);
-    for (index, (column, type_sql)) in table.columns.iter().zip(&types).enumerate() {
-        // NULL is spelled out: some servers take a timestamp without it for NOT NULL.
-        let null = if column.nullable && !table.primary_key.contains(&index) { "null" } else { "not null" };
-        parts.push(format!("{} {type_sql} {null}", Dialect::MYSQL.identifier(&column.name)));
+    for (index, (column, type_sql)) in table.columns.iter().zip(types).enumerate() {
+        let is_nullable = column.nullable && !table.primary_key.contains(&index);
+        // The table's own collation need not be said, and then is not printed.
+        let own = table.objects.wanted.collation.as_ref().and_then(|collation| type_sql.strip_suffix(&format!(" collate {collation}")));
+        let type_sql = own.unwrap_or(type_sql);
+        let definition = column_sql(type_sql, is_nullable, pieces.get(index).map_or(&[], Vec::as_slice), facts);
+        parts.push(format!("{} {definition}", Dialect::MYSQL.identifier(&column.name)));
     }
     if !table.primary_key.is_empty() {
         let names = table.primary_key.iter().filter_map(|index| table.columns.get(*index)).map(|column| column.name.as_str());
         parts.push(format!("primary key ({})", Dialect::MYSQL.identifiers(names)));
     }
-    let (name, collation) = (Dialect::MYSQL.table(&table.name), facts.binary_collation());
-    Ok(format!("create table {name} ({}) engine = InnoDB character set utf8mb4 collate {collation}", parts.join(", ")))
+    format!("create table {} ({}) engine = InnoDB{}", Dialect::MYSQL.table(&table.name), parts.join(", "), table_tail(table, facts))
 }
 
 /// True for columns of the primary key and of what identifies rows.
 pub(crate) fn is_key(table: &TargetTable, index: usize) -> bool {
-    table.primary_key.contains(&index) || table.identity.contains(&index) || in_unique_key(table, index)
+    table.primary_key.contains(&index) || table.identity.contains(&index) || in_unique_key(table, index) || in_foreign_key(table, index)
+}
+
+/// A column with a value of another table's key is no longer than that.
+fn in_foreign_key(table: &TargetTable, index: usize) -> bool {
+    let keys = table.objects.wanted.foreign_keys.iter().filter(|key| key.enforced && key.valid);
+    keys.into_iter().any(|key| key.columns.contains(&table.columns[index].name))
 }
 
 fn in_unique_key(table: &TargetTable, index: usize) -> bool {
@@ -104,7 +123,7 @@ pub(crate) fn column_type(table: &TargetTable, index: usize, facts: &Facts) -> R
         }
         _ => String::new(),
     };
-    let with = Spelling { key_length: key_length(table, &wanted.sql_type), binary, kept, labels };
+    let with = Spelling { key_length: key_length(table, index), binary, kept, labels };
     Ok(rule.spell(&typed, &with))
 }
 
@@ -114,7 +133,8 @@ fn is_common(collation: &str) -> bool {
 
 /// Characters (or bytes) that a key column without a useful length may have: the columns of the widest key share what
 /// the others leave. A length of the source's own that fits is kept.
-fn key_length(table: &TargetTable, sql_type: &SqlType) -> u32 {
+fn key_length(table: &TargetTable, index: usize) -> u32 {
+    let sql_type = &table.columns[index].sql_type;
     let unit = if matches!(sql_type, SqlType::Bytes { .. }) { 1 } else { CHAR_BYTES };
     let bytes_of = |index: &usize| match &table.columns[*index].sql_type {
         SqlType::Text { chars_max: Some(chars) } if chars * CHAR_BYTES <= KEY_BYTES_MAX => (chars * CHAR_BYTES, 0),
@@ -125,7 +145,13 @@ fn key_length(table: &TargetTable, sql_type: &SqlType) -> u32 {
         SqlType::Interval => (64, 0),
         _ => (8, 0),
     };
-    let keys = [&table.primary_key, &table.identity];
+    let mut keys = vec![table.primary_key.clone(), table.identity.clone()];
+    if !keys.iter().any(|key| key.contains(&index)) && in_foreign_key(table, index) {
+        // As long as the key of the other table may be, which has its columns for itself.
+        let place = |name: &String| table.columns.iter().position(|column| column.name == *name);
+        keys = table.objects.wanted.foreign_keys.iter().map(|key| key.columns.iter().filter_map(place).collect()).collect();
+        keys.retain(|key| key.contains(&index));
+    }
     let share = keys.iter().map(|key| {
         let (fixed, open) = key.iter().map(bytes_of).fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         KEY_BYTES_MAX.saturating_sub(fixed) / open.max(1)

@@ -28,7 +28,6 @@ mod sql;
 mod takeover;
 mod writer;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -52,8 +51,6 @@ pub struct MysqlTarget {
     settings: ServerSettings,
     plans: Arc<Plans>,
     idle: Mutex<Vec<(Fence, Server)>>,
-    /// Tables whose objects were listed as not carried.
-    told: Mutex<HashSet<TableName>>,
 }
 
 impl MysqlTarget {
@@ -67,7 +64,7 @@ impl MysqlTarget {
         }
         let server = Server::connect(&settings).await?;
         check::version(server.facts())?;
-        Ok(Self { settings, plans: Arc::default(), idle: Mutex::default(), told: Mutex::default() })
+        Ok(Self { settings, plans: Arc::default(), idle: Mutex::default() })
     }
 
     async fn session(&self, fence: &Fence) -> Result<Server, ConnectorError> {
@@ -97,20 +94,24 @@ impl MysqlTarget {
     async fn make(
         &self,
         server: &mut Server,
+        fence: &Fence,
         table: &Arc<TargetTable>,
         preparation: TablePreparation,
         found: Option<&real::RealTable>,
     ) -> Result<(), ConnectorError> {
         let name = Dialect::MYSQL.table(&table.name);
         match (found, preparation) {
-            (None, _) => ddl::create_table(server, table).await,
+            (None, _) => {
+                ddl::create_database(server, table).await?;
+                objects::create(server, fence, table).await
+            }
             (Some(_), TablePreparation::Keep) => Ok(()),
             (Some(_), TablePreparation::DropAndCreate) => {
                 // What cannot be created must not be dropped.
                 ddl::create_sql(table, server.facts())?;
                 let sql = format!("drop table {name}");
                 ddl::execute(server, table, &sql, &sql).await?;
-                ddl::create_table(server, table).await
+                objects::create(server, fence, table).await
             }
             (Some(real), TablePreparation::Truncate) => {
                 // A table that does not fit keeps its rows.
@@ -122,10 +123,9 @@ impl MysqlTarget {
                 let fit = fit::fit_sql(table, real, server.facts())?;
                 let sql = format!("truncate table {name}");
                 ddl::execute(server, table, &sql, &sql).await?;
-                match fit {
-                    Some(fit) => ddl::execute(server, table, &format!("fit table {name} to its changed definition"), &fit).await,
-                    None => Ok(()),
-                }
+                let Some(fit) = fit else { return Ok(()) };
+                ddl::execute(server, table, &format!("fit table {name} to its changed definition"), &fit).await?;
+                objects::forget_pieces(server, fence, &table.name).await
             }
         }
     }
@@ -225,9 +225,11 @@ impl Target for MysqlTarget {
         let mut holder = self.session(fence).await?;
         holder.begin_fenced(fence).await?;
         let mut server = self.session(fence).await?;
+        server.define(true).await?;
         let found = real::read_real(&mut server, &table.name).await?;
-        self.make(&mut server, table, preparation, found.as_ref()).await?;
+        self.make(&mut server, fence, table, preparation, found.as_ref()).await?;
         let plan = plans::learn(&mut server, table).await?;
+        server.define(false).await?;
         holder.commit().await?;
         self.plans.put(Arc::new(plan));
         self.keep(fence, holder);
@@ -235,20 +237,45 @@ impl Target for MysqlTarget {
         Ok(())
     }
 
-    /// Foreign keys do not fire on our sessions, and nothing else is built.
-    async fn release_tables(&self, _fence: &Fence, _tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError> {
+    async fn release_tables(&self, fence: &Fence, tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError> {
+        let mut holder = self.session(fence).await?;
+        holder.begin_fenced(fence).await?;
+        let mut server = self.session(fence).await?;
+        objects::release(&mut server, fence, tables).await?;
+        holder.commit().await?;
+        self.keep(fence, holder);
+        self.keep(fence, server);
         Ok(())
     }
 
-    async fn build_objects(&self, _fence: &Fence, tables: &[Arc<TargetTable>], _stage: BuildStage) -> Result<Vec<Finding>, ConnectorError> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = tables.iter().filter(|table| told.insert(table.name.clone()));
-        Ok(new.flat_map(|table| objects::not_carried(table)).collect())
+    async fn build_objects(&self, fence: &Fence, tables: &[Arc<TargetTable>], stage: BuildStage) -> Result<Vec<Finding>, ConnectorError> {
+        let mut holder = self.session(fence).await?;
+        holder.begin_fenced(fence).await?;
+        let mut server = self.session(fence).await?;
+        server.define(true).await?;
+        let (findings, changed) = objects::build(&mut server, fence, tables, stage).await?;
+        for table in &changed {
+            // A unique index, or a column that changes by itself, changes how rows are written.
+            self.plans.put(Arc::new(plans::learn(&mut server, table).await?));
+        }
+        server.define(false).await?;
+        holder.commit().await?;
+        self.keep(fence, holder);
+        self.keep(fence, server);
+        Ok(findings)
     }
 
-    /// InnoDB keeps an AUTO_INCREMENT behind every value that was written.
-    async fn set_counters(&self, _fence: &Fence, _tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError> {
-        Ok(0)
+    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError> {
+        let mut holder = self.session(fence).await?;
+        holder.begin_fenced(fence).await?;
+        let mut server = self.session(fence).await?;
+        server.define(true).await?;
+        let moved = objects::set_counters(&mut server, tables).await?;
+        server.define(false).await?;
+        holder.commit().await?;
+        self.keep(fence, holder);
+        self.keep(fence, server);
+        Ok(moved)
     }
 
     fn close_idle(&self) {

@@ -24,6 +24,8 @@ pub(crate) struct TablePlan {
     pub(crate) primary_key: Vec<usize>,
     /// The table has columns that the source does not feed: a row that is deleted and inserted would lose them.
     pub(crate) has_more_columns: bool,
+    /// Rows may exchange the values of a unique index that does not identify them.
+    pub(crate) has_more_keys: bool,
     /// Columns that the server would change by itself in an update that does not name them.
     pub(crate) bumped: Vec<String>,
 }
@@ -99,6 +101,7 @@ impl TablePlan {
             name_sql: Dialect::MYSQL.table(&table.name),
             identity: placed(&table.identity)?,
             primary_key: placed(&table.primary_key)?,
+            has_more_keys: real.unique_count > 1,
             has_more_columns: more_columns(table, real).any(|column| !column.is_generated),
             bumped: real
                 .columns

@@ -42,6 +42,8 @@ pub(crate) struct RealTable {
     pub(crate) columns: Vec<RealColumn>,
     /// Columns of unique indexes over whole columns; the primary key first.
     pub(crate) unique_keys: Vec<Vec<String>>,
+    /// Unique indexes in all, those over parts of columns and expressions too.
+    pub(crate) unique_count: usize,
 }
 
 type FoundColumn = (String, String, String, String, Option<String>, Option<String>);
@@ -87,8 +89,9 @@ pub(crate) async fn read_real(server: &mut Server, table: &TableName) -> Result<
         }
     }
     let is_table = kind == "BASE TABLE" || kind == "SYSTEM VERSIONED";
+    let unique_count = keys.len();
     let unique_keys = keys.into_iter().filter_map(|(_, columns)| columns).collect();
-    Ok(Some(RealTable { is_table, storage: storage.unwrap_or_default(), columns, unique_keys }))
+    Ok(Some(RealTable { is_table, storage: storage.unwrap_or_default(), columns, unique_keys, unique_count }))
 }
 
 fn column(found: FoundColumn, size: FoundSize) -> RealColumn {

@@ -22,6 +22,13 @@ const PART_BYTES: usize = 1 << 20;
 /// What a statement may have around its values, and the protocol in front of it.
 const PACKET_MARGIN: usize = 4096;
 
+/// Strict in everything; ids of 0 are ids. Nothing of the server's own defaults decides how a value is taken.
+const SQL_MODE: &str =
+    "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
+
+/// While tables are defined: a default may be a date that no row may have.
+const DEFINING_SQL_MODE: &str = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
+
 /// What the server is, learnt once for each connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -86,10 +93,8 @@ impl Server {
             takes_files: files != 0,
             folds_names: names != 0,
         };
-        // Strict in everything; ids of 0 are ids. Nothing of the server's own defaults decides how a value is taken.
         let sql = format!(
-            "set session sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,\
-             NO_ENGINE_SUBSTITUTION', foreign_key_checks = 0, unique_checks = 1, autocommit = 1, sql_notes = 1, \
+            "set session sql_mode = '{SQL_MODE}', foreign_key_checks = 0, unique_checks = 1, autocommit = 1, sql_notes = 1, \
              lock_wait_timeout = {LOCK_TIMEOUT_S}, innodb_lock_wait_timeout = {LOCK_TIMEOUT_S}"
         );
         run(&mut conn, "set up a session of the target", &sql).await?;
@@ -144,6 +149,12 @@ impl Server {
             self.rollback().await?;
         }
         done
+    }
+
+    /// Turns the session to definitions of tables, or back to rows.
+    pub(crate) async fn define(&mut self, defines: bool) -> Result<(), ConnectorError> {
+        let mode = if defines { DEFINING_SQL_MODE } else { SQL_MODE };
+        run(&mut self.conn, "set up a session of the target", &format!("set session sql_mode = '{mode}'")).await
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), ConnectorError> {

@@ -183,6 +183,41 @@ pub(crate) fn lock_row(plan: &TablePlan, old: &Image) -> Result<Vec<u8>, Connect
     Ok(sql)
 }
 
+/// The session's variable for a column's value of a row that was put aside.
+fn variable(number: usize, column: usize) -> String {
+    format!("@tidegate_{number}_{column}")
+}
+
+/// Keeps what the image does not know of its row in variables; `None` when it knows everything.
+pub(crate) fn keep_row(plan: &TablePlan, image: &Image, number: usize) -> Result<Option<Vec<u8>>, ConnectorError> {
+    let unknown: Vec<usize> = (0..plan.columns.len()).filter(|column| !plan.knows(*column, image)).collect();
+    if unknown.is_empty() {
+        return Ok(None);
+    }
+    let names: Vec<&str> = unknown.iter().map(|column| plan.columns[*column].name_sql.as_str()).collect();
+    let variables: Vec<String> = unknown.iter().map(|column| variable(number, *column)).collect();
+    let mut sql = format!("select {} into {} from {} where ", names.join(", "), variables.join(", "), plan.name_sql).into_bytes();
+    put_finding(plan, image, &mut sql)?;
+    Ok(Some(sql))
+}
+
+/// Inserts a row out of its image and the variables; and the statement that empties these.
+pub(crate) fn insert_kept(plan: &TablePlan, image: &Image, number: usize) -> Result<(Vec<u8>, Option<Vec<u8>>), ConnectorError> {
+    let mut sql = insert_head(plan);
+    let (mut raw, mut used) = (Vec::new(), Vec::new());
+    for column in 0..plan.columns.len() {
+        sql.push(if column == 0 { b'(' } else { b',' });
+        if plan.knows(column, image) {
+            put_column(plan, column, image, &mut raw, &mut sql)?;
+        } else {
+            sql.extend_from_slice(variable(number, column).as_bytes());
+            used.push(format!("{} = null", variable(number, column)));
+        }
+    }
+    sql.push(b')');
+    Ok((sql, (!used.is_empty()).then(|| format!("set {}", used.join(", ")).into_bytes())))
+}
+
 fn put_finding(plan: &TablePlan, old: &Image, out: &mut Vec<u8>) -> Result<(), ConnectorError> {
     if !plan.identity.is_empty() {
         return put_identity(plan, old, out);

@@ -78,6 +78,24 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes a row out of the table and keeps what its image does not know in variables of the session.
+    pub(crate) async fn put_aside(&mut self, plan: &Arc<TablePlan>, image: &Image, number: usize) -> Result<(), ConnectorError> {
+        if let Some(statement) = sql::keep_row(plan, image, number)? {
+            self.push(&statement, Expected::rows(plan, "select", Some(1))).await?;
+        }
+        self.delete_all(plan, &[image], true).await
+    }
+
+    /// Inserts a row that was put aside under this number.
+    pub(crate) async fn bring_back(&mut self, plan: &Arc<TablePlan>, image: &Image, number: usize) -> Result<(), ConnectorError> {
+        let (insert, clear) = sql::insert_kept(plan, image, number)?;
+        self.push(&insert, Expected::rows(plan, "insert", Some(1))).await?;
+        match clear {
+            Some(clear) => self.push(&clear, Expected::Anything("forget a row that was put aside")).await,
+            None => Ok(()),
+        }
+    }
+
     /// Inserts complete rows.
     pub(crate) async fn insert_all(&mut self, plan: &Arc<TablePlan>, images: &[&Image]) -> Result<(), ConnectorError> {
         let part = self.session.facts().part_bytes();

@@ -10,6 +10,9 @@ use crate::target::session::Server;
 
 const WANTED: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP"];
 
+/// For what stands behind columns and primary keys.
+const WANTED_FOR_OBJECTS: [&str; 3] = ["ALTER", "INDEX", "REFERENCES"];
+
 pub(super) async fn check(server: &mut Server, tables: &[Arc<TargetTable>], findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
     let lines: Vec<String> = rows(&mut server.conn, "read grants", "show grants for current_user()").await?;
     let schemas: BTreeSet<&str> = tables.iter().map(|table| table.name.schema.as_str()).chain(["tidegate"]).collect();
@@ -32,6 +35,20 @@ pub(super) async fn check(server: &mut Server, tables: &[Arc<TargetTable>], find
             WANTED.join(", ").to_lowercase(),
             Dialect::MYSQL.identifier(schema)
         )));
+    }
+    let has_objects = |table: &&Arc<TargetTable>| table.objects.wanted != tidegate_model::objects::TableObjects::default();
+    let schemas: BTreeSet<&str> = tables.iter().filter(has_objects).map(|table| table.name.schema.as_str()).collect();
+    for schema in schemas {
+        let missing: Vec<&str> =
+            WANTED_FOR_OBJECTS.into_iter().filter(|right| !lines.iter().any(|line| gives(line, right, schema))).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let object = format!("database \"{schema}\" of the target");
+        let found = format!("no {} on it: indexes, constraints and counters are not carried", missing.join(", "));
+        let finding = Finding::warning("missing_privilege", object, found, "the right to change tables");
+        let name = Dialect::MYSQL.identifier(schema);
+        findings.push(finding.fix(format!("grant {} on {name}.* to <user>", WANTED_FOR_OBJECTS.join(", ").to_lowercase())));
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ fn column(row: &Row) -> Result<ColumnObjects, ConnectorError> {
             let (spellings, schemas, names) = (list(9)?, list(10)?, list(11)?);
             let sequences: Vec<TableName> = schemas.into_iter().zip(names).map(|(schema, name)| TableName::new(schema, name)).collect();
             let value = next_value(&native, &spellings, &sequences).or_else(|| portable(&native));
-            (Some(ColumnDefault { value, native: Some(native), sequences }), None)
+            (Some(ColumnDefault { value, native: Some(native), sequences, columns: Vec::new() }), None)
         }
         None => (None, None),
     };
@@ -89,6 +89,7 @@ fn column(row: &Row) -> Result<ColumnObjects, ConnectorError> {
         collation: text(5)?,
         domain: text(6)?,
         comment: text(7)?,
+        attributes: Vec::new(),
     })
 }
 

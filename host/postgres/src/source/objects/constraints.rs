@@ -99,6 +99,7 @@ fn index(row: &Row, name: String) -> Result<Index, ConnectorError> {
         parts: names[..keys].iter().enumerate().map(part).collect(),
         include: names[keys..].to_vec(),
         partial: flag(5)?,
+        hidden: false,
         backing,
         columns: get(row, 11, ATTEMPTED)?,
         native,

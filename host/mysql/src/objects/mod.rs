@@ -4,16 +4,22 @@
 //! MariaDB always an expression, so that a literal stands in quotes. Source: MySQL manual, "The INFORMATION_SCHEMA
 //! COLUMNS Table"; MariaDB Knowledge Base, "Information Schema COLUMNS Table".
 
+mod defaults;
+mod definition;
+
 use std::collections::HashMap;
 
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use tidegate_connector::{ConnectorError, Dialect};
 use tidegate_model::objects::{
-    Action, Check, ColumnDefault, ColumnObjects, Counter, CounterKind, DefaultValue, ForeignKey, Generated, Index, IndexBacking,
-    IndexMethod, IndexPart, OtherObject, Sequence, SequencePosition, TableObjects,
+    Action, Check, ColumnDefault, ColumnObjects, Counter, CounterKind, ForeignKey, Generated, Index, IndexBacking, IndexMethod, IndexPart,
+    OtherObject, Sequence, SequencePosition, TableObjects,
 };
 use tidegate_model::{Condition, Engine, Operand, TableName};
 
+use self::defaults::{mariadb_default, mysql_default, typed};
+use self::definition::{Definition, is_hidden, named_columns};
 use crate::connect::{row, rows, run};
 
 /// See `Source::describe_objects`.
@@ -37,16 +43,19 @@ struct About<'a> {
     /// Literals of schema and name.
     schema: String,
     name: String,
+    definition: Definition,
 }
 
 async fn one(conn: &mut Conn, engine: Engine, table: &TableName) -> Result<TableObjects, ConnectorError> {
-    let about = About {
-        table,
-        engine,
-        what: format!("describe indexes, constraints and defaults of table \"{table}\""),
-        schema: Dialect::MYSQL.literal(&table.schema),
-        name: Dialect::MYSQL.literal(&table.name),
+    let what = format!("describe indexes, constraints and defaults of table \"{table}\"");
+    let definition = match conn.query_first::<(String, String), _>(format!("show create table {}", Dialect::MYSQL.table(table))).await {
+        Ok(found) => found.map(|(_, statement)| Definition::read(&statement)).unwrap_or_default(),
+        // Somebody dropped it just now; what follows finds nothing either.
+        Err(mysql_async::Error::Server(error)) if error.code == 1146 => Definition::default(),
+        Err(error) => return Err(crate::fault::driver(&what, error)),
     };
+    let about =
+        About { table, engine, what, definition, schema: Dialect::MYSQL.literal(&table.schema), name: Dialect::MYSQL.literal(&table.name) };
     let mut objects = TableObjects::default();
     let classes = about.columns(conn, &mut objects).await?;
     about.indexes(conn, &mut objects).await?;
@@ -91,7 +100,9 @@ impl About<'_> {
             self.place()
         );
         let mut classes = HashMap::new();
-        for found in rows::<ColumnRow>(conn, &self.what, &sql).await? {
+        let found = rows::<ColumnRow>(conn, &self.what, &sql).await?;
+        let names: Vec<String> = found.iter().map(|found| found.0.clone()).collect();
+        for found in found {
             let (column, default, extra, comment, expression, collation, data_type, column_type) = found;
             let (extra, data_type) = (extra.unwrap_or_default().to_ascii_lowercase(), data_type.to_ascii_lowercase());
             classes.insert(column.clone(), class(&data_type, collation.as_deref()));
@@ -101,31 +112,37 @@ impl About<'_> {
             if counter.is_some() {
                 objects.sequences.push(self.auto_increment(conn, &column).await?);
             }
+            let text = self.definition.columns.get(&column);
             let default = default.filter(|_| !is_generated && counter.is_none());
             let default = match self.engine {
                 Engine::Mariadb => default.and_then(|text| mariadb_default(&text)),
                 Engine::Mysql | Engine::Postgres => default.map(|text| mysql_default(&text, extra.contains("default_generated"))),
             };
+            let default = default.map(|default| {
+                let default = typed(default, &data_type, &column_type);
+                let native = text.and_then(|text| text.default.clone()).or(default.native);
+                ColumnDefault { columns: native.iter().flat_map(|native| named_columns(native, names.iter())).collect(), native, ..default }
+            });
             objects.columns.push(ColumnObjects {
-                default: default.map(|default| typed(default, &data_type, &column_type)),
+                default,
                 counter,
                 on_update_now: extra.contains("on update current_timestamp"),
-                generated: is_generated.then(|| Generated {
-                    native_type: column_type,
-                    expression: expression.unwrap_or_default(),
-                    stored: extra.contains("stored generated"),
-                    columns: Vec::new(),
-                    after: None,
+                generated: is_generated.then(|| {
+                    let expression = text.and_then(|text| text.generated.clone()).or(expression).unwrap_or_default();
+                    let columns = named_columns(&expression, names.iter());
+                    Generated { native_type: column_type, expression, stored: extra.contains("stored generated"), columns, after: None }
                 }),
                 collation: None,
                 domain: None,
                 comment: comment.filter(|comment| !comment.is_empty()),
+                attributes: text.map(|text| text.attributes.clone()).unwrap_or_default(),
                 column,
             });
         }
-        let sql = format!("select max(table_comment) from information_schema.tables where {}", self.place());
-        let comment: Option<String> = row(conn, &self.what, &sql).await?;
+        let sql = format!("select max(table_comment), max(table_collation) from information_schema.tables where {}", self.place());
+        let (comment, collation): (Option<String>, Option<String>) = row(conn, &self.what, &sql).await?;
         objects.comment = comment.filter(|comment| !comment.is_empty());
+        objects.collation = collation;
         Ok(classes)
     }
 
@@ -161,7 +178,12 @@ impl About<'_> {
         type IndexRow = (String, Option<String>, Option<u32>, Option<String>, u8, String);
         for (name, column, prefix, collation, non_unique, kind) in rows::<IndexRow>(conn, &self.what, &sql).await? {
             if objects.indexes.last().is_none_or(|last| last.name != name) {
+                let native = self.definition.indexes.get(&name).cloned();
+                let all = objects.columns.iter().map(|column| &column.column);
                 objects.indexes.push(Index {
+                    hidden: native.as_deref().is_some_and(is_hidden),
+                    columns: native.iter().flat_map(|native| named_columns(native, all.clone())).collect(),
+                    native,
                     name,
                     unique: non_unique == 0,
                     nulls_not_distinct: false,
@@ -176,12 +198,10 @@ impl About<'_> {
                     include: Vec::new(),
                     partial: false,
                     backing: IndexBacking::Index,
-                    columns: Vec::new(),
-                    native: None,
                 });
             }
             if let Some(index) = objects.indexes.last_mut() {
-                index.columns.extend(column.clone());
+                index.columns.extend(column.clone().filter(|column| !index.columns.contains(column)));
                 index.parts.push(IndexPart { column, descending: collation.as_deref() == Some("D"), prefix });
             }
         }
@@ -255,7 +275,7 @@ impl About<'_> {
             }
             columns.sort();
             columns.dedup();
-            let native = Some(clause.replace("\\'", "'"));
+            let native = self.definition.checks.get(&name).cloned().or_else(|| Some(format!("CHECK ({})", clause.replace("\\'", "'"))));
             objects.checks.push(Check { name, condition, native, columns, enforced: enforced.eq_ignore_ascii_case("yes") });
         }
         Ok(())
@@ -268,8 +288,12 @@ impl About<'_> {
         );
         let triggers: Vec<String> = rows(conn, &self.what, &sql).await?;
         objects.others.extend(triggers.into_iter().map(|name| OtherObject { kind: "trigger", name }));
-        let sql = format!("select max(coalesce(create_options, '')) from information_schema.tables where {}", self.place());
-        let options: Option<String> = row(conn, &self.what, &sql).await?;
+        let sql =
+            format!("select max(coalesce(create_options, '')), max(table_type) from information_schema.tables where {}", self.place());
+        let (options, kind): (Option<String>, Option<String>) = row(conn, &self.what, &sql).await?;
+        if kind.is_some_and(|kind| kind == "SYSTEM VERSIONED") {
+            objects.others.push(OtherObject { kind: "system versioning", name: self.table.name.clone() });
+        }
         if options.is_some_and(|options| options.to_ascii_lowercase().contains("partitioned")) {
             objects.others.push(OtherObject { kind: "partitioning", name: self.table.name.clone() });
         }
@@ -310,114 +334,9 @@ fn means_the_same(condition: &Condition, classes: &HashMap<String, Class>) -> bo
     all
 }
 
-fn expression(text: &str) -> ColumnDefault {
-    let plain = text.trim().to_ascii_lowercase();
-    let digits = |name: &str| {
-        let rest = plain.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')')?;
-        if rest.is_empty() { Some(None) } else { rest.parse().ok().map(Some) }
-    };
-    let now = ["current_timestamp", "now", "localtimestamp", "localtime"].into_iter().find_map(digits);
-    let value = match plain.as_str() {
-        "current_timestamp" => Some(DefaultValue::CurrentTimestamp(None)),
-        "curdate()" | "current_date()" | "(curdate())" | "current_date" => Some(DefaultValue::CurrentDate),
-        "uuid()" | "(uuid())" => Some(DefaultValue::NewUuid),
-        _ => now.map(DefaultValue::CurrentTimestamp),
-    };
-    ColumnDefault { value, native: Some(format!("({})", text.replace("\\'", "'"))), sequences: Vec::new() }
-}
-
-fn constant(text: String) -> ColumnDefault {
-    ColumnDefault { value: Some(DefaultValue::Constant(text)), native: None, sequences: Vec::new() }
-}
-
-fn mysql_default(text: &str, is_expression: bool) -> ColumnDefault {
-    if is_expression || text.eq_ignore_ascii_case("current_timestamp") { expression(text) } else { constant(text.to_owned()) }
-}
-
-fn mariadb_default(text: &str) -> Option<ColumnDefault> {
-    if text.eq_ignore_ascii_case("null") {
-        return None;
-    }
-    let is_number = text.parse::<f64>().is_ok() && !text.eq_ignore_ascii_case("nan") && !text.to_ascii_lowercase().contains("inf");
-    if is_number || text.starts_with("b'") {
-        return Some(constant(text.to_owned()));
-    }
-    Some(unquoted(text).map_or_else(|| expression(text), constant))
-}
-
-/// The text of a literal in quotes; `None` when it is more than that.
-fn unquoted(text: &str) -> Option<String> {
-    let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
-    let mut plain = String::with_capacity(inner.len());
-    let mut letters = inner.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\'' => plain.push(letters.next().filter(|next| *next == '\'')?),
-            '\\' => plain.push(match letters.next()? {
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                '0' => return None,
-                other => other,
-            }),
-            other => plain.push(other),
-        }
-    }
-    Some(plain)
-}
-
-/// The constant in the form that other engines read for values of its type.
-fn typed(mut default: ColumnDefault, data_type: &str, column_type: &str) -> ColumnDefault {
-    let Some(DefaultValue::Constant(text)) = &default.value else { return default };
-    match data_type {
-        "bit" => {
-            let digits = text.strip_prefix("b'").and_then(|rest| rest.strip_suffix('\'')).map(str::to_owned);
-            let width: usize = column_type.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(1);
-            default.native = Some(text.clone());
-            default.value = digits.map(|digits| DefaultValue::Constant(format!("{digits:0>width$}")));
-        }
-        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-            default.native = Some(Dialect::MYSQL.literal(text)).filter(|_| !text.starts_with("0x")).or_else(|| Some(text.clone()));
-            default.value = None;
-        }
-        _ => {}
-    }
-    default
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn value(default: Option<ColumnDefault>) -> Option<DefaultValue> {
-        default.and_then(|default| default.value)
-    }
-
-    #[test]
-    fn both_servers_defaults_have_one_meaning() {
-        let text = |text: &str| Some(DefaultValue::Constant(text.to_owned()));
-        assert_eq!(value(Some(mysql_default("it's \\", false))), text("it's \\"));
-        assert_eq!(value(mariadb_default("'it\\'s \\\\'")), text("it's \\"));
-        assert_eq!(value(mariadb_default("'it''s'")), text("it's"));
-        assert_eq!(value(mariadb_default("-1.50")), text("-1.50"));
-        assert_eq!(value(mariadb_default("NULL")), None);
-        assert_eq!(value(mariadb_default("'NULL'")), text("NULL"));
-        for now in ["current_timestamp()", "CURRENT_TIMESTAMP"] {
-            assert_eq!(value(mariadb_default(now)), Some(DefaultValue::CurrentTimestamp(None)), "{now}");
-            assert_eq!(value(Some(mysql_default(now, true))), Some(DefaultValue::CurrentTimestamp(None)), "{now}");
-        }
-        assert_eq!(value(Some(mysql_default("CURRENT_TIMESTAMP(3)", true))), Some(DefaultValue::CurrentTimestamp(Some(3))));
-        assert_eq!(value(Some(mysql_default("uuid()", true))), Some(DefaultValue::NewUuid));
-        assert_eq!(value(Some(mysql_default("(1 + 2)", true))), None);
-        assert_eq!(value(mariadb_default("'a' + 'b'")), None);
-    }
-
-    #[test]
-    fn bits_are_padded_on_the_left_and_bytes_stay_behind() {
-        let bits = typed(constant("b'101'".into()), "bit", "bit(8)");
-        assert_eq!(bits.value, Some(DefaultValue::Constant("00000101".into())));
-        assert_eq!(typed(constant("0x61".into()), "binary", "binary(1)").value, None);
-    }
 
     #[test]
     fn only_comparisons_that_mean_the_same_elsewhere_are_portable() {
