@@ -6,7 +6,7 @@
 //!                                                                                                         ─┘
 //! ```
 //!
-//! It is written with the numbers that readers get ([`Catalog::set_progress`], [`Catalog::tell_progress`], [`Catalog::tell_rest`]), so
+//! It is written with the numbers that readers get ([`Catalog::set_progress`], [`Catalog::tell_progress`], [`Catalog::tell_rests`]), so
 //! that it says what the catalog said. Nothing of it is stored: after a restart it begins anew, and where no numbers came (the task did not run) there are no points. A task costs at most [`POINTS_MAX`] points of 48
 //! bytes and [`CHANGES_MAX`] changes with a sentence each, together about 60 KiB.
 
@@ -81,6 +81,8 @@ pub struct TaskHistory {
     open: Option<Open>,
     last: Option<Units>,
     told: Option<TaskProgress>,
+    /// Nothing happens, and nobody tells so but [`Catalog::tell_rests`].
+    rests: bool,
 }
 
 /// The interval under way.
@@ -117,6 +119,7 @@ impl Catalog {
         let history = histories.entry(self.key(task)).or_default();
         history.observe(progress);
         history.told = Some(progress.clone());
+        history.rests = false;
     }
 
     /// The host's numbers, for readers in this process alone; what comes after it finds what [`Catalog::set_progress`] stored
@@ -126,18 +129,36 @@ impl Catalog {
         if let Some(history) = histories.get_mut(&self.key(task)) {
             history.observe(&progress);
             history.told = Some(progress);
+            history.rests = false;
         }
     }
 
-    /// The host's numbers are what they were, at this later time, in microseconds since 1970, and nothing moves. Otherwise as
-    /// [`Catalog::tell_progress`].
-    pub fn tell_rest(&self, task: &str, at_us: i64) {
+    /// From now on, until other numbers of the task come, [`Catalog::tell_rests`] says that they are what they were.
+    pub fn begin_rest(&self, task: &str) {
+        self.set_resting(task, true);
+    }
+
+    /// The task does not run any more: what its numbers were does not hold.
+    pub fn end_rest(&self, task: &str) {
+        self.set_resting(task, false);
+    }
+
+    /// The numbers of all tasks that rest, of every tenant, are what they were, at this later time, in microseconds since 1970, and
+    /// nothing moves. Otherwise as [`Catalog::tell_progress`].
+    pub fn tell_rests(&self, at_us: i64) {
         let mut histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
-        let Some(history) = histories.get_mut(&self.key(task)) else { return };
-        if let Some(mut told) = history.told.take() {
+        for history in histories.values_mut().filter(|history| history.rests) {
+            let Some(mut told) = history.told.take() else { continue };
             (told.at_us, told.rows_per_second, told.bytes_per_second) = (at_us, 0.0, 0.0);
             history.observe(&told);
             history.told = Some(told);
+        }
+    }
+
+    fn set_resting(&self, task: &str, rests: bool) {
+        let mut histories = self.inner.histories.lock().expect("nothing panics while it holds the histories");
+        if let Some(history) = histories.get_mut(&self.key(task)) {
+            history.rests = rests;
         }
     }
 

@@ -96,9 +96,16 @@ async fn readers_get_the_numbers_that_were_told_last() {
     catalog.set_progress("orders", &at(2, 2)).await.unwrap();
     catalog.tell_progress("orders", at(3, 3));
     assert_eq!(catalog.get_task("orders").await.unwrap().progress, Some(at(3, 3)));
-    catalog.tell_rest("orders", 9);
-    let rest = TaskProgress { rows_per_second: 0.0, ..at(9, 3) };
-    assert_eq!(catalog.list_tasks().await.unwrap()[0].progress, Some(rest));
+    let rest = |at_us| Some(TaskProgress { rows_per_second: 0.0, ..at(at_us, 3) });
+    let told = async || catalog.list_tasks().await.unwrap()[0].progress.clone();
+    catalog.tell_rests(8);
+    assert_eq!(told().await, Some(at(3, 3)), "it does not rest");
+    catalog.begin_rest("orders");
+    catalog.tell_rests(9);
+    assert_eq!(told().await, rest(9));
+    catalog.end_rest("orders");
+    catalog.tell_rests(10);
+    assert_eq!(told().await, rest(9));
     // A new run begins with nothing.
     catalog.request_start("orders", StartKind::Start).await.unwrap();
     assert_eq!(catalog.get_task("orders").await.unwrap().progress, None);

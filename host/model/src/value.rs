@@ -129,6 +129,7 @@ impl<'a> Value<'a> {
     }
 
     /// The text of a textual value, borrowed or owned.
+    #[inline]
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Value::Decimal(text) | Value::Text(text) | Value::Json(text) => Some(text),

@@ -17,6 +17,9 @@ use crate::task::{TaskError, TaskSpec};
 /// silence: it is noticed within about a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How often while a run sleeps and nothing is under way: a thousand of them need not wake to find that out.
+const LOOK_EVERY_ASLEEP: Duration = Duration::from_secs(60);
+
 /// How long a probe may take: a connection and one small question.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -27,8 +30,16 @@ const PROBES: u32 = 2;
 pub(crate) async fn silence(spec: &TaskSpec, source: &dyn Source, target: &dyn Target, watched: &Watched) -> TaskError {
     let mut last = None;
     let mut unanswered = 0;
+    let mut units = spec.units.clone();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        if units.is_asleep() && last.is_none() {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY_ASLEEP) => {}
+                () = units.changed() => {}
+            }
+        } else {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         let seen = watched.under_way();
         if seen.is_none() || seen != std::mem::replace(&mut last, seen) {
             unanswered = 0;

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_catalog::history::INTERVAL_SECONDS;
 use tidegate_catalog::{
     Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskDefinition, TaskRecord, TaskStatus, TenantQuotas, now_us,
 };
@@ -57,6 +58,12 @@ use worker::Orders;
 
 /// How often the catalog is looked at when nothing wakes the loop.
 const POLL: Duration = Duration::from_millis(500);
+
+/// How often it is said that tasks which rest still do: as often as their history has points.
+const TELL_RESTS: Duration = Duration::from_secs(INTERVAL_SECONDS as u64);
+
+/// How often every task is looked at though nothing changed: leases of other processes end by time.
+const LOOK_AT_ALL: Duration = Duration::from_secs(2);
 
 /// How often tenants' quotas are read, and their totals told.
 const SHARE_OUT: Duration = Duration::from_secs(1);
@@ -150,7 +157,7 @@ impl Node {
 }
 
 /// A worker as the loop sees it.
-struct Running {
+pub(crate) struct Running {
     handle: Id,
     run_request: i64,
     stop: CancellationToken,
@@ -173,11 +180,24 @@ pub(crate) struct Scheduler {
     seen: i64,
     /// When tenants' shares were looked at last.
     shared_at: Option<Instant>,
+    /// When it was said last that tasks rest.
+    rests_told_at: Instant,
+    /// When every task was looked at last; `None` when a run has ended since.
+    looked_at: Option<Instant>,
 }
 
 impl Scheduler {
     pub(crate) fn new(node: Node) -> Self {
-        Self { node: Arc::new(node), workers: JoinSet::new(), running: HashMap::new(), known: HashMap::new(), seen: 0, shared_at: None }
+        Self {
+            node: Arc::new(node),
+            workers: JoinSet::new(),
+            running: HashMap::new(),
+            known: HashMap::new(),
+            seen: 0,
+            shared_at: None,
+            rests_told_at: Instant::now(),
+            looked_at: None,
+        }
     }
 
     /// Runs until `shutdown`, then until every worker has stopped.
@@ -188,7 +208,7 @@ impl Scheduler {
         while !shutdown.is_cancelled() {
             work.mark_unchanged();
             self.step(&shutdown).await;
-            requests.take(&self.controls()).await;
+            requests.take(&self.running).await;
             metric::record_memory();
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -215,13 +235,21 @@ impl Scheduler {
             Err(error) => return error!(error = chain(&error), "read changed tasks"),
         };
         self.seen = seen;
+        let is_news = !changed.is_empty();
         changed.into_iter().for_each(|record| self.note(record));
-        let due: Vec<TaskKey> =
-            self.known.iter().filter(|(key, record)| self.decided(key, record).is_some()).map(|(key, _)| key.clone()).collect();
-        for key in &due {
-            self.act_on(key, shutdown).await;
+        if is_news || self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_AT_ALL) {
+            self.looked_at = Some(Instant::now());
+            let due: Vec<TaskKey> =
+                self.known.iter().filter(|(key, record)| self.decided(key, record).is_some()).map(|(key, _)| key.clone()).collect();
+            for key in &due {
+                self.act_on(key, shutdown).await;
+            }
+            metric::record_tasks(self.known.values());
         }
-        metric::record_tasks(self.known.values());
+        if self.rests_told_at.elapsed() >= TELL_RESTS {
+            self.rests_told_at = Instant::now();
+            self.node.catalog.tell_rests(now_us());
+        }
         if self.shared_at.is_none_or(|at| at.elapsed() >= SHARE_OUT) {
             self.shared_at = Some(Instant::now());
             self.share_out().await;
@@ -319,10 +347,7 @@ impl Scheduler {
             }
         };
         self.running.retain(|_, running| running.handle != handle);
-    }
-
-    fn controls(&self) -> HashMap<TaskKey, mpsc::Sender<Control>> {
-        self.running.iter().map(|(key, running)| (key.clone(), running.control.clone())).collect()
+        self.looked_at = None;
     }
 }
 

@@ -122,11 +122,6 @@ impl Report {
         self.still && self.steering.is_at_rest()
     }
 
-    /// Says that the run still rests.
-    pub(crate) fn rest(&self, catalog: &Catalog) {
-        catalog.tell_rest(&self.task, now_us());
-    }
-
     /// Something happened: the rest counts as what it was, and the next view covers the time from now on.
     pub(crate) fn wake(&mut self) {
         self.steering.rested(std::mem::replace(&mut self.sampled_at, Instant::now()).elapsed().as_secs_f64());

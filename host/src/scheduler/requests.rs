@@ -21,7 +21,7 @@ use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
 
 use super::module_test::test_module;
-use super::{Node, TaskKey, row_errors, spec, swap};
+use super::{Node, Running, TaskKey, row_errors, spec, swap};
 use crate::exit::{Failure, chain};
 use crate::modules::{BUSY, Pins};
 use crate::{connectors, findings};
@@ -73,8 +73,8 @@ impl Desk {
         }
     }
 
-    /// Takes what waits and can be worked on now. `controls` leads to the running tasks.
-    pub(super) async fn take(&mut self, controls: &HashMap<TaskKey, mpsc::Sender<Control>>) {
+    /// Takes what waits and can be worked on now.
+    pub(super) async fn take(&mut self, running: &HashMap<TaskKey, Running>) {
         while self.answers.try_join_next().is_some() {}
         let waiting = match self.node.catalog.waiting_kinds().await {
             Ok(waiting) => waiting,
@@ -88,7 +88,7 @@ impl Desk {
                     Err(error) => return error!(error = chain(&error), "take request"),
                 };
                 let node = Arc::new(self.node.of(&request.tenant));
-                let control = controls.get(&(request.tenant.clone(), request.subject.clone())).cloned();
+                let control = running.get(&(request.tenant.clone(), request.subject.clone())).map(|running| running.control.clone());
                 self.answers.spawn(async move {
                     answer(&node, request, control).await;
                     drop(permit);

@@ -32,9 +32,6 @@ use crate::metric;
 /// How often numbers are told.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a run that rests says that it still does: as often as its history has points.
-const REST_INTERVAL: Duration = Duration::from_secs(5);
-
 /// What a run hears while it runs.
 pub(crate) struct Orders {
     pub(crate) control: mpsc::Receiver<Control>,
@@ -67,6 +64,7 @@ pub(crate) async fn supervise(node: Arc<Node>, record: TaskRecord, begin: StartK
         Ok(Err(failure)) => Ending::Failed(failure),
         Err(_) => Ending::Failed(Failure::failed("bug", "the task's worker panicked (this is a fault of tidegate: please report it)")),
     };
+    node.catalog.end_rest(&task);
     metric::clear_task(node.tenant(), &task);
     if lease.lost.is_cancelled() {
         warn!(task, "another worker took over");
@@ -170,6 +168,10 @@ async fn follow(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let result = loop {
         let rests = report.rests();
+        if rests {
+            // The loop says so of all that rest at once: a thousand runs that wake for it cost more than what they say.
+            node.catalog.begin_rest(task);
+        }
         tokio::select! {
             result = &mut run => break result,
             Ok(()) = definition.changed() => {
@@ -183,7 +185,6 @@ async fn follow(
                 report.wake();
                 ticks.reset();
             }
-            () = tokio::time::sleep(REST_INTERVAL), if rests => report.rest(&node.catalog),
         }
     };
     report.end();
