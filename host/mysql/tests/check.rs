@@ -42,7 +42,7 @@ async fn logins_that_cannot_work_say_why_and_tables_asked_for_by_name_are_told()
         let there = listed.iter().find(|name| name.name == "there").expect("the table is listed").clone();
         let asked: Vec<TableName> =
             ["there", "There", "gone", "seen", "the%"].map(|name| TableName::new(there.schema.clone(), name)).into();
-        assert_eq!(bench.source.existing_tables(&asked).await.expect("an answer"), [there.clone()], "{engine:?}");
+        assert_eq!(bench.source.existing_tables(&asked).await.expect("an answer"), std::slice::from_ref(&there), "{engine:?}");
         let many: Vec<TableName> = (0..40).map(|number| TableName::new(there.schema.clone(), format!("t{number}"))).chain(asked).collect();
         assert_eq!(bench.source.existing_tables(&many).await.expect("an answer"), [there], "{engine:?}");
         let mut wrong = settings(&bench.server, engine);

@@ -221,7 +221,6 @@ fn push_empty(values: &mut wit::Values) -> usize {
 
 /// Adds a value; its size, or `None` when the layout has no place for it.
 #[inline]
-#[inline]
 fn push_value(values: &mut wit::Values, value: &Value<'_>) -> Option<usize> {
     match (values, value) {
         (wit::Values::Bool8(list), Value::Bool(flag)) => list.push(u8::from(*flag)),

@@ -20,7 +20,13 @@ const KEPT: Duration = Duration::from_secs(10);
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads without work, each with its number; the one that had work last is at the end.
-static IDLE: Mutex<(u64, Vec<(u64, Sender<Job>)>)> = Mutex::new((0, Vec::new()));
+struct Idle {
+    threads: Vec<(u64, Sender<Job>)>,
+    /// The last number.
+    number: u64,
+}
+
+static IDLE: Mutex<Idle> = Mutex::new(Idle { threads: Vec::new(), number: 0 });
 
 thread_local! {
     static KIND: Cell<Kind> = const { Cell::new(Kind::Foreign) };
@@ -42,8 +48,8 @@ enum Kind {
 pub fn run_on_guest_thread(job: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let mut job: Job = Box::new(job);
     loop {
-        let Some((_, idle)) = threads().1.pop() else { break };
-        match idle.send(job) {
+        let Some((_, thread)) = idle().threads.pop() else { break };
+        match thread.send(job) {
             Ok(()) => return Ok(()),
             // It has just ended.
             Err(unsent) => job = unsent.0,
@@ -61,7 +67,7 @@ pub(crate) fn lower_priority() {
     }
 }
 
-fn threads() -> MutexGuard<'static, (u64, Vec<(u64, Sender<Job>)>)> {
+fn idle() -> MutexGuard<'static, Idle> {
     IDLE.lock().expect("no holder of this lock panics")
 }
 
@@ -71,10 +77,10 @@ fn work(first: Job) {
     while KIND.get() == Kind::Ours {
         let (jobs, queue) = channel();
         let number = {
-            let mut threads = threads();
-            threads.0 += 1;
-            let number = threads.0;
-            threads.1.push((number, jobs));
+            let mut idle = idle();
+            idle.number += 1;
+            let number = idle.number;
+            idle.threads.push((number, jobs));
             number
         };
         match next(number, &queue) {
@@ -90,7 +96,7 @@ fn next(number: u64, queue: &Receiver<Job>) -> Option<Job> {
         Ok(job) => Some(job),
         Err(RecvTimeoutError::Disconnected) => None,
         Err(RecvTimeoutError::Timeout) => {
-            threads().1.retain(|(idle, _)| *idle != number);
+            idle().threads.retain(|(idle, _)| *idle != number);
             // Whoever took it in this moment has sent a job or sends it now; else the other end is gone.
             queue.recv().ok()
         }
