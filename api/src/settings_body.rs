@@ -31,7 +31,7 @@ const WORDS: [Word; 4] = [
 ];
 
 /// Native settings that are objects of numbers, words and truth values.
-const OBJECTS: [(&str, Object); 4] = [
+const OBJECTS: [(&str, Object); 6] = [
     (
         "row_errors",
         Object {
@@ -45,6 +45,8 @@ const OBJECTS: [(&str, Object); 4] = [
             truths: &["images"],
         },
     ),
+    ("large_values", Object { numbers: &[("max_kib", 1, 4 << 20)], words: &[("mode", &["full", "limited", "excluded"])], truths: &[] }),
+    ("unfit_values", Object { numbers: &[], words: &[("zero_dates", UNFIT), ("not_finite", UNFIT), ("moments", UNFIT)], truths: &[] }),
     (
         "retry",
         Object {
@@ -65,6 +67,8 @@ const OBJECTS: [(&str, Object); 4] = [
 ];
 
 const ROW_WORDS: &[&str] = &["log", "ignore", "suspend-table", "stop"];
+
+const UNFIT: &[&str] = &["error", "null"];
 
 const DAY_SECONDS: u64 = 86_400;
 
@@ -106,6 +110,13 @@ pub(crate) fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
             return Err(key_problem("name_form", &path, format!("\"{path}\" is no name of 1 to {SCHEMA_BYTES_MAX} bytes")));
         }
         settings.insert("target_schema".to_owned(), schema.into());
+    }
+    if let Some(large) = settings.get("large_values")
+        && (large["mode"] == "limited") != large["max_kib"].is_u64()
+    {
+        let path = given.path("large_values.max_kib");
+        let detail = format!("\"{path}\" and the mode \"limited\" need each other");
+        return Err(key_problem("limit_without_size", &path, detail));
     }
     given.finish()?;
     Ok(Some(Value::Object(settings)))

@@ -35,6 +35,7 @@ mod signals;
 mod simulate;
 mod task_file;
 mod tenant_command;
+mod values_form;
 
 use std::process::ExitCode;
 

@@ -21,12 +21,14 @@ use tidegate_connector::{ServerSettings, TablePreparation};
 use tidegate_model::{Position, TaskId};
 use tidegate_pipeline::{
     CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, RunSettings, SchemaScope, TableErrorPolicy,
+    ValueSettings,
 };
 
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
 use crate::row_errors_form::RowErrorsForm;
 use crate::run_settings_form::{AfterLoadForm, BatchForm, NoTablesForm, RetryForm, TransactionWaitForm};
+use crate::values_form::{LargeValuesForm, UnfitValuesForm};
 
 /// A checked task file.
 #[derive(Debug)]
@@ -44,6 +46,7 @@ pub(crate) struct TaskFile {
     pub(crate) limits: PipelineLimits,
     pub(crate) on_table_error: TableErrorPolicy,
     pub(crate) row_errors: RowErrorPolicy,
+    pub(crate) values: ValueSettings,
     pub(crate) schema: SchemaScope,
     pub(crate) ddl: DdlPolicy,
     pub(crate) run: RunSettings,
@@ -92,6 +95,10 @@ pub(crate) struct LimitsForm {
     transaction_wait: TransactionWaitForm,
     #[serde(default)]
     batch: BatchForm,
+    #[serde(default)]
+    large_values: LargeValuesForm,
+    #[serde(default)]
+    unfit_values: UnfitValuesForm,
 }
 
 /// What follows when a definition changes, by kind of change; for what is left out see [`DdlPolicy`].
@@ -126,6 +133,11 @@ enum TableErrors {
 }
 
 impl LimitsForm {
+    /// What happens with values that are large, or that the target has no place for.
+    pub(crate) fn values(&self) -> Result<ValueSettings, Failure> {
+        Ok(ValueSettings { large: self.large_values.setting()?, unfit: self.unfit_values.policy() })
+    }
+
     /// How much of the tables' definitions the target gets.
     pub(crate) fn schema(&self) -> Result<SchemaScope, Failure> {
         match &self.schema {
@@ -237,6 +249,7 @@ impl TaskFile {
             limits: form.settings.limits()?,
             on_table_error: form.settings.on_table_error(),
             row_errors: form.settings.row_errors.policy()?,
+            values: form.settings.values()?,
             schema: form.settings.schema()?,
             ddl: form.settings.ddl(),
             run: form.settings.run()?,

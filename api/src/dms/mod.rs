@@ -22,6 +22,7 @@ mod endpoint_spec;
 mod endpoints;
 mod fault;
 mod instances;
+mod lobs;
 mod mappings;
 mod page;
 mod progress;

@@ -9,6 +9,7 @@ use tidegate_model::TaskId;
 use super::arn::{Arn, Kind};
 use super::caller::Caller;
 use super::fault::{Fault, shortened};
+use super::lobs;
 use super::settings::{self, Settings};
 use super::shape::replication::ComputeConfig;
 use super::{Call, mappings};
@@ -82,6 +83,7 @@ impl TaskEcho {
         if let Some(lanes) = definition.settings.get("load_lanes").filter(|lanes| lanes.is_u64()) {
             document["FullLoadSettings"]["MaxFullLoadSubTasks"] = lanes.clone();
         }
+        lobs::show(&mut document["TargetMetadata"], &definition.settings["large_values"]);
         document
     }
 

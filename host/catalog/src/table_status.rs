@@ -63,6 +63,8 @@ pub struct TableStatusRecord {
     pub applied_ddls: u64,
     /// Rows that went to the error table, or were ignored.
     pub rejected: u64,
+    /// Rows that were written with values cut to the task's limit.
+    pub cut: u64,
     /// When its load started, microseconds since 1970.
     pub load_started_us: Option<i64>,
     /// When its load ended.

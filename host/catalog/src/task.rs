@@ -300,6 +300,8 @@ pub struct TaskProgress {
     pub reconnects: u64,
     /// Rows that went to the error table, or were ignored, in this run.
     pub rows_rejected: u64,
+    /// Rows that were written with values cut to the task's limit, in this run.
+    pub rows_cut: u64,
     /// What modules used and did in this run.
     pub modules: Vec<ModuleNumbers>,
     /// Capacity units in use.

@@ -89,6 +89,7 @@ async fn equal_names_and_ids_of_two_tenants_are_two_objects() {
         applied_deletes: 0,
         applied_ddls: 0,
         rejected: 0,
+        cut: 0,
         load_started_us: None,
         load_ended_us: None,
         updated_us: now_us(),

@@ -22,12 +22,13 @@ mod source;
 mod spell;
 mod target;
 pub mod types;
+mod unfit;
 
 pub use decoding::{Decoding, Stretch};
 pub use error::{ConnectorError, ErrorClass};
 pub use finding::{Finding, Severity};
 pub use quote::Dialect;
-pub use rejected::{RejectedOperation, RejectedRow, Resolved, RowFault, RowId, StoredRejection};
+pub use rejected::{CUT, RejectedId, RejectedOperation, RejectedRow, Resolved, RowFault, RowId, StoredRejection};
 pub use server::{Secret, ServerSettings, TlsMode};
 pub use source::{
     CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, LOG_HELD_WARNED_BYTES, Lineage, NeutralDecoder, RowReader,
@@ -38,3 +39,4 @@ pub use target::{
     Applied, BuildStage, ChunkRecord, ColumnOrigin, Group, Image, Lane, Loader, NetChange, OrderedChange, Step, Strictness,
     TablePreparation, TableRecord, Target, TargetColumn, TargetObjects, TargetTable, TaskRecord,
 };
+pub use unfit::{Unfit, UnfitAction, UnfitPolicy};

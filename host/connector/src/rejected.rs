@@ -41,6 +41,20 @@ impl fmt::Debug for RowId {
     }
 }
 
+/// Code of an entry about a row that *is* in the target, with values that the task's limit has cut.
+pub const CUT: &str = "value_cut";
+
+/// An entry of the error table by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedId {
+    /// The table, by its name at the source.
+    pub table: TableName,
+    /// Which row.
+    pub row_id: RowId,
+    /// The row is in the target all the same: its code is [`CUT`].
+    pub is_cut: bool,
+}
+
 /// What was to be done with a rejected row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectedOperation {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidegate_model::{Engine, Fence, Position, Row, SqlType, TableName, TableObjects, TableState, TaskId, Window};
 
-use crate::{Chunk, ConnectorError, Finding, RejectedRow, Resolved, RowId, SourceTable, StoredRejection};
+use crate::{Chunk, ConnectorError, Finding, RejectedId, RejectedRow, Resolved, SourceTable, StoredRejection, UnfitPolicy};
 
 /// Where a target column's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct TargetTable {
     pub source: Arc<SourceTable>,
     /// What else the table shall have; empty for a task that asks for no more than columns and keys.
     pub objects: Arc<TargetObjects>,
+    /// What becomes of values that the target's types have no place for.
+    pub unfit: UnfitPolicy,
 }
 
 /// The rest of a table's definition as the target shall have it.
@@ -83,6 +85,7 @@ impl TargetTable {
             || (self.columns == other.columns
                 && self.primary_key == other.primary_key
                 && self.identity == other.identity
+                && self.unfit == other.unfit
                 && (Arc::ptr_eq(&self.source, &other.source) || self.source.schema == other.source.schema))
     }
 }
@@ -337,11 +340,11 @@ pub trait Target: Send + Sync {
     /// The stored mark of a chunk, likewise: window and rows when its load was committed.
     async fn chunk_mark(&self, fence: &Fence, table: &TableName, chunk: &Chunk) -> Result<Option<(Window, u64)>, ConnectorError>;
 
-    /// Every rejected row that the task's error table has, ignored ones included, by table.
+    /// Every rejected row that the task's error table has, ignored ones included, and rows that were cut.
     ///
     /// # Errors
-    /// `Fenced` when the stored generation is another; definite (`too_many_rejected_rows`) above `max` rows.
-    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<(TableName, RowId)>, ConnectorError>;
+    /// `Fenced` when the stored generation is another; definite (`too_many_rejected_rows`) above `max` rejected rows.
+    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<RejectedId>, ConnectorError>;
 
     /// Logged entries of the task's error table with numbers above `after`, in their order, at most `max`. Writes
     /// nothing, takes nothing over; none where the task or the control tables are missing.

@@ -28,6 +28,7 @@ use crate::cache::{Aside, CacheReader, CommittedTransaction, Entry};
 use crate::capture::cache_error;
 use crate::error_log::ErrorLog;
 use crate::header::{ImageHeader, TransactionHeader};
+use crate::large_values::Oversize;
 use crate::load::LoadEvent;
 use crate::meter::Stage;
 use crate::neighbours::row_bytes;
@@ -102,6 +103,8 @@ pub(crate) struct Routed {
     pub(crate) strictness: Strictness,
     pub(crate) transaction: Arc<TransactionHeader>,
     pub(crate) change: Headed,
+    /// Its values above the task's limit.
+    pub(crate) oversize: Option<Oversize>,
 }
 
 /// Where an assembler begins.
@@ -415,6 +418,7 @@ impl Assembler {
                 Route::Aside(table) => self.set_aside(&table, transaction, number, &Change::Row { relation, change }),
                 Route::Apply(table, strictness) => {
                     self.counts.entry(table.source.schema.name.clone()).or_default().add(&change);
+                    let (change, oversize) = table.large.change(change);
                     let bytes = row_bytes(&change);
                     self.changes += 1;
                     self.bytes += bytes as u64;
@@ -424,7 +428,7 @@ impl Assembler {
                     } else {
                         ImageHeader::None
                     };
-                    self.routed.push(Routed { table, strictness, transaction: transaction.clone(), change: (change, header) });
+                    self.routed.push(Routed { table, strictness, transaction: transaction.clone(), change: (change, header), oversize });
                     if self.transformer.is_enough(self.routed.len()) { self.transform().await } else { Ok(()) }
                 }
             },

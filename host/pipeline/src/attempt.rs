@@ -150,7 +150,7 @@ impl Attempt<'_> {
             tables,
             loads,
             transformer: Transformer::following(
-                self.spec.modules.for_target(self.target.engine()),
+                self.spec.modules.for_target(self.target.engine(), self.spec.values),
                 self.watched.row_errors.clone(),
                 self.spec.units.clone(),
             ),
@@ -339,7 +339,7 @@ impl Attempt<'_> {
             fence: fence.clone(),
             limits: self.spec.limits,
             chunk_rows: if exact { self.spec.limits.chunk_rows } else { u64::MAX },
-            modules: self.spec.modules.for_target(self.target.engine()),
+            modules: self.spec.modules.for_target(self.target.engine(), self.spec.values),
             board: self.watched.board.clone(),
             row_errors: self.watched.row_errors.clone(),
             lanes: Arc::new(Gate::new(self.spec.units.clone(), self.spec.limits.load_lanes)),

@@ -122,6 +122,12 @@ impl Board {
         }
     }
 
+    /// Counts a row of which the target has a part.
+    pub(crate) fn cut(&self, table: &TableName) {
+        self.table(table, |progress| progress.cut += 1);
+        self.update(|progress| progress.rows_cut += 1);
+    }
+
     /// Removes what an earlier attempt said about tables that are no longer in the task.
     pub(crate) fn start_attempt(&self) {
         self.with(|state| {

@@ -55,7 +55,8 @@ impl Attempt<'_> {
     /// [`TaskError::Definition`] for a table whose definition is another.
     pub(crate) async fn tables_changed(&self, watch: Watch) -> Result<(), TaskError> {
         let Watch { names: mut known, mut tables } = watch;
-        let mut transformer = Transformer::new(self.spec.modules.for_target(self.target.engine()), self.watched.row_errors.clone());
+        let modules = self.spec.modules.for_target(self.target.engine(), self.spec.values);
+        let mut transformer = Transformer::new(modules, self.watched.row_errors.clone());
         let mut read_at: Option<Instant> = None;
         loop {
             self.time_to_read(read_at).await;

@@ -304,6 +304,7 @@ pub(crate) fn as_before(planned: &PlannedTable, changes: &[SchemaChange], before
         identity,
         source: target.source.clone(),
         objects: target.objects.clone(),
+        unfit: target.unfit,
     };
     Some(planned.with_target(Arc::new(target), before.clone()))
 }

@@ -81,7 +81,7 @@ impl Guests {
         if let Some(schema) = self.modules.target_schema() {
             draft.move_to(schema);
         }
-        draft.finish().map(Some)
+        draft.finish(self.modules.values_of(&source.schema.name)).map(Some)
     }
 
     /// Judges images of a table, in order.

@@ -27,7 +27,8 @@ const MAPPINGS: &str = r#"{"rules": [
         "data-type": {"type": "string", "length": 64}}]}"#;
 
 fn modules() -> Arc<Modules> {
-    ModuleSet::new(ENGINE.clone(), Limits::default(), RULES.clone(), &Default::default(), MAPPINGS).unwrap().for_target(Database::Postgres)
+    let set = ModuleSet::new(ENGINE.clone(), Limits::default(), RULES.clone(), &Default::default(), MAPPINGS).unwrap();
+    set.for_target(Database::Postgres, Default::default())
 }
 
 fn row_errors() -> Arc<RowErrors> {

@@ -25,6 +25,7 @@ mod header;
 mod images;
 mod instances;
 mod lanes;
+mod large_values;
 mod load;
 mod log_held;
 mod meter;
@@ -56,6 +57,7 @@ mod units;
 mod upheaval;
 mod write_order;
 
+pub use large_values::{LargeValues, ValueSettings};
 pub use modules::{ModuleReference, ModuleSet, RULES};
 pub use policy::{ConflictAction, RowAction, RowErrorPolicy};
 pub use progress::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress, TableStage};

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tidegate_connector::{
-    Chunk, ChunkRecord, ConnectorError, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source, TablePreparation,
-    Target,
+    Chunk, ChunkRecord, ConnectorError, Image, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source,
+    TablePreparation, Target,
 };
 use tidegate_model::{Fence, Position, Row, TableName, TableState, Window};
 use tokio::sync::{Mutex, mpsc};
@@ -27,6 +27,7 @@ use crate::TableStage;
 use crate::board::{Board, now_us};
 use crate::evolution::{Definition, differences};
 use crate::gate::Gate;
+use crate::large_values::{LimitedRows, Oversize};
 use crate::meter::Stage;
 use crate::modules::Modules;
 use crate::plan::PlannedTable;
@@ -231,6 +232,7 @@ async fn find_refused(
     let mut lane = load.context.target.lane(&load.context.fence).await?;
     let mut reader = load.snapshot.read(table.source.clone(), &job.chunk).await?;
     while let Some(rows) = reader.next_rows().await? {
+        let rows = table.large.rows(&table.source, rows).rows;
         let SnapshotRows { images, .. } = transformer.snapshot_rows(table, rows, now_us()).await?;
         refused::of_load(lane.as_mut(), &table.target, images, found).await?;
     }
@@ -273,8 +275,10 @@ async fn copy(
         let decoded = decoded.min(since.elapsed());
         let bytes: usize = rows.iter().map(Row::bytes_held).sum();
         let transforming = board.meter.enter(Stage::Transform);
+        let LimitedRows { rows, cut, too_large } = job.table.planned.large.rows(&job.table.planned.source, rows);
         let SnapshotRows { mut images, mut rejected } = transformer.snapshot_rows(&job.table.planned, rows, read_at_us).await?;
         drop(transforming);
+        rejected.extend(too_large);
         if !left_out.is_empty() {
             images.retain(|image| match row_id(&job.table.planned.source, &image.row).and_then(|id| left_out.get(&id)) {
                 Some(error) => {
@@ -284,10 +288,14 @@ async fn copy(
                 None => true,
             });
         }
+        let mut entries = name_cut(load, &job.table.planned, &images, &cut)?;
         if rejected.is_empty() {
             load.context.row_errors.accepted(images.len() as u64);
         } else {
-            loader.reject(reject(load, &job.table.planned, rejected, images.len())?).await?;
+            entries.extend(reject(load, &job.table.planned, rejected, images.len())?);
+        }
+        if !entries.is_empty() {
+            loader.reject(entries).await?;
         }
         let _writing = board.meter.enter(Stage::Target);
         loader.write(images).await?;
@@ -316,6 +324,20 @@ fn reject(load: &Load, table: &PlannedTable, rows: Vec<(Row, Rejection)>, accept
         load.context.row_errors.reject(&rejected, rejection)
     };
     rows.into_iter().map(one).collect()
+}
+
+/// What goes to the error table of rows that were cut, of those that the modules left in.
+fn name_cut(load: &Load, table: &PlannedTable, images: &[Image], cut: &HashMap<RowId, Oversize>) -> Result<Vec<RejectedRow>, TaskError> {
+    let mut entries = Vec::new();
+    if cut.is_empty() {
+        return Ok(entries);
+    }
+    for image in images {
+        let Some(oversize) = row_id(&table.source, &image.row).and_then(|id| cut.get(&id)) else { continue };
+        let rejected = Rejected { table: &table.source, operation: RejectedOperation::Load, position: None, row: &image.row };
+        entries.extend(load.context.row_errors.cut(&rejected, oversize)?);
+    }
+    Ok(entries)
 }
 
 async fn finish_table(load: &Load, table: &TableLoad) -> Result<(), TaskError> {

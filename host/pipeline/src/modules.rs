@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use tidegate_model::{Engine, TableName};
 use tidegate_sandbox::{Compiled, Limits};
 
+use crate::large_values::{LargeValues, ValueSettings, of_tables};
 use crate::selected_names::SelectedNames;
 use crate::swap::VersionTables;
 use crate::task::TaskError;
@@ -47,6 +48,8 @@ pub struct ModuleSet {
     uses: Arc<Vec<ModuleUse>>,
     selected: Arc<SelectedNames>,
     target_schema: Option<Arc<str>>,
+    /// Tables whose large values have a rule of their own.
+    large: Arc<HashMap<TableName, LargeValues>>,
 }
 
 /// A module set for one pair of databases.
@@ -54,6 +57,7 @@ pub struct ModuleSet {
 pub(crate) struct Modules {
     pub(crate) set: ModuleSet,
     pub(crate) target: Engine,
+    values: ValueSettings,
 }
 
 impl ModuleSet {
@@ -103,7 +107,14 @@ impl ModuleSet {
                 tables: VersionTables::All,
             });
         }
-        Ok(Self { engine, limits, uses: Arc::new(uses), selected: Arc::new(SelectedNames::of(&document)), target_schema: None })
+        Ok(Self {
+            engine,
+            limits,
+            uses: Arc::new(uses),
+            selected: Arc::new(SelectedNames::of(&document)),
+            target_schema: None,
+            large: Arc::new(of_tables(&document)?),
+        })
     }
 
     /// The set for a task whose tables go to this schema, where the modules leave theirs as it is at the source.
@@ -142,9 +153,9 @@ impl ModuleSet {
         Self { uses: Arc::new(uses), ..self.clone() }
     }
 
-    /// The set for a target: modules are told where rows go.
-    pub(crate) fn for_target(&self, target: Engine) -> Arc<Modules> {
-        Arc::new(Modules { set: self.clone(), target })
+    /// The set for a target, which modules are told, and with the task's word on values.
+    pub(crate) fn for_target(&self, target: Engine, values: ValueSettings) -> Arc<Modules> {
+        Arc::new(Modules { set: self.clone(), target, values })
     }
 }
 
@@ -162,6 +173,12 @@ impl Modules {
     /// The modules that concern a table, with their index in the set.
     pub(crate) fn of_table(&self, table: &TableName) -> Vec<usize> {
         (0..self.set.uses.len()).filter(|index| self.set.uses[*index].concerns(table)).collect()
+    }
+
+    /// What is wanted of a table's values.
+    pub(crate) fn values_of(&self, table: &TableName) -> ValueSettings {
+        let large = self.set.large.get(table).copied().unwrap_or(self.values.large);
+        ValueSettings { large, ..self.values }
     }
 
     pub(crate) fn module(&self, index: usize) -> &ModuleUse {

@@ -14,6 +14,7 @@ use tidegate_model::{Row, RowChange, TxMark};
 
 use crate::assemble::Assembler;
 use crate::header::TransactionHeader;
+use crate::large_values::Oversize;
 use crate::meter::Stage;
 use crate::plan::PlannedTable;
 use crate::rejection::{Rejection, row_ids};
@@ -30,9 +31,9 @@ impl Assembler {
             // Neighbours of one table and strictness go together; order between tables does not matter to the net
             // effect, but order within a table does, so only neighbours do.
             let (table, strictness) = (first.table, first.strictness);
-            let (mut changes, mut transactions) = (vec![first.change], vec![first.transaction]);
+            let (mut changes, mut transactions) = (vec![(first.change, first.oversize)], vec![first.transaction]);
             while let Some(next) = routed.next_if(|next| Arc::ptr_eq(&next.table, &table) && next.strictness == strictness) {
-                changes.push(next.change);
+                changes.push((next.change, next.oversize));
                 transactions.push(next.transaction);
             }
             self.transform_neighbours(&table, strictness, changes, &transactions).await?;
@@ -44,13 +45,17 @@ impl Assembler {
         &mut self,
         table: &Arc<PlannedTable>,
         strictness: Strictness,
-        changes: Vec<Headed>,
+        changes: Vec<(Headed, Option<Oversize>)>,
         transactions: &[Arc<TransactionHeader>],
     ) -> Result<(), TaskError> {
         let name = &table.source.schema.name;
         // Only rows at fault need more of a change than what comes of it.
-        let kept = (!table.stages.is_empty() || self.row_errors.has_table(name))
-            .then(|| changes.iter().map(|(change, _)| change.clone()).collect::<Vec<_>>());
+        let is_watched = self.row_errors.has_table(name) || self.row_errors.has_cut(name);
+        let kept = (!table.stages.is_empty() || is_watched || changes.iter().any(|(_, oversize)| oversize.is_some()))
+            .then(|| changes.iter().map(|((change, _), oversize)| (change.clone(), oversize.clone())).collect::<Vec<_>>());
+        // What cannot be cut is at fault before any module sees it.
+        let is_too_large = |oversize: &Option<Oversize>| oversize.as_ref().is_some_and(|oversize| !oversize.is_cut);
+        let changes = changes.into_iter().filter(|(_, oversize)| !is_too_large(oversize)).map(|(headed, _)| headed).collect();
         // Without modules it takes no time, and looking at the clock for every few changes would.
         let transforming = (!table.stages.is_empty()).then(|| self.in_flight.meter.enter(Stage::Transform));
         let transformed = self.transformer.changes(table, strictness, changes).await?;
@@ -66,35 +71,85 @@ impl Assembler {
             }
             return Ok(());
         };
-        for ((outcome, change), transaction) in transformed.into_iter().zip(kept).zip(transactions) {
+        let mut transformed = transformed.into_iter();
+        for ((change, oversize), transaction) in kept.into_iter().zip(transactions) {
             let mark = &transaction.mark;
+            let outcome = match oversize.as_ref().filter(|oversize| !oversize.is_cut) {
+                Some(oversize) => Transformed::Rejected(Box::new(oversize.rejection(&table.source))),
+                None => transformed.next().ok_or_else(|| TaskError::Panicked("fewer outcomes than changes".into()))?,
+            };
+            let is_kept = matches!(&outcome, Transformed::Apply(OrderedChange::Insert(_) | OrderedChange::Update { .. }, _));
             // Rejected rows of this very batch are known as well.
             let rejected_before =
                 self.row_errors.has_table(name) && row_ids(&table.source, &change).is_some_and(|ids| self.row_errors.knows(name, &ids));
             match outcome {
                 Transformed::Rejected(rejection) => self.reject(table, &change, mark, *rejection)?,
-                outcome if rejected_before => self.after_rejection(table, change, mark, outcome)?,
-                Transformed::Apply(change, loose) => {
-                    self.row_errors.accepted(1);
-                    self.net.add(&table.target, if loose { Strictness::Idempotent } else { strictness }, change)?;
+                outcome if rejected_before => {
+                    if self.after_rejection(table, &change, mark, outcome)? {
+                        self.see_cut(table, &change, oversize.as_ref().filter(|_| is_kept), mark)?;
+                    }
                 }
-                Transformed::Nothing => self.row_errors.accepted(1),
+                Transformed::Apply(apply, loose) => {
+                    self.see_cut(table, &change, oversize.as_ref().filter(|_| is_kept), mark)?;
+                    self.row_errors.accepted(1);
+                    self.net.add(&table.target, if loose { Strictness::Idempotent } else { strictness }, apply)?;
+                }
+                Transformed::Nothing => {
+                    self.see_cut(table, &change, None, mark)?;
+                    self.row_errors.accepted(1);
+                }
             }
         }
         Ok(())
     }
 
+    /// Keeps what the error table says of rows that were cut: a new one is named, one that is whole again or gone is not
+    /// any more.
+    fn see_cut(&mut self, table: &PlannedTable, change: &RowChange, oversize: Option<&Oversize>, mark: &TxMark) -> Result<(), TaskError> {
+        let name = &table.source.schema.name;
+        if oversize.is_none() && !self.row_errors.has_cut(name) {
+            return Ok(());
+        }
+        let mut was_cut = false;
+        // Without a key an entry is about every row with the same values, of which this change may leave some.
+        let ids = if table.source.schema.is_keyless() { None } else { row_ids(&table.source, change) };
+        for id in ids.unwrap_or_default() {
+            if self.row_errors.forget_cut(name, id) {
+                self.error_log.resolve(name, id);
+                was_cut = true;
+            }
+        }
+        let (operation, row) = match change {
+            RowChange::Insert { new } => (RejectedOperation::Insert, new.clone()),
+            RowChange::Update { old: None, new } => (RejectedOperation::Update, new.clone()),
+            RowChange::Update { old: Some(old), new } => (RejectedOperation::Update, new.filled_from(old)),
+            RowChange::Delete { .. } => return Ok(()),
+        };
+        let rejected = Rejected { table: &table.source, operation, position: Some(mark.to_string()), row: &row };
+        let entry = match oversize {
+            Some(oversize) => self.row_errors.cut(&rejected, oversize)?,
+            // The log leaves out what did not change: what was cut is still so.
+            None if was_cut && !table.large.is_told(&row) => self.row_errors.name_cut(&rejected, "a value was cut before".into()),
+            None => None,
+        };
+        if let Some(entry) = entry {
+            self.error_log.reject(entry);
+        }
+        Ok(())
+    }
+
     /// A change of a row that the target lacks or has in an old state. One that tells the whole row, or removes it, is
-    /// made to hold whatever the target has; another one would leave the row half old, and is rejected too.
+    /// made to hold whatever the target has; another one would leave the row half old, and is rejected too. True for the
+    /// first.
     fn after_rejection(
         &mut self,
         table: &Arc<PlannedTable>,
-        change: RowChange,
+        change: &RowChange,
         mark: &TxMark,
         outcome: Transformed,
-    ) -> Result<(), TaskError> {
+    ) -> Result<bool, TaskError> {
         let name = &table.source.schema.name;
-        let is_whole = match &change {
+        let is_whole = match change {
             RowChange::Insert { .. } | RowChange::Delete { .. } => true,
             RowChange::Update { old, new } => whole(old.as_ref(), new),
         };
@@ -104,13 +159,14 @@ impl Assembler {
                  the log leaves out large values that did not change"
             );
             let error = TaskError::Row { code: "rejected_before", message, hint: Some("reload the table".into()) };
-            return self.reject(table, &change, mark, Rejection::by_host(error));
+            self.reject(table, change, mark, Rejection::by_host(error))?;
+            return Ok(false);
         }
-        let ids = row_ids(&table.source, &change).unwrap_or_default();
+        let ids = row_ids(&table.source, change).unwrap_or_default();
         let apply = match outcome {
             Transformed::Apply(apply, _) => apply,
             // The rules leave the row out now; an older state of it may be in the target.
-            Transformed::Nothing | Transformed::Rejected(_) => match plain(change) {
+            Transformed::Nothing | Transformed::Rejected(_) => match plain(change.clone()) {
                 OrderedChange::Insert(image) | OrderedChange::Delete(image) => OrderedChange::Delete(image),
                 OrderedChange::Update { old, new } => OrderedChange::Delete(old.unwrap_or(new)),
             },
@@ -119,7 +175,7 @@ impl Assembler {
         self.row_errors.resolved(name, &ids);
         ids.into_iter().for_each(|id| self.error_log.resolve(name, id));
         self.net.add(&table.target, Strictness::Idempotent, apply)?;
-        Ok(())
+        Ok(true)
     }
 
     /// Sends a change's row to the error table; where the key changes, what the target has under the old one too.

@@ -52,6 +52,7 @@ pub(crate) fn table(keyed: bool) -> Arc<TargetTable> {
         identity,
         source,
         objects: Arc::default(),
+        unfit: Default::default(),
     })
 }
 

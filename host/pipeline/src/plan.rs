@@ -11,6 +11,7 @@ use tidegate_model::{BeforeImages, Column, SqlType, TableName, TableSchema};
 use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, Header, InputSource, OutputSource, TablePlan, TextLayout};
 
 use crate::evolution::Definition;
+use crate::large_values::{LargePlan, ValueSettings};
 use crate::task::TaskError;
 
 /// A table that takes part in the task.
@@ -27,6 +28,8 @@ pub(crate) struct PlannedTable {
     /// The definition at the source that the target's table is of: an earlier one than `source` has where a change of it is
     /// ignored.
     pub(crate) definition: Arc<Definition>,
+    /// What happens to large values.
+    pub(crate) large: Arc<LargePlan>,
     /// Notes of the modules for the tenant.
     notes: Vec<String>,
 }
@@ -155,7 +158,7 @@ impl Draft {
     }
 
     /// The finished plan.
-    pub(crate) fn finish(self) -> Result<PlannedTable, TaskError> {
+    pub(crate) fn finish(self, values: ValueSettings) -> Result<PlannedTable, TaskError> {
         let columns = self
             .view
             .columns
@@ -187,9 +190,11 @@ impl Draft {
             identity,
             source: self.source.clone(),
             objects: Arc::default(),
+            unfit: values.unfit,
         });
         let planned = PlannedTable {
             definition: Arc::new(Definition::of(&self.source).in_target(&self.view.name)),
+            large: Arc::new(LargePlan::new(values.large, &self.source, &target)),
             source: self.source,
             target,
             stages: self.stages,
@@ -304,6 +309,7 @@ impl PlannedTable {
                     .fix(format!("alter table {} replica identity full", tidegate_connector::Dialect::POSTGRES.table(&schema.name))),
             );
         }
+        findings.extend(self.large.findings());
         findings
     }
 

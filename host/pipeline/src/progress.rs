@@ -62,6 +62,8 @@ pub struct TableProgress {
     pub applied_deletes: u64,
     /// Rows that went to the error table, or were ignored, since the task began to run in this process.
     pub rejected: u64,
+    /// Rows that were written with values cut to the task's limit, likewise.
+    pub cut: u64,
     /// When its load started and ended, microseconds since 1970.
     pub load_started_us: Option<i64>,
     /// See `load_started_us`.
@@ -98,6 +100,8 @@ pub struct Progress {
     pub swap_undone: Option<String>,
     /// Rows that went to the error table, or were ignored.
     pub rows_rejected: u64,
+    /// Rows that were written with values cut to the task's limit.
+    pub rows_cut: u64,
     /// The checkpoint in the target.
     pub checkpoint: Option<Position>,
     /// Rows loaded and changes applied since the start of this run.
@@ -147,6 +151,7 @@ impl Progress {
                 view.transactions_applied,
                 view.bytes_written,
                 view.rows_rejected,
+                view.rows_cut,
                 view.reconnects,
                 view.not_carried.len() as u64,
                 view.notices.len() as u64,

@@ -37,6 +37,11 @@ impl Rejection {
         Self { fault: RowFault::Value, code: error.code().to_owned(), message: error.chain(), module: None, stops_as: error }
     }
 
+    /// A row with a value above the task's limit.
+    pub(crate) fn of_size(error: TaskError) -> Self {
+        Self { fault: RowFault::Truncation, ..Self::by_host(error) }
+    }
+
     /// A row that the target refused.
     pub(crate) fn by_target(fault: RowFault, error: ConnectorError) -> Self {
         Self { fault, code: error.code().to_owned(), message: error.chain(), module: None, stops_as: error.into() }

@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use tidegate_connector::{Group, Image, NetChange, OrderedChange, RejectedOperation, Resolved, Step, StoredRejection, Strictness, Target};
+use tidegate_connector::{
+    CUT, Group, Image, NetChange, OrderedChange, RejectedOperation, RejectedRow, Resolved, Step, StoredRejection, Strictness, Target,
+};
 use tidegate_model::{RowChange, TableName, TaskId};
 
 use crate::apply::Stream;
@@ -16,6 +18,7 @@ use crate::board::now_us;
 use crate::header::ImageHeader;
 use crate::plan::PlannedTable;
 use crate::rejection::stored_row;
+use crate::row_errors::Rejected;
 use crate::task::TaskError;
 use crate::transform::{Transformed, has_computed_key};
 
@@ -78,15 +81,30 @@ async fn replay_table(
         report.left += entries.len() as u64;
         return Ok(());
     };
-    let (mut changes, mut resolved) = (Vec::new(), Vec::new());
+    let (mut changes, mut resolved, mut cut) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
-        match change_of(&planned, &entry) {
-            Some(change) => {
-                changes.push(change);
-                resolved.push(Resolved { table: name.clone(), row_id: Some(entry.row.row_id) });
-            }
-            None => report.left += 1,
+        // What was cut is no row at fault.
+        if entry.row.code == CUT {
+            continue;
         }
+        let Some(change) = change_of(&planned, &entry) else {
+            report.left += 1;
+            continue;
+        };
+        let (change, oversize) = planned.large.change(change);
+        match (oversize, &change) {
+            (Some(oversize), _) if !oversize.is_cut => {
+                report.rejected += 1;
+                continue;
+            }
+            (Some(oversize), RowChange::Insert { new }) => {
+                let rejected = Rejected { table: &planned.source, operation: entry.row.operation, position: entry.row.position, row: new };
+                cut.extend(assembler.row_errors.cut(&rejected, &oversize)?);
+            }
+            _ => {}
+        }
+        changes.push(change);
+        resolved.push(Resolved { table: name.clone(), row_id: Some(entry.row.row_id) });
     }
     let rows: Vec<RowChange> = changes.clone();
     let at_us = now_us();
@@ -120,12 +138,16 @@ async fn replay_table(
     }
     let at = assembler.sent().clone();
     let step = Step::Net { table: planned.target.clone(), strictness: Strictness::Idempotent, changes: net };
-    let mut group = Group { resolved: settled, ..Group::new(at.clone(), at, vec![step]) };
+    // A row that is rejected again keeps the entry that it has.
+    cut.retain(|entry| settled.iter().any(|other| other.row_id == Some(entry.row_id)));
+    let cut_ids: Vec<_> = cut.iter().map(|entry| entry.row_id).collect();
+    let mut group = Group { resolved: settled, rejected: cut, ..Group::new(at.clone(), at, vec![step]) };
     stream.whole(&mut group).await?;
-    let again = |entry: &Resolved| group.rejected.iter().any(|row| Some(row.row_id) == entry.row_id);
+    let is_again = |row: &RejectedRow| row.code != CUT || !cut_ids.contains(&row.row_id);
+    let again = |entry: &Resolved| group.rejected.iter().any(|row| Some(row.row_id) == entry.row_id && is_again(row));
     let ids: Vec<_> = group.resolved.iter().filter(|entry| !again(entry)).filter_map(|entry| entry.row_id).collect();
     report.replayed += ids.len() as u64;
-    report.rejected += group.rejected.len() as u64;
+    report.rejected += group.rejected.iter().filter(|row| is_again(row)).count() as u64;
     assembler.row_errors.resolved(name, &ids);
     Ok(())
 }

@@ -9,18 +9,23 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tidegate_connector::{ConnectorError, RejectedOperation, RejectedRow, RowFault, RowId, SourceTable};
+use tidegate_connector::{CUT, ConnectorError, RejectedId, RejectedOperation, RejectedRow, RowFault, RowId, SourceTable};
 use tidegate_model::{Row, TableName};
 use tidegate_sandbox::SandboxError;
 
 use crate::board::Board;
 use crate::error_rate::ErrorRate;
+use crate::large_values::Oversize;
 use crate::policy::{ConflictAction, RowAction, RowErrorPolicy};
 use crate::rejection::{Rejection, key_json, row_id, row_json, store_row};
 use crate::task::TaskError;
 
 /// Rejected rows of a task that are remembered: about 100 bytes of memory each.
 pub(crate) const REJECTED_MAX: u32 = 100_000;
+
+/// Rows of a task with values that were cut that the error table names; further ones are only counted. They wait in memory
+/// for the end of their group, about 300 bytes each.
+const CUT_MAX: usize = 20_000;
 
 /// Batches that are taken apart because a module fails on them, in [`BISECTIONS_WITHIN`]: each costs dozens of fresh
 /// sandboxes, and a module that fails so often is wrong as a whole.
@@ -40,6 +45,8 @@ pub(crate) struct RowErrors {
 #[derive(Default)]
 struct State {
     known: HashMap<TableName, HashSet<RowId>>,
+    /// Rows that are in the target with values that were cut, as far as the error table names them.
+    cut: HashMap<TableName, HashSet<RowId>>,
     rate: ErrorRate,
     /// When a module's version was swapped last, until it is trusted.
     trial_since: Option<Instant>,
@@ -61,17 +68,37 @@ impl RowErrors {
     }
 
     /// Forgets what an earlier attempt knew and takes what the target has.
-    pub(crate) fn start_attempt(&self, ids: Vec<(TableName, RowId)>) {
-        let mut known: HashMap<TableName, HashSet<RowId>> = HashMap::new();
-        for (table, id) in ids {
-            known.entry(table).or_default().insert(id);
+    pub(crate) fn start_attempt(&self, ids: Vec<RejectedId>) {
+        let (mut known, mut cut): (HashMap<TableName, HashSet<RowId>>, HashMap<_, HashSet<RowId>>) = Default::default();
+        for RejectedId { table, row_id, is_cut } in ids {
+            let of = if is_cut { &mut cut } else { &mut known };
+            of.entry(table).or_default().insert(row_id);
         }
-        self.state().known = known;
+        let mut state = self.state();
+        (state.known, state.cut) = (known, cut);
     }
 
     /// Forgets a table's rows: it is loaded from its first row, or was emptied.
     pub(crate) fn forget_table(&self, table: &TableName) {
-        self.state().known.remove(table);
+        let mut state = self.state();
+        state.known.remove(table);
+        state.cut.remove(table);
+    }
+
+    /// True when the error table names a row of the table that was cut.
+    pub(crate) fn has_cut(&self, table: &TableName) -> bool {
+        self.state().cut.contains_key(table)
+    }
+
+    /// True when the error table says of the row that it was cut. It no longer does after the group that the caller makes.
+    pub(crate) fn forget_cut(&self, table: &TableName, id: RowId) -> bool {
+        let mut state = self.state();
+        let Some(cut) = state.cut.get_mut(table) else { return false };
+        let was_cut = cut.remove(&id);
+        if cut.is_empty() {
+            state.cut.remove(table);
+        }
+        was_cut
     }
 
     /// True when a row of the table is known to be rejected.
@@ -217,10 +244,58 @@ impl RowErrors {
         })
     }
 
+    /// A row goes to the target with values that were cut: what goes to the error table about it.
+    ///
+    /// # Errors
+    /// How the task, or the table's part in it, ends by the policy for truncation.
+    pub(crate) fn cut(&self, rejected: &Rejected<'_>, oversize: &Oversize) -> Result<Option<RejectedRow>, TaskError> {
+        let name = &rejected.table.schema.name;
+        match self.policy.truncation {
+            RowAction::Stop => return Err(oversize.stop(rejected.table)),
+            RowAction::SuspendTable => {
+                return Err(TaskError::SuspendTable { table: name.clone(), cause: Box::new(oversize.stop(rejected.table)) });
+            }
+            RowAction::Log | RowAction::Ignore => self.board.cut(name),
+        }
+        let message = format!("{}, of which the target has a part", oversize.told(rejected.table));
+        Ok(if self.policy.truncation == RowAction::Log { self.name_cut(rejected, message) } else { None })
+    }
+
+    /// The entry about a row that was cut; `None` when there are too many of them.
+    pub(crate) fn name_cut(&self, rejected: &Rejected<'_>, message: String) -> Option<RejectedRow> {
+        let Rejected { table, operation, row, .. } = rejected;
+        let name = &table.schema.name;
+        let id = row_id(table, row)?;
+        let mut state = self.state();
+        let count: usize = state.cut.values().map(HashSet::len).sum();
+        if count >= CUT_MAX && !state.cut.get(name).is_some_and(|cut| cut.contains(&id)) {
+            return None;
+        }
+        state.cut.entry(name.clone()).or_default().insert(id);
+        Some(RejectedRow {
+            table: name.clone(),
+            row_id: id,
+            key: key_json(table, row),
+            operation: *operation,
+            position: rejected.position.clone(),
+            module: None,
+            digest: None,
+            code: CUT.into(),
+            message,
+            image: None,
+            stored: None,
+            is_logged: true,
+        })
+    }
+
     fn count(&self, table: &TableName, id: RowId, rejection: &Rejection) -> Result<(), TaskError> {
         let (consecutive, lately) = {
             let mut state = self.state();
             state.known.entry(table.clone()).or_default().insert(id);
+            // The one entry of the row is about this from now on.
+            if let Some(cut) = state.cut.get_mut(table) {
+                cut.remove(&id);
+            }
             state.rate.rejected();
             (state.rate.consecutive(), state.rate.lately())
         };

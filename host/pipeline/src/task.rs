@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     DdlAction, DdlPolicy, MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, RunSettings, SchemaScope, Swap,
-    TableErrorPolicy, Units,
+    TableErrorPolicy, Units, ValueSettings,
 };
 
 /// Everything that defines a run, besides its connectors.
@@ -39,6 +39,8 @@ pub struct TaskSpec {
     pub row_errors: RowErrorPolicy,
     /// How its runs begin, wait, retry and end.
     pub run: RunSettings,
+    /// What happens with values that are large, or that the target has no place for.
+    pub values: ValueSettings,
     /// How many lanes may work, as that changes.
     pub units: Units,
 }

@@ -44,6 +44,7 @@ async fn every_type_of_a_postgres_source_arrives_unchanged() {
         identity: key,
         source: Arc::clone(&described),
         objects: Arc::default(),
+        unfit: Default::default(),
     };
     let table = Arc::new(table);
     into.prepare(&table).await.unwrap();

@@ -20,6 +20,7 @@ pub(crate) fn record_progress(tenant: &str, task: &str, before: &Progress, now: 
         (&table::BYTES_WRITTEN, before.bytes_written, now.bytes_written),
         (&table::RECONNECTS, before.reconnects, now.reconnects),
         (&table::ROWS_REJECTED, before.rows_rejected, now.rows_rejected),
+        (&table::ROWS_CUT, before.rows_cut, now.rows_cut),
     ];
     for (metric, earlier, later) in counters {
         metric.add(&[tenant, task], later.saturating_sub(earlier));

@@ -57,6 +57,7 @@ metrics_table! {
         "Forecast: seconds until the lag is within the objective with the units that the task has; +Inf when it will not be, NaN while nothing is known.";
     DECISIONS = Counter Count "tidegate_capacity_decisions_total" &["tenant", "task", "reason"], "Capacity decisions by reason.";
     ROWS_REJECTED = Counter Count "tidegate_rows_rejected_total" TASK, "Rows that went to error tables, or were ignored.";
+    ROWS_CUT = Counter Count "tidegate_rows_cut_total" TASK, "Rows that were written with values cut to the task's limit.";
     MODULE_ROWS = Counter Count "tidegate_module_rows_total" MODULE, "Row images that the module judged.";
     MODULE_BATCHES = Counter Count "tidegate_module_batches_total" MODULE, "Calls of the module's row function.";
     MODULE_CPU = Gauge Seconds "tidegate_module_cpu_seconds" MODULE, "CPU time of the module's calls in this run of the task.";

@@ -69,6 +69,7 @@ pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Pa
         ddl: settings.ddl(),
         modules: modules.into_schema(run.target_schema.as_deref()),
         row_errors: settings.row_errors.policy()?,
+        values: settings.values()?,
         run,
         units,
     })

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod identifiers;
+mod large_values;
 mod mysql_values;
 mod postgres_values;
 mod reload;

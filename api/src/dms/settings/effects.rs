@@ -35,12 +35,12 @@ const WAITS: &str = "a group is written as soon as the target is free, and does 
 /// Every key by its section, in the order of DMS's documents.
 pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
     ("TargetMetadata", "TargetSchema", Does("`target_schema`: the schema (MySQL, MariaDB: database) of tables whose rules leave it")),
-    ("TargetMetadata", "SupportLobs", Refused("columns are removed with a `remove-column` rule")),
-    ("TargetMetadata", "FullLobMode", Nothing("large values always arrive whole")),
-    ("TargetMetadata", "LobChunkSize", Nothing("large values always arrive whole")),
-    ("TargetMetadata", "LimitedSizeLobMode", Nothing("large values always arrive whole")),
-    ("TargetMetadata", "LobMaxSize", Nothing("large values always arrive whole")),
-    ("TargetMetadata", "InlineLobMaxSize", Nothing("large values always arrive whole")),
+    ("TargetMetadata", "SupportLobs", Does("`large_values`, mode `excluded`: false leaves them out")),
+    ("TargetMetadata", "FullLobMode", Does("`large_values`, mode `full`; true by default, other than at AWS")),
+    ("TargetMetadata", "LobChunkSize", Nothing("large values travel inside of their rows")),
+    ("TargetMetadata", "LimitedSizeLobMode", Does("`large_values`, mode `limited`; false by default, other than at AWS")),
+    ("TargetMetadata", "LobMaxSize", Does("`large_values.max_kib` of the limited mode, and turns it on where no mode is said")),
+    ("TargetMetadata", "InlineLobMaxSize", Nothing("large values travel inside of their rows")),
     ("TargetMetadata", "LoadMaxFileSize", Nothing("rows are streamed, there are no files")),
     ("TargetMetadata", "ParallelLoadThreads", Nothing(OTHER_TARGETS)),
     ("TargetMetadata", "ParallelLoadBufferSize", Nothing(OTHER_TARGETS)),

@@ -3,7 +3,7 @@
 //! A document may be partial. Each key must be one that DMS knows and have the type of its default; a value that DMS
 //! would refuse is refused with the key's name. So is a value that asks for something that Tidegate does not do and
 //! whose silent absence would put other rows into the target than the user asked for. What has no effect here is kept,
-//! echoed, and listed (`effects.rs`).
+//! echoed, and listed (`effects.rs`). The default for large values is another than AWS's, and shown so (`lobs.rs`).
 
 pub(crate) mod effects;
 mod native;
@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 use tidegate_catalog::Preparation;
 
 use super::fault::{Fault, shortened};
+use super::lobs;
 
-/// The document that AWS returns for a task without settings, in full.
+/// The document that AWS returns for a task without settings, in full, but for the mode of large values.
 const DEFAULTS: &str = include_str!("defaults.json");
 
 /// What a task's settings mean here.
@@ -47,7 +48,6 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("FullLoadSettings", "MaxFullLoadSubTasks", Between(1, 49)),
     ("FullLoadSettings", "CommitRate", Between(1, 50_000)),
     ("FullLoadSettings", "TransactionConsistencyTimeout", Between(0, i64::MAX)),
-    ("TargetMetadata", "SupportLobs", Only("true", "remove columns with a remove-column rule instead")),
     ("TargetMetadata", "LobMaxSize", Between(0, i64::MAX)),
     ("TargetMetadata", "InlineLobMaxSize", Between(0, 102_400)),
     ("TargetMetadata", "LoadMaxFileSize", Between(0, 100_000)),
@@ -129,6 +129,7 @@ pub(crate) fn merge(base: Value, given: Option<&str>) -> Result<Settings, Fault>
     if let Some(text) = given.filter(|text| !text.trim().is_empty()) {
         let given: Value = serde_json::from_str(text).map_err(|error| invalid(format!("line {}: not JSON", error.line())))?;
         let Value::Object(sections) = given else { return Err(invalid("must be a JSON object")) };
+        lobs::settle_modes(&mut document, sections.get("TargetMetadata"));
         for (section, value) in sections {
             merge_section(&mut document, &section, value)?;
         }
@@ -234,10 +235,7 @@ fn check_document(document: &Value) -> Result<(), Fault> {
     {
         return Err(invalid("ChangeProcessingTuning.BatchApplyTimeoutMin is above ChangeProcessingTuning.BatchApplyTimeoutMax"));
     }
-    if document["TargetMetadata"]["FullLobMode"] == document["TargetMetadata"]["LimitedSizeLobMode"] {
-        return Err(invalid("exactly one of TargetMetadata.FullLobMode and TargetMetadata.LimitedSizeLobMode must be true"));
-    }
-    Ok(())
+    lobs::check(&document["TargetMetadata"]).map_err(invalid)
 }
 
 fn read(document: Value) -> Settings {
@@ -352,7 +350,7 @@ mod tests {
             (r#"{"TargetMetadata":{"TargetSchema":7}}"#, "TargetMetadata.TargetSchema must be a string"),
             (r#"{"ErrorBehavior":{"TableErrorEscalationCount":-1}}"#, "ErrorBehavior.TableErrorEscalationCount must be at least 0"),
             (r#"{"ChangeProcessingTuning":{"BatchApplyTimeoutMin":31}}"#, "ChangeProcessingTuning.BatchApplyTimeoutMin is above"),
-            (r#"{"TargetMetadata":{"FullLobMode":true}}"#, "exactly one of TargetMetadata.FullLobMode"),
+            (r#"{"TargetMetadata":{"FullLobMode":true,"LimitedSizeLobMode":true}}"#, "exactly one of TargetMetadata.FullLobMode"),
             (r#"{"Logging":{"EnableLogContext":true}}"#, "Logging.EnableLogContext is not allowed"),
             (r#"{"Logging":{"CloudWatchLogGroup":"g"}}"#, "Logging.CloudWatchLogGroup can only be null: it is read-only"),
             (r#"{"Logging":{"LogComponents":[{"Id":"X","Severity":"LOGGER_SEVERITY_INFO"}]}}"#, "unknown Id X"),

@@ -3,14 +3,17 @@
 use serde_json::{Map, Value, json};
 use tidegate_catalog::Preparation;
 
+use super::super::lobs;
+
 /// Native keys that a DMS document decides about. Those that it leaves at the native default are absent.
-pub(super) const NATIVE_KEYS: [&str; 13] = [
+pub(super) const NATIVE_KEYS: [&str; 14] = [
     "load_lanes",
     "chunk_rows",
     "cache_mib",
     "table_errors",
     "table_errors_max",
     "row_errors",
+    "large_values",
     "ddl",
     "target_schema",
     "retry",
@@ -57,6 +60,7 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
     }
     set("row_errors", row_errors(behavior));
     set("ddl", ddl(document));
+    set("large_values", lobs::native(metadata));
     if let Some(schema) = metadata["TargetSchema"].as_str().filter(|schema| !schema.is_empty()) {
         set("target_schema", schema.into());
     }

@@ -124,6 +124,7 @@ pub fn encoded_table(
         identity: (0..key).collect(),
         source: Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None }),
         objects: Arc::default(),
+        unfit: Default::default(),
     })
 }
 

@@ -32,8 +32,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RowId, ServerSettings, StoredRejection, TablePreparation, Target,
-    TargetTable, TaskRecord,
+    BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection, TablePreparation,
+    Target, TargetTable, TaskRecord,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 
@@ -304,7 +304,7 @@ impl Target for MysqlTarget {
         Ok(mark)
     }
 
-    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<(TableName, RowId)>, ConnectorError> {
+    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<RejectedId>, ConnectorError> {
         let mut server = self.session(fence).await?;
         let ids = rejected::ids(&mut server, fence, max).await?;
         self.keep(fence, server);

@@ -2,7 +2,7 @@
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Row, Value};
-use tidegate_connector::{ConnectorError, Dialect, RejectedOperation, RejectedRow, Resolved, RowId, StoredRejection};
+use tidegate_connector::{CUT, ConnectorError, Dialect, RejectedId, RejectedOperation, RejectedRow, Resolved, RowId, StoredRejection};
 use tidegate_model::{Fence, TableName, TaskId};
 
 use super::control;
@@ -77,18 +77,26 @@ pub(crate) async fn forget(server: &mut Server, task: &TaskId, table: Option<&Ta
     run(&mut server.conn, "forget entries of the error table", &format!("delete from tidegate.row_error where {of}")).await
 }
 
-/// Every entry's table and row, at most `max`.
-pub(crate) async fn ids(server: &mut Server, fence: &Fence, max: u32) -> Result<Vec<(TableName, RowId)>, ConnectorError> {
+/// Every entry's name; at most `max` that are not of cut rows.
+pub(crate) async fn ids(server: &mut Server, fence: &Fence, max: u32) -> Result<Vec<RejectedId>, ConnectorError> {
     control::checkpoint(server, fence).await?;
-    let limit = u64::from(max) + 1;
-    let sql = format!("select schema_name, table_name, row_id from tidegate.row_error where task = {} limit {limit}", text(&fence.task));
-    let found: Vec<(String, String, String)> = rows(&mut server.conn, "read the error table", &sql).await?;
-    if found.len() > max as usize {
+    let is_cut = format!("code = {}", Dialect::MYSQL.literal(CUT));
+    let (task, limit) = (text(&fence.task), u64::from(max) + 1);
+    // Those first that are bounded.
+    let sql = format!(
+        "(select schema_name, table_name, row_id, 0 from tidegate.row_error where task = {task} and not {is_cut} limit {limit}) \
+         union all (select schema_name, table_name, row_id, 1 from tidegate.row_error where task = {task} and {is_cut})"
+    );
+    let found: Vec<(String, String, String, bool)> = rows(&mut server.conn, "read the error table", &sql).await?;
+    if found.iter().filter(|(.., is_cut)| !is_cut).count() > max as usize {
         let message = format!("the error table has more than {max} rows of task \"{}\"", fence.task);
         return Err(ConnectorError::definite("too_many_rejected_rows", message)
             .hint("correct what the entries name, then reload the tables concerned"));
     }
-    found.into_iter().map(|(schema, name, id)| Ok((TableName::new(schema, name), row_id(&id)?))).collect()
+    let named = |(schema, name, id, is_cut): (String, String, String, bool)| {
+        Ok(RejectedId { table: TableName::new(schema, name), row_id: row_id(&id)?, is_cut })
+    };
+    found.into_iter().map(named).collect()
 }
 
 /// Logged entries after a number.

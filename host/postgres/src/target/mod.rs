@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RowId, ServerSettings, StoredRejection, TablePreparation, Target,
-    TargetTable, TaskRecord,
+    BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection, TablePreparation,
+    Target, TargetTable, TaskRecord,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::{Client, Transaction};
@@ -280,7 +280,7 @@ impl Target for PostgresTarget {
         Ok(mark)
     }
 
-    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<(TableName, RowId)>, ConnectorError> {
+    async fn rejected_ids(&self, fence: &Fence, max: u32) -> Result<Vec<RejectedId>, ConnectorError> {
         let session = self.session(fence).await?;
         let ids = rejected::ids(&session, fence, max).await?;
         self.keep(fence, session);

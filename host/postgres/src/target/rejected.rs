@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use tidegate_connector::{ConnectorError, RejectedOperation, RejectedRow, Resolved, RowId, StoredRejection};
+use tidegate_connector::{CUT, ConnectorError, RejectedId, RejectedOperation, RejectedRow, Resolved, RowId, StoredRejection};
 use tidegate_model::{Fence, TableName, TaskId};
 use tokio_postgres::{GenericClient, Row};
 
@@ -86,16 +86,21 @@ pub(crate) async fn forget(client: &impl GenericClient, task: &TaskId, table: Op
     done.map(|_| ()).map_err(|error| pg_error("forget entries of the error table", error))
 }
 
-/// Every entry's table and row, at most `max`.
-pub(crate) async fn ids(client: &impl GenericClient, fence: &Fence, max: u32) -> Result<Vec<(TableName, RowId)>, ConnectorError> {
+/// Every entry's name; at most `max` that are not of cut rows.
+pub(crate) async fn ids(client: &impl GenericClient, fence: &Fence, max: u32) -> Result<Vec<RejectedId>, ConnectorError> {
     control::checkpoint(client, fence).await?;
-    let sql = "select schema_name, table_name, row_id from tidegate.row_error where task = $1 limit $2";
-    let rows = client.query(sql, &[&fence.task.as_str(), &(i64::from(max) + 1)]).await;
+    let sql = "(select schema_name, table_name, row_id, false from tidegate.row_error where task = $1 and code <> $2 limit $3) \
+               union all select schema_name, table_name, row_id, true from tidegate.row_error where task = $1 and code = $2";
+    let rows = client.query(sql, &[&fence.task.as_str(), &CUT, &(i64::from(max) + 1)]).await;
     let rows = rows.map_err(|error| pg_error("read the error table", error))?;
-    if rows.len() > max as usize {
+    if rows.iter().filter(|row| !row.get::<_, bool>(3)).count() > max as usize {
         return Err(too_many(&fence.task, max));
     }
-    rows.iter().map(|row| Ok((TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), row_id(row.get(2))?))).collect()
+    let named = |row: &Row| {
+        let table = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        Ok(RejectedId { table, row_id: row_id(row.get(2))?, is_cut: row.get(3) })
+    };
+    rows.iter().map(named).collect()
 }
 
 /// Logged entries after a number.

@@ -1,0 +1,68 @@
+//! Values that a source may hold and a target's type may not: which there are, and what a task wants of them.
+//!
+//! Every connector asks here and nowhere else: what is none of these kinds, or stands where the task wants an error, is
+//! refused by name. No such value ever becomes another one.
+
+/// A kind of value without a place in some types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unfit {
+    /// `0000-00-00` and other dates of MySQL and MariaDB whose day, month or year is zero or that no calendar has.
+    ZeroDate,
+    /// NaN and the infinities of numbers and floats.
+    NotFinite,
+    /// Infinite dates and timestamps, and those outside of the target's range.
+    Moment,
+}
+
+impl Unfit {
+    /// What was found, for messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Unfit::ZeroDate => "a zero date",
+            Unfit::NotFinite => "NaN or an infinity",
+            Unfit::Moment => "a date or timestamp that is infinite or out of range",
+        }
+    }
+
+    /// The task's setting that decides, for hints.
+    pub fn setting(self) -> &'static str {
+        match self {
+            Unfit::ZeroDate => "unfit_values.zero_dates",
+            Unfit::NotFinite => "unfit_values.not_finite",
+            Unfit::Moment => "unfit_values.moments",
+        }
+    }
+}
+
+/// What the target gets in place of such a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum UnfitAction {
+    /// Nothing: the row is at fault.
+    #[default]
+    Error,
+    /// NULL, except in what identifies the row.
+    Null,
+}
+
+/// [`UnfitAction`] by kind. The default refuses all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct UnfitPolicy {
+    /// For [`Unfit::ZeroDate`].
+    pub zero_dates: UnfitAction,
+    /// For [`Unfit::NotFinite`].
+    pub not_finite: UnfitAction,
+    /// For [`Unfit::Moment`].
+    pub moments: UnfitAction,
+}
+
+impl UnfitPolicy {
+    /// True when the target is to get NULL.
+    pub fn is_null(&self, found: Unfit) -> bool {
+        let action = match found {
+            Unfit::ZeroDate => self.zero_dates,
+            Unfit::NotFinite => self.not_finite,
+            Unfit::Moment => self.moments,
+        };
+        action == UnfitAction::Null
+    }
+}
