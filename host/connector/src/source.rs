@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tidegate_model::change::RelationId;
 use tidegate_model::{Cell, Change, Engine, Position, Row, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, Window};
 
-use crate::{ConnectorError, Finding};
+use crate::{ConnectorError, Finding, Unfit};
 
 /// Log that a source keeps for a task beyond which people are warned: a finding of the checks, an event of a running task.
 /// 64 segments of PostgreSQL's log, as much as it keeps for itself by default (`max_wal_size`).
@@ -22,6 +22,8 @@ pub struct CellError {
     pub column: String,
     /// What does not fit, without the value.
     pub reason: String,
+    /// The kind of value, where a task may have a word about it.
+    pub unfit: Option<Unfit>,
 }
 
 /// Reads typed values out of a source's rows.
@@ -52,9 +54,13 @@ impl NeutralDecoder {
 impl CellDecoder for NeutralDecoder {
     fn decode<'a>(&self, column: usize, cell: Cell<'a>) -> Result<Value<'a>, CellError> {
         let Some((name, sql_type)) = self.columns.get(column) else {
-            return Err(CellError { column: format!("#{column}"), reason: "the row has more cells than the table has columns".into() });
+            return Err(CellError {
+                column: format!("#{column}"),
+                reason: "the row has more cells than the table has columns".into(),
+                unfit: None,
+            });
         };
-        let error = |reason: String| CellError { column: name.clone(), reason };
+        let error = |reason: String| CellError { column: name.clone(), reason, unfit: None };
         match cell {
             Cell::Null => Ok(Value::Null),
             Cell::Binary(bytes) => Value::from_neutral(sql_type, bytes).map_err(|cause| error(cause.to_string())),

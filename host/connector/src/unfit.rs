@@ -24,12 +24,26 @@ impl Unfit {
         }
     }
 
-    /// The task's setting that decides, for hints.
-    pub fn setting(self) -> &'static str {
+    /// The stable code of the refusal.
+    pub fn code(self) -> &'static str {
         match self {
-            Unfit::ZeroDate => "unfit_values.zero_dates",
-            Unfit::NotFinite => "unfit_values.not_finite",
-            Unfit::Moment => "unfit_values.moments",
+            Unfit::ZeroDate => "zero_date",
+            Unfit::NotFinite | Unfit::Moment => "value_refused",
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Unfit::ZeroDate => {
+                "correct the value at the source and reload the table, or let it be NULL: settings.unfit_values.zero_dates \"null\""
+            }
+            Unfit::NotFinite => {
+                "correct the value at the source and reload the table, or let it be NULL: settings.unfit_values.not_finite \"null\""
+            }
+            Unfit::Moment => {
+                "correct the value at the source and reload the table, or let it be NULL: settings.unfit_values.moments \"null\""
+            }
         }
     }
 }

@@ -215,6 +215,14 @@ impl RowBuilder {
         self.spans.push(Span { kind: CellKind::Binary, start, end });
     }
 
+    /// Says of the last cell that its bytes are text in the server's own form.
+    #[inline]
+    pub fn spell_last(&mut self) {
+        if let Some(span) = self.spans.last_mut() {
+            span.kind = CellKind::Text;
+        }
+    }
+
     /// The finished row.
     pub fn finish(self) -> Row {
         Row { bytes: self.bytes.freeze(), spans: self.spans.into_boxed_slice() }

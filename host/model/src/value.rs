@@ -15,6 +15,8 @@
 //! | uuid | 16 |
 //! | bytes, bits | as they are; bits big-endian, left-padded to whole bytes |
 //! | decimal, text, json, interval, enumeration, set, arrays, other | UTF-8 text |
+//!
+//! A date or timestamp that no calendar has (MySQL's `0000-00-00`) is a cell of the kind `Text` with the server's text.
 
 use bytes::BufMut;
 

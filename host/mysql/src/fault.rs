@@ -105,7 +105,6 @@ pub(crate) fn decode(table: Option<&TableName>, column: Option<&str>, place: &st
 
 fn value_hint(code: &str) -> &'static str {
     match code {
-        "zero_date" | "date_range" => "correct the value at the source, or take the column out of the task, and reload the table",
         "enum_empty" => "give the row one of the enumeration's labels at the source and reload the table",
         "row_metadata" => "set global binlog_row_metadata = 'FULL' and reload the table",
         "charset_unsupported" => "convert the column to utf8mb4, or take it out of the task",

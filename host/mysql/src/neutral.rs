@@ -6,13 +6,11 @@ use crate::binlog::bytes::Fault;
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
 
-/// Days since 1970-01-01 of a date that the calendar has.
-///
-/// # Errors
-/// `zero_date` for dates with a zero part, `date_range` for days that their month has not (ALLOW_INVALID_DATES).
-pub(crate) fn date_days(year: u32, month: u32, day: u32) -> Result<i32, Fault> {
+/// Days since 1970-01-01; `None` for what no calendar has: dates with a zero part, and days that their month has not
+/// (ALLOW_INVALID_DATES). Those travel as the server's own text, for their target to judge.
+pub(crate) fn date_days(year: u32, month: u32, day: u32) -> Result<Option<i32>, Fault> {
     if year == 0 || month == 0 || day == 0 {
-        return Err(Fault::value("zero_date", "a date with a zero year, month or day"));
+        return Ok(None);
     }
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let month_days = match month {
@@ -23,7 +21,7 @@ pub(crate) fn date_days(year: u32, month: u32, day: u32) -> Result<i32, Fault> {
         _ => 0,
     };
     if day > month_days || year > 9999 {
-        return Err(Fault::value("date_range", "a date that no calendar has"));
+        return Ok(None);
     }
     // Howard Hinnant's days_from_civil: years start in March, eras have 400 years.
     let shifted = i64::from(year) - i64::from(month <= 2);
@@ -32,7 +30,22 @@ pub(crate) fn date_days(year: u32, month: u32, day: u32) -> Result<i32, Fault> {
     let month_from_march = (i64::from(month) + 9) % 12;
     let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    i32::try_from(era * 146_097 + day_of_era - 719_468).map_err(|_| Fault::Malformed("date"))
+    i32::try_from(era * 146_097 + day_of_era - 719_468).map(Some).map_err(|_| Fault::Malformed("date"))
+}
+
+/// The server's text of a date that no calendar has, with its time of day where the type has one.
+pub(crate) fn odd_date(year: u32, month: u32, day: u32, clock: Option<i64>) -> String {
+    let mut text = format!("{year:04}-{month:02}-{day:02}");
+    if let Some(us) = clock {
+        let seconds = us / 1_000_000;
+        text.push_str(&format!(" {:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60));
+        if us % 1_000_000 != 0 {
+            let digits = format!("{:06}", us % 1_000_000);
+            text.push('.');
+            text.push_str(digits.trim_end_matches('0'));
+        }
+    }
+    text
 }
 
 /// Microseconds of a time of day or duration.
@@ -79,15 +92,18 @@ mod tests {
         for (date, days) in
             [((1970, 1, 1), 0), ((2000, 2, 29), 11016), ((1969, 12, 31), -1), ((1, 1, 1), -719_162), ((9999, 12, 31), 2_932_896)]
         {
-            assert_eq!(date_days(date.0, date.1, date.2), Ok(days));
+            assert_eq!(date_days(date.0, date.1, date.2), Ok(Some(days)));
         }
     }
 
     #[test]
-    fn dates_outside_the_calendar_are_refused() {
+    fn dates_outside_the_calendar_have_no_days_and_keep_their_text() {
         for (year, month, day) in [(0, 0, 0), (2020, 0, 0), (2020, 2, 31), (2019, 2, 29), (2020, 13, 1), (1900, 2, 29)] {
-            assert!(date_days(year, month, day).is_err());
+            assert_eq!(date_days(year, month, day), Ok(None));
         }
+        assert_eq!(odd_date(0, 0, 0, None), "0000-00-00");
+        assert_eq!(odd_date(2020, 0, 7, Some(0)), "2020-00-07 00:00:00");
+        assert_eq!(odd_date(0, 0, 0, Some(86_399_120_000)), "0000-00-00 23:59:59.12");
     }
 
     #[test]

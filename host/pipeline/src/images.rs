@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use tidegate_connector::{ColumnOrigin, Image};
-use tidegate_model::{Cell, ImageKind, Row, RowsBuilder, Value};
+use tidegate_connector::{ColumnOrigin, Image, Unfit};
+use tidegate_model::{Cell, ImageKind, Row, RowsBuilder, SqlType, Value};
 use tidegate_sandbox::{BatchBuilder, BatchResult};
 
 use crate::header::ImageHeader;
@@ -165,9 +165,11 @@ impl<'a> Images<'a> {
     pub(crate) fn push(&self, stage: &Stage, place: usize, builder: &mut BatchBuilder) -> Result<(), TaskError> {
         let (table, row) = (self.table, self.sent.row(place));
         builder.push_kind(self.sent.kind(place));
-        let decode = |index: usize, cell| {
-            let decoded = table.source.decoder.decode(index, cell);
-            decoded.map_err(|error| row_error(table, "value_not_representable", error.to_string()))
+        let decode = |index: usize, cell| match table.source.decoder.decode(index, cell) {
+            Ok(value) if is_zero_date(table, index, &value) => Ok(Value::Null),
+            Ok(value) => Ok(value),
+            Err(error) if error.unfit.is_some_and(|found| table.target.unfit.is_null(found)) => Ok(Value::Null),
+            Err(error) => Err(row_error(table, "value_not_representable", error.to_string())),
         };
         for (column, input) in stage.inputs.iter().enumerate() {
             let value = match &input.origin {
@@ -243,6 +245,14 @@ impl<'a> Images<'a> {
         };
         cell.unwrap_or(Cell::Absent)
     }
+}
+
+/// True for a date that no calendar has, where the task wants NULL for it.
+fn is_zero_date(table: &PlannedTable, index: usize, value: &Value<'_>) -> bool {
+    let is_date = |column: &tidegate_model::Column| matches!(column.sql_type, SqlType::Date | SqlType::Timestamp | SqlType::TimestampTz);
+    matches!(value, Value::Text(_))
+        && table.target.unfit.is_null(Unfit::ZeroDate)
+        && table.source.schema.columns.get(index).is_some_and(is_date)
 }
 
 fn is_known(cell: Option<Cell<'_>>) -> bool {

@@ -53,6 +53,7 @@ mod table_errors;
 mod tables;
 mod task;
 mod transform;
+mod unfit;
 mod units;
 mod upheaval;
 mod write_order;

@@ -33,6 +33,7 @@ use crate::schema::attach;
 use crate::silence::silence;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
+use crate::unfit::unfit_finding;
 use crate::units::Units;
 
 /// Attempts in a row that may end because a table is not there: it may have gone, or have gone and come back, between the
@@ -345,6 +346,7 @@ pub(crate) async fn check_tables(
     let mut findings = source.check(&spec.id, &sources, spec.migration.captures()).await?;
     findings.extend(target.check(&spec.id, &targets, preparation).await?);
     findings.extend(tables.iter().flat_map(|table| table.findings(spec.migration.captures())));
+    findings.extend(tables.iter().filter_map(|table| unfit_finding(&table.target, target.engine())));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(findings)
 }

@@ -9,6 +9,7 @@ mod large_values;
 mod mysql_values;
 mod postgres_values;
 mod reload;
+mod unfit_values;
 #[path = "../scenarios/world.rs"]
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod world;

@@ -155,8 +155,16 @@ fn charset(column: &WireColumn) -> Result<Charset, Fault> {
     column.charset.clone().ok_or(Fault::Malformed("character sets"))?
 }
 
+/// What was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    Neutral,
+    /// The server's own text, in place of a date that no calendar has.
+    Text,
+}
+
 /// Reads one cell that is not NULL and appends its neutral form.
-pub(crate) fn write_cell(layout: &Layout, reader: &mut Reader<'_>, out: &mut BytesMut) -> Result<(), Fault> {
+pub(crate) fn write_cell(layout: &Layout, reader: &mut Reader<'_>, out: &mut BytesMut) -> Result<Written, Fault> {
     match layout {
         Layout::Int { bytes, unsigned } => {
             let number = reader.uint_le(*bytes)?;
@@ -173,14 +181,14 @@ pub(crate) fn write_cell(layout: &Layout, reader: &mut Reader<'_>, out: &mut Byt
         }
         Layout::Date => {
             let packed = reader.uint_le(3)? as u32;
-            out.put_i32_le(neutral::date_days(packed >> 9, packed >> 5 & 15, packed & 31)?);
+            return put_date(out, packed >> 9, packed >> 5 & 15, packed & 31, None);
         }
         Layout::Time { fraction } => out.put_i64_le(time(reader, *fraction)?),
-        Layout::DateTime { fraction } => out.put_i64_le(datetime(reader, *fraction)?),
+        Layout::DateTime { fraction } => return datetime(reader, *fraction, out),
         Layout::Timestamp { fraction } => {
             let seconds = reader.uint_be(4)? as i64;
             let us = fraction_us(reader, *fraction)?;
-            out.put_i64_le(timestamp(seconds, us)?);
+            return put_timestamp(out, seconds, us);
         }
         Layout::OldTime => {
             let number = reader.uint_le(3)? as i64;
@@ -191,11 +199,10 @@ pub(crate) fn write_cell(layout: &Layout, reader: &mut Reader<'_>, out: &mut Byt
         Layout::OldDateTime => {
             let number = reader.u64()?;
             let (date, clock) = ((number / 1_000_000) as u32, (number % 1_000_000) as u32);
-            let days = neutral::date_days(date / 10_000, date / 100 % 100, date % 100)?;
             let clock = neutral::time_us(false, clock / 10_000, clock / 100 % 100, clock % 100, 0)?;
-            out.put_i64_le(neutral::datetime_us(days, clock)?);
+            return put_date(out, date / 10_000, date / 100 % 100, date % 100, Some(clock));
         }
-        Layout::OldTimestamp => out.put_i64_le(timestamp(reader.u32()?.into(), 0)?),
+        Layout::OldTimestamp => return put_timestamp(out, reader.u32()?.into(), 0),
         Layout::Text { prefix, charset } => {
             let length = reader.uint_le(*prefix)? as usize;
             charset.write_utf8(reader.take(length)?, out)?;
@@ -221,7 +228,20 @@ pub(crate) fn write_cell(layout: &Layout, reader: &mut Reader<'_>, out: &mut Byt
             write_json(reader.take(length)?, out)?;
         }
     }
-    Ok(())
+    Ok(Written::Neutral)
+}
+
+/// A date, or with a clock a date and time of day.
+fn put_date(out: &mut BytesMut, year: u32, month: u32, day: u32, clock: Option<i64>) -> Result<Written, Fault> {
+    let Some(days) = neutral::date_days(year, month, day)? else {
+        out.extend_from_slice(neutral::odd_date(year, month, day, clock).as_bytes());
+        return Ok(Written::Text);
+    };
+    match clock {
+        Some(clock) => out.put_i64_le(neutral::datetime_us(days, clock)?),
+        None => out.put_i32_le(days),
+    }
+    Ok(Written::Neutral)
 }
 
 /// Bytes after a one-byte length; the log leaves out zeros at the end.
@@ -259,14 +279,16 @@ fn fraction_us(reader: &mut Reader<'_>, digits: usize) -> Result<u32, Fault> {
     })
 }
 
-fn timestamp(seconds: i64, us: u32) -> Result<i64, Fault> {
+/// Nothing since 1970 stands for the zero timestamp.
+fn put_timestamp(out: &mut BytesMut, seconds: i64, us: u32) -> Result<Written, Fault> {
     if seconds == 0 && us == 0 {
-        return Err(Fault::value("zero_date", "the zero timestamp"));
+        return put_date(out, 0, 0, 0, Some(0));
     }
     if us > 999_999 {
         return Err(Fault::Malformed("timestamp"));
     }
-    Ok(seconds * 1_000_000 + i64::from(us))
+    out.put_i64_le(seconds * 1_000_000 + i64::from(us));
+    Ok(Written::Neutral)
 }
 
 /// TIME: an offset whole part and, for negative values, a fraction that counts from the next lower second.
@@ -285,12 +307,12 @@ fn time(reader: &mut Reader<'_>, digits: usize) -> Result<i64, Fault> {
     neutral::time_us(negative, clock >> 12 & 1023, clock >> 6 & 63, clock & 63, us)
 }
 
-fn datetime(reader: &mut Reader<'_>, digits: usize) -> Result<i64, Fault> {
+fn datetime(reader: &mut Reader<'_>, digits: usize, out: &mut BytesMut) -> Result<Written, Fault> {
     let packed = reader.uint_be(5)?.checked_sub(0x80_0000_0000).ok_or(Fault::Malformed("datetime"))?;
     let us = fraction_us(reader, digits)?;
     let (date, clock) = ((packed >> 17) as u32, (packed & 0x1_ffff) as u32);
-    let days = neutral::date_days((date >> 5) / 13, (date >> 5) % 13, date & 31)?;
-    neutral::datetime_us(days, neutral::time_us(false, clock >> 12, clock >> 6 & 63, clock & 63, us)?)
+    let clock = neutral::time_us(false, clock >> 12, clock >> 6 & 63, clock & 63, us)?;
+    put_date(out, (date >> 5) / 13, (date >> 5) % 13, date & 31, Some(clock))
 }
 
 #[cfg(test)]
@@ -333,8 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn zero_dates_are_refused() {
-        assert!(matches!(cell(&Layout::Date, &[0, 0, 0]), Err(Fault::Value { code: "zero_date", .. })));
-        assert!(matches!(cell(&Layout::Timestamp { fraction: 0 }, &[0; 4]), Err(Fault::Value { code: "zero_date", .. })));
+    fn zero_dates_are_the_servers_text() {
+        let text = |layout: &Layout, bytes: &[u8]| {
+            let mut out = BytesMut::new();
+            assert_eq!(write_cell(layout, &mut Reader::new(bytes, "cell"), &mut out), Ok(Written::Text));
+            String::from_utf8(out.to_vec()).expect("text")
+        };
+        assert_eq!(text(&Layout::Date, &[0, 0, 0]), "0000-00-00");
+        assert_eq!(text(&Layout::DateTime { fraction: 0 }, &[0x80, 0, 0, 0, 0]), "0000-00-00 00:00:00");
+        assert_eq!(text(&Layout::Timestamp { fraction: 0 }, &[0; 4]), "0000-00-00 00:00:00");
     }
 }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use tidegate_model::{Cell, Row, RowBuilder};
 
 use super::bytes::{Fault, Reader};
-use super::cell::{Layout, write_cell};
+use super::cell::{Layout, Written, write_cell};
 
 /// What a rows event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,14 +86,16 @@ pub(super) fn image(present: &[u8], reader: &mut Reader<'_>, columns: &[Logged])
         }
         let is_null = is_set(nulls, place);
         place += 1;
-        let mut result = Ok(());
+        let mut result = Ok(Written::Neutral);
         match (column.is_wanted, is_null) {
             (true, true) => builder.push(Cell::Null),
             (true, false) => builder.push_with(|out| result = write_cell(&column.layout, reader, out)),
             (false, true) => {}
             (false, false) => result = write_cell(&column.layout, reader, &mut BytesMut::new()),
         }
-        result.map_err(|fault| (index, fault))?;
+        if result.map_err(|fault| (index, fault))? == Written::Text && column.is_wanted {
+            builder.spell_last();
+        }
     }
     Ok(builder.finish())
 }

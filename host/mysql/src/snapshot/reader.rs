@@ -140,9 +140,14 @@ fn row(table: &SourceTable, values: Vec<Value>) -> Result<Row, ConnectorError> {
             builder.push(Cell::Null);
             continue;
         }
+        let at_fault = |fault| fault::decode(Some(&table.schema.name), Some(&column.name), "in the full load", &fault);
+        if let Some(text) = odd_date(&column.sql_type, value).map_err(at_fault)? {
+            builder.push(Cell::Text(text.as_bytes()));
+            continue;
+        }
         let mut result = Ok(());
         builder.push_with(|out| result = write_value(&column.sql_type, value, out));
-        result.map_err(|fault| fault::decode(Some(&table.schema.name), Some(&column.name), "in the full load", &fault))?;
+        result.map_err(at_fault)?;
     }
     Ok(builder.finish())
 }
@@ -164,11 +169,11 @@ fn write_value(sql_type: &SqlType, value: &Value, out: &mut impl Extend<u8>) -> 
         },
         SqlType::Date => {
             let (days, _) = date(value)?;
-            out.extend(days.to_le_bytes());
+            out.extend(days.ok_or(MISFIT)?.to_le_bytes());
         }
         SqlType::Timestamp | SqlType::TimestampTz => {
             let (days, clock) = date(value)?;
-            out.extend(neutral::datetime_us(days, clock)?.to_le_bytes());
+            out.extend(neutral::datetime_us(days.ok_or(MISFIT)?, clock)?.to_le_bytes());
         }
         SqlType::Time => match value {
             Value::Time(negative, days, hours, minutes, seconds, us) => {
@@ -217,7 +222,15 @@ fn text(value: &Value) -> Result<&str, Fault> {
     std::str::from_utf8(bytes(value)?).map_err(|_| Fault::value("charset_bytes", "bytes that are no text of the column's character set"))
 }
 
-fn date(value: &Value) -> Result<(i32, i64), Fault> {
+/// The server's text of a date that no calendar has; `None` for every other value.
+fn odd_date(sql_type: &SqlType, value: &Value) -> Result<Option<String>, Fault> {
+    let Value::Date(year, month, day, ..) = value else { return Ok(None) };
+    let (days, clock) = date(value)?;
+    let clock = (*sql_type != SqlType::Date).then_some(clock);
+    Ok(if days.is_none() { Some(neutral::odd_date(u32::from(*year), u32::from(*month), u32::from(*day), clock)) } else { None })
+}
+
+fn date(value: &Value) -> Result<(Option<i32>, i64), Fault> {
     match value {
         Value::Date(year, month, day, hours, minutes, seconds, us) => {
             let days = neutral::date_days(u32::from(*year), u32::from(*month), u32::from(*day))?;

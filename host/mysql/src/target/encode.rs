@@ -7,11 +7,12 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use tidegate_connector::spell;
+use tidegate_connector::{Unfit, spell};
 use tidegate_model::Value;
 
 use super::form::Form;
 use super::json::check_json;
+use crate::neutral::date_days;
 
 /// The longest TIME. Source: MySQL manual, "The TIME Type".
 const TIME_US_MAX: i64 = 3_020_399_000_000;
@@ -25,8 +26,8 @@ const DAY_US: i64 = 86_400_000_000;
 /// Why a value was not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// NaN or an infinity, for which the task has a policy.
-    Unbounded,
+    /// A kind of value for which the task has a policy.
+    Unfit(Unfit),
     /// Found and wanted, without the value.
     Misfit(String),
 }
@@ -117,7 +118,7 @@ fn integer(value: &Value<'_>) -> Result<i128, Refusal> {
 
 fn whole(text: &str) -> Result<i128, Refusal> {
     if is_unbounded(text) {
-        return Err(Refusal::Unbounded);
+        return Err(Refusal::Unfit(Unfit::NotFinite));
     }
     let text = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|digit| digit == b'0')).map_or(text, |(whole, _)| whole);
     text.parse().map_err(|_| Refusal::new("found a text or a decimal that is no integer"))
@@ -130,8 +131,8 @@ fn is_unbounded(text: &str) -> bool {
 fn digits(value: &Value<'_>) -> Result<String, Refusal> {
     match value {
         Value::Bool(_) | Value::Int(_) | Value::UInt(_) => Ok(integer(value)?.to_string()),
-        Value::Float32(number) if !number.is_finite() => Err(Refusal::Unbounded),
-        Value::Float64(number) if !number.is_finite() => Err(Refusal::Unbounded),
+        Value::Float32(number) if !number.is_finite() => Err(Refusal::Unfit(Unfit::NotFinite)),
+        Value::Float64(number) if !number.is_finite() => Err(Refusal::Unfit(Unfit::NotFinite)),
         Value::Float32(_) | Value::Float64(_) | Value::Decimal(_) | Value::Text(_) | Value::OwnedText(_) => Ok(spell(value).into_owned()),
         _ => Err(mismatch(value, "a decimal")),
     }
@@ -139,7 +140,7 @@ fn digits(value: &Value<'_>) -> Result<String, Refusal> {
 
 fn put_decimal(text: &str, precision: u32, scale: u32, out: &mut Vec<u8>) -> Result<(), Refusal> {
     if is_unbounded(text) {
-        return Err(Refusal::Unbounded);
+        return Err(Refusal::Unfit(Unfit::NotFinite));
     }
     let (sign, rest) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
     let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
@@ -160,7 +161,7 @@ fn put_decimal(text: &str, precision: u32, scale: u32, out: &mut Vec<u8>) -> Res
 /// With an exponent, or the server would take it for a decimal first.
 fn put_float(number: f64, out: &mut Vec<u8>) -> Result<(), Refusal> {
     if !number.is_finite() {
-        return Err(Refusal::Unbounded);
+        return Err(Refusal::Unfit(Unfit::NotFinite));
     }
     let _ = write!(out, "{number:e}");
     Ok(())
@@ -213,7 +214,7 @@ fn put_bits(value: &Value<'_>, bits: u32, out: &mut Vec<u8>) -> Result<(), Refus
 
 fn put_date(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     match value {
-        Value::Date(i32::MIN | i32::MAX) => Err(Refusal::Unbounded),
+        Value::Date(i32::MIN | i32::MAX) => Err(Refusal::Unfit(Unfit::Moment)),
         Value::Date(days) => in_range(i64::from(*days)).map(|()| out.extend_from_slice(spell(value).as_bytes())),
         _ => put_calendar_text(value, false, 0, out),
     }
@@ -221,7 +222,7 @@ fn put_date(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
 
 fn put_datetime(value: &Value<'_>, fraction: u32, out: &mut Vec<u8>) -> Result<(), Refusal> {
     match value {
-        Value::Timestamp(i64::MIN | i64::MAX) | Value::TimestampTz(i64::MIN | i64::MAX) => Err(Refusal::Unbounded),
+        Value::Timestamp(i64::MIN | i64::MAX) | Value::TimestampTz(i64::MIN | i64::MAX) => Err(Refusal::Unfit(Unfit::Moment)),
         Value::Timestamp(us) | Value::TimestampTz(us) => {
             in_range(us.div_euclid(DAY_US))?;
             fits_fraction(*us, fraction)?;
@@ -250,7 +251,7 @@ fn put_time(value: &Value<'_>, fraction: u32, out: &mut Vec<u8>) -> Result<(), R
 }
 
 fn in_range(days: i64) -> Result<(), Refusal> {
-    if DAYS.contains(&days) { Ok(()) } else { Err(Refusal::new("found a date outside of the years 1 to 9999")) }
+    if DAYS.contains(&days) { Ok(()) } else { Err(Refusal::Unfit(Unfit::Moment)) }
 }
 
 /// The server rounds to its digits without a word.
@@ -272,6 +273,12 @@ fn put_calendar_text(value: &Value<'_>, has_time: bool, fraction: u32, out: &mut
         matches!(clock, "" | " 00:00:00" | "T00:00:00") && digits.len() <= fraction as usize && digits.bytes().all(|digit| digit == b'0');
     if day != "0000-00-00" || !is_time || (!has_time && !time.is_empty()) {
         return Err(Refusal::new("found a text that is no date of the form 2024-01-31 or 2024-01-31 12:00:00"));
+    }
+    // Dates with zeros are MySQL's and MariaDB's own; the session takes them. Others that no calendar has it does not.
+    let part = |from: usize, to: usize| text.get(from..to).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0);
+    let (year, month, day) = (part(0, 4), part(5, 7), part(8, 10));
+    if month != 0 && day != 0 && year != 0 && matches!(date_days(year, month, day), Ok(None)) {
+        return Err(Refusal::Unfit(Unfit::ZeroDate));
     }
     out.extend_from_slice(text.as_bytes());
     Ok(())
@@ -359,10 +366,10 @@ mod tests {
         assert_eq!(put(&Form::Decimal(5, 2), Value::Decimal("-012.500")).as_deref(), Ok("-12.5"));
         assert!(put(&Form::Decimal(5, 2), Value::Decimal("1000")).is_err());
         assert!(put(&Form::Decimal(5, 2), Value::Decimal("1.239")).is_err());
-        assert_eq!(put(&Form::Decimal(5, 2), Value::Decimal("NaN")), Err(Refusal::Unbounded));
+        assert_eq!(put(&Form::Decimal(5, 2), Value::Decimal("NaN")), Err(Refusal::Unfit(Unfit::NotFinite)));
         assert_eq!(put(&Form::Float, Value::Float32(0.1)).as_deref(), Ok("1.0000000149011612e-1"));
         assert!(put(&Form::Float, Value::Float64(0.1)).is_err());
-        assert_eq!(put(&Form::Double, Value::Float64(f64::INFINITY)), Err(Refusal::Unbounded));
+        assert_eq!(put(&Form::Double, Value::Float64(f64::INFINITY)), Err(Refusal::Unfit(Unfit::NotFinite)));
         assert_eq!(put(&Form::Bits(12), Value::Bits(&[0x0a, 0xbc])).as_deref(), Ok("2748"));
         assert!(put(&Form::Bits(12), Value::Bits(&[0x1a, 0xbc])).is_err());
         assert_eq!(put(&Form::Bits(64), Value::Bits(&[0xff; 8])).as_deref(), Ok("18446744073709551615"));
@@ -378,7 +385,7 @@ mod tests {
         assert_eq!(put(&Form::Date, Value::Date(-719_162)).as_deref(), Ok("0001-01-01"));
         assert!(put(&Form::Date, Value::Date(-719_163)).is_err());
         assert!(put(&Form::Date, Value::Date(2_932_897)).is_err());
-        assert_eq!(put(&Form::Date, Value::Date(i32::MAX)), Err(Refusal::Unbounded));
+        assert_eq!(put(&Form::Date, Value::Date(i32::MAX)), Err(Refusal::Unfit(Unfit::NotFinite)));
         assert_eq!(put(&Form::Date, Value::Text("2020-02-29")).as_deref(), Ok("2020-02-29"));
         assert!(put(&Form::Date, Value::Text("29.2.2020")).is_err());
     }

@@ -122,8 +122,13 @@ impl TablePlan {
         match plan.put(&self.table, image, out) {
             Ok(Put::Null) if !plan.is_nullable => Err(self.refused(plan, "null_refused", "found NULL, wanted a value")),
             Ok(put) => Ok(put),
-            Err(Refusal::Unbounded) => {
-                Err(self.refused(plan, "value_refused", "found NaN or an infinity, which the column's type has not"))
+            // Never in what identifies the row: it could not be found again.
+            Err(Refusal::Unfit(found)) if self.table.unfit.is_null(found) && plan.is_nullable && !self.identity.contains(&column) => {
+                Ok(Put::Null)
+            }
+            Err(Refusal::Unfit(found)) => {
+                let reason = format!("found {}, which the column's type has not", found.as_str());
+                Err(self.refused(plan, found.code(), &reason).hint(found.hint()))
             }
             Err(Refusal::Misfit(reason)) => Err(self.refused(plan, "value_refused", &reason)),
         }
@@ -229,7 +234,11 @@ impl ColumnPlan {
             ColumnOrigin::Source(index) => match image.row.cell(index) {
                 None | Some(Cell::Unchanged | Cell::Absent) => return Ok(Put::Unknown),
                 Some(Cell::Null) => return Ok(Put::Null),
-                Some(cell) => table.source.decoder.decode(index, cell).map_err(|error| Refusal::Misfit(error.reason))?,
+                Some(cell) => table
+                    .source
+                    .decoder
+                    .decode(index, cell)
+                    .map_err(|error| error.unfit.map_or(Refusal::Misfit(error.reason), Refusal::Unfit))?,
             },
             ColumnOrigin::Computed(index) => match image.computed.as_ref().and_then(|row| row.cell(index)) {
                 None | Some(Cell::Unchanged | Cell::Absent) => return Ok(Put::Unknown),

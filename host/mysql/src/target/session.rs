@@ -22,9 +22,9 @@ const PART_BYTES: usize = 1 << 20;
 /// What a statement may have around its values, and the protocol in front of it.
 const PACKET_MARGIN: usize = 4096;
 
-/// Strict in everything; ids of 0 are ids. Nothing of the server's own defaults decides how a value is taken.
-const SQL_MODE: &str =
-    "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
+/// Strict in everything; ids of 0 are ids, and dates with zeros, which only these servers have, are what they are. Nothing
+/// of the server's own defaults decides how a value is taken.
+const SQL_MODE: &str = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";
 
 /// While tables are defined: a default may be a date that no row may have.
 const DEFINING_SQL_MODE: &str = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION";

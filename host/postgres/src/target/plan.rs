@@ -14,7 +14,7 @@ use tidegate_model::{Cell, SqlType, Value};
 use tokio_postgres::types::{Kind, Type};
 
 use super::real::{RealColumn, RealTable};
-use crate::types::encode::{Form, put_value};
+use crate::types::encode::{EncodeError, Form, put_value};
 
 /// Numbers plans, so that what a session prepared for one is not used for another.
 static NEXT_PLAN: AtomicU64 = AtomicU64::new(1);
@@ -151,11 +151,21 @@ impl TablePlan {
             Ok(Put::Null) => Ok(true),
             Ok(Put::Unknown) => Ok(false),
             Ok(Put::Bytes) => {
-                let length = i32::try_from(out.len() - start - 4).map_err(|_| self.refused(plan, "found more than 2 GB"))?;
+                let length =
+                    i32::try_from(out.len() - start - 4).map_err(|_| self.refused(plan, "value_refused", "found more than 2 GB"))?;
                 out[start..start + 4].copy_from_slice(&length.to_be_bytes());
                 Ok(true)
             }
-            Err(reason) => Err(self.refused(plan, &reason)),
+            Err(EncodeError::Unfit(found)) if self.table.unfit.is_null(found) && plan.is_nullable && !self.identity.contains(&column) => {
+                // Never in what identifies the row: it could not be found again.
+                out.truncate(start + 4);
+                Ok(true)
+            }
+            Err(EncodeError::Unfit(found)) => {
+                let reason = EncodeError::Unfit(found).to_string();
+                Err(self.refused(plan, found.code(), &reason).hint(found.hint()))
+            }
+            Err(EncodeError::Misfit(reason)) => Err(self.refused(plan, "value_refused", &reason)),
         }
     }
 
@@ -173,9 +183,9 @@ impl TablePlan {
         self.columns[column].path = Path::Constant(Some(bytes));
     }
 
-    fn refused(&self, column: &ColumnPlan, reason: &str) -> ConnectorError {
+    fn refused(&self, column: &ColumnPlan, code: &'static str, reason: &str) -> ConnectorError {
         let message = format!("column \"{}\" of table \"{}\": {reason}", column.name, self.table.name);
-        ConnectorError::table(&self.table.source.schema.name, "value_refused", message)
+        ConnectorError::table(&self.table.source.schema.name, code, message)
             .of_a_row(RowFault::Value)
             .hint("change the value at the source and reload the table, or take the column out with a remove-column rule")
     }
@@ -220,7 +230,7 @@ impl ColumnPlan {
         })
     }
 
-    fn put(&self, table: &TargetTable, image: &Image, out: &mut BytesMut) -> Result<Put, String> {
+    fn put(&self, table: &TargetTable, image: &Image, out: &mut BytesMut) -> Result<Put, EncodeError> {
         let cell = match self.origin {
             ColumnOrigin::Source(index) => image.row.cell(index),
             ColumnOrigin::Computed(index) => image.computed.as_ref().and_then(|row| row.cell(index)),
@@ -256,7 +266,8 @@ impl ColumnPlan {
             }
             (Path::Decode(form), Some(cell)) => {
                 let ColumnOrigin::Source(index) = self.origin else { return Err("found a decoder for a computed column".into()) };
-                (form, table.source.decoder.decode(index, cell).map_err(|error| error.reason)?)
+                let decoded = table.source.decoder.decode(index, cell);
+                (form, decoded.map_err(|error| error.unfit.map_or(EncodeError::Misfit(error.reason), EncodeError::Unfit))?)
             }
             (Path::Neutral(sql_type, form), Some(Cell::Binary(bytes) | Cell::Text(bytes))) => {
                 (form, Value::from_neutral(sql_type, bytes).map_err(|error| error.to_string())?)
@@ -265,7 +276,7 @@ impl ColumnPlan {
         if value.1 == Value::Null {
             return Ok(Put::Null);
         }
-        put_value(*value.0, &value.1, out).map_err(|error| error.to_string())?;
+        put_value(*value.0, &value.1, out)?;
         Ok(Put::Bytes)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_connector::{CellDecoder, CellError};
+use tidegate_connector::{CellDecoder, CellError, Unfit};
 use tidegate_model::{Cell, Value};
 
 use super::{Form, array, calendar, numeric};
@@ -30,7 +30,11 @@ pub(crate) type Reason = Cow<'static, str>;
 impl CellDecoder for PostgresDecoder {
     fn decode<'a>(&self, column: usize, cell: Cell<'a>) -> Result<Value<'a>, CellError> {
         let Some((name, form)) = self.columns.get(column) else {
-            return Err(CellError { column: format!("#{column}"), reason: "the row has more cells than the table has columns".into() });
+            return Err(CellError {
+                column: format!("#{column}"),
+                reason: "the row has more cells than the table has columns".into(),
+                unfit: None,
+            });
         };
         let read = match cell {
             Cell::Null => Ok(Value::Null),
@@ -38,7 +42,13 @@ impl CellDecoder for PostgresDecoder {
             Cell::Text(bytes) => from_text(form, bytes),
             Cell::Unchanged | Cell::Absent => Err("the source did not send the value".into()),
         };
-        read.map_err(|reason| CellError { column: name.clone(), reason: reason.into_owned() })
+        // Well-formed, and yet an infinity or beyond what the neutral form counts.
+        let is_moment = matches!(
+            (form, cell),
+            (Form::Date, Cell::Binary([_, _, _, _])) | (Form::Timestamp | Form::TimestampTz, Cell::Binary([_, _, _, _, _, _, _, _]))
+        );
+        let unfit = is_moment.then_some(Unfit::Moment);
+        read.map_err(|reason| CellError { column: name.clone(), reason: reason.into_owned(), unfit })
     }
 
     fn reads(&self, column: usize) -> bool {

@@ -10,7 +10,7 @@ mod interval;
 mod numeric;
 
 use bytes::{BufMut, BytesMut};
-use tidegate_connector::spell;
+use tidegate_connector::{Unfit, spell};
 use tidegate_model::{SqlType, Value};
 
 pub(crate) use interval::parse_interval;
@@ -73,12 +73,24 @@ pub(crate) enum Form {
 
 /// A value that its column's form cannot hold. Never shows the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct EncodeError(pub(crate) String);
+pub(crate) enum EncodeError {
+    /// A kind of value for which the task has a policy.
+    #[error("found {}, which the column's type has not", .0.as_str())]
+    Unfit(Unfit),
+    /// Found and wanted.
+    #[error("{0}")]
+    Misfit(String),
+}
 
 impl EncodeError {
     fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+        Self::Misfit(reason.into())
+    }
+}
+
+impl<T: Into<String>> From<T> for EncodeError {
+    fn from(reason: T) -> Self {
+        Self::new(reason)
     }
 }
 
@@ -148,6 +160,7 @@ pub(crate) fn put_value(form: Form, value: &Value<'_>, out: &mut BytesMut) -> Re
         },
         Form::Timestamp => match value {
             Value::Timestamp(us) | Value::TimestampTz(us) => out.put_i64(timestamp(*us)?),
+            Value::Text(text) if is_odd_date(text) => return Err(EncodeError::Unfit(Unfit::ZeroDate)),
             _ => return Err(mismatch(value, "timestamp")),
         },
         Form::Interval => match value {
@@ -198,7 +211,7 @@ fn narrowed<T: TryFrom<i128>>(value: &Value<'_>, wanted: &str) -> Result<T, Enco
         Value::UInt(number) => i128::from(*number),
         _ => return Err(mismatch(value, wanted)),
     };
-    T::try_from(number).map_err(|_| EncodeError(format!("found an integer out of the range of {wanted}")))
+    T::try_from(number).map_err(|_| EncodeError::new(format!("found an integer out of the range of {wanted}")))
 }
 
 fn single(value: &Value<'_>) -> Result<f32, EncodeError> {
@@ -236,9 +249,8 @@ fn date(value: &Value<'_>) -> Result<i32, EncodeError> {
     match value {
         // The two ends are PostgreSQL's infinities, in both forms.
         Value::Date(days @ (i32::MIN | i32::MAX)) => Ok(*days),
-        Value::Date(days) => {
-            days.checked_sub(POSTGRES_EPOCH_DAYS).ok_or_else(|| EncodeError::new("found a date out of the range of PostgreSQL"))
-        }
+        Value::Date(days) => days.checked_sub(POSTGRES_EPOCH_DAYS).ok_or(EncodeError::Unfit(Unfit::Moment)),
+        Value::Text(text) if is_odd_date(text) => Err(EncodeError::Unfit(Unfit::ZeroDate)),
         _ => Err(mismatch(value, "date")),
     }
 }
@@ -246,8 +258,14 @@ fn date(value: &Value<'_>) -> Result<i32, EncodeError> {
 fn timestamp(us: i64) -> Result<i64, EncodeError> {
     match us {
         i64::MIN | i64::MAX => Ok(us),
-        _ => us.checked_sub(POSTGRES_EPOCH_US).ok_or_else(|| EncodeError::new("found a timestamp out of the range of PostgreSQL")),
+        _ => us.checked_sub(POSTGRES_EPOCH_US).ok_or(EncodeError::Unfit(Unfit::Moment)),
     }
+}
+
+/// The text in place of a date that MySQL and MariaDB have and no calendar has.
+fn is_odd_date(text: &str) -> bool {
+    let form = |(place, letter): (usize, u8)| if matches!(place, 4 | 7) { letter == b'-' } else { letter.is_ascii_digit() };
+    text.len() >= 10 && text.bytes().take(10).enumerate().all(form)
 }
 
 fn put_interval(us: i64, days: i32, months: i32, out: &mut BytesMut) {
@@ -260,11 +278,11 @@ fn put_interval(us: i64, days: i32, months: i32, out: &mut BytesMut) {
 fn put_bits(bits: u32, bytes: &[u8], out: &mut BytesMut) -> Result<(), EncodeError> {
     let wanted = bits.div_ceil(8) as usize;
     if bytes.len() != wanted {
-        return Err(EncodeError(format!("found a bit string of {} bytes, wanted {wanted}", bytes.len())));
+        return Err(EncodeError::new(format!("found a bit string of {} bytes, wanted {wanted}", bytes.len())));
     }
     let pad = (wanted as u32 * 8) - bits;
     if pad > 0 && bytes.first().is_some_and(|first| first >> (8 - pad) != 0) {
-        return Err(EncodeError(format!("found a bit string of more than {bits} bits")));
+        return Err(EncodeError::new(format!("found a bit string of more than {bits} bits")));
     }
     let count = i32::try_from(bits).map_err(|_| EncodeError::new("found a bit string that is too long"))?;
     out.put_i32(count);
@@ -309,7 +327,7 @@ fn mismatch(value: &Value<'_>, wanted: &str) -> EncodeError {
         Value::Uuid(_) => "a UUID",
         Value::Bits(_) => "a bit string",
     };
-    EncodeError(format!("found {found}, wanted {wanted}"))
+    EncodeError::new(format!("found {found}, wanted {wanted}"))
 }
 
 #[cfg(test)]

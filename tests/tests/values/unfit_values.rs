@@ -1,0 +1,122 @@
+//! Values that a target's types have no place for: NULL where the task says so, rows at fault otherwise, and never
+//! another value; loaded and streamed.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_harness::{MysqlFlavour, PostgresVersion};
+
+use crate::world::{Source, World};
+
+/// Codes of the error table's entries by table and key.
+async fn told(world: &World, task: &str) -> Vec<String> {
+    let page = world.host.get(&format!("/v1/tasks/{task}/errors?limit=100")).await.ok();
+    let one = |entry: &Value| format!("{} {} {}", entry["table"], entry["key"], entry["code"]).replace('"', "");
+    let mut told: Vec<String> = page["errors"].as_array().expect("a list of entries").iter().map(one).collect();
+    told.sort();
+    told
+}
+
+async fn texts(world: &World, query: &str) -> Vec<String> {
+    let one = |row: Vec<Option<String>>| row.into_iter().map(|value| value.unwrap_or("NULL".into())).collect::<Vec<_>>().join(" | ");
+    world.target.rows(query).await.into_iter().map(one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_without_a_place_in_mysql_become_null_or_rows_at_fault() {
+    let world = World::between(Source::postgres(PostgresVersion::V17).await, Source::mysql(MysqlFlavour::Mysql97).await).await;
+    let rows = |from: u32| {
+        format!(
+            "insert into odd values ({}, 1.5, 2.5, '2024-02-29', '9999-12-31 23:59:59', '2024-01-01 00:00:00+00', 1),
+                ({}, 'NaN', '-Infinity', 'infinity', '-infinity', 'infinity', 2),
+                ({}, null, 'NaN', '0044-03-15 BC', '10000-01-01', '0001-01-01 00:00:00+00 BC', 3),
+                ({}, 0, 0, '2024-01-01', '2024-01-01', '2024-01-01 00:00:00+00', 'NaN')",
+            from,
+            from + 1,
+            from + 2,
+            from + 3
+        )
+    };
+    world
+        .source_sql(&format!(
+            "create table odd (id integer primary key, n numeric, f double precision, d date, t timestamp, z timestamptz,
+                must real not null);
+             create table heap (n integer, f double precision); alter table heap replica identity full;
+             create table marker (id integer primary key);
+             {}; insert into heap values (1, 'NaN'), (2, 0.5), (3, 'NaN')",
+            rows(1)
+        ))
+        .await;
+    let nulls = json!({"unfit_values": {"not_finite": "null", "moments": "null"}, "row_errors": {"data": "log"}});
+    world.create_task("nulls", "full-load-and-cdc", "drop-and-create", nulls).await;
+    let findings = world.host.post("/v1/tasks/nulls/check", &json!({})).await.ok();
+    let warned = findings["findings"].as_array().expect("a list of findings").iter().find(|finding| finding["code"] == "unfit_not_null");
+    assert!(warned.is_some_and(|finding| finding["found"].as_str().is_some_and(|found| found.contains("\"must\""))), "{findings}");
+    world.start_task("nulls").await;
+    world.wait_phase("nulls", "replicating").await;
+    world.source_sql(&format!("{}; update odd set n = 'NaN' where id = 1; delete from heap where n = 1", rows(11))).await;
+    world.wait_level("nulls").await;
+    let found = texts(&world, "select id, n + 0e0, f, d, t, z, must from copy.odd order by id").await;
+    let whole = |id: u32, n: &str| format!("{id} | {n} | 2.5 | 2024-02-29 | 9999-12-31 23:59:59.000000 | 2024-01-01 00:00:00.000000 | 1");
+    let nothing = |id: u32, must: u32| format!("{id} | NULL | NULL | NULL | NULL | NULL | {must}");
+    assert_eq!(found, [whole(1, "NULL"), nothing(2, 2), nothing(3, 3), whole(11, "1.5"), nothing(12, 2), nothing(13, 3)]);
+    assert_eq!(texts(&world, "select n, f from copy.heap order by n").await, ["2 | 0.5", "3 | NULL"]);
+    assert_eq!(told(&world, "nulls").await, ["odd {id:14} value_refused", "odd {id:4} value_refused"]);
+    world.stop_task("nulls").await;
+
+    world.create_task("errors", "full-load", "drop-and-create", json!({})).await;
+    world.start_task("errors").await;
+    let failure = world.wait_failed("errors").await;
+    assert_eq!(failure["code"], "value_refused", "{failure}");
+    assert!(failure["hint"].as_str().is_some_and(|hint| hint.contains("unfit_values")), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zero_dates_stay_between_their_own_servers_and_are_null_in_others() {
+    let source = Arc::new(Source::mysql(MysqlFlavour::Mariadb1011).await);
+    let own = World::with(source.clone(), Arc::new(Source::mysql(MysqlFlavour::Mysql97).await)).await;
+    let other = World::with(source.clone(), Arc::new(Source::postgres(PostgresVersion::V17).await)).await;
+    let rows = |from: u32| {
+        format!(
+            "set sql_mode = ''; insert into zeros values ({}, '0000-00-00', '0000-00-00 00:00:00', '0000-00-00 00:00:00'),
+                ({}, '2020-00-00', '2020-05-00 01:02:03.50', null), ({}, '2020-02-29', '1000-01-01', '2020-01-01 00:00:00')",
+            from,
+            from + 1,
+            from + 2
+        )
+    };
+    own.source_sql(&format!(
+        "set time_zone = '+00:00';
+         create table zeros (id int primary key, d date, t datetime(2), s timestamp null);
+         create table by_date (d date primary key, v int);
+         create table marker (id int primary key);
+         {}; insert into by_date values ('0000-00-00', 1), ('2020-01-01', 2)",
+        rows(1)
+    ))
+    .await;
+    let nulls = json!({"unfit_values": {"zero_dates": "null"}, "row_errors": {"data": "log"}});
+    own.create_task("own", "full-load-and-cdc", "drop-and-create", json!({})).await;
+    other.create_task("other", "full-load-and-cdc", "drop-and-create", nulls).await;
+    for (world, task) in [(&own, "own"), (&other, "other")] {
+        world.start_task(task).await;
+        world.wait_phase(task, "replicating").await;
+    }
+    let changes = "set sql_mode = ''; update zeros set d = '0000-00-00' where id = 3; update by_date set v = 3 where d = '2020-01-01'";
+    own.source_sql(&format!("set time_zone = '+00:00'; {}; {changes}", rows(11))).await;
+    own.wait_level("own").await;
+    other.wait_level("other").await;
+
+    let found = texts(&own, "select id, cast(d as char), cast(t as char), cast(s as char) from copy.zeros order by id").await;
+    let zero = |id: u32| format!("{id} | 0000-00-00 | 0000-00-00 00:00:00.00 | 0000-00-00 00:00:00");
+    let part = |id: u32| format!("{id} | 2020-00-00 | 2020-05-00 01:02:03.50 | NULL");
+    let whole = |id: u32, day: &str| format!("{id} | {day} | 1000-01-01 00:00:00.00 | 2020-01-01 00:00:00");
+    assert_eq!(found, [zero(1), part(2), whole(3, "0000-00-00"), zero(11), part(12), whole(13, "2020-02-29")]);
+    assert_eq!(texts(&own, "select cast(d as char), v from copy.by_date order by d").await, ["0000-00-00 | 1", "2020-01-01 | 3"]);
+
+    let found = texts(&other, "select id, d, t, s at time zone 'UTC' from copy.zeros order by id").await;
+    let whole = |id: u32, day: &str| format!("{id} | {day} | 1000-01-01 00:00:00 | 2020-01-01 00:00:00");
+    let nothing = |id: u32| format!("{id} | NULL | NULL | NULL");
+    assert_eq!(found, [nothing(1), nothing(2), whole(3, "NULL"), nothing(11), nothing(12), whole(13, "2020-02-29")]);
+    assert_eq!(texts(&other, "select d, v from copy.by_date").await, ["2020-01-01 | 3"]);
+    assert_eq!(told(&other, "other").await, ["by_date {d:0000-00-00} zero_date"]);
+}
