@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use tidegate_capacity::{UNITS_MAX, UnitBounds};
 use tidegate_catalog::{Migration, Preparation, TaskDefinition};
-use tidegate_model::Position;
+use tidegate_model::{StartPoint, StopPoint};
 
 use crate::fields::{Fields, key_problem, missing, one_of, wrong_type};
 use crate::name::checked_name;
@@ -40,6 +40,7 @@ pub(crate) fn new_definition(headers: &HeaderMap, body: &[u8]) -> Result<TaskDef
         table_mappings: table_mappings(&mut fields)?.ok_or_else(|| missing("table_mappings"))?,
         settings: settings(&mut fields)?.unwrap_or_else(|| Value::Object(Map::new())),
         start_position: fields.text("start_position")?,
+        stop_position: fields.text("stop_position")?,
         min_units: units(&mut fields, "min_units", 0)?.unwrap_or(0),
         max_units: units(&mut fields, "max_units", 1)?.unwrap_or(UNITS_DEFAULT),
         max_lag_seconds: max_lag_seconds(&mut fields)?,
@@ -59,6 +60,7 @@ pub(crate) fn changed_definition(old: &TaskDefinition, headers: &HeaderMap, body
         }
     }
     let clears_position = fields.is_null("start_position");
+    let clears_stop = fields.is_null("stop_position");
     let clears_lag = fields.is_null("max_lag_seconds");
     let definition = TaskDefinition {
         name: old.name.clone(),
@@ -72,6 +74,7 @@ pub(crate) fn changed_definition(old: &TaskDefinition, headers: &HeaderMap, body
         table_mappings: table_mappings(&mut fields)?.unwrap_or_else(|| old.table_mappings.clone()),
         settings: settings(&mut fields)?.unwrap_or_else(|| old.settings.clone()),
         start_position: fields.text("start_position")?.or_else(|| old.start_position.clone().filter(|_| !clears_position)),
+        stop_position: fields.text("stop_position")?.or_else(|| old.stop_position.clone().filter(|_| !clears_stop)),
         min_units: units(&mut fields, "min_units", 0)?.unwrap_or(old.min_units),
         max_units: units(&mut fields, "max_units", 1)?.unwrap_or(old.max_units),
         max_lag_seconds: max_lag_seconds(&mut fields)?.or(old.max_lag_seconds.filter(|_| !clears_lag)),
@@ -87,12 +90,19 @@ fn checked(definition: TaskDefinition) -> Result<TaskDefinition, Problem> {
         let key = if definition.min_units > definition.max_units { "min_units" } else { "max_units" };
         return Err(key_problem("out_of_range", key, format!("\"{key}\": {error}")));
     }
+    if let Some(position) = &definition.stop_position {
+        if definition.migration == Migration::FullLoad {
+            let detail = "a full-load task ends with its load, wanted migration type cdc or full-load-and-cdc";
+            return Err(key_problem("stop_position_not_used", "stop_position", detail));
+        }
+        position.parse::<StopPoint>().map_err(|error| key_problem("position_form", "stop_position", error.to_string()))?;
+    }
     let Some(position) = &definition.start_position else { return Ok(definition) };
     if definition.migration != Migration::Cdc {
         let detail = format!("a {} task takes its position itself, wanted migration type cdc", definition.migration.as_str());
         return Err(key_problem("start_position_not_used", "start_position", detail));
     }
-    position.parse::<Position>().map_err(|error| key_problem("position_form", "start_position", error.to_string()))?;
+    position.parse::<StartPoint>().map_err(|error| key_problem("position_form", "start_position", error.to_string()))?;
     Ok(definition)
 }
 

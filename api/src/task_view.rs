@@ -25,6 +25,7 @@ pub(crate) fn task(task: &TaskRecord) -> Value {
         "settings": definition.settings,
         "settings_without_effect": effects::view(&definition.dms["settings"]),
         "start_position": definition.start_position,
+        "stop_position": definition.stop_position,
         "min_units": definition.min_units,
         "max_units": definition.max_units,
         "max_lag_seconds": definition.max_lag_seconds,

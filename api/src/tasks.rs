@@ -14,7 +14,7 @@ use tidegate_catalog::{
     CatalogError, Cleanup, EventCategory, ListedTable, Migration, ReloadPayload, RequestKind, RequestState, Role, StartKind,
     TaskDefinition, TaskStatus,
 };
-use tidegate_model::{Engine, Position};
+use tidegate_model::{Engine, StartPoint, StopPoint};
 use tokio::time::Instant;
 
 use crate::events::record;
@@ -258,21 +258,26 @@ async fn check_endpoints(state: &ApiState, definition: &TaskDefinition) -> Resul
             let detail = format!("endpoint \"{name}\" is a {}, wanted a {}", endpoint.spec.role.as_str(), role.as_str());
             return Err(Problem::bad_request("endpoint_role", detail).object(format!("key \"{key}\"")));
         }
-        if let (Role::Source, Some(Ok(position))) = (role, definition.start_position.as_deref().map(str::parse::<Position>))
-            && engine_of(&position) != endpoint.spec.engine
-        {
-            let detail =
-                format!("\"start_position\" is one of {}, wanted one of {}", engine_of(&position).as_str(), endpoint.spec.engine.as_str());
-            return Err(key_problem("position_form", "start_position", detail));
+        if role == Role::Source {
+            check_points(definition, endpoint.spec.engine)?;
         }
     }
     Ok(())
 }
 
-fn engine_of(position: &Position) -> Engine {
-    match position {
-        Position::Postgres(_) => Engine::Postgres,
-        Position::Mysql(_) => Engine::Mysql,
-        Position::Mariadb(_) => Engine::Mariadb,
+/// A start and a stop position are of the source's kind. That they read was checked with the body.
+fn check_points(definition: &TaskDefinition, engine: Engine) -> Result<(), Problem> {
+    let starts = definition.start_position.as_deref().and_then(|text| text.parse::<StartPoint>().ok());
+    let stops = definition.stop_position.as_deref().and_then(|text| text.parse::<StopPoint>().ok());
+    let keys = [
+        ("start_position", starts.is_none_or(|point| point.fits(engine))),
+        ("stop_position", stops.is_none_or(|point| point.fits(engine))),
+    ];
+    match keys.iter().find(|(_, fits)| !fits) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let detail = format!("\"{key}\" is none that a source of the kind {} has", engine.as_str());
+            Err(key_problem("position_form", key, detail))
+        }
     }
 }

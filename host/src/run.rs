@@ -96,6 +96,7 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         migration: file.migration,
         preparation: file.preparation,
         start_position: file.start_position.clone(),
+        stop_position: file.stop_position.clone(),
         schema: file.schema,
         limits: PipelineLimits { cache, ..file.limits },
         on_table_error: file.on_table_error,
@@ -133,6 +134,9 @@ fn report(file: &TaskFile, args: &TaskFileArgs, last: &Progress, ending: Result<
         Ok(Outcome { cause: StopCause::FullLoadFinished }) => ("full-load-finished", Exit::Ok),
         Ok(Outcome { cause: StopCause::LoadedBeforeChanges }) => ("after-full-load", Exit::Ok),
         Ok(Outcome { cause: StopCause::LoadedWithChanges }) => ("after-cached-changes", Exit::Ok),
+        Ok(Outcome { cause: StopCause::AtPosition }) => ("at-position", Exit::Ok),
+        Ok(Outcome { cause: StopCause::AtServerTime }) => ("at-server-time", Exit::Ok),
+        Ok(Outcome { cause: StopCause::AtCommitTime }) => ("at-commit-time", Exit::Ok),
         Ok(Outcome { cause: StopCause::Cancelled }) => ("stopped", Exit::Interrupted),
         Err(failure) => ("failed", failure.exit),
     };
@@ -154,6 +158,7 @@ fn report(file: &TaskFile, args: &TaskFileArgs, last: &Progress, ending: Result<
             let why = match cause {
                 StopCause::LoadedBeforeChanges => " after the full load, before the changes that came meanwhile",
                 StopCause::LoadedWithChanges => " after the full load and the changes that came meanwhile",
+                StopCause::AtPosition | StopCause::AtServerTime | StopCause::AtCommitTime => " by the stop position",
                 StopCause::Cancelled | StopCause::FullLoadFinished => "",
             };
             eprintln!("stopped{why} {place}; go on with: tidegate run {}", args.file.display());

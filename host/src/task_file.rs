@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tidegate_capacity::UNIT_CACHE_BYTES;
 use tidegate_connector::{ServerSettings, TablePreparation};
-use tidegate_model::{Position, TaskId};
+use tidegate_model::{StartPoint, StopPoint, TaskId};
 use tidegate_pipeline::{
     CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, RunSettings, SchemaScope, TableErrorPolicy,
     ValueSettings,
@@ -40,7 +40,8 @@ pub(crate) struct TaskFile {
     pub(crate) preparation: TablePreparation,
     /// The table mappings as JSON text.
     pub(crate) table_mappings: String,
-    pub(crate) start_position: Option<Position>,
+    pub(crate) start_position: Option<StartPoint>,
+    pub(crate) stop_position: Option<StopPoint>,
     /// Module files by the names that rules use.
     pub(crate) modules: BTreeMap<String, PathBuf>,
     pub(crate) limits: PipelineLimits,
@@ -65,6 +66,8 @@ struct FileForm {
     table_mappings: serde_json::Value,
     #[serde(default)]
     start_position: Option<String>,
+    #[serde(default)]
+    stop_position: Option<String>,
     #[serde(default)]
     modules: BTreeMap<String, PathBuf>,
     #[serde(default)]
@@ -245,6 +248,7 @@ impl TaskFile {
             preparation: parse_preparation(form.preparation.as_deref().unwrap_or("do-nothing"))?,
             table_mappings: mappings_text(form.table_mappings)?,
             start_position: form.start_position.map(|text| text.parse().map_err(|error| usage("start_position", &error))).transpose()?,
+            stop_position: form.stop_position.map(|text| text.parse().map_err(|error| usage("stop_position", &error))).transpose()?,
             modules: form.modules.into_iter().map(|(name, file)| (name, beside(file))).collect(),
             limits: form.settings.limits()?,
             on_table_error: form.settings.on_table_error(),

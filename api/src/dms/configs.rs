@@ -43,6 +43,7 @@ pub(crate) async fn create(call: &Call, request: ConfigRequest) -> Result<Config
         table_mappings: checked_mappings(required(request.table_mappings, "TableMappings")?)?,
         settings: json!({}),
         start_position: None,
+        stop_position: None,
         min_units: 0,
         max_units: 0,
         max_lag_seconds: None,

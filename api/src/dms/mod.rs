@@ -25,6 +25,7 @@ mod instances;
 mod lobs;
 mod mappings;
 mod page;
+mod positions;
 mod progress;
 mod replications;
 pub(crate) mod settings;

@@ -40,6 +40,9 @@ pub(crate) fn stop_reason(status: &TaskStatus) -> Option<&'static str> {
         TaskStatus::Stopped { reason: StopReason::FullLoadFinished } => Some("Stop Reason FULL_LOAD_ONLY_FINISHED"),
         TaskStatus::Stopped { reason: StopReason::AfterFullLoad } => Some("Stop Reason STOPPED_AFTER_FULL_LOAD"),
         TaskStatus::Stopped { reason: StopReason::AfterCachedChanges } => Some("Stop Reason STOPPED_AFTER_CACHED_EVENTS"),
+        TaskStatus::Stopped { reason: StopReason::AtServerTime } => Some("Stop Reason STOPPED_AT_SERVER_TIME"),
+        TaskStatus::Stopped { reason: StopReason::AtCommitTime } => Some("Stop Reason STOPPED_AT_COMMIT_TIME"),
+        TaskStatus::Stopped { reason: StopReason::AtPosition } => Some("Stop Reason STOPPED_AT_POSITION"),
         TaskStatus::Failed(_) => Some("Stop Reason FATAL_ERROR"),
         TaskStatus::Created | TaskStatus::Starting | TaskStatus::Running { .. } | TaskStatus::Stopping | TaskStatus::Deleting => None,
     }

@@ -1,15 +1,15 @@
 //! Runs of replication configs: start, stop, describe. What is shared with provisioned tasks is here, too.
 
-use tidegate_catalog::{Migration, StartKind, TaskRecord, TaskStatus, now_us};
-use tidegate_model::{Engine, Position};
+use tidegate_catalog::{StartKind, StopReason, TaskRecord, TaskStatus, now_us};
 
 use super::Call;
 use super::configs::{Endpoints, FILTERS, of_form};
 use super::fault::{Fault, required, shortened};
 use super::page::{ListRequest, USUAL_PAGE, cut, filtered};
+use super::positions::Positions;
 use super::progress::{failures, provision, replication_status, start_type, stats, stop_reason};
 use super::shape::replication::{Replication, ReplicationAnswer, ReplicationsAnswer, StartRequest};
-use super::shape::{Timestamp, seconds};
+use super::shape::seconds;
 use super::task_echo::{TaskEcho, TaskForm, find};
 
 pub(crate) async fn start(call: &Call, request: StartRequest) -> Result<ReplicationAnswer, Fault> {
@@ -74,29 +74,36 @@ pub(crate) fn start_kind(text: &str, member: &str) -> Result<StartKind, Fault> {
     }
 }
 
-/// Where a run should start and stop, as a request says it.
-pub(crate) struct Positions {
-    pub(crate) time: Option<Timestamp>,
-    pub(crate) start: Option<String>,
-    pub(crate) stop: Option<String>,
-}
-
 /// Starts a task that the caller has found startable.
 ///
 /// # Errors
 /// Faults about positions; `InvalidResourceStateFault` when somebody else started it meanwhile.
 pub(crate) async fn start_task(call: &Call, record: TaskRecord, kind: StartKind, positions: Positions) -> Result<TaskRecord, Fault> {
-    if let Some(position) = start_position(call, &record, positions).await? {
+    let engine = call.catalog.get_endpoint(&record.definition.source).await?.spec.engine;
+    let points = positions.checked(record.definition.migration, engine)?;
+    let mut definition = record.definition.clone();
+    if let Some(position) = points.start {
         if record.run_request > 0 {
             return Err(Fault::combination(
                 "CdcStartPosition is valid only for the first start: later the checkpoint in the target counts",
             ));
         }
-        let mut definition = record.definition.clone();
         definition.start_position = Some(position);
+    }
+    if points.stop.is_some() {
+        definition.stop_position = points.stop;
+    } else if has_stopped_by_itself(&record.status) {
+        // A start behind the stop position means to go on.
+        definition.stop_position = None;
+    }
+    if definition != record.definition {
         call.catalog.update_task(record.revision, &definition).await?;
     }
     Ok(call.catalog.request_start(record.definition.name.as_str(), kind).await?)
+}
+
+fn has_stopped_by_itself(status: &TaskStatus) -> bool {
+    matches!(status, TaskStatus::Stopped { reason: StopReason::AtPosition | StopReason::AtServerTime | StopReason::AtCommitTime })
 }
 
 /// Stops a task.
@@ -108,40 +115,6 @@ pub(crate) async fn stop_task(call: &Call, record: &TaskRecord, what: &str) -> R
         return Err(Fault::state(format!("{what} is in {} state and cannot be stopped", record.status.name().to_ascii_uppercase())));
     }
     Ok(call.catalog.request_stop(record.definition.name.as_str()).await?)
-}
-
-/// The start position in the catalog's form, checked against the task's type and source.
-pub(crate) async fn start_position(call: &Call, record: &TaskRecord, positions: Positions) -> Result<Option<String>, Fault> {
-    let engine = call.catalog.get_endpoint(&record.definition.source).await?.spec.engine;
-    checked_positions(positions, record.definition.migration, engine)
-}
-
-/// The same before there is a task.
-pub(crate) fn checked_positions(positions: Positions, migration: Migration, engine: Engine) -> Result<Option<String>, Fault> {
-    if positions.time.is_some() {
-        return Err(Fault::value("CdcStartTime is not supported, give CdcStartPosition"));
-    }
-    if positions.stop.as_deref().is_some_and(|stop| !stop.is_empty()) {
-        return Err(Fault::value("CdcStopPosition is not supported yet"));
-    }
-    let Some(text) = positions.start.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
-    if migration != Migration::Cdc {
-        return Err(Fault::combination("CdcStartPosition is valid only for the migration type cdc"));
-    }
-    // A bare LSN is what DMS wants for PostgreSQL; the form with the engine's name is what RecoveryCheckpoint shows.
-    let named = if engine == Engine::Postgres && !text.contains(':') { format!("postgres:{text}") } else { text.clone() };
-    let position: Option<Position> = named.parse().ok();
-    let wanted = match (engine, position) {
-        (Engine::Postgres, Some(Position::Postgres(_)))
-        | (Engine::Mysql, Some(Position::Mysql(_)))
-        | (Engine::Mariadb, Some(Position::Mariadb(_))) => {
-            return Ok(Some(named));
-        }
-        (Engine::Postgres, _) => "an LSN like 4AF/B00000D0",
-        (Engine::Mysql, _) => "executed GTIDs like mysql:3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5",
-        (Engine::Mariadb, _) => "GTIDs like mariadb:0-1-100",
-    };
-    Err(Fault::value(format!("CdcStartPosition for this source must be {wanted}, found: {}", shortened(&text))))
 }
 
 async fn shown(call: &Call, record: &TaskRecord, echo: &TaskEcho, endpoints: &Endpoints) -> Result<Replication, Fault> {
@@ -160,35 +133,11 @@ async fn shown(call: &Call, record: &TaskRecord, echo: &TaskEcho, endpoints: &En
         replication_stats: stats(record, &tables, now_us()),
         start_replication_type: start_type(record),
         cdc_start_position: definition.start_position.clone(),
+        cdc_stop_position: definition.stop_position.clone(),
         recovery_checkpoint: record.progress.as_ref().and_then(|progress| progress.checkpoint.clone()),
         replication_create_time: seconds(record.created_at_us),
         replication_update_time: seconds(record.updated_at_us),
         replication_last_stop_time: record.stopped_at_us.map(seconds),
         is_read_only: false,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(start: &str, engine: Engine) -> Option<String> {
-        let positions = Positions { time: None, start: Some(start.into()), stop: None };
-        checked_positions(positions, Migration::Cdc, engine).unwrap_or_default()
-    }
-
-    #[test]
-    fn start_positions_fit_their_source() {
-        assert_eq!(check("4AF/B00000D0", Engine::Postgres).as_deref(), Some("postgres:4AF/B00000D0"));
-        assert_eq!(check("postgres:0/10", Engine::Postgres).as_deref(), Some("postgres:0/10"));
-        assert_eq!(check("mariadb:0-1-100", Engine::Mariadb).as_deref(), Some("mariadb:0-1-100"));
-        for (text, engine) in [
-            ("x", Engine::Postgres),
-            ("mariadb:0-1-100", Engine::Postgres),
-            ("mysql-bin.000024:373", Engine::Mysql),
-            ("0/10", Engine::Mariadb),
-        ] {
-            assert_eq!(check(text, engine), None, "{text}");
-        }
-    }
 }

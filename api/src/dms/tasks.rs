@@ -7,8 +7,9 @@ use super::arn::{identifier, resource_identifier};
 use super::configs::{Endpoints, IDENTIFIER_CHARS_MAX, create_task, delete_task, endpoint_name, of_form};
 use super::fault::{Fault, required};
 use super::page::{ListRequest, USUAL_PAGE, cut, filtered};
+use super::positions::Positions;
 use super::progress::{last_failure, stats, stop_reason, task_status};
-use super::replications::{Positions, checked_positions, start_kind, start_position, start_task, stop_task};
+use super::replications::{start_kind, start_task, stop_task};
 use super::shape::replication::ComputeConfig;
 use super::shape::seconds;
 use super::shape::task::{ReplicationTask, TaskAnswer, TaskRequest, TasksAnswer};
@@ -43,6 +44,7 @@ pub(crate) async fn create(call: &Call, request: TaskRequest) -> Result<TaskAnsw
         table_mappings: checked_mappings(required(request.table_mappings, "TableMappings")?)?,
         settings: json!({}),
         start_position: None,
+        stop_position: None,
         min_units: UNITS.0,
         max_units: UNITS.1,
         max_lag_seconds: None,
@@ -51,7 +53,8 @@ pub(crate) async fn create(call: &Call, request: TaskRequest) -> Result<TaskAnsw
     };
     let engine = call.catalog.get_endpoint(&definition.source).await?.spec.engine;
     let positions = Positions { time: request.cdc_start_time, start: request.cdc_start_position, stop: request.cdc_stop_position };
-    definition.start_position = checked_positions(positions, definition.migration, engine)?;
+    let points = positions.checked(definition.migration, engine)?;
+    (definition.start_position, definition.stop_position) = (points.start, points.stop);
     let settings = settings::merge(settings::defaults(), request.replication_task_settings.as_deref())?;
     apply_settings(&mut definition, &mut echo, settings);
     definition.dms = echo.document();
@@ -81,9 +84,10 @@ pub(crate) async fn modify(call: &Call, request: TaskRequest) -> Result<TaskAnsw
         apply_settings(&mut definition, &mut echo, settings);
     }
     let positions = Positions { time: request.cdc_start_time, start: request.cdc_start_position, stop: request.cdc_stop_position };
-    if let Some(position) = start_position(call, &record, positions).await? {
-        definition.start_position = Some(position);
-    }
+    let engine = call.catalog.get_endpoint(&definition.source).await?.spec.engine;
+    let points = positions.checked(definition.migration, engine)?;
+    definition.start_position = points.start.or(definition.start_position);
+    definition.stop_position = points.stop.or(definition.stop_position);
     echo.task_data = request.task_data.or(echo.task_data);
     definition.dms = echo.document();
     let record = call.catalog.update_task(record.revision, &definition).await?;
@@ -186,6 +190,7 @@ async fn shown(call: &Call, record: &TaskRecord, echo: &TaskEcho, endpoints: &En
         replication_task_creation_date: seconds(record.created_at_us),
         replication_task_start_date: record.started_at_us.map(seconds),
         cdc_start_position: definition.start_position.clone(),
+        cdc_stop_position: definition.stop_position.clone(),
         recovery_checkpoint: record.progress.as_ref().and_then(|progress| progress.checkpoint.clone()),
         replication_task_arn: echo.arn(record),
         replication_task_stats: stats(record, &tables, now_us()),

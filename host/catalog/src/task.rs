@@ -107,6 +107,8 @@ pub struct TaskDefinition {
     pub settings: Value,
     /// Where a CDC task starts; `None`: now.
     pub start_position: Option<String>,
+    /// Where the task stops by itself; `None`: nowhere.
+    pub stop_position: Option<String>,
     /// Capacity units that it always has.
     pub min_units: u32,
     /// Capacity units that it never exceeds.
@@ -180,6 +182,12 @@ pub enum StopReason {
     AfterFullLoad,
     /// The same, with the changes that came meanwhile.
     AfterCachedChanges,
+    /// It came to its stop position: a position, or a place in the binary log.
+    AtPosition,
+    /// The source's clock came to it.
+    AtServerTime,
+    /// The commit times of the log came to it.
+    AtCommitTime,
 }
 
 /// Why something failed: a stable code, one sentence, and what to do about it. Never row values or passwords.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_model::change::RelationId;
-use tidegate_model::{Cell, Change, Engine, Position, Row, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, Window};
+use tidegate_model::{
+    Cell, Change, Engine, LogPlace, Position, Row, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, Window,
+};
 
 use crate::{ConnectorError, Finding, Unfit};
 
@@ -159,6 +161,13 @@ pub trait Source: Send + Sync {
     /// What an earlier, unfinished call left behind for the same task is replaced.
     async fn begin_capture(&self, scope: &CaptureScope) -> Result<CaptureStart, ConnectorError>;
 
+    /// Instead of [`Source::begin_capture`], for a task that starts at a position that the user gave: takes over what the
+    /// user made so that the source keeps its log from there (PostgreSQL: slot and publication).
+    ///
+    /// # Errors
+    /// Definite (`position_lost`) when it is not there, or does not reach back to the position.
+    async fn adopt_capture(&self, scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError>;
+
     /// Makes the log carry changes of `added` too, which are among the tables of `scope` (PostgreSQL: adds them to the
     /// publication, and takes out what is no longer in `scope`). A snapshot that is taken afterwards has everything
     /// that a stream does not bring. Nothing happens for tables that the log carries already.
@@ -183,6 +192,23 @@ pub trait Source: Send + Sync {
 
     /// The end of the log right now: what a target must reach to be level.
     async fn log_end(&self) -> Result<Position, ConnectorError>;
+
+    /// The server's clock, microseconds since 1970.
+    async fn clock_us(&self) -> Result<i64, ConnectorError>;
+
+    /// The position that covers every transaction which is complete before this place, and no other; `None` when the log
+    /// has not come that far.
+    ///
+    /// # Errors
+    /// Definite (`position_lost`) when the server no longer has that part of its log, or has no such files.
+    async fn position_of(&self, place: &LogPlace) -> Result<Option<Position>, ConnectorError>;
+
+    /// The position in front of the first transaction that was committed at this time (microseconds since 1970) or later,
+    /// by the times in the log; its end when there is none.
+    ///
+    /// # Errors
+    /// Definite (`position_lost`) when the log begins later, (`start_time_unknown`) where it cannot be read from any place.
+    async fn position_at(&self, task: &TaskId, time_us: i64) -> Result<Position, ConnectorError>;
 
     /// Bytes of log that the source keeps because the task has not confirmed them, or because a transaction that is still open
     /// began there; `None` where nothing is kept for a task: MySQL and MariaDB keep their log by time and space.
@@ -253,6 +279,8 @@ pub enum StreamEvent {
         mark: TxMark,
         /// Microseconds since 1970 on the source's clock.
         committed_at_us: i64,
+        /// Where it ends in the binary log, where there is one.
+        place: Option<LogPlace>,
     },
     /// The subtransaction's changes are void; the whole transaction's, when `sub` is `tx`.
     Abort {

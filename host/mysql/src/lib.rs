@@ -15,6 +15,7 @@ mod charset;
 mod check;
 mod connect;
 mod fault;
+mod log_place;
 mod neutral;
 mod objects;
 mod snapshot;

@@ -7,12 +7,12 @@ use mysql_async::Conn;
 use tidegate_connector::{
     CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, ServerSettings, Snapshot, Source, SourceTable,
 };
-use tidegate_model::{Engine, Position, TableName, TableObjects, TaskId};
+use tidegate_model::{Engine, LogPlace, Position, TableName, TableObjects, TaskId};
 
 use crate::connect::{Connector, row};
 use crate::snapshot::{SourceSnapshot, position};
 use crate::stream::{ChangeReader, check_position};
-use crate::{catalog, check, objects};
+use crate::{catalog, check, log_place, objects};
 
 /// A MySQL or MariaDB server as a source.
 #[derive(Debug)]
@@ -108,6 +108,11 @@ impl Source for MysqlSource {
         Ok(CaptureStart { position, snapshot: self.new_snapshot() })
     }
 
+    /// The log is there for everybody.
+    async fn adopt_capture(&self, _scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {
+        check_position(&mut self.connector.open().await?, self.engine, from).await
+    }
+
     /// The binary log has every table.
     async fn extend_capture(&self, _scope: &CaptureScope, _added: &[TableName]) -> Result<(), ConnectorError> {
         Ok(())
@@ -128,6 +133,21 @@ impl Source for MysqlSource {
     async fn log_end(&self) -> Result<Position, ConnectorError> {
         let mut conn = self.connector.open().await?;
         self.end_of_log(&mut conn).await
+    }
+
+    async fn clock_us(&self) -> Result<i64, ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        // The session's time zone does not matter: a timestamp is seconds since 1970.
+        row(&mut conn, "read the server's clock", "select cast(unix_timestamp(sysdate(6)) * 1000000 as signed)").await
+    }
+
+    async fn position_of(&self, place: &LogPlace) -> Result<Option<Position>, ConnectorError> {
+        log_place::position_of(&mut self.connector.open().await?, self.engine, place).await
+    }
+
+    async fn position_at(&self, task: &TaskId, time_us: i64) -> Result<Position, ConnectorError> {
+        let end = self.log_end().await?;
+        log_place::position_at(&self.connector, self.engine, task, time_us, end).await
     }
 
     async fn log_held(&self, _task: &TaskId) -> Result<Option<u64>, ConnectorError> {

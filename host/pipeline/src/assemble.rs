@@ -128,6 +128,10 @@ pub(crate) struct Assembler {
     pub(crate) batch: BatchPolicy,
     /// The last group took everything that waited.
     pub(crate) drained: bool,
+    /// Nothing is to come: the stream is at the task's stop position.
+    pub(crate) has_ended: bool,
+    /// The end of the log when every table was loaded.
+    pub(crate) loaded_at: Option<Position>,
     units: Units,
     /// Everything up to here is in a group, sent or in the making.
     pub(crate) position: Position,
@@ -193,6 +197,8 @@ impl Assembler {
             group_bytes_max,
             batch,
             drained: false,
+            has_ended: false,
+            loaded_at: None,
             units,
             repeats: (!stream.covers_position(&checkpoint)).then_some(stream),
             sent: checkpoint.clone(),
@@ -226,6 +232,11 @@ impl Assembler {
     pub(crate) fn load_beside(&mut self, table: Arc<PlannedTable>) {
         self.aside.forget(&table.source.schema.name);
         self.tables.insert(table, Place::Loading { since: self.position.clone() });
+    }
+
+    /// True when nothing is in the making.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.sent == self.position
     }
 
     /// The end of the last group that was sent: the checkpoint in the target, while nothing is on its way there.
@@ -277,6 +288,7 @@ impl Assembler {
                 Woken::Work
             }
             LoadEvent::AllLoaded { log_end } if !self.tables.any_loading() => {
+                self.loaded_at = Some(log_end.clone());
                 self.behind = Some(log_end);
                 Woken::AllLoaded
             }
@@ -304,6 +316,11 @@ impl Assembler {
                     let since = self.idle_since.take().map_or_else(Instant::now, |(_, since)| since);
                     self.idle_since = Some((position, since));
                 }
+                Entry::End => {
+                    // Whatever the stream was to repeat has come.
+                    self.repeats = None;
+                    self.has_ended = true;
+                }
                 Entry::Transaction(transaction) => {
                     self.transaction(transaction, out).await?;
                     let held = self.held_bytes() + self.aside_bytes;
@@ -330,7 +347,7 @@ impl Assembler {
     async fn complete(&mut self, tables: Vec<(TableName, TableState)>, out: &mpsc::Sender<Assembled>) {
         let steps = self.net.take_steps();
         if steps.is_empty() && tables.is_empty() && !self.has_parts {
-            let early = self.sent_at.elapsed() < self.rest_between(EMPTY_CHECKPOINT_EVERY);
+            let early = !self.has_ended && self.sent_at.elapsed() < self.rest_between(EMPTY_CHECKPOINT_EVERY);
             if self.position == self.sent || early {
                 return;
             }

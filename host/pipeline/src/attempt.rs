@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_connector::{CaptureScope, ConnectorError, ErrorClass, Source, TablePreparation, Target};
-use tidegate_model::{Engine, Fence, Position, TableName};
+use tidegate_model::{Engine, Fence, Position, StopPoint, TableName};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +36,7 @@ use crate::run::{Reload, Watched, plan_tables};
 use crate::run_settings::AfterLoad;
 use crate::schema::Awaited;
 use crate::standing::Standing;
+use crate::stop_at::{StopAt, stop_cause};
 use crate::swap::swapped;
 use crate::tables::{Place, Tables};
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
@@ -176,7 +177,10 @@ impl Attempt<'_> {
         let backfill_starts = !unloaded.is_empty();
         if unloaded.is_empty() {
             // The stream begins behind the log's end; it is level when it gets there.
-            assembler.catch_up_to(self.source.log_end().await?);
+            let log_end = self.source.log_end().await?;
+            // Whatever an earlier attempt loaded is older than that.
+            assembler.loaded_at = Some(log_end.clone());
+            assembler.catch_up_to(log_end);
             self.watched.board.update(|progress| progress.phase = Phase::CatchingUp);
         } else {
             self.release(&fence, &unloaded).await?;
@@ -235,9 +239,13 @@ impl Attempt<'_> {
                     if let Some(cause) = awaited.ends(&running.assembler) {
                         return Ok(Ended::Run(Outcome { cause }));
                     }
+                    let end = self.spec.stop_position.as_ref().filter(|_| running.assembler.is_at_end());
+                    if let Some(point) = end {
+                        refuse_newer_load(&running.assembler, point)?;
+                    }
                     let reached = self.reached(&running.fence, &planned, &running.assembler, &mut awaited);
                     self.with_capture(&mut running.capture, reached).await?;
-                    if let Some(cause) = awaited.ends(&running.assembler) {
+                    if let Some(cause) = end.map(stop_cause).or_else(|| awaited.ends(&running.assembler)) {
                         self.move_counters_at_stop(&running.fence, &planned).await;
                         return Ok(Ended::Run(Outcome { cause }));
                     }
@@ -352,6 +360,13 @@ impl Attempt<'_> {
         let (writer, reader) = cache::open(&self.spec.spool_dir, budget).map_err(cache_error)?;
         let aside = reader.open_aside(&self.spec.spool_dir).map_err(cache_error)?;
         *self.watched.cache.lock().expect("no holder of this lock panics") = Some(reader.gauge());
+        let stop = match &self.spec.stop_position {
+            Some(point) => {
+                let (checkpoint, stream) = (standing.checkpoint.clone(), standing.stream.clone());
+                Some(StopAt::new(point, self.source.as_ref(), checkpoint, stream).await?)
+            }
+            None => None,
+        };
         let scope: CaptureScope = standing.scope(self);
         let stream = self.source.open_stream(&scope, &standing.stream).await?;
         let (relations, log_bytes) = (Relations::default(), Arc::new(AtomicU64::new(0)));
@@ -362,6 +377,8 @@ impl Attempt<'_> {
             relations: relations.clone(),
             confirmed: confirmed_by,
             board: self.watched.board.clone(),
+            source: self.source.clone(),
+            stop,
             log_bytes: log_bytes.clone(),
         };
         let task = AbortOnDropHandle::new(tokio::spawn(capture.run(self.cancel.clone())));
@@ -415,6 +432,15 @@ impl Attempt<'_> {
             result = work => result,
         }
     }
+}
+
+/// Rows of a load that ended behind the stop position are not those of a moment before it.
+fn refuse_newer_load(assembler: &Assembler, point: &StopPoint) -> Result<(), ConnectorError> {
+    if assembler.is_exact() || assembler.is_level_with_load() {
+        return Ok(());
+    }
+    let text = format!("the load read rows that are newer than the stop position {point}");
+    Err(ConnectorError::definite("stop_position_passed", text).hint("give a later stop position, or none, and resume the task"))
 }
 
 /// Capture never ends well while the attempt goes on, unless both were cancelled.

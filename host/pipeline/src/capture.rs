@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidegate_connector::{ChangeStream, ConnectorError, StreamEvent};
+use tidegate_connector::{ChangeStream, ConnectorError, Source, StreamEvent};
 use tidegate_model::change::RelationId;
 use tidegate_model::{Change, Position};
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use crate::board::{Board, ChangeCounts};
 use crate::cache::{Arrived, CacheWriter};
 use crate::meter::Stage;
 use crate::relations::{Relations, StreamRelations};
+use crate::stop_at::{StopAt, Verdict};
 
 /// Decoding that is worth telling without changes: parts of a large transaction that is still open.
 const DECODED_MIN: Duration = Duration::from_millis(5);
@@ -36,6 +37,9 @@ pub(crate) struct Capture {
     /// The checkpoint that is durable in the target.
     pub(crate) confirmed: watch::Receiver<Option<Position>>,
     pub(crate) board: Arc<Board>,
+    pub(crate) source: Arc<dyn Source>,
+    /// Where the stream ends, for a task that has a stop position.
+    pub(crate) stop: Option<StopAt>,
     /// Where [`ChangeStream::log_bytes`] is told.
     pub(crate) log_bytes: Arc<AtomicU64>,
 }
@@ -48,7 +52,13 @@ impl Capture {
         let mut idle_at = None;
         let board = self.board.clone();
         let mut decoded = self.stream.decoded();
+        let mut has_ended = false;
         loop {
+            if !has_ended && self.stop.as_ref().is_some_and(StopAt::is_reached) {
+                has_ended = true;
+                self.cache.end().map_err(cache_error)?;
+            }
+            let look_at = self.stop.as_ref().and_then(StopAt::look_at).filter(|_| !has_ended);
             let reading = board.meter.enter(Stage::Source);
             let events = tokio::select! {
                 biased;
@@ -63,13 +73,33 @@ impl Capture {
                     }
                     continue;
                 }
+                () = sleep_until(look_at) => {
+                    if let Some(stop) = &mut self.stop {
+                        stop.look(self.source.as_ref()).await?;
+                    }
+                    continue;
+                }
                 events = self.stream.next_events() => events?,
             };
+            if has_ended {
+                // Read on so that the connection lives until the target has everything before the end.
+                continue;
+            }
             drop(reading);
             let _storing = board.meter.enter(Stage::Store);
             let mut arrived = Arrived::default();
             let mut moved = false;
             for event in events {
+                if let Some(stop) = &mut self.stop {
+                    match verdict(stop, &event)? {
+                        Verdict::Before => {}
+                        Verdict::Last => has_ended = true,
+                        Verdict::Behind => {
+                            has_ended = true;
+                            break;
+                        }
+                    }
+                }
                 moved |= match &event {
                     StreamEvent::Idle { position } if idle_at.as_ref() == Some(position) => false,
                     StreamEvent::Idle { position } => {
@@ -81,6 +111,12 @@ impl Capture {
                     }
                 };
                 self.take(&mut numbers, &mut counts, &mut arrived, event)?;
+                if has_ended {
+                    break;
+                }
+            }
+            if has_ended {
+                self.cache.end().map_err(cache_error)?;
             }
             if moved {
                 board.log_moves();
@@ -118,7 +154,7 @@ impl Capture {
                 }
                 self.cache.push(tx, sub, change).map_err(cache_error)?;
             }
-            StreamEvent::Commit { tx, mark, committed_at_us } => {
+            StreamEvent::Commit { tx, mark, committed_at_us, place: _ } => {
                 let of_transaction = self.cache.commit(tx, mark, committed_at_us).map_err(cache_error)?;
                 arrived.changes += of_transaction.changes;
                 arrived.bytes += of_transaction.bytes;
@@ -135,6 +171,32 @@ impl Capture {
                 self.board.captured(&table.schema.name, counts);
             }
         }
+    }
+}
+
+/// Where an event lies beside the end of the stream. Steps of transactions behind it may come before their commit: they
+/// stay open in the cache, and are never applied.
+fn verdict(stop: &mut StopAt, event: &StreamEvent) -> Result<Verdict, ConnectorError> {
+    match event {
+        StreamEvent::Commit { mark, committed_at_us, place, .. } => {
+            let verdict = stop.transaction(mark, *committed_at_us, place.as_ref());
+            if verdict == Verdict::Behind {
+                stop.refuse_missed()?;
+            }
+            Ok(verdict)
+        }
+        StreamEvent::Idle { position } => {
+            stop.idle(position);
+            Ok(Verdict::Before)
+        }
+        StreamEvent::Relation { .. } | StreamEvent::Change { .. } | StreamEvent::Abort { .. } => Ok(Verdict::Before),
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -48,6 +48,7 @@ mod selected_names;
 mod settings;
 mod silence;
 mod standing;
+mod stop_at;
 mod swap;
 mod table_errors;
 mod tables;

@@ -14,6 +14,8 @@ pub(crate) struct Rest {
     pub(crate) loaded: bool,
     /// When every table is in it.
     pub(crate) whole: bool,
+    /// When it has come to where the log ended when every table was loaded.
+    pub(crate) level: bool,
     /// When it is past the windows of their loads too.
     pub(crate) exact: bool,
     /// When it has come to this place.
@@ -29,8 +31,20 @@ impl Assembler {
     /// True when what was waited for is so, and everything up to here was sent.
     pub(crate) fn must_rest(&self) -> bool {
         self.rests_loaded()
+            || self.is_at_end()
+            || (self.rest.level && self.is_level_with_load())
             || self.is_whole()
                 && (self.rest.whole || (self.rest.exact && self.is_exact()) || self.rest.at.as_ref().is_some_and(|at| self.has_come_to(at)))
+    }
+
+    /// True when every table has all that comes before the task's stop position, and the target was sent it.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.has_ended && self.is_whole() && self.is_sent()
+    }
+
+    /// True when every table has what the log had when they were loaded: nothing of the loads is newer than the stream.
+    pub(crate) fn is_level_with_load(&self) -> bool {
+        self.loaded_at.as_ref().is_some_and(|end| self.has_come_to(end))
     }
 
     /// True when every table is loaded, and that was waited for.
@@ -62,7 +76,8 @@ impl Assembler {
     pub(crate) fn rests_when_idle(&self) -> bool {
         let Some((idle, _)) = self.idle_since.as_ref().filter(|_| self.is_whole()) else { return false };
         let exact = || exact_from(self.tables.windows(), &self.position).filter(|_| self.rest.exact);
-        self.rest.at.clone().or_else(exact).is_some_and(|wanted| idle.covers_position(&wanted))
+        let level = || self.loaded_at.clone().filter(|end| self.rest.level && !self.position.covers_position(end));
+        self.rest.at.clone().or_else(level).or_else(exact).is_some_and(|wanted| idle.covers_position(&wanted))
     }
 
     /// Until when changes collect: at once after a group that left some, and while something waits for a place, nothing does.

@@ -67,8 +67,7 @@ pub enum AfterLoad {
     GoOn,
     /// The task stops when the rows are in, before any change that waits is applied. DMS: `StopTaskCachedChangesNotApplied`.
     StopBeforeChanges,
-    /// The task stops when the changes that came during the load are applied too, and the rows are those of one moment
-    /// of the source. DMS: `StopTaskCachedChangesApplied`.
+    /// The task stops when the changes that came during the load are applied too: everything that the log had at its end. DMS: `StopTaskCachedChangesApplied`.
     StopAfterChanges,
 }
 

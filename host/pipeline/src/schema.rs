@@ -80,7 +80,7 @@ impl Awaited {
         match self.after_load {
             AfterLoad::GoOn => None,
             AfterLoad::StopBeforeChanges => assembler.rests_loaded().then_some(StopCause::LoadedBeforeChanges),
-            AfterLoad::StopAfterChanges => (self.built.is_some() && assembler.is_exact()).then_some(StopCause::LoadedWithChanges),
+            AfterLoad::StopAfterChanges => (self.built.is_some() && assembler.is_level_with_load()).then_some(StopCause::LoadedWithChanges),
         }
     }
 
@@ -97,6 +97,7 @@ impl Awaited {
         self.cut_overs.retain(|(_, done)| !done.is_closed());
         assembler.rest_for(Rest {
             loaded: self.after_load == AfterLoad::StopBeforeChanges,
+            level: self.after_load == AfterLoad::StopAfterChanges,
             whole: self.built.is_none(),
             exact: self.built == Some(BuildStage::Loaded),
             at: self.cut_overs.first().map(|(position, _)| position.clone()),

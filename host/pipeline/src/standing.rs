@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, ErrorClass, Snapshot, TablePreparation, TableRecord, TaskRecord};
-use tidegate_model::{Fence, Position, TableName, TableState, Window};
+use tidegate_model::{Fence, Position, StartPoint, TableName, TableState, Window};
 
 use crate::attempt::Attempt;
 use crate::backfill::Unloaded;
@@ -114,7 +114,11 @@ impl Attempt<'_> {
     async fn begin_task(&self, fence: Fence, planned: &[Arc<PlannedTable>], identity: &str) -> Result<Standing, TaskError> {
         let loads = self.spec.migration.loads();
         let (position, snapshot) = match (&self.spec.start_position, self.spec.migration.captures()) {
-            (Some(position), true) if !loads => (position.clone(), None),
+            (Some(point), true) if !loads => {
+                let position = self.start_position(point).await?;
+                self.source.adopt_capture(&self.scope(planned), &position).await?;
+                (position, None)
+            }
             (_, true) => {
                 let CaptureStart { position, snapshot } = self.begin_capture(&self.scope(planned)).await?;
                 (position, Some(snapshot))
@@ -139,6 +143,17 @@ impl Attempt<'_> {
             }
         }
         Ok(standing)
+    }
+
+    /// The position that a start position names.
+    async fn start_position(&self, point: &StartPoint) -> Result<Position, ConnectorError> {
+        match point {
+            StartPoint::Position(position) => Ok(position.clone()),
+            StartPoint::Time(us) => self.source.position_at(&self.spec.id, *us).await,
+            StartPoint::Place(place) => self.source.position_of(place).await?.ok_or_else(|| {
+                ConnectorError::definite("position_ahead", format!("the source's log has not come to the start position \"{place}\""))
+            }),
+        }
     }
 
     /// Begins to capture; tells, or fails, when the source's open transactions hold that up for long.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tidegate_connector::{ConnectorError, ErrorClass, Finding, TablePreparation};
-use tidegate_model::{Position, TableName, TaskId};
+use tidegate_model::{Position, StartPoint, StopPoint, TableName, TaskId};
 use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
 
@@ -22,7 +22,9 @@ pub struct TaskSpec {
     /// What to do with existing target tables before the load.
     pub preparation: TablePreparation,
     /// Where a CDC task starts; `None`: now. A stored checkpoint wins.
-    pub start_position: Option<Position>,
+    pub start_position: Option<StartPoint>,
+    /// Where it stops; `None`: never by itself.
+    pub stop_position: Option<StopPoint>,
     /// How much of the tables' definitions the target gets.
     pub schema: SchemaScope,
     /// Bounds.
@@ -92,6 +94,12 @@ pub enum StopCause {
     LoadedBeforeChanges,
     /// The same, with the changes that came meanwhile.
     LoadedWithChanges,
+    /// The task came to its stop position: a position, or a place in the binary log.
+    AtPosition,
+    /// The source's clock came to it.
+    AtServerTime,
+    /// The commit times of the log came to it.
+    AtCommitTime,
 }
 
 /// The end of a run.

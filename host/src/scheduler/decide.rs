@@ -77,6 +77,7 @@ mod tests {
             table_mappings: "{}".into(),
             settings: Value::Null,
             start_position: None,
+            stop_position: None,
             min_units: 0,
             max_units: 1,
             max_lag_seconds: None,

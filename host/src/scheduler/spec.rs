@@ -1,6 +1,7 @@
 //! From the catalog's words to the pipeline's and the connectors'.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use tidegate_catalog::{EndpointSpec, Migration, Preparation, TaskRecord};
 use tidegate_connector::{Secret, ServerSettings, TablePreparation, TlsMode};
@@ -41,14 +42,8 @@ pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Pa
             .map_err(|error| Failure::failed("settings", format!("settings of task \"{}\": {error}", definition.name)))?,
     };
     let (limits, run) = (settings.limits()?, settings.run()?);
-    let start_position = definition
-        .start_position
-        .as_deref()
-        .map(|text| {
-            text.parse()
-                .map_err(|error| Failure::failed("start_position", format!("start position of task \"{}\": {error}", definition.name)))
-        })
-        .transpose()?;
+    let start_position = point(definition.start_position.as_deref(), "start_position", definition.name.as_str())?;
+    let stop_position = point(definition.stop_position.as_deref(), "stop_position", definition.name.as_str())?;
     Ok(TaskSpec {
         spool_dir: spool_root.join(id.as_str()),
         id,
@@ -63,6 +58,7 @@ pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Pa
             Preparation::TruncateBeforeLoad => TablePreparation::Truncate,
         },
         start_position,
+        stop_position,
         schema: settings.schema()?,
         limits,
         on_table_error: settings.on_table_error(),
@@ -73,4 +69,9 @@ pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Pa
         run,
         units,
     })
+}
+
+fn point<T: FromStr<Err: std::fmt::Display>>(text: Option<&str>, key: &str, task: &str) -> Result<Option<T>, Failure> {
+    let read = |text: &str| text.parse().map_err(|error| Failure::failed(key, format!("{key} of task \"{task}\": {error}")));
+    text.map(read).transpose()
 }

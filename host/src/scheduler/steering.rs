@@ -250,6 +250,7 @@ mod tests {
             table_mappings: "{}".into(),
             settings: serde_json::Value::Null,
             start_position: None,
+            stop_position: None,
             min_units: 0,
             max_units,
             max_lag_seconds,

@@ -91,6 +91,9 @@ fn stop_message(reason: StopReason) -> &'static str {
         StopReason::Requested => "task stopped",
         StopReason::FullLoadFinished => "full load finished",
         StopReason::AfterFullLoad => "task stopped after the full load, before the changes that came meanwhile",
+        StopReason::AtPosition => "task stopped: it has everything before its stop position",
+        StopReason::AtServerTime => "task stopped: the source's clock is past its stop position",
+        StopReason::AtCommitTime => "task stopped: commit times are past its stop position",
         StopReason::AfterCachedChanges => "task stopped after the full load and the changes that came meanwhile",
     }
 }
@@ -195,6 +198,9 @@ async fn follow(
             StopCause::FullLoadFinished => Ending::Finished(StopReason::FullLoadFinished),
             StopCause::LoadedBeforeChanges => Ending::Finished(StopReason::AfterFullLoad),
             StopCause::LoadedWithChanges => Ending::Finished(StopReason::AfterCachedChanges),
+            StopCause::AtPosition => Ending::Finished(StopReason::AtPosition),
+            StopCause::AtServerTime => Ending::Finished(StopReason::AtServerTime),
+            StopCause::AtCommitTime => Ending::Finished(StopReason::AtCommitTime),
         }),
         Ok(Err(error)) => Err((&error).into()),
         Err(_) => Err(Failure::failed("bug", "the task's run panicked (this is a fault of tidegate: please report it)")),

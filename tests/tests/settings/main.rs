@@ -4,4 +4,5 @@
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod world;
 
+mod positions;
 mod runs;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_harness::{Fault, PostgresVersion, Proxy, wait_for};
 
+use crate::positions::postgres_positions_start_and_stop_tasks_exactly;
 use crate::world::{Source, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -48,6 +49,7 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
         retries_end_at_their_count(&world),
         the_last_allowed_table_error_stops_the_task(&world),
     );
+    postgres_positions_start_and_stop_tasks_exactly(&world).await;
     open_transactions_hold_up_the_start_and_are_told_or_end_it(&world).await;
 }
 

@@ -28,12 +28,14 @@ pub(crate) struct Tag {
 
 /// A point in time of a request: epoch seconds as a number, or ISO 8601 text. Only whether it is given matters so far.
 #[derive(Debug, Clone)]
-pub(crate) struct Timestamp;
+pub(crate) struct Timestamp(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
-            Value::Number(_) | Value::String(_) => Ok(Timestamp),
+            // Seconds since 1970, as AWS's own clients send them.
+            Value::Number(number) => Ok(Timestamp(number.to_string())),
+            Value::String(text) => Ok(Timestamp(text)),
             _ => Err(serde::de::Error::custom("a timestamp is a number or a string")),
         }
     }

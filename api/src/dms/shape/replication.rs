@@ -94,6 +94,7 @@ pub(crate) struct Replication {
     pub(crate) replication_stats: Stats,
     pub(crate) start_replication_type: Option<&'static str>,
     pub(crate) cdc_start_position: Option<String>,
+    pub(crate) cdc_stop_position: Option<String>,
     pub(crate) recovery_checkpoint: Option<String>,
     pub(crate) replication_create_time: f64,
     pub(crate) replication_update_time: f64,

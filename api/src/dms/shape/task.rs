@@ -42,6 +42,7 @@ pub(crate) struct ReplicationTask {
     pub(crate) replication_task_creation_date: f64,
     pub(crate) replication_task_start_date: Option<f64>,
     pub(crate) cdc_start_position: Option<String>,
+    pub(crate) cdc_stop_position: Option<String>,
     pub(crate) recovery_checkpoint: Option<String>,
     pub(crate) replication_task_arn: String,
     pub(crate) replication_task_stats: Stats,

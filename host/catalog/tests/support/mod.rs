@@ -31,6 +31,7 @@ pub(crate) fn task(name: &str) -> TaskDefinition {
         table_mappings: "{ \"rules\": [] }".to_owned(),
         settings: Value::Null,
         start_position: None,
+        stop_position: None,
         min_units: 0,
         max_units: 4,
         max_lag_seconds: Some(10),

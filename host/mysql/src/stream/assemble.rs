@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tidegate_connector::{ConnectorError, StreamEvent, TxId};
 use tidegate_model::change::RelationId;
 use tidegate_model::position::uuid_text;
-use tidegate_model::{Change, Engine, Position, RowChange, TableName, TxMark, Upheaval};
+use tidegate_model::{Change, Engine, LogPlace, Position, RowChange, TableName, TxMark, Upheaval};
 
 use super::relation::{Resolved, resolve};
 use crate::binlog::bytes::{Fault, Reader};
@@ -397,7 +397,8 @@ impl Assembler {
         let committed_at_us = group.gtid.committed_at_us.unwrap_or(i64::from(event.timestamp) * 1_000_000);
         self.position.advance(&group.gtid.mark);
         self.out_bytes += size_of::<StreamEvent>();
-        self.out.push(StreamEvent::Commit { tx: group.id, mark: group.gtid.mark, committed_at_us });
+        let place = Some(LogPlace { file: self.file.clone(), offset: u64::from(event.end) });
+        self.out.push(StreamEvent::Commit { tx: group.id, mark: group.gtid.mark, committed_at_us, place });
         Ok(())
     }
 

@@ -136,7 +136,7 @@ pub(crate) async fn follow(stream: &mut dyn ChangeStream, from: &Position, until
                     let table = relations.get(&id).expect("a relation comes before its first change").clone();
                     open.entry(tx).or_default().push((table, change));
                 }
-                StreamEvent::Commit { tx, mark, committed_at_us } => {
+                StreamEvent::Commit { tx, mark, committed_at_us, .. } => {
                     assert!(committed_at_us > 1_600_000_000_000_000, "commit times are microseconds");
                     assert!(!position.covers(&mark), "no transaction comes twice");
                     position.advance(&mark);

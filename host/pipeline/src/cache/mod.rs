@@ -45,6 +45,8 @@ pub(crate) enum Entry {
     Transaction(CommittedTransaction),
     /// Everything up to here was in the entries before.
     Idle(Position),
+    /// Nothing comes any more: the stream is at the task's stop position.
+    End,
 }
 
 enum Slot {
@@ -188,6 +190,13 @@ impl CacheWriter {
         Ok(())
     }
 
+    /// Notes that nothing is to come.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        self.close_run()?;
+        self.enqueue(Slot::Entry(Entry::End));
+        Ok(())
+    }
+
     /// Makes everything that was committed visible to the reader, and looks at the budget: what is over one that became
     /// smaller stays until it is read, and what comes goes to disk. Called after each burst of events.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
@@ -320,7 +329,7 @@ impl CacheGauge {
         self.0.slots.lock().expect("no holder of this lock panics").iter().find_map(|slot| match slot {
             Slot::Entry(Entry::Transaction(transaction)) => Some(transaction.committed_at_us),
             Slot::Run { oldest_us, .. } => Some(*oldest_us),
-            Slot::Entry(Entry::Idle(_)) => None,
+            Slot::Entry(Entry::Idle(_) | Entry::End) => None,
         })
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ServerSettings, SourceTable};
+use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ErrorClass, ServerSettings, SourceTable};
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
 use tokio::time::Instant;
 use tokio_postgres::Client;
@@ -191,6 +191,32 @@ pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, f
     let mut wire = WireConnection::open(server, &name).await?;
     wire.start_replication(&name, &name, from).await?;
     Ok(PostgresStream::new(wire, name.clone(), Relations::new(server.clone(), name), from))
+}
+
+/// See `Source::adopt_capture`: takes over a slot and a publication that the user made for the task. The server decodes
+/// each change by the catalog of its time, so that both must have been there before the position; that the slot was, it
+/// says itself, and a publication that was not is an error of the stream.
+pub(crate) async fn adopt(server: &ServerSettings, scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {
+    let Position::Postgres(lsn) = from else {
+        return Err(ConnectorError::definite("source_changed", format!("found position \"{from}\", wanted one of a PostgreSQL server")));
+    };
+    let client = connect::client(server, "capture").await?;
+    let name = capture_name(&scope.task);
+    let made = async {
+        check_slot(&client, &name, *lsn).await?;
+        published(&client, &name).await
+    };
+    made.await.map_err(|error| match error.class() {
+        ErrorClass::Transient => error,
+        _ => {
+            let hint = format!(
+                "a start at an LSN needs a publication and a slot that were made before it: create publication {name} for table … \
+                 with (publish_via_partition_root = true); select pg_create_logical_replication_slot('{name}', 'pgoutput')"
+            );
+            ConnectorError::definite("position_lost", error.chain()).hint(hint)
+        }
+    })?;
+    publish(&client, &name, "", &format!("mark publication \"{name}\"")).await
 }
 
 /// See `Source::check_position`; the position as the server writes it.

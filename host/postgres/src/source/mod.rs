@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use tidegate_connector::{
     CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, ServerSettings, Snapshot, Source, SourceTable,
 };
-use tidegate_model::{Engine, Position, TableName, TableObjects, TaskId};
+use tidegate_model::{Engine, LogPlace, Position, TableName, TableObjects, TaskId};
 use tokio_postgres::Client;
 
 use crate::connect;
@@ -118,6 +118,28 @@ impl Source for PostgresSource {
 
     async fn log_end(&self) -> Result<Position, ConnectorError> {
         catalog::log_end(&self.client().await?).await.map(Position::Postgres)
+    }
+
+    async fn adopt_capture(&self, scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {
+        capture::adopt(&self.server, scope, from).await
+    }
+
+    async fn clock_us(&self) -> Result<i64, ConnectorError> {
+        let attempted = "read the server's clock";
+        let sql = "select (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
+        let row = self.client().await?.query_one(sql, &[]).await.map_err(|error| pg_error(attempted, error))?;
+        catalog::get(&row, 0, attempted)
+    }
+
+    async fn position_of(&self, place: &LogPlace) -> Result<Option<Position>, ConnectorError> {
+        let text = format!("\"{place}\" is a place in a binary log, wanted an LSN of a PostgreSQL source");
+        Err(ConnectorError::definite("position_lost", text))
+    }
+
+    /// A slot streams from its own place on: there is no log that could be read for its times.
+    async fn position_at(&self, _task: &TaskId, _time_us: i64) -> Result<Position, ConnectorError> {
+        let text = "PostgreSQL's log cannot be read by time";
+        Err(ConnectorError::definite("start_time_unknown", text).hint("give the LSN of a slot as start_position"))
     }
 
     async fn log_held(&self, task: &TaskId) -> Result<Option<u64>, ConnectorError> {

@@ -256,7 +256,7 @@ impl PostgresStream {
 
     fn commit(&mut self, xid: u32, end: Lsn, committed_at_us: i64) {
         self.end = self.end.max(end);
-        self.push(StreamEvent::Commit { tx: tx_id(xid), mark: TxMark::Postgres { end }, committed_at_us }, 0);
+        self.push(StreamEvent::Commit { tx: tx_id(xid), mark: TxMark::Postgres { end }, committed_at_us, place: None }, 0);
     }
 
     fn push(&mut self, event: StreamEvent, bytes: usize) {
