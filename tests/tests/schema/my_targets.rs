@@ -247,3 +247,61 @@ async fn what_both_understand_arrives_from_postgres_in_mysql_and_mariadb() {
         check_rows(&two, &POSTGRES_TABLES).await;
     }
 }
+
+/// Killed again and again while indexes are built, names that two tables have alike, and DMS's minimum.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_build_in_mysql_goes_on_and_a_setting_keeps_objects_away() {
+    let (source, target) = tokio::join!(Source::postgres(PostgresVersion::V17), Source::mysql(MysqlFlavour::Mysql97));
+    let mut world = World::between(source, target).await;
+    let columns: Vec<String> = (0..16).map(|number| format!("c{number} int default {number}")).collect();
+    let indexes: Vec<String> = (0..16).map(|number| format!("create index wide_c{number} on wide (c{number})")).collect();
+    world
+        .source_sql(&format!(
+            "create table wide (id int primary key, u int unique, {}); {}; insert into wide (id, u) select g, -g from generate_series(1, 30000) g;
+             create table one (id int primary key, w int constraint alike references wide, n int constraint sound check (n > 0));
+             create table two (id int primary key, w int constraint alike references wide on delete cascade, n int constraint sound check (n > 1));
+             create table marker (id integer primary key); insert into one values (1, 1, 1); insert into two values (1, 2, 2)",
+            columns.join(", "),
+            indexes.join("; ")
+        ))
+        .await;
+    world.create_task("all", "full-load-and-cdc", "drop-and-create", json!({})).await;
+    world.start_task("all").await;
+    let mut kills = 0;
+    for wanted in [1, 6] {
+        let count = "select count(*) from information_schema.statistics where table_schema = 'copy' and table_name = 'wide' and index_name like 'wide\\_c%'";
+        let built = wait_for("some indexes", PATIENCE, async || {
+            let built = world.target.value(count).await.parse().unwrap_or(0);
+            if built >= wanted { Ok(built) } else { Err(built) }
+        })
+        .await;
+        kills += u32::from(built < 16);
+        world.kill_and_restart().await;
+    }
+    assert!(kills >= 1, "the builds were too fast to be killed: {kills}");
+    world.wait_phase("all", "replicating").await;
+    world.source_sql("delete from wide where id = 2; update wide set u = 2 where id = 3").await;
+    world.wait_level("all").await;
+    cut_over(&world, "all").await;
+    let found = definitions(mysql(&world.target), "copy", &["wide", "one", "two"]).await;
+    let having = |text: &str| found.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((having(" KEY `wide_c"), having("UNIQUE KEY"), having("DEFAULT '")), (16, 1, 16), "{found:#?}");
+    assert_eq!(
+        (having("FOREIGN KEY"), having("CONSTRAINT `alike`"), having("CHECK"), having("CONSTRAINT `sound`")),
+        (2, 1, 2, 1),
+        "{found:#?}"
+    );
+    assert_eq!(omitted(&world).await, Vec::<String>::new());
+    check_rows(&world, &["wide", "one", "two"]).await;
+    world.stop_task("all").await;
+
+    world.create_task("least", "full-load", "drop-and-create", json!({"schema": "minimal"})).await;
+    let findings = world.host.post("/v1/tasks/least/check", &json!({})).await.ok();
+    assert!(findings["passed"] == true && !findings.to_string().contains("not_carried"), "{findings}");
+    world.start_task("least").await;
+    world.wait_stopped("least").await;
+    let found = definitions(mysql(&world.target), "copy", &["wide", "one", "two"]).await;
+    let more = |line: &&String| line.contains("CONSTRAINT") || line.contains(" KEY `") || line.contains("DEFAULT '");
+    assert_eq!(found.iter().find(more), None);
+    check_rows(&world, &["wide", "one", "two"]).await;
+}
