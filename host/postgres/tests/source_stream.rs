@@ -120,6 +120,35 @@ async fn a_table_cannot_be_rewritten_between_its_snapshot_and_its_reading() {
     }
 }
 
+/// A slot waits for every open transaction. One of them that goes on to rewrite a table must not wait for us, or both wait
+/// for ever; and what the snapshot has is the table as it is then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_a_slot_waits_for_may_rewrite_a_table() {
+    let fixture = Fixture::start(PostgresVersion::V18).await;
+    fixture.run("create table a(id int primary key); insert into a select g from generate_series(1, 500) g").await;
+    let tables = public(&["a"]);
+    for (index, first) in [true, false].into_iter().enumerate() {
+        let writer = fixture.client().await;
+        writer.batch_execute(&format!("begin; insert into a values ({})", 1000 + index)).await.expect("insert");
+        let (source, task) = (fixture.another_source().await, scope(&tables));
+        let asked = tokio::spawn(async move {
+            if first { source.begin_capture(&task).await.map(|start| start.snapshot) } else { source.snapshot(&task).await }
+        });
+        let waits = "select count(*) from pg_stat_activity where backend_type = 'walsender' and wait_event_type = 'Lock'";
+        tidegate_harness::wait_for("the slot to wait", Duration::from_secs(60), async || {
+            let row = fixture.sql.query_one(waits, &[]).await.expect("answer");
+            if row.get::<_, i64>(0) > 0 { Ok(()) } else { Err("nobody waits") }
+        })
+        .await;
+        let rewrite = format!("set lock_timeout = '10s'; truncate a; insert into a values ({}); commit", index + 1);
+        writer.batch_execute(&rewrite).await.expect("nobody holds the table");
+        let snapshot = asked.await.expect("no panic").expect("a snapshot");
+        let table = fixture.source.describe(&tables).await.expect("described").remove(0);
+        let rows: Vec<String> = rows_of(snapshot.as_ref(), &table, 100).await.iter().map(|row| text(&table, row, "id")).collect();
+        assert_eq!(rows, [(index + 1).to_string()]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rolled_back_savepoints_of_streamed_transactions_are_voided() {
     for version in VERSIONS {

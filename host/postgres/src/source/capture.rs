@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ErrorClass, ServerSettings, SourceTable};
+use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ErrorClass, ServerSettings, Snapshot, SourceTable};
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
 use tokio::time::Instant;
 use tokio_postgres::Client;
@@ -16,7 +16,7 @@ use super::catalog::{self, get};
 use super::describe;
 use super::names::capture_name;
 use super::relations::Relations;
-use super::snapshot::PostgresSnapshot;
+use super::snapshot::{PostgresSnapshot, storage};
 use super::stream::PostgresStream;
 use crate::connect;
 use crate::fault::pg_error;
@@ -26,6 +26,9 @@ use crate::wire::{SlotKind, WireConnection};
 const SLOT_RELEASE: Duration = Duration::from_secs(30);
 /// How long a worker that is just ending gets before its walsender is ended for it.
 const SLOT_GRACE: Duration = Duration::from_secs(2);
+
+/// Snapshots that are given back because a table was rewritten meanwhile, before the caller waits and tries again.
+const SNAPSHOTS_MAX: u32 = 5;
 
 /// How the comment of a publication of ours begins; the numbers of its tables' entries follow. A publication that
 /// somebody dropped and made anew has no such comment, and a table that was taken out and put back has another entry: in
@@ -70,40 +73,70 @@ pub(crate) async fn begin(server: &ServerSettings, scope: &CaptureScope) -> Resu
     drop_capture(&client, &name).await?;
     let publication = publication_sql(&name, &scope.tables);
     publish(&client, &name, &publication, &format!("create publication \"{name}\"")).await?;
-    let guard = PostgresSnapshot::guard(server, &scope.tables).await?;
-    let mut wire = WireConnection::open(server, &name).await?;
-    let slot = wire.create_slot(&name, SlotKind::Lasting).await?;
-    let position = Position::Postgres(slot.consistent_point);
-    let window = Window { low: position.clone(), high: position.clone() };
-    let snapshot = PostgresSnapshot::import(server, &scope.tables, &slot.snapshot, window).await?;
-    // The snapshot has its own locks now, and its own export.
-    drop((guard, wire));
-    Ok(CaptureStart { position, snapshot: Box::new(snapshot) })
+    for _ in 0..SNAPSHOTS_MAX {
+        if let Some(start) = exported(server, &client, scope, &name, SlotKind::Lasting).await? {
+            return Ok(start);
+        }
+        drop_slot(&client, &name).await?;
+    }
+    Err(always_rewritten())
 }
 
 /// See `Source::snapshot`.
-pub(crate) async fn snapshot(server: &ServerSettings, scope: &CaptureScope) -> Result<PostgresSnapshot, ConnectorError> {
+pub(crate) async fn snapshot(server: &ServerSettings, scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError> {
     let client = connect::client(server, "snapshot").await?;
     let attempted = "read setting \"wal_level\"";
     let row = client.query_one("select pg_catalog.current_setting('wal_level')", &[]).await.map_err(|error| pg_error(attempted, error))?;
-    let guard = PostgresSnapshot::guard(server, &scope.tables).await?;
-    if get::<String>(&row, 0, attempted)? != "logical" {
-        return PostgresSnapshot::take(server, &scope.tables, &client).await;
-    }
-    let name = capture_name(&scope.task);
-    let mut wire = WireConnection::open(server, &name).await?;
+    let is_logical = get::<String>(&row, 0, attempted)? == "logical";
     // The server's process number makes the name of a temporary slot unique among those that live.
     let pid: i32 = {
         let attempted = "name a temporary slot";
         let row = client.query_one("select pg_catalog.pg_backend_pid()", &[]).await.map_err(|error| pg_error(attempted, error))?;
         get(&row, 0, attempted)?
     };
-    let slot = wire.create_slot(&format!("tidegate_snapshot_{pid}"), SlotKind::Temporary).await?;
+    for attempt in 0..SNAPSHOTS_MAX {
+        if is_logical {
+            // The slot of the attempt before may take a moment to go.
+            let slot = format!("tidegate_snapshot_{pid}_{attempt}");
+            if let Some(start) = exported(server, &client, scope, &slot, SlotKind::Temporary).await? {
+                return Ok(start.snapshot);
+            }
+        } else {
+            let before = storage(&client, &scope.tables).await?;
+            let snapshot = PostgresSnapshot::take(server, &scope.tables, &client).await?;
+            if storage(&client, &scope.tables).await? == before {
+                return Ok(Box::new(snapshot));
+            }
+        }
+    }
+    Err(always_rewritten())
+}
+
+/// Makes a slot and takes over its snapshot; `None` when a table was rewritten meanwhile, and the slot is of no use.
+async fn exported(
+    server: &ServerSettings,
+    client: &Client,
+    scope: &CaptureScope,
+    slot: &str,
+    kind: SlotKind,
+) -> Result<Option<CaptureStart>, ConnectorError> {
+    let before = storage(client, &scope.tables).await?;
+    let mut wire = WireConnection::open(server, slot).await?;
+    let slot = wire.create_slot(slot, kind).await?;
     let position = Position::Postgres(slot.consistent_point);
-    let window = Window { low: position.clone(), high: position };
+    let window = Window { low: position.clone(), high: position.clone() };
     let snapshot = PostgresSnapshot::import(server, &scope.tables, &slot.snapshot, window).await?;
-    drop((guard, wire));
-    Ok(snapshot)
+    // The snapshot has its own locks now, and its own export.
+    drop(wire);
+    let is_same = storage(client, &scope.tables).await? == before;
+    Ok(is_same.then(|| CaptureStart { position, snapshot: Box::new(snapshot) }))
+}
+
+fn always_rewritten() -> ConnectorError {
+    ConnectorError::transient(
+        "table_rewritten",
+        format!("tables were rewritten or altered during each of {SNAPSHOTS_MAX} attempts at a snapshot"),
+    )
 }
 
 /// See `Source::extend_capture`.
@@ -232,6 +265,12 @@ pub(crate) async fn check_position(client: &Client, scope: &CaptureScope, from: 
 
 /// See `Source::end_capture`.
 pub(crate) async fn drop_capture(client: &Client, name: &str) -> Result<(), ConnectorError> {
+    drop_slot(client, name).await?;
+    let sql = format!("drop publication if exists {}", Dialect::POSTGRES.identifier(name));
+    client.batch_execute(&sql).await.map_err(|error| pg_error(&format!("drop publication \"{name}\""), error))
+}
+
+async fn drop_slot(client: &Client, name: &str) -> Result<(), ConnectorError> {
     if slot_facts(client, name).await?.is_some() {
         release_slot(client, name).await?;
         let attempted = format!("drop replication slot \"{name}\"");
@@ -239,8 +278,7 @@ pub(crate) async fn drop_capture(client: &Client, name: &str) -> Result<(), Conn
                    where slot_name = $1::pg_catalog.text::pg_catalog.name";
         client.execute(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))?;
     }
-    let sql = format!("drop publication if exists {}", Dialect::POSTGRES.identifier(name));
-    client.batch_execute(&sql).await.map_err(|error| pg_error(&format!("drop publication \"{name}\""), error))
+    Ok(())
 }
 
 /// A published table without identity makes the customer's own updates fail, so it is never published.

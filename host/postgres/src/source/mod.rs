@@ -113,7 +113,7 @@ impl Source for PostgresSource {
     }
 
     async fn snapshot(&self, scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError> {
-        Ok(Box::new(capture::snapshot(&self.server, scope).await?))
+        capture::snapshot(&self.server, scope).await
     }
 
     async fn log_end(&self) -> Result<Position, ConnectorError> {

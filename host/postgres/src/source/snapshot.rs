@@ -1,7 +1,10 @@
 //! A snapshot that several readers share, and its cuts.
 //!
-//! A holder keeps a transaction open that has the snapshot and a light lock on every table. The lock is taken before
-//! the snapshot: a table that is rewritten between the two would look empty to every reader, without an error.
+//! A holder keeps a transaction open that has the snapshot and a light lock on every table. A table that is rewritten
+//! between the snapshot and its lock would look empty to every reader, without an error. The lock cannot come first: the
+//! snapshot of a slot waits for every open transaction, and one of those may wait for our lock, so that both would
+//! wait for ever, and the server could not see why. So storage and columns are compared ([`storage`]): where they are
+//! others under the lock than before the slot, the snapshot is given back.
 //! Readers import the snapshot on connections of their own and read ranges of blocks (`ctid`).
 
 use std::sync::Arc;
@@ -32,6 +35,15 @@ const LEAF: &str = "select n.nspname::pg_catalog.text, l.relname::pg_catalog.tex
     select from pg_catalog.pg_class c join pg_catalog.pg_namespace cn on cn.oid = c.relnamespace \
     where cn.nspname = $2 and c.relname = $3 and (c.oid = l.oid or c.oid in (select a.relid from pg_catalog.pg_partition_ancestors(l.oid) a)))";
 
+/// A number that a rewrite or a changed column changes, over the tables and all of their partitions.
+const STORAGE: &str = "select coalesce(pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', l.oid, pg_catalog.pg_relation_filenode(l.oid), \
+    (select pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped), ',' order by a.attnum) \
+    from pg_catalog.pg_attribute a where a.attrelid = l.oid and a.attnum > 0)), 0)::pg_catalog.numeric), 0)::pg_catalog.text \
+    from pg_catalog.pg_class l where l.oid in (select t.oid from \
+    rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) w (s, t) \
+    join pg_catalog.pg_namespace n on n.nspname = w.s join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.t, \
+    lateral (select c.oid union all select p.relid from pg_catalog.pg_partition_tree(c.oid) p) t (oid))";
+
 const SENDS: &str = "select a.attname::pg_catalog.text, t.typsend::pg_catalog.oid <> 0 from pg_catalog.pg_attribute a \
     join pg_catalog.pg_type t on t.oid = a.atttypid where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped";
 
@@ -47,18 +59,7 @@ pub(crate) struct PostgresSnapshot {
 }
 
 impl PostgresSnapshot {
-    /// Holds tables still while a snapshot is made: a transaction with a light lock on each, which only rewriting or
-    /// dropping DDL waits for. Dropping the client ends it.
-    pub(crate) async fn guard(server: &ServerSettings, tables: &[TableName]) -> Result<Client, ConnectorError> {
-        let guard = connect::client(server, "snapshot guard").await?;
-        guard
-            .batch_execute(&format!("begin; {}", lock_sql(tables)))
-            .await
-            .map_err(|error| pg_error("lock tables for the snapshot", error))?;
-        Ok(guard)
-    }
-
-    /// Takes over a snapshot that another connection has exported and still holds. Call it under a guard.
+    /// Takes over a snapshot that another connection has exported and still holds.
     pub(crate) async fn import(
         server: &ServerSettings,
         tables: &[TableName],
@@ -70,7 +71,7 @@ impl PostgresSnapshot {
         Self::held(server, tables, holder, window).await
     }
 
-    /// Takes a snapshot of its own, for servers without logical decoding. Call it under a guard.
+    /// Takes a snapshot of its own, for servers without logical decoding.
     ///
     /// Its place in the log is not exact: a transaction whose commit record is written may still be invisible. So the
     /// window is wide: nothing is sure to be in it, and nothing behind the log's end afterwards is.
@@ -229,6 +230,16 @@ impl BlockRange {
         let bounds = if bounds.is_empty() { String::new() } else { format!(" where {}", bounds.join(" and ")) };
         format!("copy (select {} from only {}{bounds}) to stdout (format binary)", columns.join(", "), dialect.table(leaf))
     }
+}
+
+/// How the tables are stored now, and which columns they have: equal answers before a snapshot and under its locks mean
+/// that the snapshot's readers see what it saw.
+pub(crate) async fn storage(client: &Client, tables: &[TableName]) -> Result<String, ConnectorError> {
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let attempted = "compare tables with their snapshot";
+    let row = client.query_one(STORAGE, &[&schemas, &names]).await.map_err(|error| pg_error(attempted, error))?;
+    get(&row, 0, attempted)
 }
 
 fn import_sql(snapshot: &str) -> String {
