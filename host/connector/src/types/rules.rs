@@ -113,7 +113,7 @@ pub const RULES: &[TypeRule] = &[
     rule!(PG, MY, &[Kind::Bits], &[], LengthUpTo(64), "bit({n})", Bits, Lossless, ""),
     rule!(PG, MY, &[Kind::Bits], &[], Always, "longblob", Bytes, Lossless, "of more than 64 bits: as bytes, padded on the left"),
     rule!(PG, MY, &[Kind::Other], &[], Key, "varchar({key}){bin}", Spelled, AsText, "likewise"),
-    rule!(PG, MY, &[Kind::Other], &[], Always, "longtext{bin}", Spelled, AsText, "`inet`, `cidr`, `macaddr`, `macaddr8`, `oid`, `xid8`, `pg_lsn`, `timetz`, `bit varying`; ranges, composites, `money`, `xml`, geometry and other types that only PostgreSQL reads are refused by the check (`column_type`)"),
+    rule!(PG, MY, &[Kind::Other], &[], Always, "longtext{bin}", Spelled, AsText, "`inet`, `cidr`, `macaddr`, `macaddr8`, `oid`, `xid8`, `pg_lsn`, `timetz`, `bit varying`, `xml`, the server's own ranges and multiranges; ranges of the user's, composites, `money`, geometry and other types that only PostgreSQL reads are refused by the check (`column_type`)"),
 
     // What rules and modules compute, in MySQL and MariaDB.
     rule!(ANY, MY, &[Kind::Boolean], &[], Always, "tinyint(1)", Integer, Lossless, COMPUTED),

@@ -5,6 +5,7 @@ pub(crate) mod calendar;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod numeric;
+mod ranges;
 pub(crate) mod spelled;
 
 use std::collections::HashMap;

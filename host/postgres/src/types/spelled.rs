@@ -1,11 +1,12 @@
 //! Types whose values are read as the text that the server prints for them.
 //!
-//! Sources of the binary forms: `network.c`, `mac.c`, `mac8.c`, `varbit.c`, `date.c`, `pg_lsn.c` of PostgreSQL.
+//! Sources of the binary forms: `network.c`, `mac.c`, `mac8.c`, `varbit.c`, `date.c`, `pg_lsn.c`, `xml.c` of PostgreSQL.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::calendar::time_text;
-use super::decode::{Reason, bits, fixed};
+use super::decode::{Reason, bits, fixed, utf8};
+use super::ranges::{Bound, multirange, range};
 
 /// A type that is read as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,12 @@ pub(crate) enum Spelled {
     TimeTz,
     /// `bit varying`.
     Bits,
+    /// `xml`: the document as it is, in the session's UTF-8.
+    Xml,
+    /// A range.
+    Range(Bound),
+    /// A multirange.
+    Multirange(Bound),
 }
 
 impl Spelled {
@@ -37,7 +44,11 @@ impl Spelled {
             3220 => Spelled::Lsn,
             1266 => Spelled::TimeTz,
             1562 => Spelled::Bits,
-            _ => return None,
+            142 => Spelled::Xml,
+            _ => match Bound::by_oid(oid)? {
+                (bound, false) => Spelled::Range(bound),
+                (bound, true) => Spelled::Multirange(bound),
+            },
         })
     }
 
@@ -53,6 +64,9 @@ impl Spelled {
                 format!("{:X}/{:X}", number >> 32, number & 0xffff_ffff)
             }
             Spelled::TimeTz => time_tz(fixed(bytes)?)?,
+            Spelled::Xml => utf8(bytes)?.to_owned(),
+            Spelled::Range(bound) => range(bound, bytes)?,
+            Spelled::Multirange(bound) => multirange(bound, bytes)?,
             Spelled::Bits => {
                 let (count, bytes) = bits(bytes)?;
                 (0..count).map(|index| if bytes[index / 8] & (0x80 >> (index % 8)) == 0 { '0' } else { '1' }).collect()
