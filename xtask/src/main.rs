@@ -7,6 +7,7 @@ mod command;
 mod demo;
 mod examples;
 mod guests;
+mod long_runs;
 mod setup;
 mod test;
 
@@ -46,6 +47,18 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Random schemas and workloads in all nine pairs, round after round, each compared with its source.
+    Generator {
+        /// Rounds; the n-th has the seed plus n, and is the same alone.
+        #[arg(long, default_value_t = 20)]
+        rounds: u32,
+        /// Where the seeds begin; the clock without it.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Some of the pairs: `postgres-mysql,mariadb-postgres`.
+        #[arg(long)]
+        pairs: Option<String>,
+    },
     /// Compare with `psql` and with native replication on private servers; `-- modules` and `-- neighbour` measure what
     /// tenants' modules cost; `-- --help` shows the options.
     Bench {
@@ -73,6 +86,7 @@ fn run(root: &Path, task: Task) -> Result<(), String> {
         Task::Examples => guests::build(root).and_then(|()| examples::build(root)),
         Task::Test => test::run(root),
         Task::Demo { release, seconds, seed } => demo::run_demo(root, release, seconds, seed),
+        Task::Generator { rounds, seed, pairs } => long_runs::generator(root, rounds, seed, pairs.as_deref()),
         Task::Bench { arguments } => bench(root, &arguments),
     }
 }

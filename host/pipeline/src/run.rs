@@ -114,7 +114,7 @@ pub async fn run(
         if cancel.is_cancelled() {
             break Ok(Outcome { cause: StopCause::Cancelled });
         }
-        let is_miss = matches!(&result, Err(error) if error.code() == "table_missing");
+        let is_miss = result.as_ref().is_err_and(TaskError::is_miss);
         misses = if is_miss { misses + 1 } else { 0 };
         match result {
             Ok(Ended::TablesChanged) if watched.board.rows_brought() != brought => pauses.reset(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tidegate_connector::{ConnectorError, ErrorClass, Finding, TablePreparation};
+use tidegate_connector::{ConnectorError, ErrorClass, Finding, Severity, TablePreparation};
 use tidegate_model::{Position, StartPoint, StopPoint, TableName, TaskId};
 use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
@@ -199,6 +199,14 @@ impl TaskError {
         }
     }
 
+    /// True when a table was gone by the time it was looked at: it was dropped or renamed just then, and the next attempt
+    /// asks for tables anew.
+    pub(crate) fn is_miss(&self) -> bool {
+        let TaskError::ChecksFailed(findings) = self else { return self.code() == "table_missing" };
+        let mut errors = findings.iter().filter(|finding| finding.severity == Severity::Error).peekable();
+        errors.peek().is_some() && errors.all(|finding| finding.code == "object_missing")
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -237,4 +245,18 @@ fn summary(findings: &[Finding]) -> String {
 
 fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_went_away_before_the_checks_is_no_failed_check() {
+        let gone = || Finding::error("object_missing", "table \"a.b\"", "nothing", "a table that the user may see");
+        let other = Finding::error("wal_level", "setting", "replica", "logical");
+        assert!(TaskError::ChecksFailed(vec![gone(), gone()]).is_miss());
+        assert!(!TaskError::ChecksFailed(vec![gone(), other]).is_miss());
+        assert!(!TaskError::ChecksFailed(Vec::new()).is_miss());
+    }
 }
