@@ -92,6 +92,14 @@ pub enum SqlType {
     Other(String),
 }
 
+impl SqlType {
+    /// True for whole numbers, with and without a sign.
+    pub fn is_integer(&self) -> bool {
+        use SqlType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
+        matches!(self, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64)
+    }
+}
+
 /// The encoding of a table's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RowEncoding {

@@ -15,9 +15,6 @@ use crate::connect::{row, rows};
 /// Databases of the servers themselves.
 const SYSTEM_SCHEMAS: &str = "('mysql', 'information_schema', 'performance_schema', 'sys')";
 
-/// For more names than this, one list of all tables is asked for: the server opens each table that it tells of.
-pub(crate) const ASKED_BY_NAME_MAX: usize = 16;
-
 /// What `information_schema.tables` has of tables that can be replicated.
 const TABLES: &str =
     "select table_schema, table_name from information_schema.tables where table_type in ('BASE TABLE', 'SYSTEM VERSIONED')";
@@ -29,7 +26,8 @@ pub(crate) async fn table_names(conn: &mut Conn) -> Result<Vec<TableName>, Conne
     Ok(names.into_iter().map(|(schema, name)| TableName { schema, name }).collect())
 }
 
-/// See `Source::existing_tables`. The server looks at no other table only when one name is asked for at a time.
+/// See `Source::existing_tables`. The server opens each table that it tells of, and looks at no other one only when one name is asked
+/// for at a time.
 pub(crate) async fn existing_tables(conn: &mut Conn, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
     let mut found = Vec::with_capacity(names.len());
     for name in names {

@@ -73,9 +73,6 @@ impl Source for MysqlSource {
     }
 
     async fn existing_tables(&self, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
-        if names.len() > catalog::ASKED_BY_NAME_MAX {
-            return Ok(self.table_names().await?.into_iter().filter(|name| names.contains(name)).collect());
-        }
         let mut conn = self.connector.open().await?;
         catalog::existing_tables(&mut conn, names).await
     }

@@ -40,6 +40,9 @@ use crate::units::Units;
 /// list of tables and the look at it. The next attempt's list knows.
 const MISSES_MAX: u32 = 4;
 
+/// For more names than this, one list of all tables is asked for: a source may have to be asked for each name.
+const ASKED_BY_NAME_MAX: usize = 16;
+
 /// How often progress is published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
 
@@ -260,7 +263,7 @@ async fn publish(watched: Arc<Watched>, mut units: Units, progress: watch::Sende
 pub(crate) struct Selection {
     /// The tables that the rules select, planned, in the source's order.
     pub(crate) tables: Vec<Arc<PlannedTable>>,
-    /// All tables that the source has; where the rules name each table, only those.
+    /// All tables that the source has; where the rules name each table, and few, only those.
     pub(crate) names: HashSet<TableName>,
 }
 
@@ -300,11 +303,11 @@ pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &d
     Ok(Selection { tables: planned, names: names.into_iter().collect() })
 }
 
-/// Names of all tables that the source has; where the rules name each table, those of them that it has.
+/// Names of all tables that the source has; where the rules name each table, and few, those of them that it has.
 pub(crate) async fn table_names(spec: &TaskSpec, source: &dyn Source) -> Result<Vec<TableName>, ConnectorError> {
     match spec.modules.selected().exact() {
-        Some(names) => source.existing_tables(names).await,
-        None => source.table_names().await,
+        Some(names) if names.len() <= ASKED_BY_NAME_MAX => source.existing_tables(names).await,
+        _ => source.table_names().await,
     }
 }
 

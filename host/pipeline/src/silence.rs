@@ -17,7 +17,8 @@ use crate::task::{TaskError, TaskSpec};
 /// silence: it is noticed within about a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// How often while a run sleeps and nothing is under way: a thousand of them need not wake to find that out.
+/// How often while a run sleeps and nothing is under way: a thousand of them need not wake to find that out. A unit wakes it; what a
+/// run does without one is looked at this much later.
 const LOOK_EVERY_ASLEEP: Duration = Duration::from_secs(60);
 
 /// How long a probe may take: a connection and one small question.

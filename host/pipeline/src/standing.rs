@@ -226,7 +226,10 @@ impl Attempt<'_> {
                 }
             }
         }
-        let (there, gone): (Vec<_>, Vec<_>) = records.into_values().partition(|record| selection.names.contains(&record.table));
+        // The selection knows only the tables that the rules name, where they name each; these are no longer among them, or gone.
+        let left: Vec<TableName> = records.keys().cloned().collect();
+        let existing = if left.is_empty() { left } else { self.source.existing_tables(&left).await? };
+        let (there, gone): (Vec<_>, Vec<_>) = records.into_values().partition(|record| existing.contains(&record.table));
         self.let_go(&standing, there.into_iter()).await?;
         self.settle_gone(&standing, gone).await?;
         let Standing { checkpoint, stream, places, unloaded, suspended, .. } = &standing;

@@ -175,20 +175,7 @@ pub(super) fn counts<'a>(table: &'a TargetTable, column: &ColumnObjects) -> Opti
 
 /// True for whole numbers that go upwards.
 pub(super) fn may_count(table: &TargetTable, column: &ColumnObjects) -> bool {
-    let wanted = table.columns.iter().find(|wanted| wanted.name == column.column);
-    let is_whole = wanted.is_some_and(|wanted| {
-        matches!(
-            wanted.sql_type,
-            SqlType::Int8
-                | SqlType::Int16
-                | SqlType::Int32
-                | SqlType::Int64
-                | SqlType::UInt8
-                | SqlType::UInt16
-                | SqlType::UInt32
-                | SqlType::UInt64
-        )
-    });
+    let is_whole = table.columns.iter().any(|wanted| wanted.name == column.column && wanted.sql_type.is_integer());
     is_whole && counts(table, column).is_some_and(|sequence| sequence.increment > 0 && !sequence.cycle)
 }
 

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Dialect, TargetTable};
+use tidegate_model::TableName;
 use tidegate_model::objects::{DefaultValue, Sequence, SequencePosition};
-use tidegate_model::{SqlType, TableName};
 use tokio_postgres::GenericClient;
 
 use crate::connect::pg_error;
@@ -79,20 +79,7 @@ async fn alone<'a>(client: &impl GenericClient, sequence: &Sequence) -> Result<O
 
 /// A column whose greatest value a sequence can be compared with.
 fn is_whole(table: &TargetTable, column: &str) -> bool {
-    let wanted = table.columns.iter().find(|wanted| wanted.name == column).map(|wanted| &wanted.sql_type);
-    matches!(
-        wanted,
-        Some(
-            SqlType::Int8
-                | SqlType::Int16
-                | SqlType::Int32
-                | SqlType::Int64
-                | SqlType::UInt8
-                | SqlType::UInt16
-                | SqlType::UInt32
-                | SqlType::UInt64
-        )
-    )
+    table.columns.iter().any(|wanted| wanted.name == column && wanted.sql_type.is_integer())
 }
 
 /// The sequence that belongs to a column; none where the table or the column is missing.
