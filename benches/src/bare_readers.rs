@@ -1,7 +1,8 @@
 //! What does the source's own protocol cost? As many bare readers of its log as there are tasks, in a process of their own.
 //!
 //! Each reader logs in, asks for the log as a replica does, and then only answers what the protocol asks: PostgreSQL wants a
-//! status at least every minute (sent every ten seconds, as Tidegate does), MariaDB sends a heartbeat every ten seconds.
+//! status at least every minute (sent every ten seconds, as Tidegate does), MariaDB sends a heartbeat every thirty seconds, as
+//! Tidegate asks for.
 //! Nothing is decoded, kept or applied. The process says `ready` on its standard output when all of them follow the log, and
 //! ends when its standard input is closed.
 
@@ -16,8 +17,11 @@ use mysql_async::{BinlogStreamRequest, Conn, OptsBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Between two signs of life, either way.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Between two signs of life of a reader of PostgreSQL.
+const STATUS: Duration = Duration::from_secs(10);
+
+/// Between two signs of life of MariaDB.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// A server to read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -128,7 +132,7 @@ async fn postgres(mut stream: TcpStream) {
     let mut end = 0_u64;
     loop {
         // A time-out in the middle of a frame would lose its place, but none is that slow here.
-        let received = tokio::time::timeout(HEARTBEAT, frame(&mut stream)).await;
+        let received = tokio::time::timeout(STATUS, frame(&mut stream)).await;
         let wants_reply = match received {
             Ok((b'd', body)) if body.first() == Some(&b'k') => {
                 end = body[1..9].try_into().map_or(end, u64::from_be_bytes);

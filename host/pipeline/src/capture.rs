@@ -100,16 +100,14 @@ impl Capture {
                         }
                     }
                 }
-                moved |= match &event {
-                    StreamEvent::Idle { position } if idle_at.as_ref() == Some(position) => false,
-                    StreamEvent::Idle { position } => {
-                        idle_at = Some(position.clone());
-                        true
+                if let StreamEvent::Idle { position } = &event {
+                    // A keep-alive of a source at rest: whoever reads the cache sleeps on.
+                    if idle_at.as_ref() == Some(position) {
+                        continue;
                     }
-                    StreamEvent::Relation { .. } | StreamEvent::Change { .. } | StreamEvent::Commit { .. } | StreamEvent::Abort { .. } => {
-                        true
-                    }
-                };
+                    idle_at = Some(position.clone());
+                }
+                moved = true;
                 self.take(&mut numbers, &mut counts, &mut arrived, event)?;
                 if has_ended {
                     break;

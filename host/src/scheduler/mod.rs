@@ -209,7 +209,6 @@ impl Scheduler {
             work.mark_unchanged();
             self.step(&shutdown).await;
             requests.take(&self.running).await;
-            metric::record_memory();
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 Some(ended) = self.workers.join_next_with_id() => self.forget(ended),
@@ -289,12 +288,13 @@ impl Scheduler {
         }
     }
 
-    /// Tells the pool what tenants may have, and the metrics what they have.
+    /// Tells the pool what tenants may have, and the metrics what they and the process have.
     async fn share_out(&self) {
         let tenants = match self.node.catalog.list_tenants().await {
             Ok(tenants) => tenants,
             Err(error) => return error!(error = chain(&error), "read tenants"),
         };
+        metric::record_memory();
         metric::record_tenants(&tenants, self.known.values(), &self.node.pool.units_of_tenants());
         let share = |quotas: TenantQuotas| Share { weight: quotas.weight.unwrap_or(1), quota: quotas.units };
         self.node.pool.share(tenants.into_iter().map(|tenant| (tenant.name.to_string(), share(tenant.quotas))).collect());

@@ -17,8 +17,9 @@ use crate::binlog::event::RawEvent;
 use crate::connect::run;
 use crate::fault;
 
-/// How often an idle server says that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often an idle server says that it lives. As rarely as replicas ask for by default: nothing waits for it, and for a task that
+/// sleeps it is most of what it does.
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// Silence after which the connection counts as dead. More than three heartbeats, because a single event of a gigabyte
 /// is silent for as long as it travels.
