@@ -6,6 +6,7 @@ use rand::seq::IndexedRandom;
 use super::history::insert;
 use super::kinds::{kind, kinds};
 use super::plan::{State, some_reach};
+use super::reshape::reshape;
 use super::tables::Table;
 use super::text::named;
 use super::values::Draw;
@@ -30,7 +31,7 @@ pub(super) fn redefine(draw: &mut Draw, state: &mut State) -> Vec<String> {
     }
     let place = draw.random.random_range(0..state.tables.len());
     draw.reach = state.tables[place].reach;
-    match draw.random.random_range(0..16) {
+    match draw.random.random_range(0..21) {
         0..4 => add_column(draw, state, place),
         4 | 5 => drop_column(draw, state, place),
         6 | 7 => rename_column(draw, state, place),
@@ -39,11 +40,12 @@ pub(super) fn redefine(draw: &mut Draw, state: &mut State) -> Vec<String> {
         12 => create(draw, state),
         13 => drop(draw, state, place),
         14 => rename_table(draw, state, place),
-        _ => make_anew(draw, state, place),
+        15 => make_anew(draw, state, place),
+        _ => reshape(draw, state, place),
     }
 }
 
-fn add_column(draw: &mut Draw, state: &mut State, place: usize) -> Vec<String> {
+pub(super) fn add_column(draw: &mut Draw, state: &mut State, place: usize) -> Vec<String> {
     let serial = state.next_serial();
     let table = &mut state.tables[place];
     let mut column = Table::column(draw, &kinds(draw.source, table.reach), format!("a{serial}"));

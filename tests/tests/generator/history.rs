@@ -7,6 +7,12 @@ use super::tables::{KeyForm, N_VALUES, Row, Table};
 use super::text::named;
 use super::values::Draw;
 
+/// Kinds of key columns that one can add to.
+const SHIFTS: [&str; 4] = ["integer", "int", "int unsigned", "bigint"];
+
+/// How far keys move at once.
+const SHIFT: i128 = 1_000_000;
+
 /// Some changes of one table, in order. What they do to the table's rows is noted in it.
 pub(super) fn changes(draw: &mut Draw, table: &mut Table) -> Vec<String> {
     draw.reach = table.reach;
@@ -21,7 +27,10 @@ pub(super) fn changes(draw: &mut Draw, table: &mut Table) -> Vec<String> {
     if table.rows.is_empty() {
         return vec![insert(draw, table, 6)];
     }
-    match draw.random.random_range(0..20) {
+    match draw.random.random_range(0..23) {
+        20 => shift_keys(draw, table),
+        21 => exchange_keys(draw, table),
+        22 => delete_all(draw, table),
         0..4 => vec![insert(draw, table, 8)],
         4..9 => vec![update(draw, table, 1)],
         9..11 => vec![update(draw, table, 4)],
@@ -130,15 +139,61 @@ fn move_key(draw: &mut Draw, table: &mut Table) -> String {
     let old = table.rows[place].clone();
     let parts = table.key_columns().len();
     let part = draw.random.random_range(0..parts);
-    let is_text = table.key_columns()[part].kind.sql.contains("char") || table.key_columns()[part].kind.sql == "text";
     let number = table.next;
     table.next += 1;
-    let literal = if is_text && draw.one_in(2) { twin(draw, &old.key[part]) } else { key_value(draw, table, part, number) };
+    let literal = if is_text(table, part) && draw.one_in(2) { twin(draw, &old.key[part]) } else { key_value(draw, table, part, number) };
     let name = named(draw.source, &table.key_columns()[part].name);
     let more = if draw.one_in(2) { format!(", {}", assignments(draw, table)) } else { String::new() };
     let sql = format!("update {} set {name} = {literal}{more} where {}", table.quoted(draw.source), table.is_row(draw.source, &old));
     table.rows[place].key[part] = literal;
     sql
+}
+
+/// Keys of several rows move in one statement.
+fn shift_keys(draw: &mut Draw, table: &mut Table) -> Vec<String> {
+    let places: Vec<usize> = (0..table.key_columns().len()).filter(|part| SHIFTS.contains(&table.key_columns()[*part].kind.sql)).collect();
+    let Some(part) = places.choose(&mut draw.random).copied() else { return vec![update(draw, table, 6)] };
+    let most = table.rows.len().min(6);
+    let chosen = rand::seq::index::sample(&mut draw.random, table.rows.len(), most);
+    let conditions: Vec<String> = chosen.iter().map(|place| format!("({})", table.is_row(draw.source, &table.rows[place]))).collect();
+    let name = named(draw.source, &table.key_columns()[part].name);
+    // Further than keys that are counted up ever come.
+    let sql = format!("update {} set {name} = {name} + {SHIFT} where {}", table.quoted(draw.source), conditions.join(" or "));
+    for place in chosen {
+        let number: i128 = table.rows[place].key[part].parse().expect("these kinds have whole numbers");
+        table.rows[place].key[part] = (number + SHIFT).to_string();
+    }
+    vec![sql]
+}
+
+/// Two rows exchange their keys, over a third one.
+fn exchange_keys(draw: &mut Draw, table: &mut Table) -> Vec<String> {
+    let (one, other) = (some_row(draw, table), some_row(draw, table));
+    if one == other {
+        return vec![update(draw, table, 1)];
+    }
+    let (first, second) = (table.rows[one].clone(), table.rows[other].clone());
+    let (between, _) = new_row(draw, table);
+    let name = table.quoted(draw.source);
+    let columns: Vec<String> = table.key_columns().iter().map(|column| named(draw.source, &column.name)).collect();
+    let rename = |from: &Row, to: &Row| {
+        let values: Vec<String> = columns.iter().zip(&to.key).map(|(column, literal)| format!("{column} = {literal}")).collect();
+        format!("update {name} set {} where {}", values.join(", "), table.is_row(draw.source, from))
+    };
+    let statements = vec![rename(&first, &between), rename(&second, &first), rename(&between, &second)];
+    // The seats stay with their rows.
+    table.rows[one].key = second.key;
+    table.rows[other].key = first.key;
+    statements
+}
+
+fn delete_all(draw: &mut Draw, table: &mut Table) -> Vec<String> {
+    table.rows.clear();
+    let mut statements = vec![format!("delete from {}", table.quoted(draw.source))];
+    if draw.one_in(2) {
+        statements.push(insert(draw, table, 5));
+    }
+    statements
 }
 
 /// A text that some collations hold equal to this one.
@@ -153,14 +208,25 @@ fn twin(draw: &mut Draw, literal: &str) -> String {
     format!("'{other}'")
 }
 
-/// A row goes and comes again under its key.
+fn is_text(table: &Table, part: usize) -> bool {
+    let sql = table.key_columns()[part].kind.sql;
+    sql.contains("char") || sql == "text"
+}
+
+/// A row goes and comes again under its key, or one that some collations hold equal to it.
 fn take_back(draw: &mut Draw, table: &mut Table) -> Vec<String> {
     let place = some_row(draw, table);
-    let row = table.rows[place].clone();
+    let old = table.rows[place].clone();
+    let mut row = old.clone();
+    let part = draw.random.random_range(0..row.key.len());
+    if is_text(table, part) && draw.one_in(2) {
+        row.key[part] = twin(draw, &old.key[part]);
+    }
     let again = values(draw, table, &row);
+    table.rows[place] = row;
     let name = table.quoted(draw.source);
     vec![
-        format!("delete from {name} where {}", table.is_row(draw.source, &row)),
+        format!("delete from {name} where {}", table.is_row(draw.source, &old)),
         format!("insert into {name} ({}) values {again}", names(draw, table)),
     ]
 }

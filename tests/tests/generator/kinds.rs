@@ -192,6 +192,9 @@ const POSTGRES: &[Kind] = &[
     own("jsonpath", |draw| draw.pick(&["'$.a[*] ? (@ > 1)'"])),
 ];
 
+/// The enumeration with labels before and behind the others.
+const MORE_LABELS: &str = "enum('first','a','b,c','it''s','é','last')";
+
 const MYSQL_AND_MARIADB: &[Kind] = &[
     plain("tinyint", |draw| draw.whole(-128, 127)),
     plain("tinyint(1)", |draw| draw.whole(-128, 127)),
@@ -230,8 +233,14 @@ const MYSQL_AND_MARIADB: &[Kind] = &[
     keyed(
         "enum('a','b,c','it''s','é')",
         |_, n| ["'a'", "'b,c'", "'é'"][(n % 3) as usize].to_owned(),
-        &["varchar(30)"],
+        &["varchar(30)", MORE_LABELS],
         |draw| draw.pick(&["'a'", "'b,c'", "'it''s'", "'é'"]),
+    ),
+    keyed(
+        MORE_LABELS,
+        |_, n| ["'a'", "'b,c'", "'é'"][(n % 3) as usize].to_owned(),
+        &["varchar(30)"],
+        |draw| draw.pick(&["'a'", "'b,c'", "'it''s'", "'é'", "'first'", "'last'"]),
     ),
     plain("set('x','y','z')", |draw| draw.pick(&["''", "'x'", "'x,z'", "'z,y,x'"])),
     keyed("binary(6)", nth_six_bytes, &["varbinary(40)"], |draw| draw.bytes(6)),

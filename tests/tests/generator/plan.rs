@@ -2,6 +2,7 @@
 
 use rand::Rng;
 
+use super::beside::Beside;
 use super::definitions::redefine;
 use super::history::{changes, insert};
 use super::kinds::{Engine, Reach};
@@ -14,13 +15,24 @@ const TABLES: u32 = 5;
 /// Statements that belong together.
 pub(super) struct Step {
     pub(super) statements: Vec<String>,
+    pub(super) by: Side,
     /// They are one transaction: when one of them is refused, nothing has happened.
     pub(super) is_transaction: bool,
+}
+
+/// Who says them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    First,
+    /// The session of [`Beside`].
+    Second,
 }
 
 /// What the generator knows of a source.
 pub(super) struct Plan {
     draw: Draw,
+    /// The second session's transaction.
+    beside: Option<Beside>,
     state: State,
     /// The state before the last step.
     before: State,
@@ -53,15 +65,22 @@ pub(super) fn some_reach(draw: &mut Draw) -> Reach {
 
 impl Plan {
     pub(super) fn new(seed: u64, source: Engine) -> Plan {
-        Plan { draw: Draw::new(seed, source), state: State::default(), before: State::default() }
+        Plan { draw: Draw::new(seed, source), beside: None, state: State::default(), before: State::default() }
     }
 
     pub(super) fn state(&self) -> &State {
         &self.state
     }
 
-    /// Forgets the last step, which was refused.
-    pub(super) fn undo(&mut self) {
+    /// Forgets the last step, which was refused; of the second session, its whole transaction.
+    pub(super) fn refuse(&mut self, by: Side) {
+        if by == Side::Second {
+            self.beside = None;
+        }
+        self.undo();
+    }
+
+    fn undo(&mut self) {
         // Numbers are not given again.
         let serial = self.state.serial;
         self.state = self.before.clone();
@@ -79,11 +98,13 @@ impl Plan {
             };
             let serial = self.state.next_serial();
             let (mut table, mut statements) = Table::new(&mut self.draw, serial, reach);
-            for _ in 0..self.draw.random.random_range(0..8) {
-                statements.push(insert(&mut self.draw, &mut table, 30));
+            // Now and then more rows than one chunk of the load has.
+            let (count, most) = if self.draw.one_in(12) { (8, 400) } else { (self.draw.random.random_range(0..8), 30) };
+            for _ in 0..count {
+                statements.push(insert(&mut self.draw, &mut table, most));
             }
             self.state.tables.push(table);
-            steps.push(Step { statements, is_transaction: false });
+            steps.push(Step { statements, by: Side::First, is_transaction: false });
         }
         steps
     }
@@ -91,18 +112,56 @@ impl Plan {
     /// What happens next.
     pub(super) fn step(&mut self) -> Step {
         self.before = self.state.clone();
+        if let Some(step) = self.step_beside() {
+            return step;
+        }
         if self.draw.one_in(9) || self.state.tables.is_empty() {
             if self.draw.source.is_postgres() && self.draw.one_in(3) && !self.state.tables.is_empty() {
                 return self.transaction(true);
             }
-            return Step { statements: redefine(&mut self.draw, &mut self.state), is_transaction: false };
+            let statements = redefine(&mut self.draw, &mut self.state);
+            return Step { statements, by: Side::First, is_transaction: false };
         }
         if self.draw.one_in(5) {
-            // Each statement is a transaction: a refused one leaves those before it.
-            let statements = vec![self.changes().swap_remove(0)];
-            return Step { statements, is_transaction: false };
+            // A statement is a transaction by itself; several are not, since a refused one would leave those before it.
+            let mut statements = self.changes();
+            let is_transaction = statements.len() > 1;
+            if is_transaction {
+                statements.insert(0, "begin".to_owned());
+                statements.push("commit".to_owned());
+            }
+            return Step { statements, by: Side::First, is_transaction };
         }
         self.transaction(false)
+    }
+
+    /// The second session's next statements, when it is its turn.
+    fn step_beside(&mut self) -> Option<Step> {
+        let statements = match self.beside.take() {
+            None if self.draw.one_in(8) => {
+                let (beside, statements) = Beside::open(&mut self.draw, &mut self.state)?;
+                self.beside = Some(beside);
+                statements
+            }
+            Some(mut beside) if self.draw.one_in(4) => {
+                let statements = beside.go_on(&mut self.draw, &mut self.state);
+                self.beside = Some(beside);
+                statements
+            }
+            Some(beside) if self.draw.one_in(6) => beside.end(&mut self.draw, &mut self.state),
+            nothing => {
+                self.beside = nothing;
+                return None;
+            }
+        };
+        Some(Step { statements, by: Side::Second, is_transaction: true })
+    }
+
+    /// Ends what the second session has open.
+    pub(super) fn close(&mut self) -> Option<Step> {
+        self.before = self.state.clone();
+        let statements = self.beside.take()?.end(&mut self.draw, &mut self.state);
+        Some(Step { statements, by: Side::Second, is_transaction: true })
     }
 
     /// A transaction, in PostgreSQL perhaps with a change of a definition inside.
@@ -129,7 +188,7 @@ impl Plan {
         } else {
             statements.push("commit".to_owned());
         }
-        Step { statements, is_transaction: true }
+        Step { statements, by: Side::First, is_transaction: true }
     }
 
     /// Changes behind a savepoint, which are taken back, or not.
@@ -176,7 +235,7 @@ mod tests {
     #[test]
     fn every_kind_of_statement_comes() {
         for source in Engine::ALL {
-            let all: Vec<String> = (0..4).flat_map(|seed| statements(seed, source)).collect();
+            let all: Vec<String> = (0..12).flat_map(|seed| statements(seed, source)).collect();
             for wanted in [
                 "insert into",
                 "update ",
@@ -194,6 +253,7 @@ mod tests {
                 "add column",
                 "unique (",
                 "primary key (",
+                "as select",
             ] {
                 assert!(all.iter().any(|statement| statement.contains(wanted)), "{} never says {wanted}", source.name());
             }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
+use tidegate_harness::process::Answer;
 use tidegate_harness::{Database, MysqlFlavour, MysqlServer, PostgresServer, PostgresVersion, Tidegate};
+use tokio::sync::RwLock;
 
 use super::kinds::{Engine, Reach};
 
@@ -12,21 +14,23 @@ pub(super) struct Rig {
     postgres: PostgresServer,
     mysql: MysqlServer,
     mariadb: MysqlServer,
-    pub(super) host: Tidegate,
+    /// Requests share it; who kills it has it alone until it is up again.
+    host: RwLock<Tidegate>,
 }
 
 impl Rig {
     pub(super) async fn start() -> Rig {
         let (postgres, mysql, mariadb, host) = tokio::join!(
-            PostgresServer::start(PostgresVersion::V17),
+            // Transactions that the log tells before their end, as large ones are.
+            PostgresServer::start_with(PostgresVersion::V17, &["logical_decoding_work_mem=64kB"]),
             MysqlServer::start(MysqlFlavour::Mysql97),
             MysqlServer::start(MysqlFlavour::Mariadb118),
             Tidegate::serve_in_own_dir(),
         );
-        let rig = Rig { postgres, mysql, mariadb, host };
+        let rig = Rig { postgres, mysql, mariadb, host: RwLock::new(host) };
         for engine in Engine::ALL {
             for role in ["source", "target"] {
-                rig.host.post("/v1/endpoints", &rig.endpoint(engine, role)).await.ok();
+                rig.post("/v1/endpoints", &rig.endpoint(engine, role)).await.ok();
             }
         }
         rig
@@ -53,6 +57,23 @@ impl Rig {
             Engine::Mysql => Database::Mysql(&self.mysql),
             Engine::Mariadb => Database::Mysql(&self.mariadb),
         }
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.host.read().await.post(path, body).await
+    }
+
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.host.read().await.patch(path, body).await
+    }
+
+    /// Ends the host with SIGKILL and starts it again.
+    pub(super) async fn kill_host(&self) {
+        self.host.write().await.restart().await;
+    }
+
+    pub(super) async fn log(&self) -> String {
+        self.host.read().await.log()
     }
 
     pub(super) async fn sql(&self, engine: Engine, statements: &str) {
@@ -95,23 +116,23 @@ impl Rig {
         );
         let task = json!({"name": pair.task, "source": format!("{}-source", pair.source.name()), "target": format!("{}-target", pair.target.name()),
             "migration_type": "full-load-and-cdc", "preparation": "drop-and-create", "table_mappings": {"rules": rules}, "settings": settings});
-        self.host.post("/v1/tasks", &task).await.ok();
+        self.post("/v1/tasks", &task).await.ok();
     }
 
     pub(super) async fn task(&self, pair: &Pair) -> Value {
-        self.host.get(&format!("/v1/tasks/{}", pair.task)).await.ok()
+        self.host.read().await.get(&format!("/v1/tasks/{}", pair.task)).await.ok()
     }
 
     /// Ends a task and removes what is left of it in both databases.
     pub(super) async fn remove(&self, pair: &Pair) {
         let path = format!("/v1/tasks/{}", pair.task);
-        self.host.post(&format!("{path}/stop"), &json!({})).await.ok();
+        self.post(&format!("{path}/stop"), &json!({})).await.ok();
         let stopped = async || {
             let task = self.task(pair).await;
             if task["status"] == "stopped" || task["status"] == "failed" { Ok(()) } else { Err(task["status"].clone()) }
         };
         tidegate_harness::wait_for(&format!("task {} to stop", pair.task), Duration::from_secs(180), stopped).await;
-        self.host.delete(&path).await.ok();
+        self.host.read().await.delete(&path).await.ok();
         self.drop_schema(pair.target, &pair.copy).await;
     }
 
@@ -120,16 +141,19 @@ impl Rig {
         self.sql(engine, &format!("drop schema if exists {schema}{cascade}")).await;
     }
 
-    /// A connection to a source in a round's schema.
+    /// A connection to a source in a round's schema, which does not wait long for the other one's locks.
     pub(super) async fn session(&self, engine: Engine, schema: &str) -> Session {
         let mut session = match self.database(engine) {
             Database::Postgres(server) => Session::Postgres(server.client().await),
             Database::Mysql(server) => Session::Mysql(server.client().await),
         };
         let begin = match engine {
-            Engine::Postgres => format!("set search_path = {schema}; set timezone = 'UTC'"),
+            Engine::Postgres => format!("set search_path = {schema}; set timezone = 'UTC'; set lock_timeout = '3s'"),
             // Without a mode, so that what does not fit is cut by the source itself.
-            Engine::Mysql | Engine::Mariadb => format!("use {schema}; set sql_mode = ''; set time_zone = '+00:00'; set names utf8mb4"),
+            Engine::Mysql | Engine::Mariadb => format!(
+                "use {schema}; set sql_mode = ''; set time_zone = '+00:00'; set names utf8mb4; set lock_wait_timeout = 3;
+                 set innodb_lock_wait_timeout = 3"
+            ),
         };
         session.run(&begin).await.unwrap_or_else(|error| panic!("{begin}\n{error}"));
         session

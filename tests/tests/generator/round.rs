@@ -8,17 +8,18 @@ use futures_util::FutureExt;
 use serde_json::json;
 use tidegate_harness::{TablePair, compare_databases};
 
+use super::disturb::Disturbance;
 use super::kinds::{Engine, Reach};
-use super::plan::{Plan, State, Step};
+use super::plan::{Plan, Side, State, Step};
 use super::rig::{Pair, Rig, Session};
 use super::tables::COMPUTED;
 use super::text::named;
 
 /// How long a target may take to become equal: a debug build on a busy machine, and several loads of changed tables.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Steps between two comparisons.
-const STEPS: u32 = 25;
+/// Between two comparisons that found a difference: they cost the same machine that has to make it go away.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Comparisons in a round.
 const PARTS: u32 = 2;
@@ -26,12 +27,14 @@ const PARTS: u32 = 2;
 pub(super) struct Round<'a> {
     rig: &'a Rig,
     seed: u64,
+    /// At each source.
+    steps: u32,
     schema: String,
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(rig: &'a Rig, seed: u64) -> Round<'a> {
-        Round { rig, seed, schema: format!("round{seed}") }
+    pub(super) fn new(rig: &'a Rig, seed: u64, steps: u32) -> Round<'a> {
+        Round { rig, seed, steps, schema: format!("round{seed}") }
     }
 
     /// Runs every source beside the others; panics with what differs and how to see it again.
@@ -49,7 +52,7 @@ impl<'a> Round<'a> {
         }
         let mut run = SourceRun::begin(self, source, pairs).await;
         for part in 0..PARTS {
-            for _ in 0..STEPS {
+            for _ in 0..self.steps.div_ceil(PARTS) {
                 run.step().await;
             }
             run.settle(i64::from(part)).await;
@@ -81,7 +84,9 @@ struct SourceRun<'a> {
     source: Engine,
     pairs: Vec<Pair>,
     plan: Plan,
-    session: Session,
+    disturbance: Disturbance,
+    first: Session,
+    second: Session,
     /// Everything that the source was told, for the report.
     statements: String,
     steps: u32,
@@ -95,14 +100,15 @@ impl<'a> SourceRun<'a> {
     async fn begin(round: &'a Round<'a>, source: Engine, pairs: Vec<Pair>) -> SourceRun<'a> {
         let (rig, schema) = (round.rig, &round.schema);
         rig.sql(source, &format!("create schema {schema}")).await;
-        let session = rig.session(source, schema).await;
-        let plan = Plan::new(round.seed, source);
+        let (first, second) = (rig.session(source, schema).await, rig.session(source, schema).await);
         let mut run = SourceRun {
             round,
             source,
             pairs,
-            plan,
-            session,
+            plan: Plan::new(round.seed, source),
+            disturbance: Disturbance::new(round.seed.wrapping_mul(3).wrapping_add(source as u64)),
+            first,
+            second,
             statements: String::new(),
             steps: 0,
             refused: 0,
@@ -122,7 +128,7 @@ impl<'a> SourceRun<'a> {
             let lanes = 1 + (round.seed.wrapping_add(index as u64)) % 4;
             let settings = json!({"chunk_rows": 1000, "load_lanes": lanes, "ddl": {"drop_table": "apply"}});
             rig.create_task(pair, settings).await;
-            rig.host.post(&format!("/v1/tasks/{}/start", pair.task), &json!({})).await.ok();
+            rig.post(&format!("/v1/tasks/{}/start", pair.task), &json!({})).await.ok();
         }
         run
     }
@@ -130,8 +136,15 @@ impl<'a> SourceRun<'a> {
     /// A statement that may not be refused.
     async fn tell(&mut self, statement: &str) {
         self.note(statement);
-        if let Err(error) = self.session.run(statement).await {
-            panic!("{error}\n{statement}\n{}", self.report(None));
+        if let Err(error) = self.first.run(statement).await {
+            panic!("{error}\n{statement}\n{}", self.report(None).await);
+        }
+    }
+
+    fn session(&mut self, side: Side) -> &mut Session {
+        match side {
+            Side::First => &mut self.first,
+            Side::Second => &mut self.second,
         }
     }
 
@@ -140,24 +153,39 @@ impl<'a> SourceRun<'a> {
     }
 
     async fn step(&mut self) {
-        let Step { statements, is_transaction } = self.plan.step();
+        let disturbed = self.disturbance.step(self.round.rig, &self.pairs, self.plan.state()).await;
+        if let Some(what) = disturbed {
+            self.note(&format!("-- {what}"));
+        }
+        let step = self.plan.step();
+        self.take(step).await;
+    }
+
+    async fn take(&mut self, Step { statements, by, is_transaction }: Step) {
         self.steps += 1;
+        let mark = if by == Side::First { "" } else { "/* second */ " };
         for (index, statement) in statements.iter().enumerate() {
-            self.note(statement);
-            let Err(error) = self.session.run(statement).await else { continue };
+            self.note(&format!("{mark}{statement}"));
+            let Err(error) = self.session(by).run(statement).await else { continue };
             self.note(&format!("-- refused: {}", error.replace('\n', " ")));
             self.refused += 1;
-            assert!(is_transaction || index == 0, "half of a step was refused: {error}\n{}", self.report(None));
             if is_transaction {
-                self.tell("rollback").await;
+                self.note(&format!("{mark}rollback"));
+                self.session(by).run("rollback").await.expect("a session can roll back");
+            } else if index > 0 {
+                panic!("half of a step was refused: {error}\n{}", self.report(None).await);
             }
-            self.plan.undo();
+            self.plan.refuse(by);
             return;
         }
     }
 
     /// Waits until every target has what the source has, and looks again when a later change has arrived.
     async fn settle(&mut self, part: i64) {
+        if let Some(step) = self.plan.close() {
+            self.take(step).await;
+        }
+        self.disturbance.end(self.round.rig, &self.pairs).await;
         for look in 0..2 {
             let id = part * 2 + look;
             self.tell(&format!("insert into {} values ({id})", marker(self.source))).await;
@@ -172,9 +200,12 @@ impl<'a> SourceRun<'a> {
         let since = Instant::now();
         let pair = &self.pairs[index];
         let mut seen = String::from("nothing");
+        let mut pause = Duration::from_millis(100);
         loop {
             let task = rig.task(pair).await;
-            assert_ne!(task["status"], "failed", "{}\n{}", task["failure"], self.report(Some(pair)));
+            if task["status"] == "failed" {
+                panic!("{} failed: {}\n{}", pair.task, task["failure"], self.report(Some(pair)).await);
+            }
             let query = format!("select count(*) from {}.{} where id = {id}", pair.copy, marker(pair.target));
             let arrived = rig.try_rows(pair.target, &query).await.is_ok_and(|rows| rows[0][0].as_deref() == Some("1"));
             if arrived {
@@ -185,29 +216,26 @@ impl<'a> SourceRun<'a> {
                     }
                     Err(found) => seen = found,
                 }
+                pause = (pause * 2).min(PAUSE_MAX);
             }
-            assert!(
-                since.elapsed() < PATIENCE,
-                "after {} s {} (phase {}) is not equal: marker {id} arrived: {arrived}, {seen}\n{}",
-                PATIENCE.as_secs(),
-                pair.task,
-                task["phase"],
-                self.report(Some(pair))
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            if since.elapsed() > PATIENCE {
+                let (waited, name, phase) = (PATIENCE.as_secs(), &pair.task, &task["phase"]);
+                let report = self.report(Some(pair)).await;
+                panic!("after {waited} s {name} (phase {phase}) is not equal: marker {id} arrived: {arrived}, {seen}\n{report}");
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 
     /// Everything that is needed to see a failure again.
-    fn report(&self, pair: Option<&Pair>) -> String {
-        let seed = self.round.seed;
+    async fn report(&self, pair: Option<&Pair>) -> String {
+        let (seed, steps) = (self.round.seed, self.round.steps);
         let pairs = pair.map_or_else(|| format!("{0}-postgres,{0}-mysql,{0}-mariadb", self.source.name()), |pair| pair.task.clone());
         let path = tidegate_harness::process::root_dir().join(format!("target/generator-{seed}-{}.log", self.source.name()));
         // What the host says is long, and the statements are what one looks for first.
-        std::fs::write(&path, self.round.rig.host.log()).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+        std::fs::write(&path, self.round.rig.log().await).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
         format!(
-            "statements at the source:\n{}\nthe host's log is in {}\nseed {seed}; again: TIDEGATE_SEED={seed} TIDEGATE_ROUNDS=1 TIDEGATE_PAIRS={pairs} \
-             cargo test -p tidegate-harness --test generator random_schemas -- --ignored",
+            "statements at the source:\n{}\nthe host's log is in {}\nseed {seed}; again: cargo xtask generator --seed {seed} --rounds 1 --steps {steps} --pairs {pairs}",
             self.statements,
             path.display()
         )
