@@ -8,13 +8,13 @@
 //! behind another layer, which is more than a call of a module takes. So nobody asks before the first tick; until then
 //! the wall clock stands for it, which cannot say more than a tick, since a call that is running notices every tick.
 //!
-//! A call that has used 20 ms is no ordinary batch: from there on it rests four times as long as it runs, and longer
-//! when others like it run too, so that all of them together leave the processor to the tasks beside them, and runs at the lowest
+//! A call that has used 20 ms is no ordinary batch: from there on it rests four times as long as it runs, after each millisecond or so, and
+//! longer when others like it run too, so that all of them together leave the processor to the tasks beside them, and runs at the lowest
 //! priority ([`threads`](crate::threads)). Rests count neither as CPU time nor as wall time.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -27,15 +27,23 @@ const WALL_FACTOR: u32 = 10;
 
 /// CPU time after which a call is made to rest. An ordinary batch of 1,024 rows in Python is to take 3 ms.
 const RESTS_AFTER: Duration = Duration::from_millis(20);
-/// A rest is so many times [`REST_STEP`] for each call that rests, once a tick.
-const REST_STEPS: usize = 4;
+/// A rest is so many times what the call ran since the one before, for each call that rests.
+const REST_FACTOR: u32 = 4;
+/// Rests are cut into pieces that are no longer, so that a cancelled call ends soon.
 const REST_STEP: Duration = Duration::from_millis(10);
 /// Calls beyond this do not make rests longer: a slow module that means well would never end beside many that do not.
-const RESTING_MAX: usize = 8;
+const RESTING_MAX: u32 = 8;
 
 /// Counts the calls of the process that are made to rest.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pacer(Arc<AtomicUsize>);
+pub(crate) struct Pacer(Arc<AtomicU32>);
+
+impl Pacer {
+    /// Calls that are made to rest.
+    pub(crate) fn resting(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -75,6 +83,8 @@ pub(crate) struct Budget {
     first_tick: Option<FirstTick>,
     cancel: Arc<AtomicBool>,
     rested: Duration,
+    /// CPU time used by the end of the last rest.
+    rested_at: Duration,
     paced: Option<Paced>,
 }
 
@@ -89,7 +99,15 @@ struct FirstTick {
 
 impl Budget {
     pub(crate) fn new(cpu_allowed: Duration, cancel: Arc<AtomicBool>) -> Self {
-        Self { cpu_allowed, wall_start: Instant::now(), first_tick: None, cancel, rested: Duration::ZERO, paced: None }
+        Self {
+            cpu_allowed,
+            wall_start: Instant::now(),
+            first_tick: None,
+            cancel,
+            rested: Duration::ZERO,
+            rested_at: Duration::ZERO,
+            paced: None,
+        }
     }
 
     /// CPU time of this thread since the budget began; of a call that noticed no tick, wall time, at most a tick.
@@ -122,7 +140,8 @@ impl Budget {
 
     /// Lets the thread rest when the call has used much; called once a tick. Ends early when the call is cancelled.
     pub(crate) fn rest(&mut self, pacer: &Pacer) {
-        if self.cpu_used() < RESTS_AFTER {
+        let used = self.cpu_used();
+        if used < RESTS_AFTER {
             return;
         }
         if self.paced.is_none() {
@@ -131,14 +150,14 @@ impl Budget {
             self.paced = Some(Paced(pacer.clone()));
         }
         let since = Instant::now();
-        let steps = REST_STEPS * pacer.0.load(Ordering::Acquire).clamp(1, RESTING_MAX);
-        for _ in 0..steps {
-            if self.cancel.load(Ordering::Relaxed) {
-                break;
-            }
-            std::thread::sleep(REST_STEP);
+        // What it ran before its first rest is not made up for.
+        let ran = used.saturating_sub(self.rested_at).min(TICK);
+        let rest = ran * REST_FACTOR * pacer.resting().clamp(1, RESTING_MAX);
+        while let Some(left) = rest.checked_sub(since.elapsed()).filter(|left| !left.is_zero() && !self.is_cancelled()) {
+            std::thread::sleep(left.min(REST_STEP));
         }
         self.rested += since.elapsed();
+        self.rested_at = used;
     }
 
     /// The call is over.

@@ -21,6 +21,10 @@ use crate::guest::Guest;
 /// How often running modules are checked against their budget.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
+/// The same while a call is made to rest: a thread of the lowest priority may keep a core for some milliseconds though others want it, so
+/// such a call gives it back by itself before that.
+const TICK_WHEN_RESTING: Duration = Duration::from_millis(1);
+
 /// Core instances, memories and tables that one component may have: a JavaScript component has three memories and two
 /// dozen core instances.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 100;
@@ -101,10 +105,11 @@ impl Engine {
         let wasm = wasmtime::Engine::new(&config).map_err(start)?;
         let mut linker = Linker::new(&wasm);
         TransformModule::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest).map_err(start)?;
-        let ticker = Ticker::start(&wasm)?;
+        let pacer = Pacer::default();
+        let ticker = Ticker::start(&wasm, pacer.clone())?;
         let memory = Arc::new(MemoryPool { used: AtomicUsize::new(0), bytes_max: settings.total_memory_bytes_max });
         let slots = Slots { free: Mutex::new(slots), freed: Condvar::new() };
-        Ok(Self { shared: Arc::new(Shared { wasm, linker, ticker, settings, memory, slots, pacer: Pacer::default() }) })
+        Ok(Self { shared: Arc::new(Shared { wasm, linker, ticker, settings, memory, slots, pacer }) })
     }
 
     /// Linear memory that all sandboxes hold now, in bytes.
@@ -230,7 +235,7 @@ struct TickerState {
 }
 
 impl Ticker {
-    fn start(engine: &wasmtime::Engine) -> Result<Self, SandboxError> {
+    fn start(engine: &wasmtime::Engine, pacer: Pacer) -> Result<Self, SandboxError> {
         let state = Arc::new(TickerState::default());
         let (shared, engine) = (Arc::clone(&state), engine.clone());
         let run = move || {
@@ -238,7 +243,7 @@ impl Ticker {
                 if shared.active.load(Ordering::Acquire) == 0 {
                     std::thread::park();
                 } else {
-                    std::thread::sleep(TICK);
+                    std::thread::sleep(if pacer.resting() == 0 { TICK } else { TICK_WHEN_RESTING });
                     engine.increment_epoch();
                 }
             }
