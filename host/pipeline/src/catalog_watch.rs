@@ -33,6 +33,9 @@ const READ_EVERY_ASLEEP: Duration = Duration::from_secs(30);
 /// task's tables.
 const READ_AT_LEAST_EVERY: Duration = Duration::from_secs(300);
 
+/// The same for a run that sleeps: a thousand of them would log in several times a second all the time.
+const READ_AT_LEAST_EVERY_ASLEEP: Duration = Duration::from_secs(1800);
+
 /// What the attempt began with.
 pub(crate) struct Watch {
     /// All tables that the source had.
@@ -94,7 +97,8 @@ impl Attempt<'_> {
     async fn time_to_read(&self, read_at: Option<Instant>) {
         // Nobody knows how far the log moved between the look at the tables that the attempt began with and its stream.
         let Some(read_at) = read_at else { return tokio::time::sleep(READ_EVERY).await };
-        if tokio::time::timeout_at(read_at + READ_AT_LEAST_EVERY, self.watched.board.log_moved()).await.is_err() {
+        let at_least = if self.spec.units.is_asleep() { READ_AT_LEAST_EVERY_ASLEEP } else { READ_AT_LEAST_EVERY };
+        if tokio::time::timeout_at(read_at + at_least, self.watched.board.log_moved()).await.is_err() {
             return;
         }
         let pause = if self.spec.units.is_asleep() { READ_EVERY_ASLEEP } else { READ_EVERY };
