@@ -12,6 +12,7 @@
 #[cfg(feature = "conformance")]
 #[allow(clippy::unwrap_used)]
 pub mod conformance;
+pub mod cut;
 mod decoding;
 mod error;
 mod finding;
@@ -24,6 +25,7 @@ mod target;
 pub mod types;
 mod unfit;
 
+pub use cut::{CutParts, RangeCut, RangePart, TableCut};
 pub use decoding::{Decoding, Stretch};
 pub use error::{ConnectorError, ErrorClass};
 pub use finding::{Finding, Severity};

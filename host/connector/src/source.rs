@@ -10,7 +10,7 @@ use tidegate_model::{
     Cell, Change, Engine, LogPlace, Position, Row, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, Window,
 };
 
-use crate::{ConnectorError, Finding, Unfit};
+use crate::{ConnectorError, Finding, TableCut, Unfit};
 
 /// Log that a source keeps for a task beyond which people are warned: a finding of the checks, an event of a running task.
 /// 64 segments of PostgreSQL's log, as much as it keeps for itself by default (`max_wal_size`).
@@ -226,6 +226,14 @@ pub trait Source: Send + Sync {
 pub trait Snapshot: Send + Sync {
     /// Cuts a table into parts of about `rows_wanted` rows; at least one, also for an empty table.
     async fn chunks(&self, table: &SourceTable, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError>;
+
+    /// Cuts a table as a rule says; what the rule leaves open, into parts of about `rows_wanted` rows. Each row is in exactly one
+    /// part, rows with NULL included. A table that can only be read in one piece stays in one.
+    ///
+    /// # Errors
+    /// Table-definite (`parallel_load`, with the rule's id) for a column that the table does not have or whose type has no plain
+    /// order, a boundary that is no value of its column's type, boundaries that do not ascend, and partitions that are not there.
+    async fn cut(&self, table: &SourceTable, cut: &TableCut, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError>;
 
     /// Opens one part for reading, on a connection of its own.
     async fn read(&self, table: Arc<SourceTable>, chunk: &Chunk) -> Result<Box<dyn RowReader>, ConnectorError>;

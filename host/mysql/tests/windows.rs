@@ -1,5 +1,6 @@
 //! A snapshot taken amid writers, joined with the stream at its window, is the table: nothing lost, nothing doubled.
 
+mod cuts;
 mod support;
 
 use std::collections::BTreeMap;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mysql_async::prelude::Queryable;
-use support::{Bench, Committed, FLAVOURS, follow, read_all, scope};
+use support::{Bench, Committed, FLAVOURS, follow, read_all, read_chunks, scope};
 use tidegate_connector::Source;
 use tidegate_model::{Cell, Change, Row, RowChange, Window};
 
@@ -93,11 +94,18 @@ async fn join(keyed: bool) {
                 }
             });
         }
-        for _ in 0..6 {
+        for round in 0..6 {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             let start = bench.source.begin_capture(&scope(&["w"])).await.expect("capture begins");
             let table = bench.table("w").await;
-            let parts = read_all(&*start.snapshot, table, 60).await.expect("the table reads");
+            let parts = if keyed && round % 2 == 1 {
+                // Rows go from one range to another while they are read.
+                let cut = cuts::rule(cuts::ranges(&["v"], &[&["1"], &["2"], &["4"]]));
+                let chunks = start.snapshot.cut(&table, &cut, 60).await.expect("the table is cut");
+                read_chunks(&*start.snapshot, table, chunks).await.expect("the table reads")
+            } else {
+                read_all(&*start.snapshot, table, 60).await.expect("the table reads")
+            };
             assert!(!keyed || parts.len() > 1, "{} chunks", parts.len());
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             // Reading writers' table under a lock names the very state of one position.
@@ -113,7 +121,9 @@ async fn join(keyed: bool) {
             assert!(window.low.covers_position(&start.position), "nothing between the capture's start and the snapshot is missed");
             for (_, chunk) in &parts {
                 for row in chunk {
-                    rows.entry(key(row, keyed)).or_insert((row.clone(), 0)).1 += 1;
+                    let found = rows.entry(key(row, keyed)).or_insert((row.clone(), 0));
+                    // The target replaces what another range brought.
+                    *found = (row.clone(), if keyed { 1 } else { found.1 + 1 });
                 }
             }
             // `end` is what is compared with, so later transactions that came in the same batch are left out.
@@ -136,6 +146,9 @@ async fn join(keyed: bool) {
         }
         stop.store(true, Ordering::Relaxed);
         while writers.join_next().await.is_some() {}
+        if keyed {
+            cuts::every_row_is_in_one_part(&bench).await;
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use tidegate_connector::types::base_name;
 use tidegate_connector::{ColumnOrigin, Finding, RowId, SourceTable, TargetTable, UnfitPolicy};
 use tidegate_model::{Cell, Column, Engine, Row, RowBuilder, RowChange, SqlType, TableName};
 
+use crate::load_rules::rule_id;
 use crate::rejection::{Rejection, row_id};
 use crate::task::TaskError;
 
@@ -57,7 +58,7 @@ pub(crate) fn of_tables(document: &Json) -> Result<HashMap<TableName, LargeValue
         let name = |key: &str| locator[key].as_str().unwrap_or_default();
         let large = of_rule(settings).map_err(|what| TaskError::Plan {
             code: "lob_settings",
-            message: format!("rule {} of the type table-settings: {what}", rule["rule-id"].as_str().unwrap_or("without a text as its id")),
+            message: format!("rule {} of the type table-settings: {what}", rule_id(rule)),
             hint: Some("{\"mode\": \"limited\", \"bulk-max-size\": \"32\"} cuts values above 32 KB; other modes: unlimited, none".into()),
         })?;
         if let Some(large) = large {

@@ -27,6 +27,7 @@ mod instances;
 mod lanes;
 mod large_values;
 mod load;
+mod load_rules;
 mod log_held;
 mod meter;
 mod modules;

@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tidegate_connector::{
-    Chunk, ChunkRecord, ConnectorError, Image, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source,
+    Chunk, ChunkRecord, ConnectorError, CutParts, Image, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source,
     TablePreparation, Target,
 };
-use tidegate_model::{Fence, Position, Row, TableName, TableState, Window};
+use tidegate_model::{Engine, Fence, Position, Row, TableName, TableState, Window};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
@@ -118,8 +118,9 @@ impl Load {
     /// Loads the tables and returns when all are in the target and marked so. Cancelled by dropping: what was not
     /// committed is rolled back.
     pub(crate) async fn run(self, mut tables: Vec<LoadTable>) -> Result<(), TaskError> {
-        // The largest first, so that the lanes end at about the same time.
-        tables.sort_by_key(|load| std::cmp::Reverse(load.table.source.rows_estimate));
+        // By the rules' order; among equals the largest first, so that the lanes end at about the same time.
+        let order = |load: &LoadTable| self.context.modules.loads().order(&load.table.source.schema.name);
+        tables.sort_by_key(|load| std::cmp::Reverse((order(load), load.table.source.rows_estimate)));
         let shared = Arc::new(self);
         let (jobs, queue) = mpsc::channel(shared.context.limits.load_lanes.max(1));
         let queue = Arc::new(Mutex::new(queue));
@@ -151,9 +152,11 @@ impl Load {
 async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) -> Result<(), TaskError> {
     for LoadTable { table, preparation, chunks } in tables {
         let name = &table.source.schema.name;
+        // A rule that the table cannot be cut by is told before the target's table is touched.
+        let planned = if chunks.is_empty() { plan_chunks(&load, &table).await? } else { Vec::new() };
         load.context.target.prepare_table(&load.context.fence, &table.target, preparation).await?;
-        let replace = !chunks.is_empty();
-        let records = if replace { chunks } else { plan_chunks(&load, &table).await? };
+        let replace = !chunks.is_empty() || rows_may_come_twice(&load, &table);
+        let records = if chunks.is_empty() { save_chunks(&load, &table, planned).await? } else { chunks };
         let (done, left): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.loaded.is_some());
         let window = done.iter().filter_map(|record| record.loaded.as_ref()).fold(None, |all, (window, _)| Some(join(all, window)));
         load.context.board.table(name, |progress| {
@@ -180,13 +183,34 @@ async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) 
     Ok(())
 }
 
-async fn plan_chunks(load: &Load, table: &PlannedTable) -> Result<Vec<ChunkRecord>, ConnectorError> {
-    let chunks = load.snapshot.chunks(&table.source, load.context.chunk_rows).await?;
+async fn plan_chunks(load: &Load, table: &PlannedTable) -> Result<Vec<Chunk>, ConnectorError> {
+    let rows_wanted = load.context.chunk_rows;
+    let Some(cut) = load.context.modules.loads().cut(&table.source.schema.name) else {
+        return load.snapshot.chunks(&table.source, rows_wanted).await;
+    };
+    let chunks = load.snapshot.cut(&table.source, cut, rows_wanted).await?;
+    // A table that only one reader can read consistently is not cut.
+    if rows_wanted == u64::MAX { load.snapshot.chunks(&table.source, rows_wanted).await } else { Ok(chunks) }
+}
+
+async fn save_chunks(load: &Load, table: &PlannedTable, chunks: Vec<Chunk>) -> Result<Vec<ChunkRecord>, ConnectorError> {
     // Before the plan: without the plan, nothing is loaded of this definition.
     let (fence, name) = (&load.context.fence, &table.source.schema.name);
     load.context.target.save_definition(fence, name, &table.definition.to_text()).await?;
-    load.context.target.save_chunks(&load.context.fence, &table.source.schema.name, &chunks).await?;
+    load.context.target.save_chunks(fence, name, &chunks).await?;
     Ok(chunks.into_iter().map(|chunk| ChunkRecord { chunk, loaded: None }).collect())
+}
+
+/// Where each reader has a moment of its own, a row that goes from one range to another in between is read twice. The log brings
+/// it to one place; a row that went the other way comes by the log alone. Ranges of key columns are not concerned: such a row
+/// has another key then.
+fn rows_may_come_twice(load: &Load, table: &PlannedTable) -> bool {
+    let schema = &table.source.schema;
+    let is_key = |column: &String| schema.column_index(column).is_some_and(|index| schema.primary_key.contains(&index));
+    match load.context.modules.loads().cut(&schema.name).map(|cut| &cut.parts) {
+        Some(CutParts::Ranges(ranges)) => schema.engine != Engine::Postgres && !ranges.columns.iter().all(is_key),
+        Some(CutParts::Whole | CutParts::Each { .. } | CutParts::Named(_)) | None => false,
+    }
 }
 
 async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result<(), TaskError> {

@@ -12,6 +12,7 @@ use tidegate_model::{Engine, TableName};
 use tidegate_sandbox::{Compiled, Limits};
 
 use crate::large_values::{LargeValues, ValueSettings, of_tables};
+use crate::load_rules::LoadRules;
 use crate::selected_names::SelectedNames;
 use crate::swap::VersionTables;
 use crate::task::TaskError;
@@ -48,6 +49,7 @@ pub struct ModuleSet {
     uses: Arc<Vec<ModuleUse>>,
     selected: Arc<SelectedNames>,
     target_schema: Option<Arc<str>>,
+    loads: Arc<LoadRules>,
     /// Tables whose large values have a rule of their own.
     large: Arc<HashMap<TableName, LargeValues>>,
 }
@@ -113,6 +115,7 @@ impl ModuleSet {
             uses: Arc::new(uses),
             selected: Arc::new(SelectedNames::of(&document)),
             target_schema: None,
+            loads: Arc::new(LoadRules::of(&document)?),
             large: Arc::new(of_tables(&document)?),
         })
     }
@@ -125,6 +128,11 @@ impl ModuleSet {
     /// True when a rule for this module concerns the table.
     pub(crate) fn uses(&self, module: &str, table: &TableName) -> bool {
         self.uses.iter().any(|one| one.name == module && one.locator.is_some() && one.concerns(table))
+    }
+
+    /// What the mapping says about loads.
+    pub(crate) fn loads(&self) -> &LoadRules {
+        &self.loads
     }
 
     /// What the mapping may select, by name.
@@ -187,6 +195,11 @@ impl Modules {
 
     pub(crate) fn engine(&self) -> &tidegate_sandbox::Engine {
         &self.set.engine
+    }
+
+    /// What the mapping says about loads.
+    pub(crate) fn loads(&self) -> &LoadRules {
+        &self.set.loads
     }
 
     /// Where tables go whose schema the modules leave as it is.
@@ -291,6 +304,11 @@ impl Pattern {
             });
         }
         Self(pieces)
+    }
+
+    /// Matches this text alone.
+    pub(crate) fn exactly(text: &str) -> Self {
+        Self(text.chars().map(Piece::Letter).collect())
     }
 
     /// The one text that it matches, where it has no wildcards.

@@ -349,6 +349,7 @@ pub(crate) async fn check_tables(
     let mut findings = source.check(&spec.id, &sources, spec.migration.captures()).await?;
     findings.extend(target.check(&spec.id, &targets, preparation).await?);
     findings.extend(tables.iter().flat_map(|table| table.findings(spec.migration.captures())));
+    findings.extend(sources.iter().filter_map(|table| spec.modules.loads().finding(table)));
     findings.extend(tables.iter().filter_map(|table| unfit_finding(&table.target, target.engine())));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(findings)

@@ -1,6 +1,7 @@
 //! What goes wrong in silence elsewhere: publications that somebody changed, logs that are gone, rows that a policy
 //! hides, tables and statements of rare kinds.
 
+mod cuts;
 mod fixture;
 
 use fixture::{Fixture, public, read_until, rows_of, scope, text};
@@ -240,5 +241,7 @@ async fn rare_tables_and_statements_are_read_and_streamed() {
             "turns ~ 1 (absent) (absent) -> 9 7 3",
         ];
         assert_eq!(told, wanted, "{version:?}");
+        drop(stream);
+        cuts::every_row_is_in_one_part(&fixture, version == PostgresVersion::V18).await;
     }
 }

@@ -5,4 +5,5 @@
 mod world;
 
 mod positions;
+mod ranges;
 mod runs;

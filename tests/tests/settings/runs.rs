@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_harness::{Fault, PostgresVersion, Proxy, wait_for};
 
 use crate::positions::postgres_positions_start_and_stop_tasks_exactly;
+use crate::ranges::tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled;
 use crate::world::{Source, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,7 +42,7 @@ pub(crate) async fn events(world: &World, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
-    let world = World::start(Source::postgres(PostgresVersion::V17).await, PostgresVersion::V17).await;
+    let mut world = World::start(Source::postgres(PostgresVersion::V17).await, PostgresVersion::V17).await;
     stops_after_the_load_before_or_after_the_changes_that_came_meanwhile(&world).await;
     tokio::join!(
         a_task_without_tables_waits_for_one_and_its_rows_go_to_the_target_schema(&world),
@@ -50,6 +51,7 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
         the_last_allowed_table_error_stops_the_task(&world),
     );
     postgres_positions_start_and_stop_tasks_exactly(&world).await;
+    tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(&mut world).await;
     open_transactions_hold_up_the_start_and_are_told_or_end_it(&world).await;
 }
 

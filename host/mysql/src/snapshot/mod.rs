@@ -17,16 +17,19 @@
 //! are held until after the GTID is entered), and while it stands, view and `gtid_executed` agree on this table.
 
 mod chunk;
+mod partition;
+mod range;
 mod reader;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use mysql_async::Conn;
-use tidegate_connector::{Chunk, ConnectorError, Dialect, RowReader, Snapshot, SourceTable};
+use tidegate_connector::{Chunk, ConnectorError, CutParts, Dialect, RangePart, RowReader, Snapshot, SourceTable, TableCut};
 use tidegate_model::position::{GtidSet, PositionError};
 use tidegate_model::{Engine, Position, TableName, Window};
 
+use self::partition::Partitions;
 use self::reader::ChunkReader;
 use crate::connect::{Connector, row, rows, run};
 
@@ -45,8 +48,35 @@ impl Snapshot for SourceSnapshot {
         Ok(chunks)
     }
 
+    async fn cut(&self, table: &SourceTable, cut: &TableCut, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError> {
+        let name = &table.schema.name;
+        let mut conn = self.connector.open().await?;
+        let chunks = match &cut.parts {
+            CutParts::Whole => Ok(Vec::new()),
+            CutParts::Ranges(ranges) => range::plan(&mut conn, &table.schema, cut, ranges).await,
+            CutParts::Named(names) => partition::named(&mut conn, name, cut, names).await,
+            CutParts::Each { deep } => match partition::each(&mut conn, name, *deep).await {
+                Ok(None) => chunk::plan(&mut conn, table, rows_wanted).await,
+                Ok(Some(chunks)) => Ok(chunks),
+                Err(error) => Err(error),
+            },
+        };
+        let chunks = chunks.map_err(|error| error.at_table(name))?;
+        let _ = conn.disconnect().await;
+        if chunks.is_empty() || !self.resumable(table) {
+            // Readers of a table without a key would each see another moment, and nothing could bring them together.
+            return self.chunks(table, u64::MAX).await;
+        }
+        Ok(chunks)
+    }
+
     async fn read(&self, table: Arc<SourceTable>, chunk: &Chunk) -> Result<Box<dyn RowReader>, ConnectorError> {
-        let condition = chunk::condition(&table.schema, chunk)?;
+        let partitions = Partitions::parse(&chunk.bounds);
+        let condition = match (&partitions, RangePart::parse(&chunk.bounds)) {
+            (Some(partitions), _) => partitions.clause(),
+            (None, Some(part)) => range::condition(&table.schema, &part)?,
+            (None, None) => chunk::condition(&table.schema, chunk)?,
+        };
         let mut conn = self.connector.open().await?;
         let name = &table.schema.name;
         let locked = async |conn: &mut Conn| self.locked_view(conn, name).await.map_err(|error| error.at_table(name));
@@ -58,6 +88,9 @@ impl Snapshot for SourceSnapshot {
             _ if table.schema.primary_key.is_empty() => locked(&mut conn).await?,
             _ => free_view(&mut conn).await?,
         };
+        if let Some(partitions) = partitions {
+            partitions.check(&mut conn, name).await?;
+        }
         Ok(Box::new(ChunkReader::start(conn, table, condition, window)))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use tidegate_connector::{
-    CaptureScope, ChangeStream, ConnectorError, Secret, ServerSettings, Snapshot, Source, SourceTable, StreamEvent, TlsMode,
+    CaptureScope, ChangeStream, Chunk, ConnectorError, Secret, ServerSettings, Snapshot, Source, SourceTable, StreamEvent, TlsMode,
 };
 use tidegate_harness::{MysqlFlavour, MysqlServer};
 use tidegate_model::{Change, Engine, Position, Row, RowChange, TableName, TaskId, Window};
@@ -78,8 +78,17 @@ pub(crate) async fn read_all(
     table: Arc<SourceTable>,
     rows_wanted: u64,
 ) -> Result<Vec<(Window, Vec<Row>)>, ConnectorError> {
+    let chunks = snapshot.chunks(&table, rows_wanted).await?;
+    read_chunks(snapshot, table, chunks).await
+}
+
+pub(crate) async fn read_chunks(
+    snapshot: &dyn Snapshot,
+    table: Arc<SourceTable>,
+    chunks: Vec<Chunk>,
+) -> Result<Vec<(Window, Vec<Row>)>, ConnectorError> {
     let mut all = Vec::new();
-    for chunk in snapshot.chunks(&table, rows_wanted).await? {
+    for chunk in chunks {
         let mut reader = snapshot.read(table.clone(), &chunk).await?;
         let mut rows = Vec::new();
         while let Some(more) = reader.next_rows().await? {

@@ -16,6 +16,8 @@ mod check;
 mod describe;
 mod names;
 mod objects;
+mod partitions;
+mod range;
 mod relations;
 mod rows;
 mod snapshot;

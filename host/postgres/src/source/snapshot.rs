@@ -10,12 +10,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_connector::{Chunk, ConnectorError, Dialect, RowReader, ServerSettings, Snapshot, SourceTable};
+use tidegate_connector::{Chunk, ConnectorError, CutParts, Dialect, RangePart, RowReader, ServerSettings, Snapshot, SourceTable, TableCut};
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
 use tokio_postgres::Client;
 
 use super::catalog::{self, get};
 use super::rows::CopyReader;
+use super::{partitions, range};
 use crate::connect;
 use crate::fault::pg_error;
 
@@ -99,32 +100,23 @@ impl PostgresSnapshot {
 #[async_trait]
 impl Snapshot for PostgresSnapshot {
     async fn chunks(&self, table: &SourceTable, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError> {
-        let name = &table.schema.name;
-        let attempted = format!("cut table \"{name}\" into chunks");
-        let leaves = self.catalog.query(LEAVES, &[&name.schema, &name.name]).await.map_err(|error| pg_error(&attempted, error))?;
-        let mut bounds = Vec::new();
-        for leaf in &leaves {
-            let (oid, filenode): (u32, Option<u32>) = (get(leaf, 0, &attempted)?, get(leaf, 1, &attempted)?);
-            let Some(filenode) = filenode.filter(|_| get::<String>(leaf, 5, &attempted).is_ok_and(|kind| kind == "r")) else {
-                return Err(ConnectorError::table(
-                    name,
-                    "foreign_partition",
-                    format!("table \"{name}\" has a foreign partition, wanted ordinary ones"),
-                )
-                .hint("detach the foreign partition, or leave the table out"));
-            };
-            let blocks = u64::try_from(get::<i64>(leaf, 2, &attempted)?).unwrap_or_default();
-            let per_chunk = blocks_per_chunk(get(leaf, 3, &attempted)?, get(leaf, 4, &attempted)?, rows_wanted);
-            bounds.extend(ranges(blocks, per_chunk).into_iter().map(|range| BlockRange { oid, filenode, ..range }.to_string()));
+        let leaves = self.leaves(&table.schema.name).await?;
+        Ok(block_chunks(&leaves, |_| rows_wanted))
+    }
+
+    async fn cut(&self, table: &SourceTable, cut: &TableCut, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError> {
+        let leaves = self.leaves(&table.schema.name).await?;
+        match &cut.parts {
+            CutParts::Ranges(ranges) => range::plan(&self.catalog, table, cut, ranges).await,
+            CutParts::Each { .. } if !partitions::is_partitioned(&self.catalog, &table.schema.name).await? => {
+                Ok(block_chunks(&leaves, |_| rows_wanted))
+            }
+            CutParts::Whole | CutParts::Each { .. } => Ok(block_chunks(&leaves, |_| u64::MAX)),
+            CutParts::Named(names) => {
+                let named = partitions::named(&self.catalog, table, cut, names).await?;
+                Ok(block_chunks(&leaves, |leaf| if named.contains(&leaf) { u64::MAX } else { rows_wanted }))
+            }
         }
-        if bounds.is_empty() && !leaves.is_empty() {
-            return Err(ConnectorError::table(name, "object_missing", format!("table \"{name}\" has no storage")));
-        }
-        if bounds.is_empty() {
-            // A partitioned table without partitions is empty; a missing one fails when it is read.
-            bounds.push(NOTHING.to_owned());
-        }
-        Ok(bounds.into_iter().zip(0..).map(|(bounds, index)| Chunk { index, bounds }).collect())
     }
 
     async fn read(&self, table: Arc<SourceTable>, chunk: &Chunk) -> Result<Box<dyn RowReader>, ConnectorError> {
@@ -139,6 +131,11 @@ impl Snapshot for PostgresSnapshot {
         let columns: Vec<&str> = table.schema.columns.iter().map(|column| column.name.as_str()).collect();
         let (text, sql) = if chunk.bounds == NOTHING {
             (vec![false; columns.len()], format!("copy ({}) to stdout (format binary)", nothing_sql(columns.len())))
+        } else if let Some(part) = RangePart::parse(&chunk.bounds) {
+            let (oid, from) = range::selection(&client, &table, &part).await?;
+            let text = text_columns(&client, oid, &columns, name, &attempted).await?;
+            let sql = format!("copy (select {} {from}) to stdout (format binary)", cast(&columns, &text));
+            (text, sql)
         } else {
             let range = BlockRange::parse(&chunk.bounds).ok_or_else(|| {
                 ConnectorError::definite(
@@ -162,6 +159,29 @@ impl Snapshot for PostgresSnapshot {
 }
 
 impl PostgresSnapshot {
+    /// The relations that hold the table's rows: its partitions, or itself.
+    async fn leaves(&self, name: &TableName) -> Result<Vec<Leaf>, ConnectorError> {
+        let attempted = format!("cut table \"{name}\" into chunks");
+        let rows = self.catalog.query(LEAVES, &[&name.schema, &name.name]).await.map_err(|error| pg_error(&attempted, error))?;
+        let leaf = |row: &tokio_postgres::Row| {
+            let filenode: Option<u32> = get(row, 1, &attempted)?;
+            let Some(filenode) = filenode.filter(|_| get::<String>(row, 5, &attempted).is_ok_and(|kind| kind == "r")) else {
+                let text = format!("table \"{name}\" has a foreign partition, wanted ordinary ones");
+                return Err(
+                    ConnectorError::table(name, "foreign_partition", text).hint("detach the foreign partition, or leave the table out")
+                );
+            };
+            Ok(Leaf {
+                oid: get(row, 0, &attempted)?,
+                filenode,
+                blocks: u64::try_from(get::<i64>(row, 2, &attempted)?).unwrap_or_default(),
+                tuples: get(row, 3, &attempted)?,
+                pages: get(row, 4, &attempted)?,
+            })
+        };
+        rows.iter().map(leaf).collect()
+    }
+
     /// The name of the chunk's relation, which must still belong to the table and be the same file: after a rewrite
     /// the same blocks hold other rows.
     async fn leaf(&self, client: &Client, table: &TableName, range: BlockRange, attempted: &str) -> Result<TableName, ConnectorError> {
@@ -176,6 +196,32 @@ impl PostgresSnapshot {
         }
         Ok(TableName::new(get::<String>(row, 0, attempted)?, get::<String>(row, 1, attempted)?))
     }
+}
+
+/// A relation file.
+#[derive(Debug, Clone, Copy)]
+struct Leaf {
+    oid: u32,
+    filenode: u32,
+    blocks: u64,
+    /// By the server's statistics, in so many pages.
+    tuples: f64,
+    pages: i32,
+}
+
+/// Chunks of relation files, each of about so many rows as its file should have in one. A partitioned table without
+/// partitions is empty; a missing one fails when it is read.
+fn block_chunks(leaves: &[Leaf], rows_wanted: impl Fn(u32) -> u64) -> Vec<Chunk> {
+    let of_leaf = |leaf: &Leaf| {
+        let Leaf { oid, filenode, blocks, tuples, pages } = *leaf;
+        let ranges = ranges(blocks, blocks_per_chunk(tuples, pages, rows_wanted(oid)));
+        ranges.into_iter().map(move |range| BlockRange { oid, filenode, ..range }.to_string())
+    };
+    let mut bounds: Vec<String> = leaves.iter().flat_map(of_leaf).collect();
+    if bounds.is_empty() {
+        bounds.push(NOTHING.to_owned());
+    }
+    bounds.into_iter().zip(0..).map(|(bounds, index)| Chunk { index, bounds }).collect()
 }
 
 /// Bounds of the only chunk of a partitioned table without partitions.
@@ -217,9 +263,7 @@ impl BlockRange {
     }
 
     fn copy_sql(&self, leaf: &TableName, columns: &[&str], text: &[bool]) -> String {
-        let dialect = Dialect::POSTGRES;
-        let cast = |(name, text): (&&str, &bool)| dialect.identifier(name) + if *text { "::pg_catalog.text" } else { "" };
-        let columns: Vec<String> = columns.iter().zip(text).map(cast).collect();
+        let columns = cast(columns, text);
         let mut bounds = Vec::new();
         if self.from > 0 {
             bounds.push(format!("ctid >= '({},0)'::pg_catalog.tid", self.from));
@@ -228,7 +272,7 @@ impl BlockRange {
             bounds.push(format!("ctid < '({to},0)'::pg_catalog.tid"));
         }
         let bounds = if bounds.is_empty() { String::new() } else { format!(" where {}", bounds.join(" and ")) };
-        format!("copy (select {} from only {}{bounds}) to stdout (format binary)", columns.join(", "), dialect.table(leaf))
+        format!("copy (select {} from only {}{bounds}) to stdout (format binary)", columns, Dialect::POSTGRES.table(leaf))
     }
 }
 
@@ -240,6 +284,12 @@ pub(crate) async fn storage(client: &Client, tables: &[TableName]) -> Result<Str
     let attempted = "compare tables with their snapshot";
     let row = client.query_one(STORAGE, &[&schemas, &names]).await.map_err(|error| pg_error(attempted, error))?;
     get(&row, 0, attempted)
+}
+
+/// Columns as they are read: those without a binary form as text.
+fn cast(columns: &[&str], text: &[bool]) -> String {
+    let cast = |(name, text): (&&str, &bool)| Dialect::POSTGRES.identifier(name) + if *text { "::pg_catalog.text" } else { "" };
+    columns.iter().zip(text).map(cast).collect::<Vec<_>>().join(", ")
 }
 
 fn import_sql(snapshot: &str) -> String {
