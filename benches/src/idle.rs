@@ -31,7 +31,7 @@ impl Source {
         let connections = tasks + 200;
         match engine {
             Engine::Mariadb => {
-                Source::Mariadb(MysqlServer::start_with(MysqlFlavour::Mariadb118, &[&format!("--max-connections={connections}")]).await)
+                Source::Mariadb(MysqlServer::start_with(MysqlFlavour::Mariadb1011, &[&format!("--max-connections={connections}")]).await)
             }
             Engine::Postgres => {
                 let settings = [

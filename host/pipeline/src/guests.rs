@@ -9,11 +9,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, RowFault, SourceTable};
-use tidegate_model::SqlType;
+use tidegate_model::{Row, SqlType};
 use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError, TextLayout};
 
 use crate::halving::Halving;
-use crate::images::{Images, Judged, Sent, row_error};
+use crate::header::ImageHeader;
+use crate::images::{Images, Judged, LoadedRows, Sent, row_error};
 use crate::modules::Modules;
 use crate::plan::{Draft, PlannedTable, Stage};
 use crate::rejection::Rejection;
@@ -86,6 +87,15 @@ impl Guests {
 
     /// Judges images of a table, in order.
     pub(crate) fn judge<'a>(&mut self, table: &'a PlannedTable, sent: Sent) -> Result<impl Iterator<Item = Judged> + use<'a>, TaskError> {
+        Ok(self.judged(table, sent)?.finish())
+    }
+
+    /// Judges rows of the full load, which all have this header.
+    pub(crate) fn judge_loaded(&mut self, table: &PlannedTable, rows: Vec<Row>, header: ImageHeader) -> Result<LoadedRows, TaskError> {
+        Ok(self.judged(table, Sent::Loaded(rows, header))?.finish_loaded())
+    }
+
+    fn judged<'a>(&mut self, table: &'a PlannedTable, sent: Sent) -> Result<Images<'a>, TaskError> {
         let mut images = Images::new(table, sent);
         for stage in &table.stages {
             for start in (0..images.len()).step_by(BATCH_ROWS) {
@@ -93,7 +103,7 @@ impl Guests {
                 self.run_stage(table, stage, &mut images, start..end)?;
             }
         }
-        Ok(images.finish())
+        Ok(images)
     }
 
     /// Makes sure of a sandbox for each of the table's stages, which has planned it.

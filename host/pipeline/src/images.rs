@@ -42,6 +42,15 @@ pub(crate) struct Judged {
     pub(crate) rejection: Option<Box<Rejection>>,
 }
 
+/// What becomes of rows of the full load.
+#[derive(Debug)]
+pub(crate) struct LoadedRows {
+    /// The images that stay.
+    pub(crate) images: Vec<Image>,
+    /// The rows at fault, and why; a row without a reason lacks a value.
+    pub(crate) rejected: Vec<(Row, Option<Box<Rejection>>)>,
+}
+
 /// What is to be judged.
 #[derive(Debug)]
 pub(crate) enum Sent {
@@ -122,7 +131,7 @@ impl<'a> Images<'a> {
     pub(crate) fn ready(&mut self, stage: &Stage, range: Range<usize>) -> Vec<usize> {
         let mut ready = Vec::with_capacity(range.len());
         for place in range.filter(|place| self.verdicts[*place] == Verdict::Kept).collect::<Vec<_>>() {
-            if stage.partial_images || stage.inputs.iter().all(|input| self.has(place, &input.origin)) {
+            if stage.partial_images || stage.inputs.iter().all(|input| self.is_there(place, &input.origin)) {
                 ready.push(place);
             } else if stage.filters {
                 self.verdicts[place] = Verdict::Unknown;
@@ -196,6 +205,22 @@ impl<'a> Images<'a> {
         Ok(())
     }
 
+    /// What became of rows of the load.
+    pub(crate) fn finish_loaded(self) -> LoadedRows {
+        let Self { table, sent, verdicts, mut rejections, computed } = self;
+        let mut computed = (table.computed > 0).then(|| computed.finish());
+        let mut loaded = LoadedRows { images: Vec::with_capacity(verdicts.len()), rejected: Vec::new() };
+        for (place, (row, verdict)) in sent.into_rows().zip(verdicts).enumerate() {
+            let computed = computed.as_mut().and_then(Iterator::next);
+            match verdict {
+                Verdict::Kept => loaded.images.push(Image { row, computed }),
+                Verdict::Dropped => {}
+                Verdict::Unknown | Verdict::Rejected => loaded.rejected.push((row, rejections.remove(&place))),
+            }
+        }
+        loaded
+    }
+
     /// What became of the images, in their order.
     pub(crate) fn finish(self) -> impl Iterator<Item = Judged> {
         let Self { table, sent, verdicts, mut rejections, computed } = self;
@@ -205,6 +230,13 @@ impl<'a> Images<'a> {
             image: Image { row, computed: computed.as_mut().and_then(Iterator::next) },
             rejection: if verdict == Verdict::Rejected { rejections.remove(&place) } else { None },
         })
+    }
+
+    /// As [`Images::has`], without a look at what is always there: a row of the load has all of its cells. The first look at a row is a
+    /// wait for memory, and there is one when its values are decoded.
+    fn is_there(&self, place: usize, origin: &InputOrigin) -> bool {
+        let is_whole = matches!(self.sent, Sent::Loaded(..)) && matches!(origin, InputOrigin::Column(ColumnOrigin::Source(_)));
+        is_whole || self.has(place, origin)
     }
 
     fn has(&self, place: usize, origin: &InputOrigin) -> bool {

@@ -165,7 +165,7 @@ impl Instances {
 }
 
 /// `count` nearly equal parts of `items`, in order; at least one.
-pub(crate) fn pieces<T>(mut items: Vec<T>, count: usize) -> Vec<Vec<T>> {
+fn pieces<T>(mut items: Vec<T>, count: usize) -> Vec<Vec<T>> {
     let mut pieces: Vec<Vec<T>> = (1..count).rev().map(|left| items.split_off(items.len() - items.len() / (left + 1))).collect();
     pieces.push(items);
     pieces.reverse();

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_connector::{
     Chunk, ChunkRecord, ConnectorError, CutParts, Image, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source,
@@ -27,7 +27,6 @@ use crate::TableStage;
 use crate::board::{Board, now_us};
 use crate::evolution::{Definition, differences};
 use crate::gate::Gate;
-use crate::instances::pieces;
 use crate::large_values::{LimitedRows, Oversize};
 use crate::meter::Stage;
 use crate::modules::Modules;
@@ -38,21 +37,6 @@ use crate::row_errors::{Rejected, RowErrors};
 use crate::settings::PipelineLimits;
 use crate::task::TaskError;
 use crate::transform::{SnapshotRows, Transformer};
-
-/// Batches of rows that may wait between a chunk's reader and its loader. Two: one being written, one being read.
-const BATCHES_WAITING: usize = 2;
-
-/// Rows that modules judge and that are written before the next ones are looked at: so few that the writer finds them in its core's
-/// cache. With the whole batch at once, each row was waited for twice, which cost more than most modules.
-const PIECE_ROWS: usize = 1_024;
-
-/// A batch of a chunk.
-struct ReadRows {
-    rows: Vec<Row>,
-    bytes: usize,
-    /// How long decoding them took.
-    decoded: Duration,
-}
 
 /// A table that is to be loaded, or loaded further.
 pub(crate) struct LoadTable {
@@ -276,7 +260,9 @@ async fn find_refused(
     Ok(())
 }
 
-/// Copies one chunk: a task reads ahead while this one transforms and writes.
+/// Copies one chunk. The rows of a batch are decoded, judged and encoded by one thread, one step after the other, while they are in its core's
+/// cache: a task that reads ahead would have each row cross to another core, which costs more than most of what is done to it. The
+/// servers work meanwhile; the connections' own tasks and the sockets hold what is on its way.
 async fn copy(
     load: &Load,
     loader: &mut dyn Loader,
@@ -286,69 +272,46 @@ async fn copy(
     left_out: &HashMap<RowId, ConnectorError>,
 ) -> Result<(Window, u64), TaskError> {
     let board = &load.context.board;
-    loader.begin(&job.table.planned.target, &job.chunk, job.table.replace).await?;
+    let planned = &job.table.planned;
+    loader.begin(&planned.target, &job.chunk, job.table.replace).await?;
     let window = reader.window();
     let read_at_us = now_us();
-    let (batches, mut arrived) = mpsc::channel::<Result<ReadRows, ConnectorError>>(BATCHES_WAITING);
-    let mut reading = JoinSet::new();
-    reading.spawn(async move {
-        loop {
-            let before = reader.decoded();
-            let batch = reader.next_rows().await.transpose();
-            let Some(batch) = batch else { return };
-            let decoded = reader.decoded().saturating_sub(before);
-            // Counted here, where they were made: for another core each row is a wait for memory.
-            let read = batch.map(|rows| ReadRows { bytes: rows.iter().map(Row::bytes_held).sum(), rows, decoded });
-            if batches.send(read).await.is_err() {
-                return;
-            }
-        }
-    });
-    let planned = &job.table.planned;
     loop {
         let reading = board.meter.enter(Stage::Source);
-        let since = Instant::now();
-        let Some(batch) = arrived.recv().await else { break };
+        let (since, before) = (Instant::now(), reader.decoded());
+        let Some(rows) = reader.next_rows().await? else { break };
         drop(reading);
-        let ReadRows { rows, bytes, decoded } = batch?;
-        // What was decoded while the lane did something else held nobody up.
-        let decoded = decoded.min(since.elapsed());
-        let LimitedRows { rows, cut, mut too_large } = planned.large.rows(&planned.source, rows);
-        let count = if planned.stages.is_empty() { 1 } else { rows.len().div_ceil(PIECE_ROWS).max(1) };
-        for piece in pieces(rows, count) {
-            let transforming = board.meter.enter(Stage::Transform);
-            let SnapshotRows { mut images, mut rejected } = transformer.snapshot_rows(planned, piece, read_at_us).await?;
-            drop(transforming);
-            rejected.append(&mut too_large);
-            if !left_out.is_empty() {
-                images.retain(|image| match row_id(&planned.source, &image.row).and_then(|id| left_out.get(&id)) {
-                    Some(error) => {
-                        rejected.push((image.row.clone(), refused::rejection(error)));
-                        false
-                    }
-                    None => true,
-                });
-            }
-            let mut entries = name_cut(load, planned, &images, &cut)?;
-            if rejected.is_empty() {
-                load.context.row_errors.accepted(images.len() as u64);
-            } else {
-                entries.extend(reject(load, planned, rejected, images.len())?);
-            }
-            if !entries.is_empty() {
-                loader.reject(entries).await?;
-            }
-            let _writing = board.meter.enter(Stage::Target);
-            loader.write(images).await?;
+        let decoded = reader.decoded().saturating_sub(before).min(since.elapsed());
+        let bytes: usize = rows.iter().map(Row::bytes_held).sum();
+        let transforming = board.meter.enter(Stage::Transform);
+        let LimitedRows { rows, cut, too_large } = planned.large.rows(&planned.source, rows);
+        let SnapshotRows { mut images, mut rejected } = transformer.snapshot_rows(planned, rows, read_at_us).await?;
+        drop(transforming);
+        rejected.extend(too_large);
+        if !left_out.is_empty() {
+            images.retain(|image| match row_id(&planned.source, &image.row).and_then(|id| left_out.get(&id)) {
+                Some(error) => {
+                    rejected.push((image.row.clone(), refused::rejection(error)));
+                    false
+                }
+                None => true,
+            });
         }
+        let mut entries = name_cut(load, planned, &images, &cut)?;
+        if rejected.is_empty() {
+            load.context.row_errors.accepted(images.len() as u64);
+        } else {
+            entries.extend(reject(load, planned, rejected, images.len())?);
+        }
+        if !entries.is_empty() {
+            loader.reject(entries).await?;
+        }
+        let _writing = board.meter.enter(Stage::Target);
+        loader.write(images).await?;
         board.update(|progress| {
             progress.bytes_written += bytes as u64;
             progress.time.decode += decoded.as_secs_f64();
         });
-    }
-    // The channel also closes when the reader panics: that is no end of the chunk.
-    if let Some(Err(error)) = reading.join_next().await {
-        return Err(TaskError::Panicked(error.to_string()));
     }
     let _writing = board.meter.enter(Stage::Target);
     let rows = loader.finish(&window).await?;

@@ -105,17 +105,9 @@ impl Transformer {
         }
         let table = table.clone();
         let work = move |guests: &mut Guests| {
-            let header = ImageHeader::Loaded { at_us: read_at_us };
-            let mut sorted = SnapshotRows { images: Vec::with_capacity(rows.len()), rejected: Vec::new() };
-            let judged = guests.judge(&table, Sent::Loaded(rows, header))?;
-            for Judged { verdict, image, rejection } in judged {
-                match verdict {
-                    Verdict::Kept => sorted.images.push(image),
-                    Verdict::Dropped => {}
-                    Verdict::Unknown | Verdict::Rejected => sorted.rejected.push((image.row, why(&table, rejection))),
-                }
-            }
-            Ok(sorted)
+            let loaded = guests.judge_loaded(&table, rows, ImageHeader::Loaded { at_us: read_at_us })?;
+            let rejected = loaded.rejected.into_iter().map(|(row, rejection)| (row, why(&table, rejection))).collect();
+            Ok(SnapshotRows { images: loaded.images, rejected })
         };
         self.instances.with_first_here(work).await
     }
