@@ -23,11 +23,12 @@ const NUMBERS: [Number; 4] =
     [("load_lanes", 1, 64), ("chunk_rows", 1_000, 100_000_000), ("cache_mib", 8, 65_536), ("table_errors_max", 1, 1_000_000)];
 
 /// Native settings that are words: key and words.
-const WORDS: [Word; 4] = [
+const WORDS: [Word; 5] = [
     ("schema", &["full", "minimal"]),
     ("table_errors", &["stop", "suspend-table"]),
     ("no_tables", &["fail", "wait"]),
     ("after_load", &["go-on", "stop-before-changes", "stop-after-changes"]),
+    ("primary_keys", &["with-table", "after-load"]),
 ];
 
 /// Native settings that are objects of numbers, words and truth values.
@@ -35,7 +36,12 @@ const OBJECTS: [(&str, Object); 6] = [
     (
         "row_errors",
         Object {
-            numbers: &[("escalation_count", 0, 1_000_000), ("consecutive_max", 0, 1_000_000), ("share_percent_max", 0, 100)],
+            numbers: &[
+                ("conflicts_max", 0, 1_000_000),
+                ("escalation_count", 0, 1_000_000),
+                ("consecutive_max", 0, 1_000_000),
+                ("share_percent_max", 0, 100),
+            ],
             words: &[
                 ("data", ROW_WORDS),
                 ("truncation", ROW_WORDS),

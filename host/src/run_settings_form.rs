@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate_pipeline::{AfterLoad, BatchPolicy, NoTables, RetryPolicy, TransactionWait};
+use tidegate_pipeline::{AfterLoad, BatchPolicy, NoTables, PrimaryKeys, RetryPolicy, TransactionWait};
 
 use crate::exit::Failure;
 
@@ -36,6 +36,14 @@ pub(crate) enum AfterLoadForm {
     GoOn,
     StopBeforeChanges,
     StopAfterChanges,
+}
+
+/// The key `primary_keys`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PrimaryKeysForm {
+    WithTable,
+    AfterLoad,
 }
 
 /// The key `transaction_wait`.
@@ -126,6 +134,15 @@ impl From<NoTablesForm> for NoTables {
         match form {
             NoTablesForm::Fail => NoTables::Fail,
             NoTablesForm::Wait => NoTables::Wait,
+        }
+    }
+}
+
+impl From<PrimaryKeysForm> for PrimaryKeys {
+    fn from(form: PrimaryKeysForm) -> Self {
+        match form {
+            PrimaryKeysForm::WithTable => PrimaryKeys::WithTable,
+            PrimaryKeysForm::AfterLoad => PrimaryKeys::AfterLoad,
         }
     }
 }

@@ -27,7 +27,7 @@ use tidegate_pipeline::{
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
 use crate::row_errors_form::RowErrorsForm;
-use crate::run_settings_form::{AfterLoadForm, BatchForm, NoTablesForm, RetryForm, TransactionWaitForm};
+use crate::run_settings_form::{AfterLoadForm, BatchForm, NoTablesForm, PrimaryKeysForm, RetryForm, TransactionWaitForm};
 use crate::values_form::{LargeValuesForm, UnfitValuesForm};
 
 /// A checked task file.
@@ -98,6 +98,7 @@ pub(crate) struct LimitsForm {
     transaction_wait: TransactionWaitForm,
     #[serde(default)]
     batch: BatchForm,
+    primary_keys: Option<PrimaryKeysForm>,
     #[serde(default)]
     large_values: LargeValuesForm,
     #[serde(default)]
@@ -198,6 +199,7 @@ impl LimitsForm {
             after_load: self.after_load.map(Into::into).unwrap_or_default(),
             transaction_wait: self.transaction_wait.wait()?,
             batch: self.batch.policy()?,
+            primary_keys: self.primary_keys.map(Into::into).unwrap_or_default(),
         })
     }
 

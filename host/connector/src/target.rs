@@ -251,6 +251,10 @@ pub struct TaskRecord {
     pub tables: Vec<TableRecord>,
 }
 
+/// A primary key that a table had and will have again: its definition in the target's own SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WithheldKey(pub String);
+
 /// A database that can be written. Methods open connections of their own and may be called concurrently.
 #[async_trait]
 pub trait Target: Send + Sync {
@@ -299,6 +303,16 @@ pub trait Target: Send + Sync {
     /// # Errors
     /// Table-definite when the existing table does not fit.
     async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError>;
+
+    /// Takes the primary key of an empty table that this task created away, so that rows are loaded without its index. The table
+    /// is not prepared again before [`Target::return_key`]. `None`: it has none, or the server does not let it go.
+    async fn withhold_key(&self, fence: &Fence, table: &Arc<TargetTable>) -> Result<Option<WithheldKey>, ConnectorError>;
+
+    /// Gives the primary key back to the table, which has its rows by now.
+    ///
+    /// # Errors
+    /// Table-definite when rows have equal keys.
+    async fn return_key(&self, fence: &Fence, table: &Arc<TargetTable>, key: &WithheldKey) -> Result<(), ConnectorError>;
 
     /// Before tables are dropped, emptied or loaded again: takes away foreign keys between these tables, and what
     /// [`Target::build_objects`] made on them and a load cannot stand. What the user made stays.

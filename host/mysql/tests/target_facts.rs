@@ -24,6 +24,7 @@ async fn every_fact(flavour: MysqlFlavour, options: &[&str]) {
     bench.renew().await;
     facts::older_worker_can_do_nothing_after_a_take_over(&bench).await;
     bench.renew().await;
+    facts::withheld_key_comes_back_behind_the_rows(&bench).await;
     facts::chunk_and_its_mark_arrive_together(&bench).await;
 }
 

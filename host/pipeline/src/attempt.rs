@@ -33,7 +33,7 @@ use crate::relations::Relations;
 use crate::replay::replay;
 use crate::row_errors::REJECTED_MAX;
 use crate::run::{Reload, Watched, plan_tables};
-use crate::run_settings::AfterLoad;
+use crate::run_settings::{AfterLoad, PrimaryKeys};
 use crate::schema::Awaited;
 use crate::standing::Standing;
 use crate::stop_at::{StopAt, stop_cause};
@@ -351,6 +351,7 @@ impl Attempt<'_> {
             board: self.watched.board.clone(),
             row_errors: self.watched.row_errors.clone(),
             lanes: Arc::new(Gate::new(self.spec.units.clone(), self.spec.limits.load_lanes)),
+            late_keys: self.spec.run.primary_keys == PrimaryKeys::AfterLoad,
             events,
         }
     }

@@ -30,11 +30,13 @@ pub(crate) struct Unloaded {
 impl Unloaded {
     /// How the table goes on from this snapshot. Chunks of two snapshots fit together only when rows have keys and the
     /// log brings both to the same place; otherwise the table starts over.
-    pub(crate) fn onward(self, snapshot: &dyn Snapshot, captures: bool) -> LoadTable {
+    /// A table whose key comes after its rows (`late_key`) starts over, too.
+    pub(crate) fn onward(self, snapshot: &dyn Snapshot, captures: bool, late_key: bool) -> LoadTable {
         let Unloaded { table, preparation, chunks, starts_over } = self;
         let some_loaded = chunks.iter().any(|record| record.loaded.is_some());
         let keyed = !table.target.identity.is_empty() && !table.target.primary_key.is_empty();
-        if some_loaded && keyed && captures && snapshot.resumable(&table.source) {
+        let has_late_key = late_key && preparation == TablePreparation::DropAndCreate;
+        if some_loaded && keyed && !has_late_key && captures && snapshot.resumable(&table.source) {
             return LoadTable { table, preparation: TablePreparation::Keep, chunks };
         }
         let preparation = match preparation {
@@ -94,8 +96,8 @@ pub(crate) async fn backfill(context: LoadContext, order: Order) -> Result<(), T
         Some(snapshot) => snapshot,
         None => Arc::from(context.source.snapshot(&scope).await?),
     };
-    let (source, events) = (context.source.clone(), context.events.clone());
-    let tables = tables.into_iter().map(|table| table.onward(snapshot.as_ref(), events.is_some())).collect();
+    let (source, events, late_keys) = (context.source.clone(), context.events.clone(), context.late_keys);
+    let tables = tables.into_iter().map(|table| table.onward(snapshot.as_ref(), events.is_some(), late_keys)).collect();
     Load { snapshot, context }.run(tables).await?;
     if let Some(events) = events {
         let log_end = source.log_end().await?;

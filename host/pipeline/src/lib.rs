@@ -66,7 +66,7 @@ pub use policy::{ConflictAction, RowAction, RowErrorPolicy};
 pub use progress::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress, TableStage};
 pub use replay::ReplayReport;
 pub use run::{check, run};
-pub use run_settings::{AfterLoad, BatchPolicy, NoTables, RetryPolicy, RunSettings, TransactionWait};
+pub use run_settings::{AfterLoad, BatchPolicy, NoTables, PrimaryKeys, RetryPolicy, RunSettings, TransactionWait};
 pub use settings::{
     CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, SchemaScope, TableErrorPolicy, UnknownMigrationType,
     UnknownSchemaScope,

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use tidegate_connector::{
     Chunk, ChunkRecord, ConnectorError, CutParts, Image, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source,
-    TablePreparation, Target,
+    TablePreparation, Target, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, Row, TableName, TableState, Window};
 use tokio::sync::{Mutex, mpsc};
@@ -71,6 +71,8 @@ pub(crate) struct LoadContext {
     pub(crate) modules: Arc<Modules>,
     pub(crate) board: Arc<Board>,
     pub(crate) row_errors: Arc<RowErrors>,
+    /// Tables that are dropped and created get their primary keys when their rows are in.
+    pub(crate) late_keys: bool,
     /// Lets the task's load lanes in.
     pub(crate) lanes: Arc<Gate>,
     /// Where a load beside the stream tells of its tables; `None` where there is no stream.
@@ -96,6 +98,8 @@ struct TableLoad {
     replace: bool,
     chunks_left: AtomicU32,
     window: Mutex<Option<Window>>,
+    /// The primary key that the table is to get when its rows are in.
+    late_key: Option<WithheldKey>,
 }
 
 impl Load {
@@ -143,6 +147,9 @@ async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) 
         let records = if chunks.is_empty() { save_chunks(&load, &table, planned).await? } else { chunks };
         let (done, left): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.loaded.is_some());
         let window = done.iter().filter_map(|record| record.loaded.as_ref()).fold(None, |all, (window, _)| Some(join(all, window)));
+        // Rows that come twice are told by their key.
+        let has_late_key = load.context.late_keys && preparation == TablePreparation::DropAndCreate && !replace;
+        let late_key = if has_late_key { load.context.target.withhold_key(&load.context.fence, &table.target).await? } else { None };
         load.context.board.table(name, |progress| {
             progress.stage = TableStage::Loading;
             progress.target = Some(table.target.name.clone());
@@ -152,8 +159,8 @@ async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) 
             progress.rows_loaded = done.iter().filter_map(|record| record.loaded.as_ref()).map(|(_, rows)| rows).sum();
             progress.load_started_us.get_or_insert_with(now_us);
         });
-        let table =
-            Arc::new(TableLoad { planned: table, replace, chunks_left: AtomicU32::new(left.len() as u32), window: Mutex::new(window) });
+        let (chunks_left, window) = (AtomicU32::new(left.len() as u32), Mutex::new(window));
+        let table = Arc::new(TableLoad { planned: table, replace, chunks_left, window, late_key });
         if left.is_empty() {
             finish_table(&load, &table).await?;
         }
@@ -349,6 +356,9 @@ async fn finish_table(load: &Load, table: &TableLoad) -> Result<(), TaskError> {
     let context = &load.context;
     let name = &table.planned.source.schema.name;
     refuse_changed(context, &table.planned).await?;
+    if let Some(key) = &table.late_key {
+        context.target.return_key(&context.fence, &table.planned.target, key).await?;
+    }
     let window = table.window.lock().await.clone().ok_or_else(|| TaskError::Panicked("a table was loaded without chunks".into()))?;
     let state = match &context.events {
         Some(_) => TableState::CatchingUp { window: window.clone() },

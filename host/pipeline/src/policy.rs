@@ -31,6 +31,9 @@ pub struct RowErrorPolicy {
     pub truncation: RowAction,
     /// See [`ConflictAction`].
     pub conflict: ConflictAction,
+    /// From so many conflicts of a table in a run on, the task stops, also where a conflict suspends its table; `None`: never.
+    /// DMS: `ApplyErrorEscalationCount` with the policy `STOP_TASK`.
+    pub conflicts_max: Option<u32>,
     /// From so many rejected rows of a table on, what happens instead; `None`: never.
     pub escalation: Option<(u64, RowAction)>,
     /// Whether the error table gets the rows' values. Without them nothing can be replayed.
@@ -48,6 +51,7 @@ impl Default for RowErrorPolicy {
             data: RowAction::Stop,
             truncation: RowAction::Stop,
             conflict: ConflictAction::Stop,
+            conflicts_max: None,
             escalation: None,
             images: true,
             consecutive_max: 1_000,

@@ -31,6 +31,7 @@ use crate::row_errors::RowErrors;
 use crate::run_settings::{NoTables, Pauses};
 use crate::schema::attach;
 use crate::silence::silence;
+use crate::table_errors::TableErrors;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
 use crate::unfit::unfit_finding;
@@ -180,7 +181,7 @@ pub(crate) struct Watched {
     /// An attempt of this run found tables to load.
     pub(crate) loads: std::sync::atomic::AtomicBool,
     /// How often each table was at fault in this run.
-    pub(crate) table_errors: std::sync::Mutex<HashMap<TableName, u32>>,
+    pub(crate) table_errors: std::sync::Mutex<HashMap<TableName, TableErrors>>,
 }
 
 /// A request to load tables again.
@@ -216,11 +217,11 @@ impl Watched {
     }
 
     /// Counts an error of a table; returns how many it had in this run.
-    pub(crate) fn count_table_error(&self, table: &TableName) -> u32 {
+    pub(crate) fn count_table_error(&self, table: &TableName, is_conflict: bool) -> TableErrors {
         let mut errors = self.table_errors.lock().expect("no holder of this lock panics");
-        let count = errors.entry(table.clone()).or_default();
-        *count += 1;
-        *count
+        let found = errors.entry(table.clone()).or_default();
+        found.count(is_conflict);
+        *found
     }
 
     fn snapshot(&self) -> Progress {

@@ -19,6 +19,19 @@ pub struct RunSettings {
     pub transaction_wait: TransactionWait,
     /// How changes collect before they are applied.
     pub batch: BatchPolicy,
+    /// When tables that the task creates get their primary keys.
+    pub primary_keys: PrimaryKeys,
+}
+
+/// When tables that the task creates (with the preparation to drop them) get their primary keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PrimaryKeys {
+    /// With the table: an interrupted load goes on by them.
+    #[default]
+    WithTable,
+    /// When the table's rows are in, which is faster where keys come in no order; an interrupted load of a table starts
+    /// over. DMS: `CreatePkAfterFullLoad`.
+    AfterLoad,
 }
 
 /// What follows a transient error: a lost connection, a server that restarts.

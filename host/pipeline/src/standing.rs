@@ -12,7 +12,7 @@ use crate::catalog_watch::is_shadow;
 use crate::evolution::{DROPPED, Definition, SchemaChange, action, as_before, changed, differences};
 use crate::plan::PlannedTable;
 use crate::run::{Held, Selection, check_tables, preparation_when, refuse_errors};
-use crate::run_settings::TransactionWait;
+use crate::run_settings::{PrimaryKeys, TransactionWait};
 use crate::settings::DdlAction;
 use crate::tables::Place;
 use crate::task::TaskError;
@@ -65,11 +65,14 @@ impl Attempt<'_> {
     /// task: a load that was cut off may have made it after a definition that has changed since.
     async fn check_standing(&self, standing: &Standing) -> Result<(), TaskError> {
         let drops = self.spec.preparation == TablePreparation::DropAndCreate;
+        let late_keys = self.spec.run.primary_keys == PrimaryKeys::AfterLoad;
         let (mut anew, mut fitting) = (Vec::new(), Vec::new());
         for (table, _) in &standing.places {
             let is_it = |unloaded: &&Unloaded| unloaded.table.source.schema.name == table.source.schema.name;
             match standing.unloaded.iter().find(is_it) {
-                Some(unloaded) if drops && unloaded.chunks.iter().all(|record| record.loaded.is_none()) => anew.push(table.clone()),
+                Some(unloaded) if drops && (late_keys || unloaded.chunks.iter().all(|record| record.loaded.is_none())) => {
+                    anew.push(table.clone());
+                }
                 Some(unloaded) if unloaded.starts_over => {}
                 _ => fitting.push(table.clone()),
             }

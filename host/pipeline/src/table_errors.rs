@@ -15,6 +15,26 @@ use crate::task::TaskError;
 /// missed does not tell the whole row (`incomplete_image`), or the table was rewritten since it was cut into chunks.
 const LOAD_AGAIN: [&str; 2] = ["incomplete_image", "chunks_outdated"];
 
+/// Code of changes that do not find what they must: an insert finds its row in the target, an update or a delete none.
+const CONFLICT: &str = "target_diverged";
+
+/// What went wrong with one table in this run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TableErrors {
+    /// In all.
+    errors: u32,
+    /// Conflicts among them.
+    conflicts: u32,
+}
+
+impl TableErrors {
+    /// One more.
+    pub(crate) fn count(&mut self, is_conflict: bool) {
+        self.errors += 1;
+        self.conflicts += u32::from(is_conflict);
+    }
+}
+
 impl Attempt<'_> {
     /// What follows an error. Where an interrupted load cannot be finished as it was begun, and where a definition
     /// changed, the next attempt loads the table from its first row; where the policy says so, it goes on without the
@@ -68,7 +88,12 @@ impl Attempt<'_> {
     /// # Errors
     /// When the table was at fault as often as the task allows.
     async fn suspend(&self, fence: &Fence, table: &TableName, code: &'static str, text: String) -> Result<Ended, TaskError> {
-        let errors = self.watched.count_table_error(table);
+        let is_conflict = code == CONFLICT;
+        let TableErrors { errors, conflicts } = self.watched.count_table_error(table, is_conflict);
+        if is_conflict && self.spec.row_errors.conflicts_max.is_some_and(|most| conflicts >= most) {
+            let error = ConnectorError::definite(code, format!("{text}; conflict {conflicts} of table \"{table}\" in this run"));
+            return Err(error.hint("correct the cause, then reload the table; the setting row_errors.conflicts_max allows no more").into());
+        }
         if self.spec.run.table_errors_max.is_some_and(|most| errors >= most) {
             let error = ConnectorError::definite(code, format!("{text}; {errors} errors of table \"{table}\" in this run"));
             return Err(error.hint("correct the cause, then resume the task; the setting table_errors_max allows no more").into());

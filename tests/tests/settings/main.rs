@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod world;
 
+mod keys;
 mod positions;
 mod ranges;
 mod runs;

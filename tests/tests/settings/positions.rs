@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_harness::{MysqlFlavour, PostgresVersion, wait_for};
 
+use crate::keys::keys_come_behind_the_rows;
 use crate::ranges::tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled;
 use crate::runs::wait_target;
 use crate::world::{Source, World};
@@ -133,6 +134,7 @@ async fn binlog_positions_start_and_stop_tasks_exactly(flavour: MysqlFlavour) {
     stops_by_its_commit_times(&world, "clocked", 7, "3,4,5,6,7").await;
 
     tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(&mut world).await;
+    keys_come_behind_the_rows(&mut world).await;
 
     // A start without the stop position goes on from there.
     world.host.patch("/v1/tasks/coming", &json!({"stop_position": null})).await.ok();

@@ -49,6 +49,7 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
         changes_within_an_interval_become_one_group(&world),
         retries_end_at_their_count(&world),
         the_last_allowed_table_error_stops_the_task(&world),
+        the_last_allowed_conflict_stops_a_task_that_suspends_tables(&world),
     );
     postgres_positions_start_and_stop_tasks_exactly(&world).await;
     tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(&mut world).await;
@@ -152,6 +153,17 @@ async fn the_last_allowed_table_error_stops_the_task(world: &World) {
     }
     let failure = world.wait_failed("bad").await;
     assert!(failure["message"].as_str().unwrap_or_default().contains("2 errors of table \"bad.t\""), "{failure}");
+}
+
+async fn the_last_allowed_conflict_stops_a_task_that_suspends_tables(world: &World) {
+    world.source_sql("create schema met; create table met.t (id int primary key)").await;
+    create(world, "met", "met", json!({"table_errors": "suspend-table", "row_errors": {"conflicts_max": 1}}), json!({})).await;
+    world.start_task("met").await;
+    world.wait_phase("met", "replicating").await;
+    world.target.sql("insert into met_copy.t values (1)").await;
+    world.source_sql("insert into met.t values (1)").await;
+    let failure = world.wait_failed("met").await;
+    assert!(failure["message"].as_str().unwrap_or_default().contains("conflict 1 of table \"met.t\""), "{failure}");
 }
 
 async fn open_transactions_hold_up_the_start_and_are_told_or_end_it(world: &World) {

@@ -60,7 +60,7 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
     (
         "FullLoadSettings",
         "CreatePkAfterFullLoad",
-        Nothing("primary keys are there from the first row: an interrupted load goes on by them"),
+        Does("`primary_keys`: `after-load`, with `DROP_AND_CREATE`; an interrupted load of a table starts over then"),
     ),
     ("FullLoadSettings", "StopTaskCachedChangesApplied", Does("`after_load`: `stop-after-changes`")),
     ("FullLoadSettings", "StopTaskCachedChangesNotApplied", Does("`after_load`: `stop-before-changes`; it comes first when both are true")),
@@ -112,12 +112,16 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
         "ErrorBehavior",
         "ApplyErrorInsertPolicy",
         Does(
-            "`row_errors.conflict`: `upsert` for `INSERT_RECORD` together with `UPDATE_RECORD`. With other values a conflict suspends the table or stops the task: a conflict that is logged or ignored would leave a target that is not the source's",
+            "`row_errors.conflict`: `upsert` for `INSERT_RECORD` together with `UPDATE_RECORD`. With other values a conflict suspends the table or stops the task (`STOP_TASK`: always, by `row_errors.conflicts_max` 1): a conflict that is logged or ignored would leave a target that is not the source's",
         ),
     ),
     ("ErrorBehavior", "ApplyErrorUpdatePolicy", Does("likewise")),
-    ("ErrorBehavior", "ApplyErrorEscalationPolicy", Nothing("the first conflict decides")),
-    ("ErrorBehavior", "ApplyErrorEscalationCount", Nothing("the first conflict decides")),
+    (
+        "ErrorBehavior",
+        "ApplyErrorEscalationPolicy",
+        Does("`STOP_TASK`: `row_errors.conflicts_max`. The other words ask for less than what a conflict does anyway"),
+    ),
+    ("ErrorBehavior", "ApplyErrorEscalationCount", Does("`row_errors.conflicts_max`, with `STOP_TASK`; 0: never")),
     ("ErrorBehavior", "ApplyErrorFailOnTruncationDdl", Does("`ddl.truncate_table`: `stop`")),
     (
         "ErrorBehavior",

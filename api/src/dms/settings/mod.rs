@@ -310,6 +310,14 @@ mod tests {
             "escalation": "suspend-table"});
         assert_eq!(policy(given), wanted);
         assert_eq!(policy("{}")["data"], "log", "DMS's default");
+        let most = |insert: &str, escalation: &str, count: u32| {
+            let given = json!({"ErrorBehavior": {"ApplyErrorInsertPolicy": insert, "ApplyErrorEscalationPolicy": escalation,
+                "ApplyErrorEscalationCount": count}});
+            policy(&given.to_string())["conflicts_max"].as_u64()
+        };
+        assert_eq!(most("LOG_ERROR", "STOP_TASK", 4), Some(4));
+        assert_eq!(most("STOP_TASK", "LOG_ERROR", 4), Some(1));
+        assert_eq!((most("LOG_ERROR", "STOP_TASK", 0), most("LOG_ERROR", "SUSPEND_TABLE", 4)), (None, None));
         assert_eq!(policy("{}")["conflict"], "stop");
     }
 
@@ -317,12 +325,12 @@ mod tests {
     fn figures_of_dms_become_native_ones_where_they_are_not_its_defaults() {
         let native = |given: &str| Value::Object(merge(defaults(), Some(given)).unwrap().native);
         let plain = native("{}");
-        for absent in ["chunk_rows", "cache_mib", "retry", "batch", "after_load", "target_schema", "table_errors_max"] {
+        for absent in ["chunk_rows", "cache_mib", "retry", "batch", "after_load", "target_schema", "table_errors_max", "primary_keys"] {
             assert!(plain.get(absent).is_none(), "{absent}");
         }
         assert_eq!(plain["transaction_wait"], json!({"seconds": 600, "then": "tell"}));
         let given = r#"{"TargetMetadata":{"TargetSchema":"copy","BatchApplyEnabled":true},
-            "FullLoadSettings":{"CommitRate":50,"StopTaskCachedChangesApplied":true,"TransactionConsistencyTimeout":7},
+            "FullLoadSettings":{"CommitRate":50,"CreatePkAfterFullLoad":true,"StopTaskCachedChangesApplied":true,"TransactionConsistencyTimeout":7},
             "ChangeProcessingTuning":{"MemoryLimitTotal":256,"BatchSplitSize":9},
             "ErrorBehavior":{"RecoverableErrorCount":3,"FailOnNoTablesCaptured":false,"FailOnTransactionConsistencyBreached":true,
                 "TableErrorEscalationCount":2,"ApplyErrorFailOnTruncationDdl":true}}"#;
@@ -332,6 +340,7 @@ mod tests {
         assert_eq!((&found["after_load"], &found["no_tables"]), (&json!("stop-after-changes"), &json!("wait")));
         assert_eq!(found["transaction_wait"], json!({"seconds": 7, "then": "fail"}));
         assert_eq!((&found["table_errors_max"], &found["ddl"]["truncate_table"]), (&json!(2), &json!("stop")));
+        assert_eq!(found["primary_keys"], "after-load");
         let retry = json!({"count_max": 3, "pause_seconds": 5, "pause_seconds_max": 1800, "doubles": true, "stops_at_max": true});
         assert_eq!(found["retry"], retry);
     }

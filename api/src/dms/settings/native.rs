@@ -6,7 +6,7 @@ use tidegate_catalog::Preparation;
 use super::super::lobs;
 
 /// Native keys that a DMS document decides about. Those that it leaves at the native default are absent.
-pub(super) const NATIVE_KEYS: [&str; 14] = [
+pub(super) const NATIVE_KEYS: [&str; 15] = [
     "load_lanes",
     "chunk_rows",
     "cache_mib",
@@ -19,6 +19,7 @@ pub(super) const NATIVE_KEYS: [&str; 14] = [
     "retry",
     "no_tables",
     "after_load",
+    "primary_keys",
     "transaction_wait",
     "batch",
 ];
@@ -73,6 +74,9 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
     } else if load["StopTaskCachedChangesApplied"] == true {
         set("after_load", "stop-after-changes".into());
     }
+    if load["CreatePkAfterFullLoad"] == true {
+        set("primary_keys", "after-load".into());
+    }
     let then = if behavior["FailOnTransactionConsistencyBreached"] == true { "fail" } else { "tell" };
     set("transaction_wait", json!({"seconds": number(&load["TransactionConsistencyTimeout"]).min(SECONDS_MAX), "then": then}));
     if metadata["BatchApplyEnabled"] == true {
@@ -99,13 +103,23 @@ fn row_errors(behavior: &Value) -> Value {
         _ => "stop",
     };
     let is_upsert = behavior["ApplyErrorInsertPolicy"] == "INSERT_RECORD" && behavior["ApplyErrorUpdatePolicy"] == "UPDATE_RECORD";
-    json!({
+    let stops = |key: &str| behavior[key] == "STOP_TASK";
+    let conflicts_max = match &behavior["ApplyErrorEscalationCount"] {
+        _ if stops("ApplyErrorInsertPolicy") || stops("ApplyErrorUpdatePolicy") => Some(1),
+        count if stops("ApplyErrorEscalationPolicy") => count.as_u64().filter(|count| *count > 0).map(|count| count.min(1_000_000)),
+        _ => None,
+    };
+    let mut native = json!({
         "data": action("DataErrorPolicy"),
         "truncation": action("DataTruncationErrorPolicy"),
         "conflict": if is_upsert { "upsert" } else { "stop" },
         "escalation_count": behavior["DataErrorEscalationCount"].as_u64().unwrap_or(0),
         "escalation": action("DataErrorEscalationPolicy"),
-    })
+    });
+    if let Some(most) = conflicts_max {
+        native["conflicts_max"] = most.into();
+    }
+    native
 }
 
 fn ddl(document: &Value) -> Value {

@@ -65,6 +65,31 @@ pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
     assert_eq!(target.known_task(&task()).await.unwrap(), None);
 }
 
+/// A key that is withheld from an empty table is there again behind its rows, and says which rows are two of one.
+pub async fn withheld_key_comes_back_behind_the_rows(bench: &dyn Bench) {
+    let (table, name) = (notes("late"), TableName::new("app", "late"));
+    let (target, fence) = (bench.target(), bench.fence());
+    target.prepare_table(fence, &table, TablePreparation::DropAndCreate).await.unwrap();
+    let key = target.withhold_key(fence, &table).await.unwrap().expect("the table has a key");
+    target.save_chunks(fence, &name, &[chunk(0), chunk(1)]).await.unwrap();
+    let mut loader = target.loader(fence).await.unwrap();
+    for (index, ids) in [(0, [2, 1]), (1, [3, 1])] {
+        loader.begin(&table, &chunk(index), false).await.unwrap();
+        loader.write(ids.map(|id| note(id, "late")).to_vec()).await.unwrap();
+        assert_eq!(loader.finish(&window(7)).await.unwrap(), 2, "nothing compares keys yet");
+    }
+    let error = target.return_key(fence, &table, &key).await.unwrap_err();
+    assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "target_diverged"), "{}", error.chain());
+    bench.run(&format!("delete from {} where id = 1", bench.name("late"))).await;
+    target.return_key(fence, &table, &key).await.unwrap();
+    let mut lane = new_lane(bench).await;
+    let twice = net(&table, Strictness::Strict, vec![NetChange::Insert(note(3, "twice"))]);
+    assert_eq!(lane.apply(&group(0, 1, vec![twice])).await.unwrap_err().code(), "target_diverged");
+    let again = net(&table, Strictness::Idempotent, vec![NetChange::Insert(note(3, "again"))]);
+    lane.apply(&group(0, 1, vec![again])).await.unwrap();
+    assert_eq!(bench.rows("late", &["id", "note"]).await, ["2,late", "3,again"]);
+}
+
 /// A worker whose task was taken over writes nothing any more, and is told why.
 pub async fn older_worker_can_do_nothing_after_a_take_over(bench: &dyn Bench) {
     let (table, name) = (notes("fenced"), TableName::new("app", "fenced"));

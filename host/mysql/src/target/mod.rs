@@ -13,6 +13,7 @@ mod fault;
 mod fit;
 mod form;
 mod json;
+mod keys;
 mod lane;
 mod load_data;
 mod loader;
@@ -33,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tidegate_connector::{
     BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection, TablePreparation,
-    Target, TargetTable, TaskRecord,
+    Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 
@@ -232,6 +233,30 @@ impl Target for MysqlTarget {
         server.define(false).await?;
         holder.commit().await?;
         self.plans.put(Arc::new(plan));
+        self.keep(fence, holder);
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn withhold_key(&self, fence: &Fence, table: &Arc<TargetTable>) -> Result<Option<WithheldKey>, ConnectorError> {
+        let mut holder = self.session(fence).await?;
+        holder.begin_fenced(fence).await?;
+        let mut server = self.session(fence).await?;
+        let key = keys::withhold(&mut server, table).await?;
+        holder.commit().await?;
+        self.keep(fence, holder);
+        self.keep(fence, server);
+        Ok(key)
+    }
+
+    async fn return_key(&self, fence: &Fence, table: &Arc<TargetTable>, key: &WithheldKey) -> Result<(), ConnectorError> {
+        let mut holder = self.session(fence).await?;
+        holder.begin_fenced(fence).await?;
+        let mut server = self.session(fence).await?;
+        server.define(true).await?;
+        keys::give_back(&mut server, table, key).await?;
+        server.define(false).await?;
+        holder.commit().await?;
         self.keep(fence, holder);
         self.keep(fence, server);
         Ok(())

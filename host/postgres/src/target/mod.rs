@@ -8,6 +8,7 @@ mod control;
 mod copy;
 mod ddl;
 mod fit;
+mod keys;
 mod lane;
 mod loader;
 mod net;
@@ -26,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tidegate_connector::{
     BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection, TablePreparation,
-    Target, TargetTable, TaskRecord,
+    Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::{Client, Transaction};
@@ -200,6 +201,24 @@ impl Target for PostgresTarget {
         let plan = plans::learn(&tx, table).await?;
         commit(tx).await?;
         self.plans.put(Arc::new(plan));
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn withhold_key(&self, fence: &Fence, table: &Arc<TargetTable>) -> Result<Option<WithheldKey>, ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        let key = keys::withhold(&tx, table).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(key)
+    }
+
+    async fn return_key(&self, fence: &Fence, table: &Arc<TargetTable>, key: &WithheldKey) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        keys::give_back(&tx, table, key).await?;
+        commit(tx).await?;
         self.keep(fence, session);
         Ok(())
     }
