@@ -251,6 +251,15 @@ pub struct TaskRecord {
     pub tables: Vec<TableRecord>,
 }
 
+/// What became of counters that were to be moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CountersSet {
+    /// Moved.
+    pub moved: u64,
+    /// Not moved, because the server did not allow it: the application would be given numbers that rows have.
+    pub refused: Vec<Finding>,
+}
+
 /// A primary key that a table had and will have again: its definition in the target's own SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithheldKey(pub String);
@@ -327,8 +336,8 @@ pub trait Target: Send + Sync {
     async fn build_objects(&self, fence: &Fence, tables: &[Arc<TargetTable>], stage: BuildStage) -> Result<Vec<Finding>, ConnectorError>;
 
     /// Moves counters (sequences, identities, auto-increments) of these tables to the positions that `objects` tell, and
-    /// behind every value in their columns; never back. Tables may be written meanwhile. Returns the counters moved.
-    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError>;
+    /// behind every value in their columns; never back. Tables may be written meanwhile.
+    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<CountersSet, ConnectorError>;
 
     /// Closes connections that are kept for the next call: none may come for hours.
     fn close_idle(&self);

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use target_support::{Bench, settings};
 use tidegate_connector::conformance::{Bench as _, In, at, chunk, group, image, net, note, notes, table, task, window};
-use tidegate_connector::{ErrorClass, NetChange, ServerSettings, Severity, Strictness, TablePreparation, Target, TargetTable};
+use tidegate_connector::{
+    ErrorClass, NetChange, Secret, ServerSettings, Severity, Strictness, TablePreparation, Target, TargetObjects, TargetTable,
+};
 use tidegate_harness::{Fault, MysqlFlavour, Proxy};
-use tidegate_model::{Engine, SqlType, TableName, Value};
+use tidegate_model::objects::{ColumnObjects, Counter, CounterKind, Sequence, SequencePosition};
+use tidegate_model::{Engine, SqlType, TableName, TableObjects, Value};
 use tidegate_mysql::target::MysqlTarget;
 
 const TEXT: SqlType = SqlType::Text { chars_max: None };
@@ -56,7 +59,36 @@ async fn what_servers_do_by_themselves_changes_no_row() {
         lane.apply(&group(1, 2, vec![net(&auto, Strictness::Strict, second)])).await.unwrap();
         let found = bench.rows("auto", &["id", "note", "unix_timestamp(at)", "mine"]).await;
         assert_eq!(found, ["0,a,1000000000.000001,6", "1,a,1000000000.000001,6", "2,z,1000000000.000001,6"]);
+        a_counter_that_may_not_be_moved_is_told(&bench, &auto).await;
     }
+}
+
+async fn a_counter_that_may_not_be_moved_is_told(bench: &Bench, table: &TargetTable) {
+    bench.run("create user plain@'%' identified by 'plain'").await;
+    bench.run("grant select, insert, update, delete, create, drop on *.* to plain@'%'").await;
+    let settings = ServerSettings { user: "plain".into(), password: Secret::new("plain"), ..settings(&bench.server) };
+    let plain = MysqlTarget::connect(settings).await.unwrap();
+    let sequence = Sequence {
+        name: TableName::new("app", "auto_id"),
+        owner: Some("id".into()),
+        native_type: "bigint".into(),
+        start: 1,
+        increment: 1,
+        min: 1,
+        max: i64::MAX,
+        cache: 1,
+        cycle: false,
+        position: Some(SequencePosition { value: 500, is_called: true }),
+    };
+    let counter = Some(Counter { kind: CounterKind::AutoIncrement, sequence: sequence.name.clone() });
+    let columns = vec![ColumnObjects { column: "id".into(), counter, ..ColumnObjects::default() }];
+    let wanted = TableObjects { columns, sequences: vec![sequence], ..TableObjects::default() };
+    let table = Arc::new(TargetTable { objects: Arc::new(TargetObjects { wanted, omitted: Vec::new() }), ..table.clone() });
+    let set = plain.set_counters(&bench.fence, std::slice::from_ref(&table)).await.unwrap();
+    assert_eq!(set.moved, 0);
+    let [refused] = &set.refused[..] else { panic!("one counter: {set:?}") };
+    assert_eq!((refused.code, refused.fix.as_deref()), ("missing_privilege", Some("alter table `app`.`auto` auto_increment = 501")));
+    assert_eq!(bench.target.set_counters(&bench.fence, &[table]).await.unwrap().moved, 1, "whoever has the right moves it");
 }
 
 #[tokio::test]

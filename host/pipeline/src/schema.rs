@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_connector::{BuildStage, ConnectorError, Source, TargetObjects, TargetTable};
+use tidegate_connector::{BuildStage, ConnectorError, CountersSet, Source, TargetObjects, TargetTable};
 use tidegate_model::{Engine, Fence, Position, TableName, Window};
 use tokio::sync::oneshot;
 
@@ -127,7 +127,13 @@ impl Attempt<'_> {
         let plain: Vec<PlannedTable> = planned.iter().map(|table| PlannedTable::clone(table)).collect();
         let objects = carry(&plain, &described, self.target.engine());
         let tables: Vec<_> = planned.iter().zip(objects).map(|(table, objects)| with_objects(&table.target, objects)).collect();
-        Ok(self.target.set_counters(fence, &tables).await?)
+        let CountersSet { moved, refused } = self.target.set_counters(fence, &tables).await?;
+        for finding in refused {
+            tracing::warn!(task = %self.spec.id, code = finding.code, "counter not moved: {finding}");
+            let notice = format!("{finding}");
+            self.watched.board.update(|progress| progress.notices.push(notice));
+        }
+        Ok(moved)
     }
 
     /// The same at the end of a run, which it must not hold up: what fails is only told.

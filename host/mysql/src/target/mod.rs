@@ -33,8 +33,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection, TablePreparation,
-    Target, TargetTable, TaskRecord, WithheldKey,
+    BuildStage, Chunk, ConnectorError, CountersSet, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection,
+    TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 
@@ -290,17 +290,17 @@ impl Target for MysqlTarget {
         Ok(findings)
     }
 
-    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError> {
+    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<CountersSet, ConnectorError> {
         let mut holder = self.session(fence).await?;
         holder.begin_fenced(fence).await?;
         let mut server = self.session(fence).await?;
         server.define(true).await?;
-        let moved = objects::set_counters(&mut server, tables).await?;
+        let set = objects::set_counters(&mut server, tables).await?;
         server.define(false).await?;
         holder.commit().await?;
         self.keep(fence, holder);
         self.keep(fence, server);
-        Ok(moved)
+        Ok(set)
     }
 
     fn close_idle(&self) {

@@ -26,8 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection, TablePreparation,
-    Target, TargetTable, TaskRecord, WithheldKey,
+    BuildStage, Chunk, ConnectorError, CountersSet, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection,
+    TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::{Client, Transaction};
@@ -245,12 +245,12 @@ impl Target for PostgresTarget {
         Ok(findings)
     }
 
-    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError> {
+    async fn set_counters(&self, fence: &Fence, tables: &[Arc<TargetTable>]) -> Result<CountersSet, ConnectorError> {
         let session = self.session(fence).await?;
         control::checkpoint(&session, fence).await?;
         let moved = objects::set_counters(&session, tables).await?;
         self.keep(fence, session);
-        Ok(moved)
+        Ok(CountersSet { moved, refused: Vec::new() })
     }
 
     fn close_idle(&self) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Error, ServerError};
-use tidegate_connector::{ConnectorError, Dialect, TargetTable};
+use tidegate_connector::{ConnectorError, CountersSet, Dialect, Finding, TargetTable};
 use tidegate_model::Engine;
 
 use super::columns::counts;
@@ -15,29 +15,40 @@ use crate::target::session::Server;
 const WHAT: &str = "move an AUTO_INCREMENT";
 
 /// See `Target::set_counters`. The caller holds the fence.
-pub(crate) async fn set_counters(server: &mut Server, tables: &[Arc<TargetTable>]) -> Result<u64, ConnectorError> {
+pub(crate) async fn set_counters(server: &mut Server, tables: &[Arc<TargetTable>]) -> Result<CountersSet, ConnectorError> {
     if server.facts().engine == Engine::Mysql {
         // Otherwise the position is what it was up to a day ago.
         run(&mut server.conn, WHAT, "set session information_schema_stats_expiry = 0").await?;
     }
-    let mut moved = 0;
+    let mut all = CountersSet::default();
     for table in tables {
-        moved += u64::from(set(server, table).await?);
+        match set(server, table).await? {
+            Moved::Yes => all.moved += 1,
+            Moved::No => {}
+            Moved::Refused(finding) => all.refused.push(finding),
+        }
     }
-    Ok(moved)
+    Ok(all)
 }
 
-async fn set(server: &mut Server, table: &TargetTable) -> Result<bool, ConnectorError> {
+enum Moved {
+    Yes,
+    /// It stands where it must.
+    No,
+    Refused(Finding),
+}
+
+async fn set(server: &mut Server, table: &TargetTable) -> Result<Moved, ConnectorError> {
     let folded = server.facts().folded(&table.name);
     let place =
         format!("table_schema = {} and table_name = {}", Dialect::MYSQL.literal(&folded.schema), Dialect::MYSQL.literal(&folded.name));
     let sql = format!("select column_name from information_schema.columns where {place} and extra like '%auto_increment%'");
     let counted: Vec<String> = rows(&mut server.conn, WHAT, &sql).await?;
-    let Some(counted) = counted.into_iter().next() else { return Ok(false) };
+    let Some(counted) = counted.into_iter().next() else { return Ok(Moved::No) };
     let wanted = table.objects.wanted.columns.iter().find(|column| column.column == counted);
     let Some(sequence) = wanted.and_then(|column| counts(table, column)).filter(|sequence| sequence.increment > 0 && !sequence.cycle)
     else {
-        return Ok(false);
+        return Ok(Moved::No);
     };
     let sql = format!("select coalesce(max(auto_increment), 1) from information_schema.tables where {place}");
     let now: u64 = row(&mut server.conn, WHAT, &sql).await?;
@@ -51,12 +62,16 @@ async fn set(server: &mut Server, table: &TargetTable) -> Result<bool, Connector
         .map_or(0, |position| i128::from(position.value) + if position.is_called { i128::from(sequence.increment) } else { 0 });
     let next = given.max(greatest.map_or(0, |greatest| greatest + 1));
     if next <= i128::from(now) || u64::try_from(next).is_err() {
-        return Ok(false);
+        return Ok(Moved::No);
     }
     match server.conn.query_drop(format!("alter table {name} auto_increment = {next}")).await {
-        Ok(()) => Ok(true),
-        // The check lists the right that is missing. The rows are right without it.
-        Err(Error::Server(ServerError { code: 1142 | 1044 | 1227, .. })) => Ok(false),
+        Ok(()) => Ok(Moved::Yes),
+        // The rows are right without it.
+        Err(Error::Server(ServerError { code: 1142 | 1044 | 1227, .. })) => {
+            let object = format!("AUTO_INCREMENT of table \"{}\"", table.name);
+            let finding = Finding::warning("missing_privilege", object, "a user without ALTER, so that it is not moved on", "ALTER");
+            Ok(Moved::Refused(finding.fix(format!("alter table {name} auto_increment = {next}"))))
+        }
         Err(error) => Err(driver(WHAT, error)),
     }
 }
