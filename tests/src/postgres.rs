@@ -55,6 +55,7 @@ impl PostgresVersion {
 pub struct PostgresServer {
     instance: Instance,
     lease: Lease,
+    version: PostgresVersion,
     bin: PathBuf,
     settings: Vec<String>,
 }
@@ -67,6 +68,29 @@ impl PostgresServer {
 
     /// Starts a server with settings of `postgresql.conf` of its own, each `name=value`.
     pub async fn start_with(version: PostgresVersion, settings: &[&str]) -> PostgresServer {
+        Self::start_on(version, settings, |_| {}).await
+    }
+
+    /// A standby of this server, which was started with `wal_keep_size` so that it still has its first log. Both begin as
+    /// copies of one data directory. `slot` is a physical slot of this server. Settings can be changed by ALTER SYSTEM.
+    pub async fn standby(&self, slot: &str, settings: &[&str]) -> PostgresServer {
+        let mut lines = vec![
+            format!("primary_conninfo = 'host=127.0.0.1 port={} user=postgres dbname=postgres'", self.port()),
+            format!("primary_slot_name = '{slot}'"),
+        ];
+        lines.extend(settings.iter().map(|setting| (*setting).to_owned()));
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        Self::start_on(self.version, &settings, |data| {
+            let path = data.join("postgresql.auto.conf");
+            let before = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+            std::fs::write(&path, before + &lines.join("\n") + "\n").unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+            std::fs::write(data.join("standby.signal"), "").unwrap_or_else(|error| panic!("write standby.signal: {error}"));
+        })
+        .await
+    }
+
+    /// Starts a server on a new data directory that `prepare` has changed.
+    async fn start_on(version: PostgresVersion, settings: &[&str], prepare: impl Fn(&Path)) -> PostgresServer {
         let bin = postgres_bin(version.major());
         let name = format!("postgresql-{}", version.major());
         let ready = template(&name, &bin.join("postgres"), |draft| create(bin.clone(), draft)).await;
@@ -75,7 +99,8 @@ impl PostgresServer {
             let instance = Instance::new(&name);
             copy(&ready.join("data"), &instance.dir().join("data"));
             let lease = Lease::take().await;
-            let mut server = PostgresServer { instance, lease, bin: bin.clone(), settings: settings.clone() };
+            prepare(&instance.dir().join("data"));
+            let mut server = PostgresServer { instance, lease, version, bin: bin.clone(), settings: settings.clone() };
             match server.launch().await {
                 Ok(()) => return server,
                 Err(log) if log.contains("Address already in use") && attempt < 5 => {}

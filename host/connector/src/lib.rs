@@ -33,8 +33,8 @@ pub use quote::Dialect;
 pub use rejected::{CUT, RejectedId, RejectedOperation, RejectedRow, Resolved, RowFault, RowId, StoredRejection};
 pub use server::{Secret, ServerSettings, TlsMode};
 pub use source::{
-    CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, LOG_HELD_WARNED_BYTES, Lineage, NeutralDecoder, RowReader,
-    Snapshot, Source, SourceTable, StreamEvent, TxId,
+    CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, LOG_HELD_WARNED_BYTES, Lineage, NeutralDecoder, Partition,
+    RowReader, Snapshot, Source, SourceTable, StreamEvent, TxId,
 };
 pub use spell::spell;
 pub use target::{

@@ -99,6 +99,21 @@ pub struct SourceTable {
     pub lineage: Option<Lineage>,
 }
 
+/// A partition of a table, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// The table at the root.
+    pub of: TableName,
+    /// Its own name.
+    pub name: TableName,
+    /// Its number (PostgreSQL: `pg_class.oid`).
+    pub number: u32,
+    /// The number of its file, which is another one after TRUNCATE and whatever else writes it anew; 0 without a file.
+    pub storage: u32,
+    /// It was a table before it was a partition, and has rows now.
+    pub brought_rows: bool,
+}
+
 /// Which tables a task captures.
 #[derive(Debug, Clone)]
 pub struct CaptureScope {
@@ -131,9 +146,16 @@ pub trait Source: Send + Sync {
     /// The kind of database, as found on the server (MySQL and MariaDB share a connector).
     fn engine(&self) -> Engine;
 
-    /// What makes this source this source, for comparison after a restart: PostgreSQL's system identifier and
+    /// What makes this source this source, for comparison after a restart: PostgreSQL's system identifier, timeline and
     /// database, MySQL's and MariaDB's nothing but the kind (GTIDs survive a change of server).
     async fn identity(&self) -> Result<String, ConnectorError>;
+
+    /// Whether this source is the one that gave the identity `before`, or goes on where that one was: its log is the same up
+    /// to each of `places` (PostgreSQL: a promoted standby).
+    ///
+    /// # Errors
+    /// Definite (`source_changed`) when it is another, or left that log before one of the places.
+    async fn succeeds(&self, before: &str, places: &[Position]) -> Result<(), ConnectorError>;
 
     /// Names of all tables that the user may see, system schemas left out.
     async fn table_names(&self) -> Result<Vec<TableName>, ConnectorError>;
@@ -216,6 +238,9 @@ pub trait Source: Send + Sync {
 
     /// Whether the table of this lineage is still there, by whatever name. False where descriptions have none.
     async fn table_exists(&self, lineage: &Lineage) -> Result<bool, ConnectorError>;
+
+    /// The partitions of those of these tables whose log tells nothing of what is done to a partition as a whole.
+    async fn partitions(&self, tables: &[TableName]) -> Result<Vec<Partition>, ConnectorError>;
 
     /// Drops what [`Source::begin_capture`] made. Succeeds when there is nothing to drop.
     async fn end_capture(&self, task: &TaskId) -> Result<(), ConnectorError>;

@@ -299,6 +299,9 @@ pub trait Target: Send + Sync {
         tables: &[(TableName, TableState)],
     ) -> Result<(), ConnectorError>;
 
+    /// Stores another identity of the source, which goes on where the one before was.
+    async fn save_identity(&self, fence: &Fence, source_identity: &str) -> Result<(), ConnectorError>;
+
     /// Stores a table's state. `Waiting` forgets its chunks.
     async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError>;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mysql_async::Conn;
 use tidegate_connector::{
-    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, ServerSettings, Snapshot, Source, SourceTable,
+    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, Partition, ServerSettings, Snapshot, Source, SourceTable,
 };
 use tidegate_model::{Engine, LogPlace, Position, TableName, TableObjects, TaskId};
 
@@ -65,6 +65,16 @@ impl Source for MysqlSource {
 
     async fn identity(&self) -> Result<String, ConnectorError> {
         Ok(self.engine.as_str().to_owned())
+    }
+
+    async fn succeeds(&self, before: &str, _places: &[Position]) -> Result<(), ConnectorError> {
+        let now = self.engine.as_str();
+        if before == now {
+            return Ok(());
+        }
+        let text = format!("the source is \"{now}\", and the task began on \"{before}\"");
+        Err(ConnectorError::definite("source_changed", text)
+            .hint("connect the endpoint to the database that the task began on, or reload the task"))
     }
 
     async fn table_names(&self) -> Result<Vec<TableName>, ConnectorError> {
@@ -154,6 +164,11 @@ impl Source for MysqlSource {
     /// Tables have no such numbers here; the binary log tells what becomes of them.
     async fn table_exists(&self, _lineage: &Lineage) -> Result<bool, ConnectorError> {
         Ok(false)
+    }
+
+    /// The log has the statements.
+    async fn partitions(&self, _tables: &[TableName]) -> Result<Vec<Partition>, ConnectorError> {
+        Ok(Vec::new())
     }
 
     async fn end_capture(&self, _task: &TaskId) -> Result<(), ConnectorError> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_connector::{CaptureScope, ConnectorError, ErrorClass, Source, TablePreparation, Target};
-use tidegate_model::{Engine, Fence, Position, StopPoint, TableName};
+use tidegate_model::{Engine, Fence, Position, StopPoint, TableName, Upheaval};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,6 +25,7 @@ use crate::board::InFlight;
 use crate::cache::{self, Aside, Budget, CacheReader};
 use crate::capture::{Capture, cache_error};
 use crate::catalog_watch::Watch;
+use crate::evolution::upheaved;
 use crate::gate::Gate;
 use crate::lanes::Lanes;
 use crate::load::{LoadContext, LoadEvent};
@@ -96,12 +97,18 @@ impl Attempt<'_> {
     pub(crate) async fn run(&self, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
         let selection = self.stoppable(plan_tables(self.spec, self.source.as_ref(), self.target.as_ref())).await?;
         let planned = &selection.tables;
+        // Before any row of this attempt is read; what an earlier attempt saw counts on.
+        let names: Vec<TableName> = planned.iter().map(|table| table.source.schema.name.clone()).collect();
+        let moved = self.stoppable(async { Ok(self.moved_partitions(&names).await?) }).await?;
         let standing = self.stoppable(self.stand(&selection)).await?;
         let watch = Watch::new(&selection, &standing);
         self.watched.board.checkpoint(&standing.checkpoint);
         self.watched.row_errors.start_attempt(self.target.rejected_ids(&standing.fence, REJECTED_MAX).await?);
         self.show_tables(&standing)?;
         let fence = standing.fence.clone();
+        if let Some(error) = moved.iter().find_map(|table| upheaved(table, Upheaval::Moved, &self.spec.ddl)) {
+            return self.or_go_on(&fence, planned, error).await;
+        }
         let result = if self.spec.migration.captures() {
             match self.stoppable(self.start(planned, standing)).await {
                 Ok(mut running) => {

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_connector::Source;
-use tidegate_model::{Engine, TableName};
+use tidegate_model::{Engine, TableName, Upheaval};
 use tokio::time::Instant;
 
 use crate::attempt::Attempt;
-use crate::evolution::{Definition, action, changed, differences};
+use crate::evolution::{Definition, action, changed, differences, upheaved};
 use crate::plan::PlannedTable;
 use crate::run::{Selection, table_names};
 use crate::settings::DdlAction;
@@ -73,6 +73,7 @@ impl Attempt<'_> {
                     return Ok(());
                 }
                 self.refuse_changed(&tables).await?;
+                self.refuse_moved(&tables).await?;
             }
             let new: Vec<TableName> = now.difference(&known).cloned().collect();
             known.extend(new.iter().cloned());
@@ -141,6 +142,18 @@ impl Attempt<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Attempt<'_> {
+    /// # Errors
+    /// [`TaskError::Definition`] for a table whose partitions brought or took rows.
+    async fn refuse_moved(&self, tables: &[(TableName, Arc<Definition>)]) -> Result<(), TaskError> {
+        let names: Vec<TableName> = tables.iter().map(|(name, _)| name.clone()).collect();
+        // A source that does not answer now is noticed by the stream.
+        let Ok(moved) = self.moved_partitions(&names).await else { return Ok(()) };
+        let upheaved = |table: &TableName| upheaved(table, Upheaval::Moved, &self.spec.ddl);
+        moved.iter().find_map(upheaved).map_or(Ok(()), Err)
     }
 }
 

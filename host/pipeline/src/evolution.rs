@@ -128,6 +128,10 @@ pub(crate) enum SchemaChange {
         was: String,
         is: String,
     },
+    /// An enumeration has more labels than before; rows that were there keep theirs.
+    LabelsAdded {
+        column: String,
+    },
     /// Rows are identified by other columns.
     Identity {
         was: String,
@@ -145,6 +149,7 @@ impl fmt::Display for SchemaChange {
             SchemaChange::Renamed { was, is } => write!(f, "column \"{was}\" is \"{is}\""),
             SchemaChange::Replaced { column } => write!(f, "column \"{column}\" is another one than before"),
             SchemaChange::Retyped { column, was, is } => write!(f, "column \"{column}\" was {was} and is {is}"),
+            SchemaChange::LabelsAdded { column } => write!(f, "the type of column \"{column}\" has more labels"),
             SchemaChange::Identity { was, is } => write!(f, "rows were identified by ({was}) and are by ({is})"),
             SchemaChange::Recreated => write!(f, "another table has its name"),
         }
@@ -168,7 +173,9 @@ pub(crate) fn differences(before: &Definition, now: &Definition) -> Vec<SchemaCh
         if known.name != column.name {
             changes.push(SchemaChange::Renamed { was: known.name.clone(), is: name() });
         }
-        if is_retyped(known, column) {
+        if has_more_labels(known, column) {
+            changes.push(SchemaChange::LabelsAdded { column: name() });
+        } else if is_retyped(known, column) {
             let (was, is) = (known.native_type.clone(), column.native_type.clone());
             changes.push(SchemaChange::Retyped { column: name(), was, is });
         }
@@ -183,6 +190,29 @@ pub(crate) fn differences(before: &Definition, now: &Definition) -> Vec<SchemaCh
         changes.push(SchemaChange::Identity { was: before.identity.join(", "), is: now.identity.join(", ") });
     }
     changes
+}
+
+/// True when nothing but labels came to an enumeration of a source that has numbers: the same column of the same type, which is
+/// not converted.
+fn has_more_labels(known: &DefinedColumn, column: &DefinedColumn) -> bool {
+    let is_same = known.number.is_some() && known.number == column.number && known.native_type == column.native_type;
+    let (Some(before), Some(now)) = (known.sql_type.as_ref().and_then(labels), column.sql_type.as_ref().and_then(labels)) else {
+        return false;
+    };
+    let mut rest = now.iter();
+    is_same && before.len() < now.len() && before.iter().all(|label| rest.any(|other| other == label))
+}
+
+/// The labels of an enumeration, or of the elements of an array of one.
+fn labels(sql_type: &SqlType) -> Option<&[String]> {
+    match sql_type {
+        SqlType::Enumeration(labels) => Some(labels),
+        SqlType::Array(element) => match &**element {
+            SqlType::Enumeration(labels) => Some(labels),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Without numbers, descriptions come from the catalog and from the log, and spell types differently; there the log tells
@@ -200,7 +230,7 @@ pub(crate) fn action(changes: &[SchemaChange], policy: &DdlPolicy) -> Option<Ddl
         SchemaChange::Added { .. } => policy.add_column,
         SchemaChange::Dropped { .. } => policy.drop_column,
         SchemaChange::Renamed { .. } => policy.rename_column,
-        SchemaChange::Retyped { .. } => policy.retype_column,
+        SchemaChange::Retyped { .. } | SchemaChange::LabelsAdded { .. } => policy.retype_column,
         // The rows that were there are others: that cannot be ignored.
         SchemaChange::Replaced { .. } => policy.rename_column.max(DdlAction::Apply),
         SchemaChange::Identity { .. } => policy.retype_column.max(DdlAction::Apply),
@@ -257,10 +287,19 @@ pub(crate) fn truncated(table: &TableName, action: DdlAction) -> TaskError {
     definition_error(table, "table_truncated", format!("table \"{table}\" was emptied at the source"), action)
 }
 
+/// Code of the error for enumerations that have more labels, when nothing else changed: what is in the target stays right.
+pub(crate) const LABELS_ADDED: &str = "labels_added";
+
+/// True when nothing but labels of enumerations came.
+pub(crate) fn only_labels(changes: &[SchemaChange]) -> bool {
+    !changes.is_empty() && changes.iter().all(|change| matches!(change, SchemaChange::LabelsAdded { .. }))
+}
+
 /// The end of an attempt at a definition that changed.
 pub(crate) fn changed(table: &TableName, changes: &[SchemaChange], action: DdlAction) -> TaskError {
     let told = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    definition_error(table, "table_changed", format!("the definition of table \"{table}\" changed at the source: {told}"), action)
+    let code = if only_labels(changes) { LABELS_ADDED } else { "table_changed" };
+    definition_error(table, code, format!("the definition of table \"{table}\" changed at the source: {told}"), action)
 }
 
 fn definition_error(table: &TableName, code: &'static str, text: String, action: DdlAction) -> TaskError {
@@ -276,6 +315,7 @@ pub(crate) fn as_before(planned: &PlannedTable, changes: &[SchemaChange], before
             SchemaChange::Added { column } | SchemaChange::Renamed { is: column, .. } => column == name,
             SchemaChange::Dropped { .. }
             | SchemaChange::Replaced { .. }
+            | SchemaChange::LabelsAdded { .. }
             | SchemaChange::Retyped { .. }
             | SchemaChange::Identity { .. }
             | SchemaChange::Recreated => false,
@@ -360,6 +400,30 @@ mod tests {
         let (one, mut other) = (table("id@1"), table("id@1"));
         other.table = Some(8);
         assert_eq!(differences(&one, &other), [SchemaChange::Recreated]);
+    }
+
+    #[test]
+    fn labels_that_came_are_told_from_other_labels() {
+        let of = |labels: &str, number: Option<u16>, in_array: bool| {
+            let labels = SqlType::Enumeration(labels.split(' ').map(str::to_owned).collect());
+            let sql_type = Some(if in_array { SqlType::Array(Box::new(labels)) } else { labels });
+            let column = DefinedColumn { name: "e".into(), number, native_type: "mood".into(), generated: false, sql_type };
+            Definition { table: number.map(|_| 7), columns: vec![column], identity: Vec::new(), target: None }
+        };
+        let cases = [
+            ("a b", "a b", Some(2), false, ""),
+            ("a b", "a b c", Some(2), false, "the type of column \"e\" has more labels"),
+            ("a b", "x a y b", Some(2), true, "the type of column \"e\" has more labels"),
+            ("a b", "a c", Some(2), false, "column \"e\" was mood and is mood"),
+            ("a b", "b a c", Some(2), false, "column \"e\" was mood and is mood"),
+            ("a b", "a b c", None, false, "column \"e\" was mood and is mood"),
+        ];
+        for (before, now, number, in_array, wanted) in cases {
+            let changes = differences(&of(before, number, in_array), &of(now, number, in_array));
+            let told = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            assert_eq!(told, wanted, "({before}) ({now})");
+            assert_eq!(only_labels(&changes), wanted.contains("labels"), "({before}) ({now})");
+        }
     }
 
     #[test]

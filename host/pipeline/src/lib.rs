@@ -33,6 +33,7 @@ mod meter;
 mod modules;
 mod neighbours;
 mod net;
+mod partition_watch;
 mod plan;
 mod policy;
 mod progress;

@@ -25,6 +25,7 @@ use crate::attempt::{Attempt, Ended};
 use crate::board::{Board, InFlight, age_seconds, now_us, stage_seconds};
 use crate::cache::CacheGauge;
 use crate::log_held;
+use crate::partition_watch::Parts;
 use crate::plan::PlannedTable;
 use crate::policy::RowErrorPolicy;
 use crate::row_errors::RowErrors;
@@ -180,6 +181,8 @@ pub(crate) struct Watched {
     pub(crate) dropped: std::sync::Mutex<HashMap<TableName, TableName>>,
     /// An attempt of this run found tables to load.
     pub(crate) loads: std::sync::atomic::AtomicBool,
+    /// The partitions of the task's tables.
+    pub(crate) parts: Parts,
     /// How often each table was at fault in this run.
     pub(crate) table_errors: std::sync::Mutex<HashMap<TableName, TableErrors>>,
 }
@@ -212,6 +215,7 @@ impl Watched {
             reloads: std::sync::Mutex::default(),
             dropped: std::sync::Mutex::default(),
             loads: std::sync::atomic::AtomicBool::default(),
+            parts: Parts::default(),
             table_errors: std::sync::Mutex::default(),
         }
     }

@@ -47,12 +47,9 @@ impl Attempt<'_> {
             None => self.begin_task(fence, planned, &identity).await,
             Some(position) => {
                 if let Some(before) = source_identity.filter(|before| *before != identity) {
-                    return Err(ConnectorError::definite(
-                        "source_changed",
-                        format!("the source is \"{identity}\", and the task began on \"{before}\""),
-                    )
-                    .hint("connect the endpoint to the database that the task began on, or reload the task")
-                    .into());
+                    self.source.succeeds(&before, &places(&position, &tables)).await?;
+                    tracing::warn!(task = %self.spec.id, before, now = identity, "the source is another one, which has what the task has read");
+                    self.target.save_identity(&fence, &identity).await?;
                 }
                 let standing = self.resume(fence, position, tables, selection).await?;
                 self.check_standing(&standing).await?;
@@ -406,6 +403,21 @@ impl Attempt<'_> {
     pub(crate) fn scope(&self, tables: &[Arc<PlannedTable>]) -> CaptureScope {
         CaptureScope { task: self.spec.id.clone(), tables: tables.iter().map(|table| table.source.schema.name.clone()).collect() }
     }
+}
+
+/// Every place in the source's log that the target's rows are of.
+fn places(checkpoint: &Position, tables: &[TableRecord]) -> Vec<Position> {
+    let mut places = vec![checkpoint.clone()];
+    for record in tables {
+        let window = match &record.state {
+            TableState::CatchingUp { window } => Some(window),
+            TableState::Loaded { window } => window.as_ref(),
+            TableState::Waiting | TableState::Loading | TableState::Suspended { .. } => None,
+        };
+        let chunks = record.chunks.iter().filter_map(|record| record.loaded.as_ref()).map(|(window, _)| window);
+        places.extend(window.into_iter().chain(chunks).flat_map(|window| [window.low.clone(), window.high.clone()]));
+    }
+    places
 }
 
 impl Standing {

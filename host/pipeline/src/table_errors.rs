@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, ErrorClass};
-use tidegate_model::{Fence, TableName, TableState};
+use tidegate_model::{Engine, Fence, TableName, TableState, Upheaval};
 
 use crate::attempt::{Attempt, Ended};
-use crate::evolution::{self, DROPPED, Definition, differences};
+use crate::evolution::{self, DROPPED, Definition, LABELS_ADDED, differences, only_labels};
 use crate::plan::PlannedTable;
 use crate::settings::{DdlAction, TableErrorPolicy};
 use crate::task::TaskError;
@@ -68,11 +68,19 @@ impl Attempt<'_> {
             return Ok(Ended::TablesChanged);
         }
         let suspends = self.spec.on_table_error == TableErrorPolicy::Suspend;
-        let action = match wanted {
-            Some(action) => Some(action),
-            None => self.action_if_changed(table).await?.or(suspends.then_some(DdlAction::SuspendTable)),
+        let (action, only_labels) = match wanted {
+            Some(action) => (Some(action), cause.code() == LABELS_ADDED),
+            None => {
+                let (action, only_labels) = self.action_if_changed(table).await?;
+                (action.or(suspends.then_some(DdlAction::SuspendTable)), only_labels)
+            }
         };
         match action {
+            // A target that can take labels does so when the next attempt prepares the table.
+            Some(DdlAction::Apply) if only_labels && self.target.engine() == Engine::Postgres => {
+                tracing::warn!(task = %self.spec.id, table = %name, code = cause.code(), "{}", cause.chain());
+                Ok(Ended::TablesChanged)
+            }
             None | Some(DdlAction::Stop) => Err(error),
             Some(DdlAction::SuspendTable) => self.suspend(fence, name, cause.code(), cause.chain()).await,
             Some(DdlAction::Apply | DdlAction::Ignore) => {
@@ -104,10 +112,15 @@ impl Attempt<'_> {
         Ok(Ended::TablesChanged)
     }
 
-    /// What the policy says to a definition that is another by now, which may be why anything failed.
-    async fn action_if_changed(&self, table: &PlannedTable) -> Result<Option<DdlAction>, TaskError> {
+    /// What the policy says to a definition that is another by now, which may be why anything failed; and whether nothing but
+    /// labels of enumerations came.
+    async fn action_if_changed(&self, table: &PlannedTable) -> Result<(Option<DdlAction>, bool), TaskError> {
         let now = self.source.describe(std::slice::from_ref(&table.source.schema.name)).await?;
         let changes = now.first().map(|now| differences(&Definition::of(&table.source), &Definition::of(now))).unwrap_or_default();
-        Ok(evolution::action(&changes, &self.spec.ddl).filter(|action| *action != DdlAction::Ignore))
+        let name = std::slice::from_ref(&table.source.schema.name);
+        let moved = !self.moved_partitions(name).await?.is_empty();
+        let of_partitions = moved.then(|| evolution::upheaval_action(Upheaval::Moved, &self.spec.ddl));
+        let action = evolution::action(&changes, &self.spec.ddl).max(of_partitions).filter(|action| *action != DdlAction::Ignore);
+        Ok((action, only_labels(&changes) && !moved))
     }
 }

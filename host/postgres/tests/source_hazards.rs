@@ -173,6 +173,26 @@ async fn rare_tables_and_statements_are_read_and_streamed() {
             .await;
         let names = ["par", "Root", "fast", "said", "turns"];
         let tables = public(&names);
+        // PG-048: what no log carries is told by the check.
+        fixture
+            .run(
+                "create view seen as select 1 one; create materialized view kept as select 1 one; create foreign data wrapper nothing;
+                 create server nowhere foreign data wrapper nothing; create foreign table far(id int) server nowhere;
+                 create table pictures(id int primary key, picture oid)",
+            )
+            .await;
+        let pictures = fixture.source.describe(&public(&["pictures"])).await.expect("described");
+        let told = async || {
+            let findings = fixture.source.check(&scope(&tables).task, &pictures, true).await.expect("checked");
+            assert!(findings.iter().all(|finding| finding.severity != Severity::Error), "{findings:?}");
+            findings.iter().map(|finding| format!("{} {}", finding.code, finding.object)).collect::<Vec<_>>()
+        };
+        let beside = ["foreign table \"public.far\"", "materialized view \"public.kept\"", "view \"public.seen\""];
+        let beside: Vec<String> = beside.iter().map(|object| format!("not_a_table {object}")).collect();
+        assert_eq!(told().await, beside, "{version:?}");
+        fixture.run("insert into pictures values (1, lo_from_bytea(0, 'bytes'))").await;
+        assert_eq!(told().await[3..], ["large_objects column \"picture\" of table \"public.pictures\""], "{version:?}");
+        fixture.run("drop foreign table far; drop table pictures; drop view seen; drop materialized view kept").await;
         let start = fixture.source.begin_capture(&scope(&tables)).await.expect("capture begins");
         let described = fixture.source.describe(&tables).await.expect("described");
         for (place, wanted) in [(0, vec!["1"]), (1, vec!["1", "2", "3"])] {
@@ -203,13 +223,22 @@ async fn rare_tables_and_statements_are_read_and_streamed() {
         fixture.run("alter table turns replica identity full; update turns set v = 3").await;
         fixture.run("alter table turns replica identity using index turns_u_key; update turns set u = 7").await;
         fixture.run("alter table turns replica identity default; update turns set id = 9").await;
+        // PG-049: rows that are visible to every snapshot, whatever its age, are in the log as others are.
+        fixture.run("begin; truncate said; copy said from program 'printf \"7\\t7\\n\"' with (freeze); commit").await;
         fixture.run("insert into unpublished select generate_series(1, 1000)").await;
         let mut stream = fixture.source.open_stream(&scope(&tables), &position).await.expect("a stream");
         // What is read until the end shows, too, that changes of other tables move the position on.
         let seen = read_until(stream.as_mut(), &fixture.end().await).await;
         let mut told = Vec::new();
         for change in seen.changes() {
-            let Change::Row { relation, change } = change else { panic!("only rows") };
+            let (relation, change) = match change {
+                Change::Row { relation, change } => (relation, change),
+                Change::Truncate { relations } => {
+                    told.extend(relations.iter().map(|relation| format!("{} emptied", seen.table(*relation).schema.name.name)));
+                    continue;
+                }
+                other => panic!("only rows and TRUNCATE: {other:?}"),
+            };
             let table = seen.table(*relation);
             let show = |row| table.schema.columns.iter().map(|column| text(table, row, &column.name)).collect::<Vec<_>>().join(" ");
             let name = &table.schema.name.name;
@@ -239,6 +268,8 @@ async fn rare_tables_and_statements_are_read_and_streamed() {
             "turns ~ 1 1 2 -> 1 1 3",
             "turns ~ (absent) 1 (absent) -> 1 7 3",
             "turns ~ 1 (absent) (absent) -> 9 7 3",
+            "said emptied",
+            "said + 7 7",
         ];
         assert_eq!(told, wanted, "{version:?}");
         drop(stream);

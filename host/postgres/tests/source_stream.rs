@@ -101,7 +101,7 @@ async fn a_transaction_that_is_open_while_its_table_is_added_loses_no_row() {
     }
 }
 
-/// SN-003: the snapshot would see a rewritten table empty, so nobody rewrites it while the snapshot stands.
+/// SN-003, SN-004: the snapshot would see a rewritten or emptied table empty, so nobody does that while it stands.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_cannot_be_rewritten_between_its_snapshot_and_its_reading() {
     for version in VERSIONS {
@@ -113,6 +113,8 @@ async fn a_table_cannot_be_rewritten_between_its_snapshot_and_its_reading() {
         let snapshot = fixture.source.snapshot(&scope(&tables)).await.expect("a snapshot");
         let impatient = "set lock_timeout = '300ms'; alter table a alter v type bigint";
         let refused = fixture.sql.batch_execute(impatient).await.expect_err("the snapshot holds the table");
+        assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE), "{refused:?}");
+        let refused = fixture.sql.batch_execute("set lock_timeout = '300ms'; truncate a").await.expect_err("the snapshot holds the table");
         assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE), "{refused:?}");
         assert_eq!(rows_of(snapshot.as_ref(), &table, 100).await.len(), 500, "{version:?}");
         drop(snapshot);

@@ -168,6 +168,47 @@ async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
     );
 }
 
+/// TG-002, TG-040: a role that may not act as a replica is told; what it loses on one table concerns that table alone.
+#[tokio::test]
+async fn rights_that_a_role_lacks_are_told_and_concern_one_table_alone() {
+    let bench = Bench::new().await;
+    bench
+        .sql
+        .batch_execute(
+            "create role writer login; create schema app authorization writer; grant create, usage on schema tidegate to writer;
+             grant all on all tables in schema tidegate to writer; grant all on all sequences in schema tidegate to writer",
+        )
+        .await
+        .unwrap();
+    let settings = tidegate_connector::ServerSettings { user: "writer".into(), ..bench.settings.clone() };
+    let target = tidegate_postgres::target::PostgresTarget::connect(settings).await.unwrap();
+    let fence = target.take_over(&task()).await.unwrap().fence;
+    let (kept, lost) = (notes("kept"), notes("lost"));
+    let codes = async || {
+        let findings = target.check(&task(), &[kept.clone()], TablePreparation::DropAndCreate).await.unwrap();
+        findings.into_iter().map(|finding| (finding.code, finding.fix.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    assert_eq!(codes().await, [("replica_role", "grant set on parameter session_replication_role to \"writer\"".to_owned())]);
+    bench.sql.batch_execute("grant set on parameter session_replication_role to writer").await.unwrap();
+    assert_eq!(codes().await, []);
+
+    for table in [&kept, &lost] {
+        target.prepare_table(&fence, table, TablePreparation::Keep).await.unwrap();
+    }
+    let mut lane = target.lane(&fence).await.unwrap();
+    let insert = |table: &Arc<tidegate_connector::TargetTable>, id| {
+        let row = image(&[In::Is(Value::Int(id)), In::Is(Value::Text("x"))]);
+        Step::Net { table: Arc::clone(table), strictness: Strictness::Strict, changes: vec![NetChange::Insert(row)] }
+    };
+    lane.apply(&group(0, 1, vec![insert(&kept, 1), insert(&lost, 1)])).await.unwrap();
+    bench.sql.batch_execute("alter table app.lost owner to postgres").await.unwrap();
+    let error = lane.apply(&group(1, 2, vec![insert(&kept, 2), insert(&lost, 2)])).await.unwrap_err();
+    assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "missing_privilege"), "{}", error.chain());
+    assert_eq!(error.table_name(), Some(&lost.source.schema.name));
+    lane.apply(&group(1, 2, vec![insert(&kept, 2)])).await.unwrap();
+    assert_eq!(bench.one("select (select count(*) from app.kept), (select count(*) from app.lost)").await, "(2,1)");
+}
+
 #[tokio::test]
 async fn postgres_cells_pass_as_they_are() {
     let bench = Bench::new().await;

@@ -20,13 +20,15 @@ async fn the_source_never_hears_of_more_than_the_target_has() {
     rig.host.start_task().await;
     rig.host.wait_task("begun", |task| task["phase"] == "loading" || task["phase"] == "replicating").await;
     let (source, target) = (rig.source.client().await, rig.target.client().await);
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut last) = (BTreeSet::new(), 0);
     for poll in 0..times(400) {
         let slot = source.query_opt("select confirmed_flush_lsn::text from pg_replication_slots where slot_name like 'tidegate_t%'", &[]);
         let Some(slot) = slot.await.expect("the query runs").and_then(|row| row.get::<_, Option<String>>(0)) else { continue };
         let row = target.query_one("select position from tidegate.checkpoint where task = 't'", &[]).await.expect("the task began");
         let Some(checkpoint) = row.get::<_, Option<String>>(0) else { continue };
         assert!(lsn(&slot) <= lsn(&checkpoint), "poll {poll}: the slot is at {slot}, the checkpoint at {checkpoint}");
+        assert!(lsn(&slot) >= last, "poll {poll}: the slot went back to {slot}");
+        last = lsn(&slot);
         seen.insert(slot);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -73,10 +75,19 @@ async fn changed_records_are_refused_or_begun_anew_and_never_believed() {
     let failure = rig.host.wait_failed().await;
     assert_eq!(failure["code"], "checkpoint_unreadable", "{failure}");
 
-    // The true one again.
+    // Another cluster under the source's address; and a record of a version that knew no timelines.
     rig.target.sql(&format!("update tidegate.checkpoint set position = '{kept}' where task = 't'")).await;
+    let identity = rig.target.value("select source_identity from tidegate.checkpoint where task = 't'").await;
+    rig.target.sql("update tidegate.checkpoint set source_identity = 'postgres:1/1:postgres' where task = 't'").await;
+    rig.host.start_task().await;
+    let failure = rig.host.wait_failed().await;
+    assert_eq!(failure["code"], "source_changed", "{failure}");
+    let older = identity.replace("/1:", ":");
+    assert_ne!(older, identity);
+    rig.target.sql(&format!("update tidegate.checkpoint set source_identity = '{older}' where task = 't'")).await;
     rig.host.start_task().await;
     rig.wait_level(&rig.host).await;
+    assert_eq!(rig.target.value("select source_identity from tidegate.checkpoint where task = 't'").await, identity);
     rig.assert_equal().await;
 
     // None: the task begins anew.

@@ -10,4 +10,5 @@ mod pressure;
 mod reload;
 mod rig;
 mod servers;
+mod target;
 mod zombie;

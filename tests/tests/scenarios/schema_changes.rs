@@ -131,7 +131,7 @@ async fn columns_come_go_and_change_from_mysql_to_mariadb() {
 }
 
 /// PG-083, PG-084, MY-064: tables come, are renamed, emptied, dropped and made anew.
-async fn tables_come_and_go(source: Source) {
+async fn tables_come_and_go(source: Source) -> World {
     let tables = "create table t (id integer primary key); create table gone (id integer primary key); \
         create table kept (id integer primary key); insert into t values (1); insert into gone values (1); insert into kept values (1)";
     let target = Source::postgres(PostgresVersion::V17).await;
@@ -158,11 +158,56 @@ async fn tables_come_and_go(source: Source) {
     wait_ids(&world, "fresh", &[1, 2, 3, 4]).await;
     wait_ids(&world, "renamed", &[9, 10, 11]).await;
     wait_ids(&world, "kept", &[5, 6]).await;
+    world
+}
+
+/// PG-084: two tables have each other's names from one moment on.
+async fn names_are_exchanged(world: &World) {
+    world
+        .source_sql(
+            "create table one (id integer primary key); create table two (id integer primary key);
+             insert into one values (1); insert into two values (2)",
+        )
+        .await;
+    wait_ids(world, "one", &[1]).await;
+    wait_ids(world, "two", &[2]).await;
+    world
+        .source_sql(
+            "begin; insert into one values (11); alter table one rename to away; alter table two rename to one;
+             alter table away rename to two; insert into one values (22); insert into two values (12); commit; insert into one values (23)",
+        )
+        .await;
+    wait_ids(world, "one", &[2, 22, 23]).await;
+    wait_ids(world, "two", &[1, 11, 12]).await;
+}
+
+/// PG-090: a label is used as soon as it is there. The rows that were there stay as they are; a renamed label changes them.
+async fn labels_come_and_change(world: &World) {
+    world
+        .source_sql(
+            "create type mood as enum ('sad', 'glad'); create table felt (id integer primary key, mood mood, moods mood[]);
+             insert into felt values (1, 'sad', '{glad}')",
+        )
+        .await;
+    wait_equal(world, "felt", "id, mood, moods").await;
+    let age = "select xmin from copy.felt where id = 1";
+    let loaded = world.target.value(age).await;
+    world.source_sql("alter type mood add value 'so so' before 'glad'").await;
+    world.source_sql("insert into felt values (2, 'so so', null), (3, null, '{glad,so so,NULL}'), (4, 'glad', '{}')").await;
+    wait_equal(world, "felt", "id, mood, moods").await;
+    assert_eq!(world.target.value(age).await, loaded, "the table was not loaded again");
+    let labels = "select string_agg(enumlabel, ',' order by enumsortorder) from pg_enum where enumtypid = 'copy.mood'::regtype";
+    assert_eq!(world.target.value(labels).await, "sad,so so,glad");
+    world.source_sql("alter type mood rename value 'sad' to 'low'").await;
+    world.source_sql("insert into felt values (5, 'low', '{low}')").await;
+    wait_equal(world, "felt", "id, mood, moods").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_come_and_go_from_postgres() {
-    tables_come_and_go(Source::postgres(PostgresVersion::V18).await).await;
+    let world = tables_come_and_go(Source::postgres(PostgresVersion::V18).await).await;
+    names_are_exchanged(&world).await;
+    labels_come_and_change(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,8 +53,9 @@ pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
     assert_eq!(rows().await, ["60001,replaced", "60003,new"]);
 
     target.save_table(fence, &name, &TableState::Loaded { window: Some(window(9)) }).await.unwrap();
+    target.save_identity(fence, "successor").await.unwrap();
     let record = target.take_over(&task()).await.unwrap();
-    assert_eq!((record.checkpoint, record.source_identity.as_deref()), (Some(at(0)), Some("source")));
+    assert_eq!((record.checkpoint, record.source_identity.as_deref()), (Some(at(0)), Some("successor")));
     assert_eq!(record.tables[0].state, TableState::Loaded { window: Some(window(9)) });
     assert_eq!(record.tables[0].chunks.iter().filter(|chunk| chunk.loaded.is_some()).count(), 2);
     assert_eq!(target.table_state(&record.fence, &name).await.unwrap(), TableState::Loaded { window: Some(window(9)) });
@@ -115,6 +116,7 @@ pub async fn older_worker_can_do_nothing_after_a_take_over(bench: &dyn Bench) {
     errors.push(target.checkpoint(fence).await.unwrap_err());
     errors.push(target.save_table(fence, &name, &TableState::Waiting).await.unwrap_err());
     errors.push(target.begin_task(fence, &at(9), "other", &[]).await.unwrap_err());
+    errors.push(target.save_identity(fence, "other").await.unwrap_err());
     errors.push(target.prepare_table(fence, &table, TablePreparation::DropAndCreate).await.unwrap_err());
     for error in errors {
         assert_eq!(error.class(), ErrorClass::Fenced, "{}", error.chain());

@@ -155,6 +155,12 @@ pub(crate) async fn begin_task(server: &mut Server, fence: &Fence, position: &Po
     Ok(())
 }
 
+pub(crate) async fn save_identity(server: &mut Server, fence: &Fence, identity: &str) -> Result<(), ConnectorError> {
+    let (identity, task) = (Dialect::MYSQL.literal(identity), text(&fence.task));
+    let sql = format!("update tidegate.checkpoint set source_identity = {identity} where task = {task}");
+    run(&mut server.conn, "store the source's identity", &sql).await
+}
+
 pub(crate) async fn save_table(server: &mut Server, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
     run(&mut server.conn, "store a table's state", &save_table_sql(fence, table, state)).await?;
     if *state == TableState::Waiting {

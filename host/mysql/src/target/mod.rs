@@ -182,6 +182,15 @@ impl Target for MysqlTarget {
         Ok(())
     }
 
+    async fn save_identity(&self, fence: &Fence, source_identity: &str) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        control::save_identity(&mut server, fence, source_identity).await?;
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
     async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
         let mut server = self.session(fence).await?;
         server.begin_fenced(fence).await?;

@@ -1,31 +1,26 @@
-//! The slot and the publication of a task: made, checked, dropped.
+//! The capture of a task: its publication, and the slot beside it, made, checked, dropped.
 //!
 //! The publication comes before the slot, always: the slot's consistent point waits for every transaction that is
 //! open by then, so that a transaction which began before the publication cannot be half published. And the slot's
 //! snapshot is exactly its consistent point: what committed until then is in the snapshot, the rest in the stream.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ErrorClass, ServerSettings, Snapshot, SourceTable};
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
-use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::catalog::{self, get};
 use super::describe;
+use super::history;
 use super::names::capture_name;
 use super::relations::Relations;
+use super::slot::{check_slot, drop_slot, is_taken, release_slot};
 use super::snapshot::{PostgresSnapshot, storage};
 use super::stream::PostgresStream;
 use crate::connect;
 use crate::fault::pg_error;
 use crate::wire::{SlotKind, WireConnection};
-
-/// How long a walsender of a dead worker may keep the slot before that is an error.
-const SLOT_RELEASE: Duration = Duration::from_secs(30);
-/// How long a worker that is just ending gets before its walsender is ended for it.
-const SLOT_GRACE: Duration = Duration::from_secs(2);
 
 /// Snapshots that are given back because a table was rewritten meanwhile, before the caller waits and tries again.
 const SNAPSHOTS_MAX: u32 = 5;
@@ -50,19 +45,6 @@ const ENTRY: &str = "select r.oid::pg_catalog.text as number, n.nspname::pg_cata
     to_jsonb(r) ->> 'prqual' is not null or to_jsonb(r) ->> 'prattrs' is not null as narrowed \
     from pg_catalog.pg_publication p join pg_catalog.pg_publication_rel r on r.prpubid = p.oid \
     join pg_catalog.pg_class c on c.oid = r.prrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace";
-
-/// What the server says of a slot.
-struct SlotFacts {
-    database_here: bool,
-    /// Why the log from there on is not there any more, in the server's words.
-    lost: Option<String>,
-    confirmed: Option<Lsn>,
-    /// End of the log that is durable at the server.
-    log_end: Option<Lsn>,
-    active_pid: Option<i32>,
-    /// The walsender on the slot is one of ours.
-    ours: bool,
-}
 
 /// See `Source::begin_capture`.
 pub(crate) async fn begin(server: &ServerSettings, scope: &CaptureScope) -> Result<CaptureStart, ConnectorError> {
@@ -220,8 +202,11 @@ pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, f
     let from = check_position(&client, scope, from).await?;
     let name = capture_name(&scope.task);
     release_slot(&client, &name).await?;
+    let checked = history::of_session(&client).await?;
     drop(client);
     let mut wire = WireConnection::open(server, &name).await?;
+    // What was checked says nothing of another server that the address leads to as well, or has just come to lead to.
+    history::refuse_another(&checked, &history::of_wire(&mut wire).await?)?;
     wire.start_replication(&name, &name, from).await?;
     Ok(PostgresStream::new(wire, name.clone(), Relations::new(server.clone(), name), from))
 }
@@ -263,22 +248,22 @@ pub(crate) async fn check_position(client: &Client, scope: &CaptureScope, from: 
     Ok(*from)
 }
 
-/// See `Source::end_capture`.
-pub(crate) async fn drop_capture(client: &Client, name: &str) -> Result<(), ConnectorError> {
-    drop_slot(client, name).await?;
-    let sql = format!("drop publication if exists {}", Dialect::POSTGRES.identifier(name));
-    client.batch_execute(&sql).await.map_err(|error| pg_error(&format!("drop publication \"{name}\""), error))
+/// See `Source::end_capture`. A slot of that name that is somebody else's stays.
+pub(crate) async fn end(client: &Client, name: &str) -> Result<(), ConnectorError> {
+    if is_taken(client, name).await? {
+        return drop_publication(client, name).await;
+    }
+    drop_capture(client, name).await
 }
 
-async fn drop_slot(client: &Client, name: &str) -> Result<(), ConnectorError> {
-    if slot_facts(client, name).await?.is_some() {
-        release_slot(client, name).await?;
-        let attempted = format!("drop replication slot \"{name}\"");
-        let sql = "select pg_catalog.pg_drop_replication_slot(slot_name) from pg_catalog.pg_replication_slots \
-                   where slot_name = $1::pg_catalog.text::pg_catalog.name";
-        client.execute(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))?;
-    }
-    Ok(())
+async fn drop_capture(client: &Client, name: &str) -> Result<(), ConnectorError> {
+    drop_slot(client, name).await?;
+    drop_publication(client, name).await
+}
+
+async fn drop_publication(client: &Client, name: &str) -> Result<(), ConnectorError> {
+    let sql = format!("drop publication if exists {}", Dialect::POSTGRES.identifier(name));
+    client.batch_execute(&sql).await.map_err(|error| pg_error(&format!("drop publication \"{name}\""), error))
 }
 
 /// A published table without identity makes the customer's own updates fail, so it is never published.
@@ -309,85 +294,6 @@ fn publication_sql(name: &str, tables: &[TableName]) -> String {
 fn table_list(tables: &[TableName]) -> String {
     let list: Vec<String> = tables.iter().map(|table| format!("only {}", Dialect::POSTGRES.table(table))).collect();
     format!("table {}", list.join(", "))
-}
-
-async fn check_slot(client: &Client, name: &str, from: Lsn) -> Result<(), ConnectorError> {
-    let lost = |found: String| {
-        ConnectorError::definite("position_lost", format!("replication slot \"{name}\": {found}, wanted the log from {from} on"))
-            .hint("reload the task: its tables are copied again and a new slot is made")
-    };
-    let Some(slot) = slot_facts(client, name).await? else {
-        return Err(lost("found no such slot".into()));
-    };
-    if !slot.database_here {
-        return Err(lost("found a slot of another database".into()));
-    }
-    if let Some(reason) = slot.lost {
-        return Err(lost(format!("found it invalidated ({reason})")));
-    }
-    // A server that was set back to an earlier state writes its log anew from there: what it writes up to the position
-    // would be taken for applied.
-    if let Some(end) = slot.log_end.filter(|end| *end < from) {
-        let text = format!("found a log that ends at {end}, wanted one that reaches position {from}: the server was set back");
-        return Err(ConnectorError::definite("source_changed", text).hint("reload the task: its tables are copied again"));
-    }
-    // The server would silently start at the later one of the two.
-    match slot.confirmed {
-        Some(confirmed) if confirmed <= from => Ok(()),
-        Some(confirmed) => Err(lost(format!("found it confirmed up to {confirmed}"))),
-        None => Err(lost("found no confirmed position".into())),
-    }
-}
-
-/// See `Source::log_held`; `None` also where there is no such slot.
-pub(crate) async fn log_held(client: &Client, name: &str) -> Result<Option<u64>, ConnectorError> {
-    let attempted = format!("look at the log that replication slot \"{name}\" holds");
-    let sql = "select pg_catalog.pg_wal_lsn_diff(case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() \
-        else pg_catalog.pg_current_wal_lsn() end, s.restart_lsn)::pg_catalog.int8 \
-        from pg_catalog.pg_replication_slots s where s.slot_name = $1::pg_catalog.text::pg_catalog.name";
-    let Some(row) = client.query_opt(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))? else { return Ok(None) };
-    Ok(get::<Option<i64>>(&row, 0, &attempted)?.map(|bytes| u64::try_from(bytes).unwrap_or(0)))
-}
-
-async fn slot_facts(client: &Client, name: &str) -> Result<Option<SlotFacts>, ConnectorError> {
-    let attempted = format!("look at replication slot \"{name}\"");
-    // Columns that newer versions added are read out of JSON, where a missing one is NULL.
-    let sql = "select coalesce(s.database = pg_catalog.current_database() and s.plugin = 'pgoutput', false), \
-        coalesce(to_jsonb(s) ->> 'invalidation_reason', case when s.wal_status = 'lost' then 'wal_removed' \
-          when to_jsonb(s) ->> 'conflicting' = 'true' then 'conflicting' end), \
-        s.confirmed_flush_lsn::pg_catalog.text, s.active_pid::pg_catalog.int4, coalesce(a.application_name = $1, false), \
-        case when not pg_catalog.pg_is_in_recovery() then pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text end \
-        from pg_catalog.pg_replication_slots s left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid \
-        where s.slot_name = $1::pg_catalog.text::pg_catalog.name";
-    let Some(row) = client.query_opt(sql, &[&name]).await.map_err(|error| pg_error(&attempted, error))? else { return Ok(None) };
-    let confirmed: Option<String> = get(&row, 2, &attempted)?;
-    Ok(Some(SlotFacts {
-        database_here: get(&row, 0, &attempted)?,
-        lost: get(&row, 1, &attempted)?,
-        confirmed: confirmed.and_then(|text| text.parse().ok()),
-        active_pid: get(&row, 3, &attempted)?,
-        ours: get(&row, 4, &attempted)?,
-        log_end: get::<Option<String>>(&row, 5, &attempted)?.and_then(|text| text.parse().ok()),
-    }))
-}
-
-/// Waits until nobody reads the slot; ends a walsender that is one of ours, left behind by a worker that died.
-async fn release_slot(client: &Client, name: &str) -> Result<(), ConnectorError> {
-    let began = Instant::now();
-    let attempted = format!("release replication slot \"{name}\"");
-    let mut ended = false;
-    loop {
-        let Some(SlotFacts { active_pid: Some(pid), ours, .. }) = slot_facts(client, name).await? else { return Ok(()) };
-        if ours && !ended && began.elapsed() >= SLOT_GRACE {
-            client.execute("select pg_catalog.pg_terminate_backend($1)", &[&pid]).await.map_err(|error| pg_error(&attempted, error))?;
-            ended = true;
-        }
-        if began.elapsed() >= SLOT_RELEASE {
-            return Err(ConnectorError::transient("slot_active", format!("{attempted}: server process {pid} still reads it"))
-                .hint(format!("select pg_terminate_backend({pid})")));
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 async fn check_publication(client: &Client, name: &str, tables: &[TableName]) -> Result<(), ConnectorError> {

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tidegate_connector::ConnectorError;
+use tidegate_connector::{ConnectorError, Partition};
 use tidegate_model::{Lsn, TableName};
 use tokio_postgres::{Client, Row};
 
@@ -53,13 +53,27 @@ pub(crate) struct IndexFacts {
     pub(crate) columns: Vec<i16>,
 }
 
-const TABLES: &str = "select c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
+/// The table `c` and all of its partitions, as SQL. `pg_partition_tree` would lock them, and wait behind whoever waits to empty one of
+/// them: for ever, where that one waits for a snapshot of ours that is being read.
+macro_rules! partition_tree {
+    () => {
+        "(with recursive tree (oid) as (select c.oid union all select i.inhrelid from pg_catalog.pg_inherits i \
+         join tree on i.inhparent = tree.oid join pg_catalog.pg_class k on k.oid = i.inhrelid and k.relispartition) \
+         select tree.oid from tree)"
+    };
+}
+pub(crate) use partition_tree;
+
+const TABLES: &str = concat!(
+    "select c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
     c.relpersistence::pg_catalog.text, c.relreplident::pg_catalog.text, c.relrowsecurity, \
     pg_catalog.pg_has_role(c.relowner, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
-    case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from pg_catalog.pg_partition_tree(c.oid) t \
-      join pg_catalog.pg_class l on l.oid = t.relid where t.isleaf) else greatest(c.reltuples, 0) end::pg_catalog.float8, \
+    case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from ",
+    partition_tree!(),
+    " t (oid) join pg_catalog.pg_class l on l.oid = t.oid where l.relkind <> 'p') else greatest(c.reltuples, 0) end::pg_catalog.float8, \
     c.relkind = 'p' \
-    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace ";
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
+);
 
 const COLUMNS: &str = "select a.attrelid::pg_catalog.oid, a.attnum::pg_catalog.int2, a.attname::pg_catalog.text, \
     a.atttypid::pg_catalog.oid, a.atttypmod::pg_catalog.int4, not a.attnotnull, a.attgenerated <> '' \
@@ -77,9 +91,30 @@ const TYPES: &str = "select t.oid::pg_catalog.oid, t.typname::pg_catalog.text, t
     array(select e.enumlabel::pg_catalog.text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) \
     from pg_catalog.pg_type t where t.oid = any($1)";
 
+/// The parts of partitioned tables. One that was made as a partition is entered as such by the same transaction, two steps after
+/// its row type (seen on PostgreSQL 15 and 18); one that was filled before it was attached, later.
+const PARTITIONS: &str = concat!(
+    "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text, ln.nspname::pg_catalog.text, l.relname::pg_catalog.text, \
+    l.oid::pg_catalog.oid, coalesce(pg_catalog.pg_relation_filenode(l.oid), 0)::pg_catalog.oid, \
+    case when i.xmin::pg_catalog.text = y.xmin::pg_catalog.text \
+      and i.cmin::pg_catalog.text::pg_catalog.int8 - y.cmin::pg_catalog.text::pg_catalog.int8 between 0 and 2 then false \
+      else coalesce(pg_catalog.pg_relation_size(l.oid), 0) > 0 end \
+    from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w(s, t) join pg_catalog.pg_namespace n on n.nspname = w.s \
+    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.t and c.relkind = 'p' \
+    cross join lateral ",
+    partition_tree!(),
+    " p (relid) join pg_catalog.pg_class l on l.oid = p.relid \
+    join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace join pg_catalog.pg_inherits i on i.inhrelid = l.oid \
+    join pg_catalog.pg_type y on y.oid = l.reltype where p.relid <> c.oid"
+);
+
 /// Tables a user may mean: ordinary and partitioned ones; partitions belong to their root.
 const LISTED: &str = "where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't' \
     and n.nspname not in ('information_schema', 'tidegate') and n.nspname not like 'pg\\_%' ";
+
+/// How long is waited for a lock that somebody may get only after us: who waits to empty or alter a table waits for a snapshot of it that
+/// is being read, and whoever comes later waits for both. pg_dump does not wait at all.
+pub(crate) const LOCK_TIMEOUT: &str = "2s";
 
 /// Names of all tables that the user may see.
 pub(crate) async fn table_names(client: &Client) -> Result<Vec<TableName>, ConnectorError> {
@@ -101,6 +136,29 @@ pub(crate) async fn tables_by_name(client: &Client, names: &[TableName]) -> Resu
     );
     let rows = client.query(&sql, &[&schemas, &tables]).await.map_err(|error| pg_error("describe tables", error))?;
     with_columns(client, rows).await
+}
+
+/// See `Source::partitions`.
+pub(crate) async fn partitions(client: &Client, tables: &[TableName]) -> Result<Vec<Partition>, ConnectorError> {
+    let attempted = "look at partitions";
+    let schemas: Vec<&str> = tables.iter().map(|name| name.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|name| name.name.as_str()).collect();
+    // The size of a partition is read under a lock, which somebody may hold for long.
+    client.batch_execute(&format!("set lock_timeout = '{LOCK_TIMEOUT}'")).await.map_err(|error| pg_error(attempted, error))?;
+    let rows = client.query(PARTITIONS, &[&schemas, &names]).await.map_err(|error| pg_error(attempted, error))?;
+    let name = |row: &Row, at: usize| {
+        Ok::<_, ConnectorError>(TableName::new(get::<String>(row, at, attempted)?, get::<String>(row, at + 1, attempted)?))
+    };
+    let partition = |row: &Row| {
+        Ok::<_, ConnectorError>(Partition {
+            of: name(row, 0)?,
+            name: name(row, 2)?,
+            number: get(row, 4, attempted)?,
+            storage: get(row, 5, attempted)?,
+            brought_rows: get(row, 6, attempted)?,
+        })
+    };
+    rows.iter().map(partition).collect()
 }
 
 /// Facts of the table with this number; `None` when it is gone.

@@ -1,14 +1,15 @@
 //! What would stop or falsify a task, found before anything is written.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_connector::{ConnectorError, Dialect, Finding, LOG_HELD_WARNED_BYTES, ServerSettings, SourceTable};
-use tidegate_model::{BeforeImages, TaskId};
+use tidegate_connector::{ConnectorError, Dialect, Finding, LOG_HELD_WARNED_BYTES, ServerSettings, Severity, SourceTable};
+use tidegate_model::{BeforeImages, TableName, TaskId};
 use tokio_postgres::Client;
 
-use super::capture::log_held;
 use super::catalog::{self, TableFacts, get};
 use super::names::capture_name;
+use super::slot::{is_taken, log_held};
 use crate::connect;
 use crate::fault::pg_error;
 
@@ -27,6 +28,23 @@ const SERVER: &str = "select pg_catalog.current_setting('server_version_num')::p
     pg_catalog.current_setting('max_slot_wal_keep_size'), pg_catalog.current_setting('idle_replication_slot_timeout', true), \
     current_user::pg_catalog.text, pg_catalog.current_setting('server_encoding') \
     from pg_catalog.pg_roles r where r.rolname = current_user";
+
+/// What stands beside the tables of these schemas and is not replicated, extensions' own left out.
+const BESIDE: &str = "select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'foreign table' end, \
+    n.nspname::pg_catalog.text, c.relname::pg_catalog.text \
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+    where n.nspname = any($1) and c.relkind in ('v', 'm', 'f') and not c.relispartition and not exists (select from pg_catalog.pg_depend d \
+    where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid and d.deptype = 'e') order by 1, 2, 3";
+
+/// Columns that may name large objects, where the database has any.
+const LARGE_OBJECTS: &str = "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text, a.attname::pg_catalog.text \
+    from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+    join pg_catalog.pg_type t on t.oid = a.atttypid where c.oid = any($1) and a.attnum > 0 and not a.attisdropped \
+    and 'pg_catalog.oid'::pg_catalog.regtype in (t.oid, t.typbasetype) \
+    and exists (select from pg_catalog.pg_largeobject_metadata) order by 1, 2, a.attnum";
+
+/// Names that a finding lists before it says how many more there are.
+const LISTED_MAX: usize = 5;
 
 /// See `Source::check`.
 pub(crate) async fn check(
@@ -49,7 +67,37 @@ pub(crate) async fn check(
             }
         }
     }
+    check_beside(&client, &facts, &mut findings).await?;
     Ok(findings)
+}
+
+/// Views, foreign tables and large objects: no log carries them, so a person who expects them is told.
+async fn check_beside(client: &Client, tables: &[TableFacts], findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    let attempted = "look for what is not replicated";
+    let failed = |error| pg_error(attempted, error);
+    let schemas: Vec<&str> = tables.iter().map(|table| table.name.schema.as_str()).collect();
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in &client.query(BESIDE, &[&schemas]).await.map_err(failed)? {
+        let name = TableName::new(get::<String>(row, 1, attempted)?, get::<String>(row, 2, attempted)?);
+        found.entry(get(row, 0, attempted)?).or_default().push(format!("\"{name}\""));
+    }
+    for (kind, names) in found {
+        let more = names.len().saturating_sub(LISTED_MAX);
+        let list = names[..names.len() - more].join(", ");
+        let list = if more > 0 { format!("{list} and {more} more") } else { list };
+        let finding = Finding::warning("not_a_table", format!("{kind} {list}"), format!("a {kind}"), "a table: others are not replicated");
+        findings.push(Finding { severity: Severity::Info, ..finding });
+    }
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    for row in &client.query(LARGE_OBJECTS, &[&oids]).await.map_err(failed)? {
+        let table = TableName::new(get::<String>(row, 0, attempted)?, get::<String>(row, 1, attempted)?);
+        let object = format!("column \"{}\" of table \"{table}\"", get::<String>(row, 2, attempted)?);
+        let found = "numbers in a database with large objects, which no log carries";
+        let finding = Finding::warning("large_objects", object, found, "the values themselves, in a column of type bytea");
+        findings
+            .push(finding.fix("add a bytea column and fill it with lo_get; if the numbers name no large objects, nothing is to be done"));
+    }
+    Ok(())
 }
 
 /// A slot that holds much of the log: nobody reads it, or a transaction has been open for long.
@@ -120,6 +168,18 @@ async fn check_server(client: &Client, task: &TaskId, cdc: bool, findings: &mut 
     }
     if number(9)? > 0 {
         let name = capture_name(task);
+        if is_taken(client, &name).await? {
+            let found = "one of another database of this server, or of another kind";
+            let finding = Finding::error(
+                "slot_taken",
+                format!("replication slot \"{name}\""),
+                found,
+                "that name free: it counts for the whole server",
+            );
+            findings.push(
+                finding.fix(format!("give the task another name; if nobody needs the slot: select pg_drop_replication_slot('{name}')")),
+            );
+        }
         findings.extend(held(&name, log_held(client, &name).await?.unwrap_or(0)));
     }
     if number(11)? >= number(12)? {
@@ -180,7 +240,7 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
     if facts.partitioned {
         // PostgreSQL manual, "Publication": what is done to a partition as a whole is not published by way of the root.
         let found = "a partitioned table: the log tells nothing of TRUNCATE, ATTACH, DETACH and DROP of single partitions";
-        let finding = Finding::warning("partitioned", &object, found, "no such command while the task runs");
+        let finding = Finding::warning("partitioned", &object, found, "no such command while the task is stopped");
         findings.push(finding.fix(format!("after such a command, reload table {quoted}")));
     }
     let deferrable = facts.indexes.iter().any(|index| index.primary && !index.immediate);

@@ -14,12 +14,14 @@ mod capture;
 mod catalog;
 mod check;
 mod describe;
+mod history;
 mod names;
 mod objects;
 mod partitions;
 mod range;
 mod relations;
 mod rows;
+mod slot;
 mod snapshot;
 mod stream;
 
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, ServerSettings, Snapshot, Source, SourceTable,
+    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, Partition, ServerSettings, Snapshot, Source, SourceTable,
 };
 use tidegate_model::{Engine, LogPlace, Position, TableName, TableObjects, TaskId};
 use tokio_postgres::Client;
@@ -63,12 +65,11 @@ impl Source for PostgresSource {
     }
 
     async fn identity(&self) -> Result<String, ConnectorError> {
-        let attempted = "read the server's identity";
-        let sql =
-            "select system_identifier::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text from pg_catalog.pg_control_system()";
-        let row = self.client().await?.query_one(sql, &[]).await.map_err(|error| pg_error(attempted, error))?;
-        let (system, database): (String, String) = (catalog::get(&row, 0, attempted)?, catalog::get(&row, 1, attempted)?);
-        Ok(format!("postgres:{system}:{database}"))
+        Ok(history::of_session(&self.client().await?).await?.to_string())
+    }
+
+    async fn succeeds(&self, before: &str, places: &[Position]) -> Result<(), ConnectorError> {
+        history::check(&self.server, before, places).await
     }
 
     async fn table_names(&self) -> Result<Vec<TableName>, ConnectorError> {
@@ -145,14 +146,18 @@ impl Source for PostgresSource {
     }
 
     async fn log_held(&self, task: &TaskId) -> Result<Option<u64>, ConnectorError> {
-        capture::log_held(&self.client().await?, &names::capture_name(task)).await
+        slot::log_held(&self.client().await?, &names::capture_name(task)).await
     }
 
     async fn table_exists(&self, lineage: &Lineage) -> Result<bool, ConnectorError> {
         catalog::table_exists(&self.client().await?, lineage.table).await
     }
 
+    async fn partitions(&self, tables: &[TableName]) -> Result<Vec<Partition>, ConnectorError> {
+        catalog::partitions(&self.client().await?, tables).await
+    }
+
     async fn end_capture(&self, task: &TaskId) -> Result<(), ConnectorError> {
-        capture::drop_capture(&self.client().await?, &names::capture_name(task)).await
+        capture::end(&self.client().await?, &names::capture_name(task)).await
     }
 }

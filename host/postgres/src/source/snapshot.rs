@@ -5,7 +5,9 @@
 //! snapshot of a slot waits for every open transaction, and one of those may wait for our lock, so that both would
 //! wait for ever, and the server could not see why. So storage and columns are compared ([`storage`]): where they are
 //! others under the lock than before the slot, the snapshot is given back.
-//! Readers import the snapshot on connections of their own and read ranges of blocks (`ctid`).
+//! Readers import the snapshot on connections of their own and read ranges of blocks (`ctid`). Somebody who wants to empty or alter
+//! a table waits for the holder, and readers would wait for that one: so they give up soon, the snapshot is given back, and the next
+//! attempt takes another when the table has been changed.
 
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use tidegate_connector::{Chunk, ConnectorError, CutParts, Dialect, RangePart, Ro
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
 use tokio_postgres::Client;
 
-use super::catalog::{self, get};
+use super::catalog::{self, LOCK_TIMEOUT, get, partition_tree};
 use super::rows::CopyReader;
 use super::{partitions, range};
 use crate::connect;
@@ -37,13 +39,17 @@ const LEAF: &str = "select n.nspname::pg_catalog.text, l.relname::pg_catalog.tex
     where cn.nspname = $2 and c.relname = $3 and (c.oid = l.oid or c.oid in (select a.relid from pg_catalog.pg_partition_ancestors(l.oid) a)))";
 
 /// A number that a rewrite or a changed column changes, over the tables and all of their partitions.
-const STORAGE: &str = "select coalesce(pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', l.oid, pg_catalog.pg_relation_filenode(l.oid), \
+const STORAGE: &str = concat!(
+    "select coalesce(pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', l.oid, pg_catalog.pg_relation_filenode(l.oid), \
     (select pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped), ',' order by a.attnum) \
     from pg_catalog.pg_attribute a where a.attrelid = l.oid and a.attnum > 0)), 0)::pg_catalog.numeric), 0)::pg_catalog.text \
     from pg_catalog.pg_class l where l.oid in (select t.oid from \
     rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) w (s, t) \
     join pg_catalog.pg_namespace n on n.nspname = w.s join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.t, \
-    lateral (select c.oid union all select p.relid from pg_catalog.pg_partition_tree(c.oid) p) t (oid))";
+    lateral ",
+    partition_tree!(),
+    " t (oid))"
+);
 
 const SENDS: &str = "select a.attname::pg_catalog.text, t.typsend::pg_catalog.oid <> 0 from pg_catalog.pg_attribute a \
     join pg_catalog.pg_type t on t.oid = a.atttypid where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped";
@@ -93,6 +99,8 @@ impl PostgresSnapshot {
         let row = holder.query_one("select pg_catalog.pg_export_snapshot()", &[]).await.map_err(|error| pg_error(attempted, error))?;
         let snapshot = get(&row, 0, attempted)?;
         let catalog = connect::client(server, "snapshot plan").await?;
+        let patience = format!("set lock_timeout = '{LOCK_TIMEOUT}'");
+        catalog.batch_execute(&patience).await.map_err(|error| pg_error("bound the wait for locks", error))?;
         Ok(Self { server: server.clone(), _holder: holder, catalog, snapshot, window })
     }
 }
@@ -124,7 +132,8 @@ impl Snapshot for PostgresSnapshot {
         let attempted = format!("read chunk {} of table \"{name}\"", chunk.index);
         let client = connect::client(&self.server, "snapshot reader").await?;
         // Whatever the server says here, the cause is a holder that is gone; a new snapshot helps.
-        client.batch_execute(&import_sql(&self.snapshot)).await.map_err(|error| {
+        let begin = format!("{}; set local lock_timeout = '{LOCK_TIMEOUT}'", import_sql(&self.snapshot));
+        client.batch_execute(&begin).await.map_err(|error| {
             let cause = pg_error("import the snapshot", error);
             ConnectorError::transient("snapshot_lost", attempted.clone()).caused_by(cause)
         })?;

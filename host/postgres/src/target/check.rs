@@ -6,6 +6,7 @@ use tidegate_connector::{ConnectorError, Dialect, Finding, TablePreparation, Tar
 use tidegate_model::TableName;
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+use super::labels;
 use super::objects::foreseen;
 use super::plan::TablePlan;
 use super::real::{RealTable, read_real};
@@ -114,7 +115,10 @@ async fn check_table(
         findings.extend(foreseen(table, is_replica));
         check_types(tx, table, findings).await?;
     } else {
-        match TablePlan::new(table, &real) {
+        let missing = labels::missing(table, &real);
+        let adds = !missing.is_empty() && labels::may_add(tx, &missing).await?;
+        let planned = if adds { TablePlan::new(table, &labels::completed(table, &real)) } else { TablePlan::new(table, &real) };
+        match planned {
             Ok(_) => check_widths(table, &real, findings),
             Err(error) => {
                 let mut finding = Finding::error(error.code(), object(&table.name), error.to_string(), "a table that fits");

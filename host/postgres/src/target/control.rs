@@ -226,6 +226,15 @@ pub(crate) async fn begin_task(tx: &impl GenericClient, fence: &Fence, position:
     rejected::forget(tx, &fence.task, None).await
 }
 
+pub(crate) async fn save_identity(client: &impl GenericClient, fence: &Fence, identity: &str) -> Result<(), ConnectorError> {
+    let sql = "update tidegate.checkpoint set source_identity = $3 where task = $1 and generation = $2";
+    let done = client.execute(sql, &[&fence.task.as_str(), &fence.generation, &identity]).await;
+    match done.map_err(|error| pg_error("store the source's identity", error))? {
+        0 => Err(ConnectorError::fenced(fence.task.as_str(), fence.generation)),
+        _ => Ok(()),
+    }
+}
+
 pub(crate) async fn save_table(
     tx: &impl GenericClient,
     fence: &Fence,

@@ -9,6 +9,7 @@ mod copy;
 mod ddl;
 mod fit;
 mod keys;
+mod labels;
 mod lane;
 mod loader;
 mod net;
@@ -144,6 +145,13 @@ impl Target for PostgresTarget {
         Ok(())
     }
 
+    async fn save_identity(&self, fence: &Fence, source_identity: &str) -> Result<(), ConnectorError> {
+        let session = self.session(fence).await?;
+        control::save_identity(&session, fence, source_identity).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
     async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
         let mut session = self.session(fence).await?;
         let tx = fenced(&mut session, fence).await?;
@@ -168,7 +176,13 @@ impl Target for PostgresTarget {
         let lock = format!("set local lock_timeout = '{LOCK_TIMEOUT}'; select pg_advisory_xact_lock({PREPARE_LOCK})");
         tx.batch_execute(&lock).await.map_err(|error| pg_error("take turns to prepare tables", error))?;
         let name = Dialect::POSTGRES.table(&table.name);
-        let found = real::read_real(&tx, &table.name).await?;
+        let mut found = real::read_real(&tx, &table.name).await?;
+        if let Some(real) = &found
+            && preparation != TablePreparation::DropAndCreate
+            && labels::add_missing(&tx, table, real).await?
+        {
+            found = real::read_real(&tx, &table.name).await?;
+        }
         match (&found, preparation) {
             (None, _) => {
                 ddl::create_table(&tx, table).await?;
@@ -196,6 +210,12 @@ impl Target for PostgresTarget {
                 if preparation == TablePreparation::Fit {
                     fit::fit_columns(&tx, table, real).await?;
                 }
+            }
+        }
+        if found.is_none() || preparation != TablePreparation::Keep {
+            // New columns may be of types that were there before.
+            if let Some(real) = real::read_real(&tx, &table.name).await? {
+                labels::add_missing(&tx, table, &real).await?;
             }
         }
         let plan = plans::learn(&tx, table).await?;

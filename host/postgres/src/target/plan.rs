@@ -13,6 +13,7 @@ use tidegate_model::schema::RowEncoding;
 use tidegate_model::{Cell, SqlType, Value};
 use tokio_postgres::types::{Kind, Type};
 
+use super::labels::{Labels, labels_of};
 use super::real::{RealColumn, RealTable};
 use crate::types::encode::{EncodeError, Form, put_value};
 
@@ -63,6 +64,8 @@ pub(crate) struct ColumnPlan {
     /// GENERATED ALWAYS AS IDENTITY: no UPDATE may name it.
     pub(crate) is_always: bool,
     pub(crate) compares_as_text: bool,
+    /// Of an enumeration that gets the source's labels as they are.
+    labels: Option<Labels>,
 }
 
 #[derive(Debug)]
@@ -145,6 +148,9 @@ impl TablePlan {
     /// Table-definite, with the column and never the value, when the cell cannot be converted.
     pub(crate) fn put_cell(&self, column: usize, image: &Image, out: &mut BytesMut) -> Result<bool, ConnectorError> {
         let plan = &self.columns[column];
+        if plan.lacks_label(image) {
+            return Err(self.unknown_label(plan));
+        }
         let start = out.len();
         out.put_i32(-1);
         match plan.put(&self.table, image, out) {
@@ -183,6 +189,12 @@ impl TablePlan {
         self.columns[column].path = Path::Constant(Some(bytes));
     }
 
+    /// Not of a row alone: every row with the label is refused until the type has it.
+    fn unknown_label(&self, column: &ColumnPlan) -> ConnectorError {
+        let found = format!("found a label in column \"{}\" that its type does not have", column.name);
+        misfit(&self.table, "enum_labels", found).hint("add the labels of the source's type to the target's: alter type … add value …")
+    }
+
     fn refused(&self, column: &ColumnPlan, code: &'static str, reason: &str) -> ConnectorError {
         let message = format!("column \"{}\" of table \"{}\": {reason}", column.name, self.table.name);
         ConnectorError::table(&self.table.source.schema.name, code, message)
@@ -216,6 +228,7 @@ impl ColumnPlan {
                 .unwrap_or_else(|| Type::new(real.type_name.clone(), real.type_oid, Kind::Simple, real.type_schema.clone()))
         };
         let as_text = WITHOUT_EQUALITY.contains(&real.type_name.trim_start_matches('_')) || (!real.is_built_in() && real.type_kind != b'e');
+        let takes_labels = matches!(path, Path::Pass | Path::PassArray(_)) && (real.type_kind == b'e' || real.element_kind == b'e');
         Ok(ColumnPlan {
             name_sql: Dialect::POSTGRES.identifier(&wanted.name),
             name: wanted.name.clone(),
@@ -227,7 +240,13 @@ impl ColumnPlan {
             is_nullable: !real.not_null,
             is_always: real.is_identity_always,
             compares_as_text: as_text,
+            labels: takes_labels.then(|| Labels::of(real)),
         })
+    }
+
+    fn lacks_label(&self, image: &Image) -> bool {
+        let (Some(labels), ColumnOrigin::Source(index)) = (&self.labels, &self.origin) else { return false };
+        image.row.cell(*index).is_some_and(|cell| !labels.has(cell))
     }
 
     fn put(&self, table: &TargetTable, image: &Image, out: &mut BytesMut) -> Result<Put, EncodeError> {
@@ -347,14 +366,7 @@ pub(crate) fn is_object_id(type_name: &str) -> bool {
 }
 
 fn check_labels(table: &TargetTable, column: &tidegate_model::Column, real: &RealColumn) -> Result<(), ConnectorError> {
-    let wanted = match &column.sql_type {
-        SqlType::Enumeration(labels) => labels,
-        SqlType::Array(element) => match &**element {
-            SqlType::Enumeration(labels) => labels,
-            _ => return Ok(()),
-        },
-        _ => return Ok(()),
-    };
+    let Some(wanted) = labels_of(&column.sql_type) else { return Ok(()) };
     match wanted.iter().find(|label| !real.labels.contains(label)) {
         None => Ok(()),
         Some(missing) => {

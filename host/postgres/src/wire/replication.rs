@@ -7,6 +7,9 @@ use tidegate_model::Lsn;
 
 use super::frame::{Frame, WireConnection, malformed};
 
+/// From this version on, standbys can keep copies of logical slots. Source: PostgreSQL manual, "Logical Replication Failover".
+const FAILOVER_SINCE: u32 = 170_000;
+
 /// A row of a simple query's answer.
 type TextRow = Vec<Option<String>>;
 
@@ -60,19 +63,48 @@ impl WireConnection {
         }
     }
 
+    /// System identifier, timeline and database of the server that this connection came to.
+    pub(crate) async fn identify_system(&mut self) -> Result<(String, u32, String), ConnectorError> {
+        let rows = self.query("identify the source's server", "IDENTIFY_SYSTEM").await?;
+        let field = |index: usize| rows.first().and_then(|row| row.get(index)).and_then(Option::as_deref);
+        match (field(0), field(1).and_then(|text| text.parse().ok()), field(3)) {
+            (Some(system), Some(timeline), Some(database)) => Ok((system.to_owned(), timeline, database.to_owned())),
+            _ => Err(malformed("the answer to IDENTIFY_SYSTEM")),
+        }
+    }
+
+    /// The history of a timeline: a line with number, end and reason for each one before it.
+    pub(crate) async fn timeline_history(&mut self, timeline: u32) -> Result<String, ConnectorError> {
+        let rows = self.query(&format!("read the history of timeline {timeline}"), &format!("TIMELINE_HISTORY {timeline}")).await?;
+        let content = rows.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten();
+        content.ok_or_else(|| malformed("the answer to TIMELINE_HISTORY"))
+    }
+
     /// Creates a logical slot for pgoutput and exports its snapshot. Waits for transactions that are open now.
+    ///
+    /// Where the server knows of it, a lasting slot is one that standbys keep a copy of, so that a promoted one goes on.
     pub(crate) async fn create_slot(&mut self, slot: &str, kind: SlotKind) -> Result<NewSlot, ConnectorError> {
-        let lifetime = match kind {
-            SlotKind::Lasting => "",
-            SlotKind::Temporary => "TEMPORARY ",
+        let name = Dialect::POSTGRES.identifier(slot);
+        let sql = match kind {
+            SlotKind::Lasting if self.version().await? >= FAILOVER_SINCE => {
+                format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)")
+            }
+            SlotKind::Lasting => format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput EXPORT_SNAPSHOT"),
+            SlotKind::Temporary => format!("CREATE_REPLICATION_SLOT {name} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT"),
         };
-        let sql = format!("CREATE_REPLICATION_SLOT {} {lifetime}LOGICAL pgoutput EXPORT_SNAPSHOT", Dialect::POSTGRES.identifier(slot));
         let rows = self.query(&format!("create replication slot \"{slot}\""), &sql).await?;
         let field = |index: usize| rows.first().and_then(|row| row.get(index)).and_then(Option::as_deref);
         match (field(1).and_then(|text| text.parse().ok()), field(2)) {
             (Some(consistent_point), Some(snapshot)) => Ok(NewSlot { consistent_point, snapshot: snapshot.to_owned() }),
             _ => Err(malformed("the answer to CREATE_REPLICATION_SLOT")),
         }
+    }
+
+    /// The server's version, as `server_version_num`.
+    async fn version(&mut self) -> Result<u32, ConnectorError> {
+        let rows = self.query("read the server's version", "SHOW server_version_num").await?;
+        let text = rows.first().and_then(|row| row.first()).and_then(Option::as_deref);
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| malformed("the answer to SHOW"))
     }
 
     /// Starts the stream of a slot. From then on only [`WireConnection::copied`] and [`WireConnection::put_status`]
