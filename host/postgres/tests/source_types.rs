@@ -51,6 +51,38 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ("bool[]", "to_json(x)::text", &["'{t,f}'"]),
     ("uuid[]", "to_json(x)::text", &["'{00010203-0405-0607-0809-0a0b0c0d0e0f}'"]),
     ("mood[]", "to_json(x)::text", &["array['it''s', '']::mood[]"]),
+    ("inet[]", "to_json(x::text[])::text", &["'{10.0.0.1/8,NULL}'"]),
+    ("money", "x::numeric::text", &["'1234.5'", "'-0.05'", "'-92233720368547758.08'"]),
+    ("money[]", "to_json(x::numeric[]::text[])::text", &["array['0.1'::money, null]"]),
+    ("\"char\"", "x::text", &["'a'", "''"]),
+    ("xid", "x::text", &["'4294967295'"]),
+    ("tid", "x::text", &["'(4294967295,65535)'"]),
+    ("jsonpath", "x::text", &["'strict $.a[*] ? (@ > 1)'"]),
+    ("tsvector", "x::text", &["'it''s:1A,2 back\\\\slash:3C plain other:16383'", "''"]),
+    ("hstore", "x::text", &["'a=>1, \"quo\\\"te\"=>\"a,b\", gone=>NULL'", "''"]),
+    ("ltree", "x::text", &["'Top.Science'"]),
+    ("point", "x::text", &["'(1,-2.5)'", "'(NaN,Infinity)'"]),
+    ("lseg", "x::text", &["'[(1,2),(3,4)]'"]),
+    ("box", "x::text", &["'(1,2),(3,4)'"]),
+    ("path", "x::text", &["'((1,2),(3,1e20))'", "'[(0.0001,0.00001)]'"]),
+    ("polygon", "x::text", &["'((1,2),(3,4),(5,6))'"]),
+    ("line", "x::text", &["'{1,-1,0.1}'"]),
+    ("circle", "x::text", &["'<(1,2),3>'"]),
+    ("span", "x::text", &["'[0.1,1e20)'", "'empty'", "'(,1e15]'"]),
+    ("spans", "x::text", &["'{[0.1,0.2),[5,)}'", "'{}'"]),
+    ("word_range", "x::text", &["word_range('a b', 'c,\"d\\', '[]')", "word_range('', 'x')"]),
+    (
+        "pair",
+        "x::text",
+        &[
+            "row(7, E'a \"b\\\\', '0044-03-15 BC', '2024-01-01 00:00:00.5+01', array[0.1, 1e20], '{\"a\": 1}', 'it''s', '1 mon', true, '\\x00ff')::pair",
+            "row(null, '', 'infinity', '-infinity', '[0:1]={1,NULL}', 'null', '', '-1 day', false, '')::pair",
+            "null",
+        ],
+    ),
+    ("pair_domain", "x::text", &["row(7, 'x', null, null, null, null, null, null, null, null)"]),
+    ("pair[]", "to_json(x::text[])::text", &["array[row(1, 'a,b', null, null, '{}', null, null, null, null, null)::pair, null]", "'{}'"]),
+    ("nested", "x::text", &["row(array[row(1, 'a b', null, null, null, null, null, null, null, null)::pair, null], '[1,2)')::nested"]),
     // Without a binary form: cast to text in the snapshot, sent as text in the stream.
     ("aclitem", "x::text", &["'postgres=r/postgres'"]),
 ];
@@ -69,6 +101,14 @@ async fn values_are_the_servers_own_in_snapshot_and_stream() {
     for version in [PostgresVersion::V15, PostgresVersion::V18] {
         let fixture = Fixture::start(version).await;
         fixture.run("create type mood as enum ('', 'it''s'); create domain money_domain as numeric(7,2) check (value > 0)").await;
+        fixture
+            .run(
+                "create extension hstore; create extension ltree;
+                 create type span as range (subtype = float8, multirange_type_name = spans); create type word_range as range (subtype = text);
+                 create type pair as (n int, t text, d date, z timestamptz, f float8[], j jsonb, m mood, i interval, b bool, y bytea);
+                 create domain pair_domain as pair; create type nested as (p pair[], r span)",
+            )
+            .await;
         // Settings that would change the text of values, had they not been pinned.
         fixture
             .run(
@@ -123,7 +163,8 @@ async fn values_are_the_servers_own_in_snapshot_and_stream() {
                     let server = fixture.client().await;
                     server
                         .batch_execute(
-                            "set intervalstyle = iso_8601; set timezone = 'UTC'; set datestyle = 'ISO'; set extra_float_digits = 3",
+                            "set intervalstyle = iso_8601; set timezone = 'UTC'; set datestyle = 'ISO'; set extra_float_digits = 3; \
+                             set bytea_output = 'hex'",
                         )
                         .await
                         .expect("settings");

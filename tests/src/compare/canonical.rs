@@ -45,7 +45,9 @@ pub(crate) fn kind_across_engines(source: &str, target: &str) -> Kind {
         return Kind::Exact;
     }
     match base(source).as_str() {
-        "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "decimal" | "numeric" | "boolean" | "year" => Kind::Number,
+        "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "decimal" | "numeric" | "money" | "boolean" | "year" => {
+            Kind::Number
+        }
         "float" | "real" => Kind::Float4,
         "double" => Kind::Float8,
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "bytea" => Kind::Bytes,

@@ -139,6 +139,9 @@ impl ReadColumn {
             format!("'B' || {name}::text")
         } else if self.kind == Kind::Json && self.sql_type(is_target).ends_with("[]") {
             format!("to_json({name})::text")
+        } else if self.sql_type(is_target) == "money" {
+            // The text has the locale's signs.
+            format!("{name}::numeric::text")
         } else if self.sql_type(is_target) == "inet" {
             // A cast has the length of the mask even where it says nothing; the server's own text has not.
             format!("case when {name} is not null then format('%s', {name}) end")

@@ -55,6 +55,17 @@ const POSTGRES: &[(&str, &str, &str, &str)] = &[
     ("tsmultirange", "'{[2020-01-01,2020-01-02)}'", "longtext", "longtext"),
     ("xml", "'<a b=\"ü\">1 &lt; 2</a>'", "longtext", "longtext"),
     ("pg_lsn", "'16/B374D848'", "longtext", "longtext"),
+    ("money", "'-1234.50'", "decimal(21,2)", "decimal(21,2)"),
+    ("hstore", r#"'a=>1, "b c"=>"\"", gone=>NULL'"#, "longtext", "longtext"),
+    ("point", "'(1,-2.5)'", "longtext", "longtext"),
+    ("tsvector", "'it''s:1A,2 other'", "longtext", "longtext"),
+    ("span", "'[0.1,1e20)'", "longtext", "longtext"),
+    ("pair", r#"row(7, 'a "b\', array[0.1, null], '2024-02-29')::pair"#, "longtext", "longtext"),
+    ("pair_domain", "row(null, '', '{}', null)", "longtext", "longtext"),
+    ("mood[]", "array['a,b', null]::mood[]", "json", "longtext"),
+    ("inet[]", "'{10.0.0.1/8,NULL}'", "json", "longtext"),
+    ("citext", "'Case'", "longtext", "longtext"),
+    ("ltree", "'Top.Science'", "longtext", "longtext"),
     ("uuid", "'123e4567-e89b-12d3-a456-426614174000'", "char(36)", "char(36)"),
     // Of no version that MariaDB's own type knows.
     ("uuid", "'b6dd4fae-0183-b18a-6eca-69eed36f259f'", "char(36)", "char(36)"),
@@ -105,7 +116,12 @@ const COMMON: &[(&str, &str)] = &[
     ("point", "st_geomfromtext('POINT(1 2)')"),
 ];
 
-const MARIADB: &[(&str, &str)] = &[("uuid", "'123e4567-e89b-12d3-a456-426614174000'"), ("inet6", "'2001:db8::'"), ("inet4", "'10.0.0.0'")];
+const MARIADB: &[(&str, &str)] = &[
+    ("uuid", "'123e4567-e89b-12d3-a456-426614174000'"),
+    ("inet6", "'2001:db8::'"),
+    ("inet4", "'10.0.0.0'"),
+    ("vector(3)", "vec_fromtext('[1,2.5,-3]')"),
+];
 
 const SESSION: &str = "set sql_mode = ''; set time_zone = '+00:00'; set names utf8mb4; ";
 
@@ -153,7 +169,14 @@ fn owned(columns: &[(&str, &str)]) -> Vec<(String, String)> {
 async fn every_type_of_postgres_arrives_in_mysql_and_mariadb() {
     let _turn = TURN.lock().await;
     let source = Arc::new(Source::postgres(PostgresVersion::V17).await);
-    source.sql("create type mood as enum ('so so', 'a,b', 'it''s', ''); create table marker (id integer primary key)").await;
+    source
+        .sql(
+            "create type mood as enum ('so so', 'a,b', 'it''s', ''); create table marker (id integer primary key);
+             create extension hstore; create extension citext; create extension ltree;
+             create type span as range (subtype = float8); create type pair as (n int, t text, f float8[], d date);
+             create domain pair_domain as pair",
+        )
+        .await;
     let columns: Vec<(String, String)> = POSTGRES.iter().map(|(kind, value, _, _)| ((*kind).to_owned(), (*value).to_owned())).collect();
     for flavour in [MysqlFlavour::Mysql97, MysqlFlavour::Mariadb1011] {
         let is_mariadb = flavour.is_mariadb();

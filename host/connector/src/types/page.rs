@@ -34,8 +34,9 @@ identity full` it is taken from the old row.
 const MYSQL_TEXTS: &str = "
 Collations are not copied: two keys that a case-insensitive collation holds equal are different in the target, and a key whose
 case changes is moved. Generated columns, virtual or stored, arrive as plain columns with their values; from MariaDB 11 and later
-they are left out and named (`generated_columns`), since its log has their values in new rows alone. Invisible columns arrive as
-columns. `COMPRESSED` columns and system-versioned tables are refused by the check.
+they are left out and named (`generated_columns`), since its log has their values in new rows alone (seen with 11.8; 11.0 to 11.7
+count as it without having been tried). Invisible columns arrive as columns. `COMPRESSED` columns and system-versioned tables are
+refused by the check.
 ";
 
 const TO_MYSQL: &str = "

@@ -112,8 +112,9 @@ pub const RULES: &[TypeRule] = &[
     rule!(PG, MY, &[Kind::Enumeration], &[], Always, "enum({labels}){bin}", Labels, Checked, "refused: labels with blanks at their end, which MySQL drops"),
     rule!(PG, MY, &[Kind::Bits], &[], LengthUpTo(64), "bit({n})", Bits, Lossless, ""),
     rule!(PG, MY, &[Kind::Bits], &[], Always, "longblob", Bytes, Lossless, "of more than 64 bits: as bytes, padded on the left"),
+    rule!(PG, MY, &[Kind::Other], &["money"], Always, "decimal(21,2)", Digits, Checked, "the amount; refused: amounts of a locale with more than two digits after the point"),
     rule!(PG, MY, &[Kind::Other], &[], Key, "varchar({key}){bin}", Spelled, AsText, "likewise"),
-    rule!(PG, MY, &[Kind::Other], &[], Always, "longtext{bin}", Spelled, AsText, "`inet`, `cidr`, `macaddr`, `macaddr8`, `oid`, `xid8`, `pg_lsn`, `timetz`, `bit varying`, `xml`, the server's own ranges and multiranges; ranges of the user's, composites, `money`, geometry and other types that only PostgreSQL reads are refused by the check (`column_type`)"),
+    rule!(PG, MY, &[Kind::Other], &[], Always, "longtext{bin}", Spelled, AsText, "`inet`, `cidr`, `macaddr`, `macaddr8`, `oid`, `xid`, `xid8`, `tid`, `pg_lsn`, `timetz`, `bit varying`, `xml`, `jsonpath`, `tsvector`, `\"char\"`, `point` and other shapes, `hstore`, `ltree`, composites, ranges and multiranges, the user's too, over any of these and of the types above, with dates in ISO, instants in UTC, intervals in ISO 8601 and amounts of `money` as numbers; `tsquery` and other types that only PostgreSQL reads are refused by the check (`column_type`)"),
 
     // What rules and modules compute, in MySQL and MariaDB.
     rule!(ANY, MY, &[Kind::Boolean], &[], Always, "tinyint(1)", Integer, Lossless, COMPUTED),

@@ -10,7 +10,7 @@ use tidegate_model::{Lsn, TableName};
 use tokio_postgres::{Client, Row};
 
 use crate::fault::pg_error;
-use crate::types::TypeEntry;
+use crate::types::{MONEY, TypeEntry};
 
 /// A table as the catalog has it now.
 #[derive(Debug, Clone)]
@@ -88,7 +88,13 @@ const INDEXES: &str = "select i.indrelid::pg_catalog.oid, i.indisprimary, i.indi
 
 const TYPES: &str = "select t.oid::pg_catalog.oid, t.typname::pg_catalog.text, t.typtype::pg_catalog.text, t.typbasetype::pg_catalog.oid, \
     t.typtypmod::pg_catalog.int4, case when t.typcategory = 'A' then t.typelem else 0 end::pg_catalog.oid, \
-    array(select e.enumlabel::pg_catalog.text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder) \
+    array(select e.enumlabel::pg_catalog.text from pg_catalog.pg_enum e where e.enumtypid = t.oid order by e.enumsortorder), \
+    array(select a.atttypid::pg_catalog.oid from pg_catalog.pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid \
+      and a.attnum > 0 and not a.attisdropped order by a.attnum), \
+    array(select a.atttypmod::pg_catalog.int4 from pg_catalog.pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid \
+      and a.attnum > 0 and not a.attisdropped order by a.attnum), \
+    coalesce((select r.rngsubtype from pg_catalog.pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)), 0)::pg_catalog.oid, \
+    case when t.oid = $2 then pg_catalog.scale(0::pg_catalog.int4::pg_catalog.money::pg_catalog.numeric) else 0 end::pg_catalog.int4 \
     from pg_catalog.pg_type t where t.oid = any($1)";
 
 /// The parts of partitioned tables. One that was made as a partition is entered as such by the same transaction, two steps after
@@ -229,7 +235,7 @@ pub(crate) async fn types(client: &Client, wanted: Vec<u32>) -> Result<HashMap<u
         if next.is_empty() {
             return Ok(found);
         }
-        let rows = client.query(TYPES, &[&next]).await.map_err(|error| pg_error(attempted, error))?;
+        let rows = client.query(TYPES, &[&next, &MONEY]).await.map_err(|error| pg_error(attempted, error))?;
         next.clear();
         for row in rows {
             let entry = TypeEntry {
@@ -238,8 +244,12 @@ pub(crate) async fn types(client: &Client, wanted: Vec<u32>) -> Result<HashMap<u
                 base: (get(&row, 3, attempted)?, get(&row, 4, attempted)?),
                 element: get(&row, 5, attempted)?,
                 labels: get(&row, 6, attempted)?,
+                fields: get::<Vec<u32>>(&row, 7, attempted)?.into_iter().zip(get::<Vec<i32>>(&row, 8, attempted)?).collect(),
+                bound: get(&row, 9, attempted)?,
+                money_digits: u8::try_from(get::<i32>(&row, 10, attempted)?).unwrap_or(0),
             };
-            next.extend([entry.base.0, entry.element]);
+            next.extend([entry.base.0, entry.element, entry.bound]);
+            next.extend(entry.fields.iter().map(|(oid, _)| *oid));
             found.insert(get(&row, 0, attempted)?, entry);
         }
     }

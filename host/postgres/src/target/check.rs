@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Dialect, Finding, TablePreparation, TargetTable};
-use tidegate_model::TableName;
+use tidegate_model::{SqlType, TableName};
 use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::labels;
@@ -160,7 +160,12 @@ async fn check_types(tx: &Transaction<'_>, table: &TargetTable, findings: &mut V
     for wanted in &table.columns {
         let tidegate_connector::ColumnOrigin::Source(at) = wanted.origin else { continue };
         let Some(source) = table.source.schema.columns.get(at) else { continue };
-        if !matches!(source.sql_type, tidegate_model::SqlType::Other(_)) {
+        let is_of_a_user = match &source.sql_type {
+            SqlType::Other(_) => true,
+            SqlType::Array(element) => matches!(**element, SqlType::Other(_)),
+            _ => false,
+        };
+        if !is_of_a_user {
             continue;
         }
         let found = tx.query_one("select to_regtype($1) is not null", &[&source.native_type]).await;

@@ -7,7 +7,8 @@ use tidegate_model::Value;
 
 use super::Form;
 use super::calendar::{date_text, time_text, timestamp_text};
-use super::decode::{Reason, bits, fixed, from_binary};
+use super::decode::{Reason, from_binary};
+use super::printed::{bit_text, take_i32, take_value};
 
 /// PostgreSQL's own limit, MAXDIM.
 const DIMENSIONS_MAX: usize = 6;
@@ -57,21 +58,12 @@ fn push_level(element: &Form, lengths: &[usize], rest: &mut &[u8], out: &mut Str
 }
 
 fn push_element(element: &Form, rest: &mut &[u8], out: &mut String) -> Result<(), Reason> {
-    let length = take_i32(rest)?;
-    if length == -1 {
+    let Some(bytes) = take_value(rest)? else {
         out.push_str("null");
         return Ok(());
-    }
-    let length = usize::try_from(length).map_err(|_| "array element has a negative length")?;
-    let (bytes, after) = rest.split_at_checked(length).ok_or("array element is cut off")?;
-    *rest = after;
+    };
     if *element == Form::Bit {
-        let (count, bytes) = bits(bytes)?;
-        out.push('"');
-        for index in 0..count {
-            out.push(if bytes[index / 8] & (0x80 >> (index % 8)) == 0 { '0' } else { '1' });
-        }
-        out.push('"');
+        push_text(&bit_text(bytes)?, out);
         return Ok(());
     }
     match from_binary(element, bytes)? {
@@ -132,12 +124,6 @@ fn push_text(text: &str, out: &mut String) {
         }
     }
     out.push('"');
-}
-
-fn take_i32(rest: &mut &[u8]) -> Result<i32, Reason> {
-    let (head, after) = rest.split_at_checked(4).ok_or("array is cut off")?;
-    *rest = after;
-    Ok(i32::from_be_bytes(fixed(head)?))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use tidegate_connector::{CellDecoder, CellError, Unfit};
 use tidegate_model::{Cell, Value};
 
-use super::{Form, array, calendar, numeric};
+use super::{Form, array, calendar, numeric, printed};
 
 /// Reads the cells of one version of a table.
 #[derive(Debug, Clone)]
@@ -85,7 +85,9 @@ pub(crate) fn from_binary<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>,
         Form::Uuid => Value::Uuid(fixed(bytes)?),
         Form::Bit => Value::OwnedBytes(right_aligned(bits(bytes)?)),
         Form::Array(element) => Value::OwnedText(array::json(element, bytes)?),
-        Form::Spelled(kind) => Value::OwnedText(kind.text(bytes)?),
+        Form::Spelled(_) | Form::Composite(_) | Form::Range(_) | Form::Multirange(_) | Form::Pairs | Form::Money(_) => {
+            Value::OwnedText(printed::printed(form, bytes)?)
+        }
         Form::Opaque => return Err("the binary form of its type is passed through and not read".into()),
     })
 }
@@ -105,6 +107,7 @@ fn from_text<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>, Reason> {
         Form::Float8 => Value::Float64(text.parse().map_err(|_| "text is no number")?),
         Form::Numeric => Value::Decimal(text),
         Form::Text | Form::Spelled(_) | Form::Opaque => Value::Text(text),
+        Form::Composite(_) | Form::Range(_) | Form::Multirange(_) | Form::Pairs => Value::Text(text),
         Form::Json | Form::Jsonb => Value::Json(text),
         Form::Bytea => Value::OwnedBytes(hex(text.strip_prefix("\\x").ok_or("text does not start with \\x")?)?),
         Form::Date => Value::Date(calendar::parse_date(text)?),
@@ -119,7 +122,7 @@ fn from_text<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>, Reason> {
             Value::Uuid(fixed(&hex(&digits)?)?)
         }
         Form::Bit => Value::OwnedBytes(bits_of_text(text)?),
-        Form::Interval | Form::Array(_) => return Err("the text form of its type is passed through and not read".into()),
+        Form::Interval | Form::Array(_) | Form::Money(_) => return Err("the text form of its type is passed through and not read".into()),
     })
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod calendar;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod numeric;
+pub(crate) mod printed;
 mod ranges;
 pub(crate) mod spelled;
 
@@ -35,8 +36,16 @@ pub(crate) enum Form {
     Uuid,
     Bit,
     Array(Box<Form>),
-    /// Read as the server's text.
+    /// Read as the server's text, like those that follow.
     Spelled(spelled::Spelled),
+    /// A composite: the object id and form of each field.
+    Composite(Vec<(u32, Form)>),
+    Range(Box<Form>),
+    Multirange(Box<Form>),
+    /// `hstore`.
+    Pairs,
+    /// `money`, with so many digits after the point.
+    Money(u8),
     /// Known to the server alone; passed through.
     Opaque,
 }
@@ -54,10 +63,19 @@ pub(crate) struct TypeEntry {
     pub(crate) element: u32,
     /// For an enumeration: its labels in order.
     pub(crate) labels: Vec<String>,
+    /// For a composite: types and modifiers of its fields in order.
+    pub(crate) fields: Vec<(u32, i32)>,
+    /// For a range or multirange: the type of its bounds; 0 otherwise.
+    pub(crate) bound: u32,
+    /// For `money`: digits after the point, by the server's locale.
+    pub(crate) money_digits: u8,
 }
 
 /// Domains can stand on domains and arrays on domains; deeper than this is no catalog but a loop.
 const DEPTH_MAX: u32 = 32;
+
+/// Object id of `money`. Source: pg_type.dat.
+pub(crate) const MONEY: u32 = 790;
 
 /// The normalised type and the form of a type with a modifier. `native` names it when it is none of the normalised ones.
 pub(crate) fn resolve(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32, native: &str) -> (SqlType, Form) {
@@ -100,20 +118,38 @@ fn resolve_at(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32, native: 
         2950 => (SqlType::Uuid, Form::Uuid),
         1560 if modifier > 0 => (SqlType::Bits(modifier.unsigned_abs()), Form::Bit),
         _ => {
-            let other = || {
-                let form = spelled::Spelled::by_oid(oid).map_or(Form::Opaque, Form::Spelled);
-                (SqlType::Other(native.to_owned()), form)
+            let other = |form| (SqlType::Other(native.to_owned()), form);
+            let own = spelled::Spelled::by_oid(oid).map(Form::Spelled).or_else(|| ranges::by_oid(oid));
+            if let Some(form) = own {
+                return other(form);
+            }
+            let Some(entry) = types.get(&oid).filter(|_| depth < DEPTH_MAX) else { return other(Form::Opaque) };
+            let below = |oid, modifier| resolve_at(types, oid, modifier, native, depth + 1);
+            // What cannot be read in full is not read at all.
+            let of = |oid, made: fn(Box<Form>) -> Form| match below(oid, -1) {
+                (_, Form::Opaque) => other(Form::Opaque),
+                (_, form) => other(made(Box::new(form))),
             };
-            let Some(entry) = types.get(&oid).filter(|_| depth < DEPTH_MAX) else { return other() };
             match entry.kind {
-                b'd' => resolve_at(types, entry.base.0, entry.base.1, native, depth + 1),
+                b'd' => below(entry.base.0, entry.base.1),
                 b'e' => (SqlType::Enumeration(entry.labels.clone()), Form::Text),
-                _ if entry.element != 0 => match resolve_at(types, entry.element, modifier, native, depth + 1) {
-                    (SqlType::Other(_), _) => other(),
+                b'c' => {
+                    let fields: Vec<_> = entry.fields.iter().map(|(oid, modifier)| (*oid, below(*oid, *modifier).1)).collect();
+                    let is_readable = fields.iter().all(|(_, form)| *form != Form::Opaque);
+                    other(if is_readable { Form::Composite(fields) } else { Form::Opaque })
+                }
+                b'r' => of(entry.bound, Form::Range),
+                b'm' => of(entry.bound, Form::Multirange),
+                _ if entry.element != 0 => match below(entry.element, modifier) {
+                    (_, Form::Opaque) => other(Form::Opaque),
                     (element, form) => (SqlType::Array(Box::new(element)), Form::Array(Box::new(form))),
                 },
-                _ if entry.name == "citext" => (SqlType::Text { chars_max: None }, Form::Text),
-                _ => other(),
+                _ if oid == MONEY => other(Form::Money(entry.money_digits)),
+                _ => match entry.name.as_str() {
+                    "citext" => (SqlType::Text { chars_max: None }, Form::Text),
+                    "hstore" => other(Form::Pairs),
+                    name => other(spelled::Spelled::by_name(name).map_or(Form::Opaque, Form::Spelled)),
+                },
             }
         }
     }
@@ -134,7 +170,7 @@ mod tests {
     use super::*;
 
     fn entry(kind: u8, base: (u32, i32), element: u32) -> TypeEntry {
-        TypeEntry { name: "t".into(), kind, base, element, labels: vec!["a".into()] }
+        TypeEntry { name: "t".into(), kind, base, element, labels: vec!["a".into()], fields: vec![], bound: 0, money_digits: 2 }
     }
 
     #[test]
@@ -162,5 +198,29 @@ mod tests {
         assert_eq!(resolve(&types, 3, -1, "n").0, SqlType::Other("n".into()));
         assert_eq!(resolve(&types, 4, -1, "n"), (SqlType::Enumeration(vec!["a".into()]), Form::Text));
         assert_eq!(below_domain(&types, 1, -1), (1700, (5 << 16 | 2) + 4));
+    }
+
+    #[test]
+    fn types_made_of_others_are_read_when_all_of_these_are() {
+        let types = HashMap::from([
+            (1, TypeEntry { fields: vec![(23, -1), (869, -1)], ..entry(b'c', (0, -1), 0) }),
+            (2, TypeEntry { fields: vec![(23, -1), (99, -1)], ..entry(b'c', (0, -1), 0) }),
+            (3, TypeEntry { bound: 701, ..entry(b'r', (0, -1), 0) }),
+            (4, entry(b'b', (0, -1), 1)),
+            (5, entry(b'b', (0, -1), 2)),
+            (6, TypeEntry { fields: vec![(6, -1)], ..entry(b'c', (0, -1), 0) }),
+            (7, TypeEntry { name: "hstore".into(), ..entry(b'b', (0, -1), 0) }),
+            (MONEY, entry(b'b', (0, -1), 0)),
+        ]);
+        let of = |oid| resolve(&types, oid, -1, "n");
+        let other = SqlType::Other("n".into());
+        let fields = vec![(23, Form::Int4), (869, Form::Spelled(spelled::Spelled::Address))];
+        assert_eq!(of(1), (other.clone(), Form::Composite(fields.clone())));
+        assert_eq!(of(2), (other.clone(), Form::Opaque), "one field that nobody reads");
+        assert_eq!(of(3), (other.clone(), Form::Range(Box::new(Form::Float8))));
+        assert_eq!(of(4), (SqlType::Array(Box::new(other.clone())), Form::Array(Box::new(Form::Composite(fields)))));
+        assert_eq!(of(5), (other.clone(), Form::Opaque));
+        assert_eq!(of(6).0, other, "a loop ends");
+        assert_eq!((of(7).1, of(MONEY).1), (Form::Pairs, Form::Money(2)));
     }
 }

@@ -1,12 +1,13 @@
 //! Types whose values are read as the text that the server prints for them.
 //!
-//! Sources of the binary forms: `network.c`, `mac.c`, `mac8.c`, `varbit.c`, `date.c`, `pg_lsn.c`, `xml.c` of PostgreSQL.
+//! Sources of the binary forms: `network.c`, `mac.c`, `mac8.c`, `varbit.c`, `date.c`, `pg_lsn.c`, `xml.c`, `geo_ops.c`, `char.c`,
+//! `tid.c`, `jsonpath.c`, `tsvector.c` of PostgreSQL, `ltree_io.c` of contrib.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::calendar::time_text;
-use super::decode::{Reason, bits, fixed, utf8};
-use super::ranges::{Bound, multirange, range};
+use super::decode::{Reason, fixed, utf8};
+use super::printed::{bit_text, double};
 
 /// A type that is read as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +28,28 @@ pub(crate) enum Spelled {
     Bits,
     /// `xml`: the document as it is, in the session's UTF-8.
     Xml,
-    /// A range.
-    Range(Bound),
-    /// A multirange.
-    Multirange(Bound),
+    /// `"char"`: one byte.
+    Letter,
+    /// `tid`: a row's block and place.
+    Place,
+    /// A version of 1 and a text: `jsonpath`, `ltree` and its kin.
+    Versioned,
+    /// Numbers in brackets.
+    Shape(Shape),
+    /// `tsvector`.
+    Lexemes,
+}
+
+/// Geometric types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Point,
+    Segment,
+    Path,
+    Box,
+    Polygon,
+    Line,
+    Circle,
 }
 
 impl Spelled {
@@ -39,17 +58,31 @@ impl Spelled {
         Some(match oid {
             869 | 650 => Spelled::Address,
             829 | 774 => Spelled::Hardware,
-            26 => Spelled::ObjectId,
+            // Transaction and command ids are numbers like object ids.
+            26 | 28 | 29 => Spelled::ObjectId,
             5069 => Spelled::TransactionId,
             3220 => Spelled::Lsn,
             1266 => Spelled::TimeTz,
             1562 => Spelled::Bits,
             142 => Spelled::Xml,
-            _ => match Bound::by_oid(oid)? {
-                (bound, false) => Spelled::Range(bound),
-                (bound, true) => Spelled::Multirange(bound),
-            },
+            18 => Spelled::Letter,
+            27 => Spelled::Place,
+            4072 => Spelled::Versioned,
+            600 => Spelled::Shape(Shape::Point),
+            601 => Spelled::Shape(Shape::Segment),
+            602 => Spelled::Shape(Shape::Path),
+            603 => Spelled::Shape(Shape::Box),
+            604 => Spelled::Shape(Shape::Polygon),
+            628 => Spelled::Shape(Shape::Line),
+            718 => Spelled::Shape(Shape::Circle),
+            3614 => Spelled::Lexemes,
+            _ => return None,
         })
+    }
+
+    /// By the name of an extension's type.
+    pub(crate) fn by_name(name: &str) -> Option<Spelled> {
+        matches!(name, "ltree" | "lquery" | "ltxtquery").then_some(Spelled::Versioned)
     }
 
     /// The text of a binary form.
@@ -65,14 +98,78 @@ impl Spelled {
             }
             Spelled::TimeTz => time_tz(fixed(bytes)?)?,
             Spelled::Xml => utf8(bytes)?.to_owned(),
-            Spelled::Range(bound) => range(bound, bytes)?,
-            Spelled::Multirange(bound) => multirange(bound, bytes)?,
-            Spelled::Bits => {
-                let (count, bytes) = bits(bytes)?;
-                (0..count).map(|index| if bytes[index / 8] & (0x80 >> (index % 8)) == 0 { '0' } else { '1' }).collect()
+            Spelled::Bits => bit_text(bytes)?,
+            Spelled::Letter => match fixed(bytes)? {
+                [0] => String::new(),
+                [byte] if byte.is_ascii() => char::from(byte).to_string(),
+                [byte] => format!("\\{byte:03o}"),
+            },
+            Spelled::Place => {
+                let [a, b, c, d, e, f] = fixed(bytes)?;
+                format!("({},{})", u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]))
             }
+            Spelled::Versioned => match bytes.split_first() {
+                Some((1, text)) => utf8(text)?.to_owned(),
+                _ => return Err("value is not of version 1".into()),
+            },
+            Spelled::Shape(shape) => shape.text(bytes)?,
+            Spelled::Lexemes => lexemes(bytes)?,
         })
     }
+}
+
+impl Shape {
+    fn text(self, bytes: &[u8]) -> Result<String, Reason> {
+        let (head, numbers) = match self {
+            Shape::Path => bytes.split_at_checked(5).ok_or("path is cut off")?,
+            Shape::Polygon => bytes.split_at_checked(4).ok_or("polygon is cut off")?,
+            Shape::Point | Shape::Segment | Shape::Box | Shape::Line | Shape::Circle => (&bytes[..0], bytes),
+        };
+        if !numbers.len().is_multiple_of(8) {
+            return Err("shape is not of whole numbers".into());
+        }
+        let numbers: Vec<String> =
+            numbers.chunks_exact(8).map(|number| Ok(double(f64::from_be_bytes(fixed(number)?)))).collect::<Result<_, Reason>>()?;
+        let points = |numbers: &[String]| numbers.chunks(2).map(|point| format!("({})", point.join(","))).collect::<Vec<_>>().join(",");
+        let counted = |head: &[u8]| Ok::<_, Reason>(usize::try_from(i32::from_be_bytes(fixed(head)?)).ok() == Some(numbers.len() / 2));
+        Ok(match (self, numbers.len(), head) {
+            (Shape::Point, 2, _) | (Shape::Box, 4, _) => points(&numbers),
+            (Shape::Segment, 4, _) => format!("[{}]", points(&numbers)),
+            (Shape::Line, 3, _) => format!("{{{}}}", numbers.join(",")),
+            (Shape::Circle, 3, _) => format!("<{},{}>", points(&numbers[..2]), numbers[2]),
+            (Shape::Polygon, _, count) if counted(count)? => format!("({})", points(&numbers)),
+            (Shape::Path, _, [closed, count @ ..]) if counted(count)? => {
+                if *closed == 0 {
+                    format!("[{}]", points(&numbers))
+                } else {
+                    format!("({})", points(&numbers))
+                }
+            }
+            _ => return Err("shape has another count of numbers than its type".into()),
+        })
+    }
+}
+
+/// `'word':1A,2 'other'`. The weight stands in the two upper bits of a place, A being 3 and D, which is not printed, 0.
+fn lexemes(bytes: &[u8]) -> Result<String, Reason> {
+    let error = || Reason::from("tsvector is cut off");
+    let (count, mut rest) = bytes.split_first_chunk::<4>().ok_or_else(error)?;
+    let mut all = Vec::new();
+    for _ in 0..u32::from_be_bytes(*count) {
+        let end = rest.iter().position(|byte| *byte == 0).ok_or_else(error)?;
+        let mut text = format!("'{}'", utf8(&rest[..end])?.replace('\'', "''").replace('\\', "\\\\"));
+        let (places, tail) = rest[end + 1..].split_first_chunk::<2>().ok_or_else(error)?;
+        let (places, tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*places)) * 2).ok_or_else(error)?;
+        for (index, place) in places.chunks_exact(2).enumerate() {
+            let place = u16::from_be_bytes(fixed(place)?);
+            text.push(if index == 0 { ':' } else { ',' });
+            text.push_str(&(place & 0x3fff).to_string());
+            text.push_str(["", "C", "B", "A"][usize::from(place >> 14)]);
+        }
+        all.push(text);
+        rest = tail;
+    }
+    if rest.is_empty() { Ok(all.join(" ")) } else { Err("tsvector is longer than its lexemes".into()) }
 }
 
 fn address(bytes: &[u8]) -> Result<String, Reason> {
@@ -109,7 +206,7 @@ mod tests {
 
     #[test]
     fn texts_are_those_that_the_server_prints() {
-        let cases: [(Spelled, &[u8], &str); 9] = [
+        let cases: [(Spelled, &[u8], &str); 14] = [
             (Spelled::Address, &[2, 8, 0, 4, 10, 0, 0, 1], "10.0.0.1/8"),
             (Spelled::Address, &[2, 32, 0, 4, 10, 0, 0, 1], "10.0.0.1"),
             (Spelled::Address, &[2, 32, 1, 4, 10, 0, 0, 1], "10.0.0.1/32"),
@@ -119,10 +216,36 @@ mod tests {
             (Spelled::Lsn, &[0, 0, 0, 0x16, 0xb3, 0x74, 0xd8, 0x48], "16/B374D848"),
             (Spelled::TimeTz, &[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xf1, 0xf0], "00:00:00+01"),
             (Spelled::Bits, &[0, 0, 0, 5, 0b0010_1000], "00101"),
+            (Spelled::Letter, &[0xe9], "\\351"),
+            (Spelled::Letter, &[0], ""),
+            (Spelled::Place, &[0, 0, 0, 9, 0, 3], "(9,3)"),
+            (Spelled::Versioned, b"\x01Top.Science", "Top.Science"),
+            (Spelled::Lexemes, b"\0\0\0\x02it's\0\0\x02\xc0\x01\0\x02b\0\0\0", "'it''s':1A,2 'b'"),
         ];
         for (kind, bytes, text) in cases {
             assert_eq!(kind.text(bytes).as_deref(), Ok(text));
         }
         assert!(Spelled::Address.text(&[2, 8, 0, 4, 10]).is_err() && Spelled::Lsn.text(&[1]).is_err());
+        assert!(Spelled::Lexemes.text(b"\0\0\0\x01a").is_err() && Spelled::Versioned.text(b"\x02a").is_err());
+    }
+
+    #[test]
+    fn shapes_have_the_servers_brackets() {
+        let bytes =
+            |head: &[u8], numbers: &[f64]| [head, &numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>()].concat();
+        let cases = [
+            (Shape::Point, bytes(&[], &[1.0, 2.5]), "(1,2.5)"),
+            (Shape::Segment, bytes(&[], &[1.0, 2.0, 3.0, 4.0]), "[(1,2),(3,4)]"),
+            (Shape::Box, bytes(&[], &[3.0, 4.0, 1.0, 2.0]), "(3,4),(1,2)"),
+            (Shape::Line, bytes(&[], &[1.0, -1.0, 0.0]), "{1,-1,0}"),
+            (Shape::Circle, bytes(&[], &[1.0, 2.0, 3.0]), "<(1,2),3>"),
+            (Shape::Polygon, bytes(&[0, 0, 0, 2], &[0.0, 0.0, 1.0, 1e20]), "((0,0),(1,1e+20))"),
+            (Shape::Path, bytes(&[1, 0, 0, 0, 1], &[0.0, f64::INFINITY]), "((0,Infinity))"),
+            (Shape::Path, bytes(&[0, 0, 0, 0, 1], &[0.0, 1.0]), "[(0,1)]"),
+        ];
+        for (shape, bytes, text) in &cases {
+            assert_eq!(shape.text(bytes).as_deref(), Ok(*text));
+            assert!(shape.text(&bytes[..bytes.len() - 1]).is_err() && shape.text(&bytes[..bytes.len() - 8]).is_err(), "{text}");
+        }
     }
 }
