@@ -122,6 +122,38 @@ async fn existing_columns_of_other_types_are_converted_or_refused() {
     lane.apply(&group(2, 3, vec![step(vec![NetChange::Delete(row(1, "10.0.0.2", 1, "abc"))])])).await.unwrap();
 }
 
+/// MySQL's JSON may hold U+0000. A table made for it has jsonb and refuses such a row; one with json or text has it as it is.
+#[tokio::test]
+async fn json_with_a_zero_character_is_refused_or_kept_and_never_altered() {
+    let bench = Bench::new().await;
+    let columns = [("id", SqlType::Int32, false), ("j", SqlType::Json, true)];
+    let sql = "create schema app; create table app.kept (id int primary key, j json); create table app.texts (id int primary key, j text)";
+    bench.sql.batch_execute(sql).await.unwrap();
+    let row = |id, json| NetChange::Insert(image(&[In::Is(Value::Int(id)), In::Is(Value::Json(json))]));
+    let (zero, none) = (r#"{"a\u0000": ["\\\u0000"]}"#, r#"["\\u0000", "u0000"]"#);
+    let mut at = 0;
+    let mut lane = bench.lane().await;
+    for name in ["made", "kept", "texts"] {
+        let table = table(name, &columns, 1);
+        bench.prepare(&table).await.unwrap();
+        let step = |changes| Step::Net { table: Arc::clone(&table), strictness: Strictness::Strict, changes };
+        lane.apply(&group(at, at + 1, vec![step(vec![row(1, none)])])).await.unwrap();
+        at += 1;
+        let applied = lane.apply(&group(at, at + 1, vec![step(vec![row(2, zero)])])).await;
+        if name == "made" {
+            let error = applied.unwrap_err();
+            assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "value_refused"), "{}", error.chain());
+            assert!(error.chain().contains("\"j\"") && error.chain().contains("jsonb cannot"), "{}", error.chain());
+            assert_eq!(bench.one("select count(*), bool_and(jsonb_typeof(j) = 'array') from app.made").await, "(1,t)");
+        } else {
+            applied.unwrap();
+            at += 1;
+            let found: String = bench.sql.query_one(&format!("select j::text from app.{name} where id = 2"), &[]).await.unwrap().get(0);
+            assert_eq!(found, zero, "{name}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
     let bench = Bench::new().await;
@@ -166,6 +198,14 @@ async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
             .await,
         "(text)"
     );
+    // A key that holds texts equal at the source: they are different rows here, which is said and no fault.
+    let mut folded = (*table("folded", &[("word", TEXT, false)], 1)).clone();
+    let mut source = (*folded.source).clone();
+    source.schema.columns[0].collation = Some("utf8mb4_0900_ai_ci".into());
+    folded.source = Arc::new(source);
+    let findings = bench.target.check(&task(), &[Arc::new(folded)], TablePreparation::DropAndCreate).await.unwrap();
+    let told: Vec<_> = findings.iter().map(|finding| (finding.severity, finding.code)).collect();
+    assert_eq!(told, [(tidegate_connector::Severity::Info, "key_collation")], "{findings:?}");
 }
 
 /// TG-002, TG-040: a role that may not act as a replica is told; what it loses on one table concerns that table alone.

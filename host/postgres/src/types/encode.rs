@@ -144,8 +144,12 @@ pub(crate) fn put_value(form: Form, value: &Value<'_>, out: &mut BytesMut) -> Re
         Form::Numeric => put_numeric(&digits(value)?, out)?,
         Form::Text | Form::ViaText | Form::Json => put_text(&spell(value), out)?,
         Form::Jsonb => {
+            let text = spell(value);
+            if has_zero_escape(&text) {
+                return Err(EncodeError::new("found a JSON text with \\u0000, which json can hold and jsonb cannot"));
+            }
             out.put_u8(1);
-            put_text(&spell(value), out)?;
+            put_text(&text, out)?;
         }
         Form::Bytea => match value {
             Value::Bytes(bytes) => out.put_slice(bytes),
@@ -192,6 +196,21 @@ pub(crate) fn put_text(text: &str, out: &mut BytesMut) -> Result<(), EncodeError
     }
     out.put_slice(text.as_bytes());
     Ok(())
+}
+
+/// True for a JSON document with `\u0000` in a text, which is no escaped backslash before `u0000`.
+fn has_zero_escape(json: &str) -> bool {
+    let mut rest = json;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        if escape.starts_with("u0000") {
+            return true;
+        }
+        // The letter after a backslash is never the start of another escape.
+        let mut letters = escape.chars();
+        letters.next();
+        rest = letters.as_str();
+    }
+    false
 }
 
 fn truth(value: &Value<'_>) -> Result<bool, EncodeError> {
