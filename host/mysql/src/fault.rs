@@ -30,6 +30,10 @@ pub(crate) fn driver(what: &str, error: Error) -> ConnectorError {
         Error::Driver(error @ DriverError::UnknownAuthPlugin { .. }) => {
             ConnectorError::definite("auth_unsupported", format!("{what}: the server asks for an unsupported login method"))
                 .caused_by(error)
+                .hint(
+                    "give the endpoint's user another method: alter user <user> identified with caching_sha2_password by '<password>', \
+                     in MariaDB: identified via mysql_native_password using password('<password>')",
+                )
         }
         Error::Driver(DriverError::NoClientSslFlagFromServer) => {
             ConnectorError::definite("tls_unavailable", format!("{what}: the server offers no TLS, wanted TLS"))
@@ -44,7 +48,8 @@ pub(crate) fn driver(what: &str, error: Error) -> ConnectorError {
 fn server(what: &str, error: &ServerError) -> ConnectorError {
     use ErrorClass::{TableDefinite, TaskDefinite, Transient};
     let (class, code, shown) = match error.code {
-        1045 | 1698 | 3118 | 1820 | 1862 => (TaskDefinite, "password_refused", true),
+        // The last two are locked accounts.
+        1045 | 1698 | 1820 | 1862 | 3118 | 4151 => (TaskDefinite, "password_refused", true),
         1044 | 1142 | 1143 | 1227 | 1370 | 3530 => (TaskDefinite, "missing_privilege", true),
         1049 => (TaskDefinite, "database_missing", true),
         1051 | 1146 => (TableDefinite, "table_missing", true),

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Bench, FLAVOURS, scope, settings};
-use tidegate_connector::{ErrorClass, Secret, Severity, Source, TlsMode};
+use tidegate_connector::{ErrorClass, Secret, ServerSettings, Severity, Source, TlsMode};
 use tidegate_harness::MysqlServer;
 use tidegate_model::{Engine, TableName};
 use tidegate_mysql::MysqlSource;
@@ -62,7 +62,53 @@ async fn logins_that_cannot_work_say_why_and_tables_asked_for_by_name_are_told()
             required.tls = TlsMode::Require;
             MysqlSource::connect(required).await.expect("MySQL makes its own certificate");
         }
+        check_login_methods(&bench).await;
     }
+}
+
+/// Users of every login method that the servers have without further plugins, with and without TLS.
+async fn check_login_methods(bench: &Bench) {
+    let password = "pä \"ss'";
+    let quoted = password.replace('\'', "''");
+    let methods: &[(&str, &str)] = match bench.engine {
+        Engine::Mysql => &[("sha2", "caching_sha2_password")],
+        _ => &[("native", "mysql_native_password")],
+    };
+    let by = if bench.engine == Engine::Mysql { "with" } else { "via" };
+    let secret = |plugin: &str| match bench.engine {
+        Engine::Mysql => format!("identified {by} {plugin} by '{quoted}'"),
+        _ => format!("identified {by} {plugin} using password('{quoted}')"),
+    };
+    let login = |user: &str, password: &str, tls: TlsMode| ServerSettings {
+        user: user.into(),
+        password: Secret::new(password),
+        tls,
+        ..settings(&bench.server, bench.engine)
+    };
+    for (user, plugin) in methods {
+        bench.run(&[&format!("create user {user}@'%' {}", secret(plugin))]).await;
+        let ways =
+            if bench.engine == Engine::Mysql { vec![TlsMode::Disable, TlsMode::Disable, TlsMode::Require] } else { vec![TlsMode::Disable] };
+        // A second login may take a shorter way than the first.
+        for tls in ways {
+            MysqlSource::connect(login(user, password, tls)).await.unwrap_or_else(|error| panic!("{plugin}: {}", error.chain()));
+            let error = MysqlSource::connect(login(user, "pä", TlsMode::Disable)).await.expect_err("the password is another");
+            assert_eq!((error.class(), error.code()), (ErrorClass::TaskDefinite, "password_refused"), "{plugin} {}", error.chain());
+        }
+    }
+    if bench.engine == Engine::Mysql {
+        bench.run(&[&format!("create user sha256@'%' {}", secret("sha256_password"))]).await;
+        let error = MysqlSource::connect(login("sha256", password, TlsMode::Disable)).await.expect_err("the driver has no such method");
+        assert_eq!((error.class(), error.code()), (ErrorClass::TaskDefinite, "auth_unsupported"), "{}", error.chain());
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("caching_sha2_password")), "{}", error.chain());
+    }
+    bench.run(&["create user nobody@'%' identified by ''", &format!("create user old@'%' identified by '{quoted}' password expire")]).await;
+    MysqlSource::connect(login("nobody", "", TlsMode::Disable)).await.expect("no password is wanted");
+    let error = MysqlSource::connect(login("old", password, TlsMode::Disable)).await.expect_err("the password has expired");
+    assert_eq!((error.class(), error.code()), (ErrorClass::TaskDefinite, "password_refused"), "{}", error.chain());
+    bench.run(&["create user locked@'%' account lock"]).await;
+    let error = MysqlSource::connect(login("locked", "", TlsMode::Disable)).await.expect_err("the account is locked");
+    assert_eq!((error.class(), error.code()), (ErrorClass::TaskDefinite, "password_refused"), "{}", error.chain());
 }
 
 /// Tables and settings of which the log does not tell everything.

@@ -3,8 +3,20 @@
 mod target_support;
 
 use target_support::Bench;
-use tidegate_connector::conformance as facts;
+use tidegate_connector::conformance::{self as facts, net, note, notes};
+use tidegate_connector::{NetChange, Strictness};
 use tidegate_harness::MysqlFlavour;
+
+/// From 11.8 on, a transaction of MariaDB that repeats its reads may not write rows that others changed since it began.
+async fn rows_are_written_without_repeated_reads(bench: &Bench) {
+    let table = notes("isolated");
+    bench.prepare(&table).await.expect("the table can be made");
+    let mut lane = bench.lane().await;
+    lane.write_ahead(&[net(&table, Strictness::Strict, vec![NetChange::Insert(note(1, "a"))])]).await.expect("the row fits");
+    let open = bench.server.rows("select distinct trx_isolation_level from information_schema.innodb_trx").await;
+    assert_eq!(open, [[Some("READ COMMITTED".to_owned())]]);
+    lane.roll_back().await;
+}
 
 async fn every_fact(flavour: MysqlFlavour, options: &[&str]) {
     let mut bench = Bench::start(flavour, options).await;
@@ -20,6 +32,7 @@ async fn every_fact(flavour: MysqlFlavour, options: &[&str]) {
     facts::values_of_a_unique_key_may_be_exchanged(&bench).await;
     facts::groups_are_written_ahead_and_committed_in_their_turn(&bench).await;
     facts::a_connection_that_ends_between_the_parts_of_a_group_takes_the_whole_group_with_it(&bench).await;
+    rows_are_written_without_repeated_reads(&bench).await;
     facts::fence_holds_inside_an_open_transaction(&bench).await;
     bench.renew().await;
     facts::older_worker_can_do_nothing_after_a_take_over(&bench).await;

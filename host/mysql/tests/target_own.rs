@@ -223,12 +223,50 @@ async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
             let findings = bench.target.check(&task(), &[table], TablePreparation::Keep).await.unwrap();
             assert!(findings.iter().any(|found| found.code == code && found.severity == Severity::Error), "{findings:?}");
         }
+        check_limits(&bench).await;
         let findings = bench.target.check(&task(), &[notes("ok")], TablePreparation::DropAndCreate).await.unwrap();
         assert!(findings.iter().all(|found| found.severity < Severity::Error), "{findings:?}");
         bench.target.prepare_table(&bench.fence, &notes("ok"), TablePreparation::DropAndCreate).await.unwrap();
         bench.run("set global read_only = on").await;
         let findings = bench.target.check(&task(), &[notes("ok")], TablePreparation::Keep).await.unwrap();
         assert!(findings.iter().any(|found| found.code == "read_only_server"), "{findings:?}");
+    }
+}
+
+/// Lengths of keys, of rows, and counts of columns, beyond what the server takes: made to fit without a loss, or refused.
+async fn check_limits(bench: &Bench) {
+    let names: Vec<String> = (0..1018).map(|index| format!("c{index}")).collect();
+    let columns = |count: usize, sql_type: SqlType| -> Vec<(&str, SqlType, bool)> {
+        names[..count].iter().map(|name| (name.as_str(), sql_type.clone(), false)).collect()
+    };
+    let wide = SqlType::Text { chars_max: Some(4000) };
+    let long_key = of_postgres(&table("long_key", &columns(4, TEXT), 3));
+    let long_row = of_postgres(&table("long_row", &columns(12, wide.clone()), 1));
+    for (fits, warned) in [(&long_key, 3), (&long_row, 1)] {
+        let findings = bench.target.check(&task(), std::slice::from_ref(fits), TablePreparation::Keep).await.unwrap();
+        assert!(findings.iter().all(|found| found.severity < Severity::Error), "{findings:?}");
+        assert_eq!(findings.iter().filter(|found| found.code == "key_length").count(), warned, "{findings:?}");
+        bench.prepare(fits).await.unwrap();
+    }
+    let words: Vec<String> = (0..12).map(|index| format!("{index} {}", "é".repeat(3990))).collect();
+    let cells: Vec<In<'_>> =
+        words.iter().enumerate().map(|(index, word)| In::Is(Value::Text(if index == 0 { "key" } else { word }))).collect();
+    let mut lane = bench.lane().await;
+    lane.apply(&group(0, 1, vec![net(&long_row, Strictness::Strict, vec![NetChange::Insert(image(&cells))])])).await.unwrap();
+    assert_eq!(bench.rows("long_row", &["char_length(c1)", "char_length(c11)"]).await, ["3992,3993"]);
+    let word = "é".repeat(256);
+    let key = |last: &'static str| {
+        image(&[In::Is(Value::Text(&word)), In::Is(Value::Text(&word)), In::Is(Value::Text(last)), In::Is(Value::Text("x"))])
+    };
+    let step = |row| vec![net(&long_key, Strictness::Strict, vec![NetChange::Insert(row)])];
+    lane.apply(&group(1, 2, step(key("a")))).await.unwrap();
+    let longer = image(&[In::Is(Value::Text(&words[0])), In::Is(Value::Text("b")), In::Is(Value::Text("b")), In::Is(Value::Text("x"))]);
+    let error = lane.apply(&group(2, 3, step(longer))).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::TableDefinite, "{}", error.chain());
+    assert_eq!(bench.rows("long_key", &["char_length(c0)", "c2"]).await, ["256,a"]);
+    for (columns, key) in [(columns(1018, SqlType::Int32), 1), (columns(17, SqlType::Int32), 17)] {
+        let findings = bench.target.check(&task(), &[table("many", &columns, key)], TablePreparation::Keep).await.unwrap();
+        assert!(findings.iter().any(|found| found.code == "too_many_columns" && found.severity == Severity::Error), "{findings:?}");
     }
 }
 

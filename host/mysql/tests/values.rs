@@ -58,7 +58,44 @@ async fn both_ways_of_reading_make_the_same_cells() {
             }
         }
         check_text(&bench, &read).await;
+        check_doubled_hour(&bench).await;
     }
+}
+
+/// Half past two comes twice in the night when summer ends. What a TIMESTAMP holds is the instant, whatever the server's
+/// and other sessions' zones are.
+async fn check_doubled_hour(bench: &Bench) {
+    bench
+        .run(&[
+            "insert into mysql.time_zone (time_zone_id, use_leap_seconds) values (9001, 'N')",
+            "insert into mysql.time_zone_name (name, time_zone_id) values ('Test/Autumn', 9001)",
+            "insert into mysql.time_zone_transition_type (time_zone_id, transition_type_id, `offset`, is_dst, abbreviation) \
+             values (9001, 0, 7200, 1, 'CEST'), (9001, 1, 3600, 0, 'CET')",
+            "insert into mysql.time_zone_transition (time_zone_id, transition_time, transition_type_id) \
+             values (9001, 1648342800, 0), (9001, 1667091600, 1)",
+            "set global time_zone = 'Test/Autumn'",
+            "create table autumn (id int primary key, s timestamp(3) null)",
+        ])
+        .await;
+    let start = bench.source.log_end().await.expect("log end");
+    let mut stream = bench.stream(&["autumn"], &start).await;
+    let rows = "insert into autumn values (1, '2022-10-30 00:30:00'), (2, '2022-10-30 01:30:00.001')";
+    bench.run(&["set time_zone = '+00:00'", rows]).await;
+    bench.run(&["set time_zone = 'Test/Autumn'", "insert into autumn values (3, '2022-10-30 01:30:00'), (4, '2022-10-30 03:30:00')"]).await;
+    let mut conn = bench.conn().await;
+    let seen: Vec<String> =
+        conn.query("select date_format(s, '%H:%i') from autumn where id < 3 order by id").await.expect("a plain statement");
+    assert_eq!(seen, ["02:30", "02:30"], "the zone is in force");
+    let end = bench.source.log_end().await.expect("log end");
+    let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
+    let read = bench.snapshot("autumn", 1000).await;
+    assert_eq!(read, streamed, "{:?}", bench.engine);
+    let table = bench.table("autumn").await;
+    let instants: Vec<Value<'_>> =
+        read.iter().map(|row| table.decoder.decode(1, row.cell(1).expect("a cell")).expect("well formed")).collect();
+    let seconds = [1_667_089_800_000_000, 1_667_093_400_001_000, 1_667_086_200_000_000, 1_667_097_000_000_000];
+    assert_eq!(instants, seconds.map(Value::TimestampTz));
+    bench.run(&["set global time_zone = 'SYSTEM'"]).await;
 }
 
 /// What the cells say is what the server prints.
@@ -87,7 +124,7 @@ async fn check_text(bench: &Bench, rows: &[tidegate_model::Row]) {
     assert_eq!(table.decoder.decode(place, rows[0].cell(place).expect("a cell")), Ok(Value::Bytes(&[1, 2, 0, 0, 0, 0])));
 }
 
-const JSON: [&str; 14] = [
+const JSON: [&str; 18] = [
     "cast(1.0 as json)",
     "cast('1e2' as json)",
     "cast('[1.0, -0.0, 1e15, 1e-7, 0.1, 123456789012345678901234567890, 18446744073709551615, -9223372036854775808]' as json)",
@@ -99,6 +136,12 @@ const JSON: [&str; 14] = [
     "json_quote(concat('é😀\"\\\\', char(1, 31, 10, 9, 127 using utf8mb4), '/'))",
     "json_array('a', repeat('long ', 20000))",
     "cast('\"plain\"' as json)",
+    // The last member of a name wins, by the server's own rule; names are in its order.
+    "cast('{\"b\": 1, \"a\": 2, \"b\": 3}' as json)",
+    "json_array(char(0 using utf8mb4), json_object(char(0 using utf8mb4), 1))",
+    // The deepest that the server takes.
+    "cast(concat(repeat('[', 100), repeat(']', 100)) as json)",
+    "cast(concat(repeat('{\"a\":', 99), '[1]', repeat('}', 99)) as json)",
     "cast('null' as json)",
     "json_array(st_geomfromtext('POINT(1 2)'))",
     "json_array(1.5e300, 2.5e-20, 3.141592653589793, 1.7976931348623157e308, 5e-324, 100000.0, 1234567890123456.0)",
@@ -149,6 +192,37 @@ async fn mariadb_types_of_its_own_read_alike() {
     let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
     assert_eq!(bench.snapshot("u", 1000).await, streamed);
     assert_eq!(streamed.len(), 5);
+    check_old_temporal(&bench).await;
+}
+
+/// The format of times before 5.6, which MariaDB still writes when told so: its log does not tell the digits of fractions.
+async fn check_old_temporal(bench: &Bench) {
+    bench
+        .run(&[
+            "set global mysql56_temporal_format = off",
+            "create table old (id int primary key, t time, d datetime, s timestamp null)",
+            "create table old_fraction (id int primary key, t time(3))",
+            "set global mysql56_temporal_format = on",
+        ])
+        .await;
+    let start = bench.source.log_end().await.expect("log end");
+    let mut stream = bench.stream(&["old"], &start).await;
+    bench
+        .run(&[
+            "set time_zone = '+00:00'",
+            "insert into old values (1, '-838:59:59', '1000-01-01 00:00:00', '1970-01-01 00:00:01'), (2, '-00:00:01', \
+             '9999-12-31 23:59:59', '2038-01-19 03:14:07'), (3, '838:59:59', '2024-02-29 12:00:00', null)",
+        ])
+        .await;
+    let end = bench.source.log_end().await.expect("log end");
+    let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
+    assert_eq!(bench.snapshot("old", 1000).await, streamed);
+    assert_eq!(streamed.len(), 3);
+    let mut stream = bench.stream(&["old_fraction"], &end).await;
+    bench.run(&["insert into old_fraction values (1, '-00:00:00.5')"]).await;
+    let error = support::stop(&mut *stream).await;
+    assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "old_temporal"), "{}", error.chain());
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("mysql56_temporal_format")), "{}", error.chain());
 }
 
 #[tokio::test]
@@ -226,13 +300,16 @@ async fn rare_columns_read_alike() {
     for (flavour, engine) in FLAVOURS {
         let bench = Bench::start(flavour, engine).await;
         let members: Vec<String> = (0..64).map(|member| format!("'m{member}'")).collect();
-        let (collation, point) = match engine {
-            Engine::Mysql => ("utf8mb4_0900_ai_ci", "st_geomfromtext('POINT(10 20)', 4326)"),
-            _ => ("utf8mb4_uca1400_ai_ci", "point(10, 20)"),
+        let (collation, point, vector) = match engine {
+            Engine::Mysql => ("utf8mb4_0900_ai_ci", "st_geomfromtext('POINT(10 20)', 4326)", ("vector(3)", "to_vector('[1,2.5,-3]')")),
+            // Vectors came with 11.7: the pairs' values have them.
+            _ => ("utf8mb4_uca1400_ai_ci", "point(10, 20)", ("varbinary(12)", "x'0000803f00002040000040c0'")),
         };
         let columns = format!(
-            "u varchar(9) collate {collation}, l varchar(9) character set latin1, s set({}), b bit(64), g geometry, m mediumint unsigned zerofill",
-            members.join(", ")
+            "u varchar(9) collate {collation}, l varchar(9) character set latin1, s set({}), b bit(64), g geometry, \
+             m mediumint unsigned zerofill, v {}",
+            members.join(", "),
+            vector.0
         );
         bench.run(&[&format!("create table w (id int primary key, {columns})")]).await;
         if engine == Engine::Mysql {
@@ -241,8 +318,8 @@ async fn rare_columns_read_alike() {
         let start = bench.source.log_end().await.expect("log end");
         bench
             .run(&[
-                &format!("insert into w values (1, 'é', 'é', {}, b'{}', {point}, 7)", u64::MAX, "1".repeat(64)),
-                "insert into w values (2, '', '', 0, b'0', null, 0)",
+                &format!("insert into w values (1, 'é', 'é', {}, b'{}', {point}, 7, {})", u64::MAX, "1".repeat(64), vector.1),
+                "insert into w values (2, '', '', 0, b'0', null, 0, null)",
             ])
             .await;
         if engine == Engine::Mysql {
@@ -263,6 +340,9 @@ async fn rare_columns_read_alike() {
         };
         assert_eq!((text("u").as_deref(), text("l").as_deref()), (Some("é"), Some("é")));
         assert_eq!(text("s").map(|all| all.split(',').count()), Some(64));
+        let place = described.schema.column_index("v").expect("a column of the table");
+        let floats: Vec<u8> = [1.0_f32, 2.5, -3.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(described.decoder.decode(place, first.cell(place).expect("a cell")), Ok(Value::Bytes(&floats)), "{engine:?}");
     }
 }
 

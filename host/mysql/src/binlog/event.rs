@@ -8,6 +8,7 @@ use tidegate_model::position::GtidSource;
 
 use super::bytes::{Fault, Reader};
 use super::rows::RowsKind;
+use super::words::SqlModes;
 
 /// `LOG_EVENT_IGNORABLE_F`: readers that do not know the event may skip it.
 const IGNORABLE: u16 = 0x80;
@@ -230,17 +231,41 @@ pub(crate) fn mariadb_gtid(body: &[u8], server: u32) -> Result<Gtid, Fault> {
     Ok(Gtid { mark, committed_at_us: None, standalone: flags & 1 != 0, xa: flags & 64 != 0 })
 }
 
-/// A statement: its default database and its text.
-pub(crate) fn query(body: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+/// A statement as it was logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoggedQuery<'a> {
+    /// The session's default database.
+    pub(crate) database: &'a [u8],
+    pub(crate) modes: SqlModes,
+    pub(crate) text: &'a [u8],
+}
+
+/// Reads a query event's body.
+pub(crate) fn query(body: &[u8]) -> Result<LoggedQuery<'_>, Fault> {
     let mut reader = Reader::new(body, "query event");
     reader.take(8)?;
     let database_length = usize::from(reader.u8()?);
     reader.u16()?;
     let variables = usize::from(reader.u16()?);
-    reader.take(variables)?;
+    let modes = sql_modes(reader.take(variables)?);
     let database = reader.take(database_length)?;
     reader.u8()?;
-    Ok((database, reader.remaining()))
+    Ok(LoggedQuery { database, modes, text: reader.remaining() })
+}
+
+/// The session's SQL modes out of a statement's status variables, which begin with its options (code 0, four bytes) and
+/// its modes (code 1, eight bytes). Source: MySQL's libs/mysql/binlog/event/statement_events.h, class `Query_event`.
+fn sql_modes(variables: &[u8]) -> SqlModes {
+    let mut reader = Reader::new(variables, "status variables");
+    let mut found = || -> Result<Option<u64>, Fault> {
+        let mut code = reader.u8()?;
+        if code == 0 {
+            reader.take(4)?;
+            code = reader.u8()?;
+        }
+        if code == 1 { reader.u64().map(Some) } else { Ok(None) }
+    };
+    SqlModes::of(found().ok().flatten().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -253,6 +278,26 @@ mod tests {
             assert_eq!(varlen(&mut Reader::new(bytes, "test")), Ok(number));
         }
         assert!(varlen(&mut Reader::new(&[0x01], "test")).is_err());
+    }
+
+    #[test]
+    fn the_sql_modes_of_a_statement_are_read() {
+        let event = |variables: &[u8]| {
+            let mut body = vec![0; 8];
+            body.extend([1, 0, 0, variables.len() as u8, 0]);
+            body.extend(variables);
+            body.extend(b"d\0text");
+            body
+        };
+        let mut variables = vec![0, 9, 9, 9, 9, 1];
+        variables.extend((1_u64 << 2 | 1 << 20).to_le_bytes());
+        let body = event(&variables);
+        let found = query(&body).expect("well formed");
+        assert_eq!((found.database, found.text), (&b"d"[..], &b"text"[..]));
+        assert_eq!(found.modes, SqlModes { ansi_quotes: true, no_backslash_escapes: true });
+        for variables in [&[][..], &[0, 9, 9], &[3, 1, 2], &[1, 4]] {
+            assert_eq!(query(&event(variables)).map(|found| found.modes), Ok(SqlModes::default()), "{variables:?}");
+        }
     }
 
     #[test]

@@ -11,8 +11,9 @@ use super::event::{RawEvent, mariadb_gtid, mysql_gtid, mysql_tagged_gtid, query}
 use super::json::write_json;
 use super::payload::{mariadb_compressed, transaction_payload};
 use super::rows::{Logged, RowsKind, Side, image, rows_event};
-use super::statement::judge;
+use super::statement::{NameCase, Said, judge};
 use super::table_map::table_map_head;
+use super::words::SqlModes;
 use crate::charset::{Charset, Collations};
 
 fn layouts() -> Vec<Layout> {
@@ -55,6 +56,11 @@ fn table_map_body() -> Vec<u8> {
     body
 }
 
+fn said(modes: u64) -> Said<'static> {
+    let names = if modes.is_multiple_of(2) { NameCase::Exact } else { NameCase::Folded };
+    Said { database: "a", modes: SqlModes::of(modes), names }
+}
+
 fn collations() -> Collations {
     Collations::new([(8, "latin1".to_owned()), (45, "utf8mb4".to_owned())])
 }
@@ -88,7 +94,7 @@ proptest! {
         }
         let _ = table_map_head(&bytes).and_then(|head| head.read(&collations(), true));
         let scope = [TableName::new("a", "b")];
-        let _ = judge(&bytes, "a", scope.iter());
+        let _ = judge(&bytes, &said(bytes.len() as u64), scope.iter());
         for layout in layouts() {
             let _ = write_cell(&layout, &mut Reader::new(&bytes, "cell"), &mut BytesMut::new());
         }
@@ -115,10 +121,10 @@ proptest! {
     }
 
     #[test]
-    fn random_statements_never_panic(text in "[a-zA-Z`\"'/*!# .,;()-]{0,80}") {
+    fn random_statements_never_panic(text in "[a-zA-Z`\"'\\\\/*!# .,;()-]{0,80}", modes in any::<u64>()) {
         let scope = [TableName::new("a", "b")];
         for verb in ["DROP TABLE ", "ALTER TABLE ", "RENAME TABLE ", "TRUNCATE ", ""] {
-            let _ = judge(format!("{verb}{text}").as_bytes(), "a", scope.iter());
+            let _ = judge(format!("{verb}{text}").as_bytes(), &said(modes), scope.iter());
         }
     }
 }

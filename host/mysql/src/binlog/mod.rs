@@ -12,6 +12,7 @@ pub(crate) mod payload;
 pub(crate) mod rows;
 pub(crate) mod statement;
 pub(crate) mod table_map;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod hostile_bytes;

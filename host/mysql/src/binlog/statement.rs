@@ -1,10 +1,12 @@
 //! Notices what a logged statement does, as far as that matters: it begins or ends a group, empties a table, takes a
 //! table away, or changes rows as text.
 //!
-//! This is no parser. Table descriptions come from table maps; statements are only cut into words, with comments
-//! skipped, executable comments opened and quotes honoured, and judged by their first words and the names in them.
+//! This is no parser. Table descriptions come from table maps; statements are only cut into words (`words.rs`) and judged
+//! by the first of them and the names among them. Whether two names are one table's is a matter of the server.
 
 use tidegate_model::{TableName, Upheaval};
+
+use super::words::{SqlModes, Token, tokens};
 
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,29 +31,32 @@ pub(crate) enum Statement {
     Breaks(Vec<(TableName, Upheaval)>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    /// Upper case.
-    Word(String, String),
-    Quoted(String),
-    Text,
-    Symbol(char),
+/// How a server compares the names of databases and tables: `lower_case_table_names`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameCase {
+    /// `T` and `t` are two tables (0).
+    Exact,
+    /// They are one (1 and 2).
+    Folded,
 }
 
-impl Token {
-    fn word(&self) -> &str {
-        match self {
-            Token::Word(upper, _) => upper,
-            Token::Quoted(_) | Token::Text | Token::Symbol(_) => "",
-        }
+impl NameCase {
+    pub(crate) fn same(self, one: &TableName, other: &TableName) -> bool {
+        self.same_word(&one.schema, &other.schema) && self.same_word(&one.name, &other.name)
     }
 
-    fn name(&self) -> Option<&str> {
-        match self {
-            Token::Word(_, name) | Token::Quoted(name) => Some(name),
-            Token::Text | Token::Symbol(_) => None,
-        }
+    fn same_word(self, one: &str, other: &str) -> bool {
+        one == other || (self == NameCase::Folded && one.to_lowercase() == other.to_lowercase())
     }
+}
+
+/// In what a statement was said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said<'a> {
+    /// The session's default database.
+    pub(crate) database: &'a str,
+    pub(crate) modes: SqlModes,
+    pub(crate) names: NameCase,
 }
 
 /// True for a statement about tables whose names cannot be read: it stands in the log in the character set of the session
@@ -59,15 +64,16 @@ impl Token {
 pub(crate) fn is_illegible<'s>(text: &[u8], mut scope: impl Iterator<Item = &'s TableName>) -> bool {
     std::str::from_utf8(text).is_err()
         && matches!(
-            tokens(&String::from_utf8_lossy(text)).first().map_or("", Token::word),
+            // The first word stands before any quote.
+            tokens(&String::from_utf8_lossy(text), SqlModes::default()).first().map_or("", Token::word),
             "TRUNCATE" | "DROP" | "RENAME" | "ALTER" | "CREATE"
         )
         && scope.any(|table| !table.schema.is_ascii() || !table.name.is_ascii())
 }
 
 /// The table to which a statement gives a foreign key with actions.
-pub(crate) fn gets_cascade(text: &[u8], database: &str) -> Option<TableName> {
-    let tokens = tokens(&String::from_utf8_lossy(text));
+pub(crate) fn gets_cascade(text: &[u8], said: &Said<'_>) -> Option<TableName> {
+    let tokens = tokens(&String::from_utf8_lossy(text), said.modes);
     let words: Vec<&str> = tokens.iter().map(Token::word).collect();
     let acts = words
         .windows(3)
@@ -79,13 +85,13 @@ pub(crate) fn gets_cascade(text: &[u8], database: &str) -> Option<TableName> {
     while matches!(words.get(place), Some(&"IF" | &"EXISTS")) {
         place += 1;
     }
-    table_at(&tokens, place, database).map(|(table, _)| table)
+    table_at(&tokens, place, said.database).map(|(table, _)| table)
 }
 
 /// Judges a statement. `scope` are the tables that matter.
-pub(crate) fn judge<'s>(text: &[u8], database: &str, scope: impl Iterator<Item = &'s TableName> + Clone) -> Statement {
+pub(crate) fn judge<'s>(text: &[u8], said: &Said<'_>, scope: impl Iterator<Item = &'s TableName> + Clone) -> Statement {
     let text = String::from_utf8_lossy(text);
-    let tokens = tokens(&text);
+    let tokens = tokens(&text, said.modes);
     let word = |index: usize| tokens.get(index).map_or("", Token::word);
     match word(0) {
         "BEGIN" => Statement::Begin,
@@ -101,28 +107,48 @@ pub(crate) fn judge<'s>(text: &[u8], database: &str, scope: impl Iterator<Item =
             }
             _ => Statement::Neutral,
         },
+        _ if is_of_a_managed_service(&tokens) => Statement::Neutral,
         // SELECT: a stored function that changes rows is logged as its call.
         verb @ ("INSERT" | "UPDATE" | "DELETE" | "REPLACE" | "LOAD" | "WITH" | "CALL" | "DO" | "SELECT" | "IMPORT") => {
             Statement::Dml(verb.to_owned())
         }
         "TRUNCATE" => {
             let start = if word(1) == "TABLE" { 2 } else { 1 };
-            match table_at(&tokens, start, database) {
+            match table_at(&tokens, start, said.database) {
                 Some((table, _)) => Statement::Truncate(table),
                 None => Statement::Neutral,
             }
         }
-        "DROP" | "RENAME" | "ALTER" | "CREATE" => ddl(&tokens, database, scope),
+        "DROP" | "RENAME" | "ALTER" | "CREATE" => ddl(&tokens, said, scope),
         _ => Statement::Neutral,
     }
 }
 
-fn ddl<'s>(tokens: &[Token], database: &str, scope: impl Iterator<Item = &'s TableName> + Clone) -> Statement {
+/// What Amazon RDS writes into tables of its own, as text whatever `binlog_format` says: `INSERT INTO
+/// mysql.rds_heartbeat2(id, value) values (1, …) ON DUPLICATE KEY UPDATE …`. True only for one that names such a table and
+/// calls and reads nothing, so that no other table can change by it; tables of that database have no triggers.
+/// Source: the statements that Debezium's schema history leaves out by default (`ddl.filter`).
+fn is_of_a_managed_service(tokens: &[Token]) -> bool {
+    let place = match (tokens.first().map_or("", Token::word), tokens.get(1).map_or("", Token::word)) {
+        ("INSERT" | "REPLACE", "INTO") | ("DELETE", "FROM") => 2,
+        _ => return false,
+    };
+    let Some((table, next)) = table_at(tokens, place, "") else { return false };
+    let calls = tokens.iter().enumerate().skip(next).any(|(index, token)| {
+        let is_called =
+            tokens.get(index + 1) == Some(&Token::Symbol('(')) && !matches!(token.word(), "VALUES" | "VALUE" | "IN" | "AND" | "OR");
+        (token.name().is_some() && is_called) || matches!(token.word(), "SELECT" | "TABLE" | "USING" | "JOIN")
+    });
+    table.schema.eq_ignore_ascii_case("mysql") && table.name.to_ascii_lowercase().starts_with("rds_") && !calls
+}
+
+fn ddl<'s>(tokens: &[Token], said: &Said<'_>, scope: impl Iterator<Item = &'s TableName> + Clone) -> Statement {
+    let database = said.database;
     let words: Vec<&str> = tokens.iter().map(Token::word).collect();
-    let in_scope = |found: &TableName| scope.clone().find(|table| same(table, found)).cloned();
+    let in_scope = |found: &TableName| scope.clone().find(|table| said.names.same(table, found)).cloned();
     if words.first() == Some(&"DROP") && matches!(words.get(1), Some(&"DATABASE" | &"SCHEMA")) {
         let gone: Vec<&str> = tokens.iter().skip(2).filter_map(Token::name).collect();
-        let tables = scope.clone().filter(|table| gone.iter().any(|name| name.eq_ignore_ascii_case(&table.schema)));
+        let tables = scope.clone().filter(|table| gone.iter().any(|name| said.names.same_word(name, &table.schema)));
         return breaks(tables.map(|table| (table.clone(), Upheaval::Dropped)).collect());
     }
     let Some(place) = words.iter().take(5).position(|word| matches!(*word, "TABLE" | "TABLES")) else { return Statement::Neutral };
@@ -146,10 +172,6 @@ fn breaks(mut tables: Vec<(TableName, Upheaval)>) -> Statement {
     if tables.is_empty() { Statement::Neutral } else { Statement::Breaks(tables) }
 }
 
-fn same(one: &TableName, two: &TableName) -> bool {
-    one.schema.eq_ignore_ascii_case(&two.schema) && one.name.eq_ignore_ascii_case(&two.name)
-}
-
 /// `ALTER TABLE`: a name, and clauses with commas between them.
 fn alter(tokens: &[Token], place: usize, database: &str, in_scope: impl Fn(&TableName) -> Option<TableName>) -> Statement {
     let Some((named, next)) = first_table(tokens, place + 1, database) else { return Statement::Neutral };
@@ -161,6 +183,14 @@ fn alter(tokens: &[Token], place: usize, database: &str, in_scope: impl Fn(&Tabl
     for clause in clauses(&tokens[next..]) {
         let Some(upheaval) = clause_upheaval(clause) else { continue };
         found.push((named.clone(), upheaval));
+        // The name that it takes may be another table's, which went before.
+        if upheaval == Upheaval::Renamed
+            && let between =
+                usize::from(clause.get(1).is_some_and(|token| matches!(token.word(), "TO" | "AS") || *token == Token::Symbol('=')))
+            && let Some((taken, _)) = table_at(clause, 1 + between, database)
+        {
+            found.push((taken, Upheaval::Renamed));
+        }
         // The table on the other side of an exchange, or one that becomes a partition.
         if upheaval == Upheaval::Moved
             && let Some(other) = clause.iter().position(|token| token.word() == "TABLE")
@@ -274,83 +304,78 @@ fn table_at(tokens: &[Token], index: usize, database: &str) -> Option<(TableName
     Some((TableName::new(database, first), index + 1))
 }
 
-fn tokens(text: &str) -> Vec<Token> {
-    let mut found = Vec::new();
-    let mut letters = text.char_indices().peekable();
-    while let Some((at, letter)) = letters.next() {
-        let rest = &text[at..];
-        match letter {
-            _ if letter.is_whitespace() => {}
-            '#' => skip_line(&mut letters),
-            '-' if rest.starts_with("-- ") || rest == "--" || rest.starts_with("--\n") || rest.starts_with("--\t") => {
-                skip_line(&mut letters)
-            }
-            '/' if rest.starts_with("/*") => {
-                let executable = rest.starts_with("/*!") || rest.starts_with("/*M!");
-                letters.next();
-                if executable {
-                    while letters.peek().is_some_and(|(_, next)| matches!(next, '!' | 'M') || next.is_ascii_digit()) {
-                        letters.next();
-                    }
-                } else {
-                    let end = rest.get(2..).and_then(|inside| inside.find("*/")).map_or(text.len(), |length| at + length + 4);
-                    while letters.peek().is_some_and(|(next, _)| *next < end) {
-                        letters.next();
-                    }
-                }
-            }
-            // The end of an executable comment.
-            '*' if rest.starts_with("*/") => drop(letters.next()),
-            '`' | '"' => found.push(Token::Quoted(quoted(&mut letters, letter))),
-            '\'' => {
-                quoted(&mut letters, letter);
-                found.push(Token::Text);
-            }
-            _ if letter.is_alphanumeric() || matches!(letter, '_' | '$') => {
-                let mut word = String::from(letter);
-                while let Some((_, next)) = letters.next_if(|(_, next)| next.is_alphanumeric() || matches!(next, '_' | '$')) {
-                    word.push(next);
-                }
-                found.push(Token::Word(word.to_ascii_uppercase(), word));
-            }
-            symbol => found.push(Token::Symbol(symbol)),
-        }
-    }
-    found
-}
-
-fn skip_line(letters: &mut std::iter::Peekable<std::str::CharIndices<'_>>) {
-    for (_, letter) in letters.by_ref() {
-        if letter == '\n' {
-            return;
-        }
-    }
-}
-
-/// What stands between quotes; a doubled quote is one, and a backslash escapes outside identifiers.
-fn quoted(letters: &mut std::iter::Peekable<std::str::CharIndices<'_>>, quote: char) -> String {
-    let mut inside = String::new();
-    while let Some((_, letter)) = letters.next() {
-        if letter == '\\' && quote == '\'' {
-            inside.extend(letters.next().map(|(_, next)| next));
-        } else if letter != quote {
-            inside.push(letter);
-        } else if letters.next_if(|(_, next)| *next == quote).is_some() {
-            inside.push(quote);
-        } else {
-            break;
-        }
-    }
-    inside
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judged(text: &str) -> Statement {
+    const SAID: Said<'_> =
+        Said { database: "shop", modes: SqlModes { ansi_quotes: false, no_backslash_escapes: false }, names: NameCase::Exact };
+
+    fn judged_as(text: &str, said: &Said<'_>) -> Statement {
         let scope = [TableName::new("shop", "orders"), TableName::new("shop", "odd`name")];
-        judge(text.as_bytes(), "shop", scope.iter())
+        judge(text.as_bytes(), said, scope.iter())
+    }
+
+    fn judged(text: &str) -> Statement {
+        judged_as(text, &SAID)
+    }
+
+    #[test]
+    fn quotes_are_read_as_the_session_meant_them() {
+        let dropped = || Statement::Breaks(vec![(TableName::new("shop", "orders"), Upheaval::ColumnDropped)]);
+        let truncated = |name: &str| Statement::Truncate(TableName::new("shop", name));
+        let said = |bits: u64| Said { modes: SqlModes::of(bits), ..SAID };
+        let (plain, ansi, literal) = (said(0), said(1 << 2), said(1 << 20));
+        let cases = [
+            // Without backslash escapes the text ends before the comma, and a column goes.
+            (r"alter table orders comment '\', drop column a", &literal, dropped()),
+            (r"alter table orders comment '\', drop column a' , comment 'x'", &plain, Statement::Neutral),
+            (r#"alter table orders comment "\", drop column a"#, &literal, dropped()),
+            (r#"alter table orders comment "\", drop column a""#, &plain, Statement::Neutral),
+            (r#"alter table orders comment "', drop column b, '""#, &plain, Statement::Neutral),
+            (r#"alter table "orders" drop column "a\""#, &ansi, dropped()),
+            (r#"TRUNCATE "odd`name""#, &ansi, truncated("odd`name")),
+            (r#"truncate "a""b""#, &ansi, truncated("a\"b")),
+            (r#"TRUNCATE "orders""#, &plain, Statement::Neutral),
+            (r"truncate `a\`", &plain, truncated(r"a\")),
+        ];
+        for (text, said, wanted) in cases {
+            assert_eq!(judged_as(text, said), wanted, "{text} {:?}", said.modes);
+        }
+    }
+
+    #[test]
+    fn names_are_compared_as_the_server_compares_them() {
+        let folded = Said { names: NameCase::Folded, ..SAID };
+        let (orders, shouted) = (TableName::new("shop", "orders"), TableName::new("Shop", "ORDERS"));
+        let dropped = Statement::Breaks(vec![(orders.clone(), Upheaval::Dropped)]);
+        for text in ["drop table ORDERS", "drop table Shop.orders", "drop database SHOP"] {
+            assert_eq!(judged_as(text, &SAID), Statement::Neutral, "{text}");
+        }
+        assert_eq!(judged_as("drop table ORDERS", &folded), dropped);
+        assert_eq!(judged_as("drop table Shop.orders", &folded), dropped);
+        assert!(NameCase::Folded.same(&orders, &shouted) && !NameCase::Exact.same(&orders, &shouted));
+        assert!(NameCase::Folded.same(&TableName::new("s", "café"), &TableName::new("s", "CAFÉ")));
+    }
+
+    #[test]
+    fn heartbeats_of_a_managed_service_change_no_table_of_ours() {
+        let cases = [
+            ("INSERT INTO mysql.rds_heartbeat2(id, value) values (1,1483041015005) ON DUPLICATE KEY UPDATE value = 1483041015005", true),
+            ("DELETE FROM mysql.rds_sysinfo where name = 'innodb_txn_key'", true),
+            ("INSERT INTO mysql.rds_sysinfo(name, value) values ('innodb_txn_key', 'Thu Nov 3')", true),
+            ("INSERT INTO mysql.rds_heartbeat2(id, value) values (1, shop.writes())", false),
+            ("INSERT INTO mysql.rds_heartbeat2(id, value) values (1, `shop`.`writes`())", false),
+            ("INSERT INTO mysql.rds_heartbeat2 select * from t", false),
+            ("INSERT INTO mysql.user(id) values (1)", false),
+            ("INSERT INTO rds_heartbeat2(id) values (1)", false),
+            ("DELETE FROM mysql.rds_sysinfo using mysql.rds_sysinfo, orders", false),
+            ("DELETE mysql.rds_sysinfo, orders from mysql.rds_sysinfo, orders", false),
+            ("DELETE FROM mysql.rds_sysinfo, orders using mysql.rds_sysinfo join orders", false),
+        ];
+        for (text, is_passed) in cases {
+            assert_eq!(judged(text) == Statement::Neutral, is_passed, "{text}");
+        }
     }
 
     #[test]
@@ -372,7 +397,7 @@ mod tests {
             ("create table child (p int references parent (id) on delete cascade)", false),
         ];
         for (text, acts) in cases {
-            let found = gets_cascade(text.as_bytes(), "shop");
+            let found = gets_cascade(text.as_bytes(), &SAID);
             assert_eq!(found, acts.then(|| TableName::new("shop", "child")), "{text}");
         }
     }
@@ -391,7 +416,6 @@ mod tests {
             ("# Dum", Statement::Neutral),
             ("truncate/**/table `shop`.`orders`", Statement::Truncate(orders())),
             ("TRUNCATE orders", Statement::Truncate(orders())),
-            ("TRUNCATE \"odd`name\"", Statement::Truncate(TableName::new("shop", "odd`name"))),
             ("/*!80000 insert into t values ('x') */", Statement::Dml("INSERT".into())),
             ("DROP TABLE IF EXISTS `a`,`shop`.`orders` /* generated by server */", breaks(Upheaval::Dropped)),
             ("DROP TEMPORARY TABLE orders", Statement::Neutral),
@@ -424,6 +448,14 @@ mod tests {
             ("ALTER TABLE orders ALTER COLUMN a SET DEFAULT 3", Statement::Neutral),
             ("ALTER TABLE other ADD COLUMN orders int", Statement::Neutral),
             ("alter table orders rename to o2", breaks(Upheaval::Renamed)),
+            ("alter table o2 rename to orders", breaks(Upheaval::Renamed)),
+            ("alter table o2 rename = orders", breaks(Upheaval::Renamed)),
+            ("alter table o2 engine = innodb, rename `shop`.`orders`", breaks(Upheaval::Renamed)),
+            ("alter table o2 rename column orders to a", Statement::Neutral),
+            ("set statement lock_wait_timeout = (select 5 for update), sql_mode = '' for truncate orders", Statement::Truncate(orders())),
+            ("SET STATEMENT max_statement_time=1 FOR INSERT INTO orders VALUES (1)", Statement::Dml("INSERT".into())),
+            ("set statement max_statement_time=1 for alter table orders drop a", breaks(Upheaval::ColumnDropped)),
+            ("set @a = 1", Statement::Neutral),
             ("alter table p exchange partition p0 with table orders", breaks(Upheaval::Moved)),
             ("alter table orders drop partition p0", breaks(Upheaval::Moved)),
             ("alter table orders add partition (partition p1 values less than (10))", Statement::Neutral),

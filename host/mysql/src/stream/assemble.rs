@@ -18,12 +18,13 @@ use tidegate_model::position::uuid_text;
 use tidegate_model::{Change, Engine, LogPlace, Position, RowChange, TableName, TxMark, Upheaval};
 
 use super::relation::{Resolved, resolve};
+use super::scope::Scope;
 use crate::binlog::bytes::{Fault, Reader};
 use crate::binlog::event::{Gtid, Kind, RawEvent, mariadb_gtid, mysql_gtid, mysql_tagged_gtid, query};
 use crate::binlog::payload::{UNFOLDED_BYTES_MAX, mariadb_compressed};
 use crate::binlog::rows::{Logged, RowsKind, Side, rows_event};
-use crate::binlog::statement::{Statement, gets_cascade, is_illegible, judge};
-use crate::binlog::table_map::{TableMap, table_map_head};
+use crate::binlog::statement::{Said, Statement, gets_cascade, is_illegible, judge};
+use crate::binlog::table_map::table_map_head;
 use crate::catalog::Described;
 use crate::charset::Collations;
 use crate::fault;
@@ -46,15 +47,6 @@ struct OpenGroup {
     touched: bool,
 }
 
-struct Known {
-    /// What the catalog said, and whether it was asked for this map.
-    catalog: Option<Described>,
-    asked_for: Option<TableMap>,
-    last: Option<(TableMap, Resolved)>,
-    relation: Option<RelationId>,
-    version: u32,
-}
-
 enum Mapped {
     Ignored,
     Scoped { table: TableName, relation: RelationId, columns: Arc<[Logged]> },
@@ -65,7 +57,7 @@ pub(crate) struct Assembler {
     engine: Engine,
     collations: Collations,
     logs_cascades: bool,
-    scope: HashMap<TableName, Known>,
+    scope: Scope,
     maps: HashMap<u64, Mapped>,
     group: Option<OpenGroup>,
     position: Position,
@@ -78,21 +70,13 @@ pub(crate) struct Assembler {
 }
 
 impl Assembler {
-    /// `tables` are the scope, as the catalog describes them now; `None` for those that are gone.
     /// `logs_cascades`: the server logs the rows that a foreign key's actions change.
-    pub(crate) fn new(
-        engine: Engine,
-        collations: Collations,
-        logs_cascades: bool,
-        tables: Vec<(TableName, Option<Described>)>,
-        from: Position,
-    ) -> Self {
-        let known = |catalog| Known { catalog, asked_for: None, last: None, relation: None, version: 1 };
+    pub(crate) fn new(engine: Engine, collations: Collations, logs_cascades: bool, scope: Scope, from: Position) -> Self {
         Self {
             engine,
             collations,
             logs_cascades,
-            scope: tables.into_iter().map(|(name, catalog)| (name, known(catalog))).collect(),
+            scope,
             maps: HashMap::new(),
             group: None,
             position: from,
@@ -210,28 +194,29 @@ impl Assembler {
     }
 
     fn query(&mut self, event: &RawEvent, compressed: bool) -> Result<(), ConnectorError> {
-        let (database, text) = query(&event.body).map_err(|fault| self.decode(event, None, None, &fault))?;
+        let logged = query(&event.body).map_err(|fault| self.decode(event, None, None, &fault))?;
         let unfolded;
         let text = if compressed {
-            unfolded = mariadb_compressed(text, UNFOLDED_BYTES_MAX).map_err(|fault| self.decode(event, None, None, &fault))?;
+            unfolded = mariadb_compressed(logged.text, UNFOLDED_BYTES_MAX).map_err(|fault| self.decode(event, None, None, &fault))?;
             &unfolded[..]
         } else {
-            text
+            logged.text
         };
-        if is_illegible(text, self.scope.keys()) {
+        if is_illegible(text, self.scope.names()) {
             let text = format!("a definition changed by a statement whose names are not in UTF-8 {}", self.place(event));
             return Err(ConnectorError::definite("statement_charset", text)
                 .hint("a session changes definitions in another character set: set names utf8mb4 in it, then load the task again"));
         }
-        let database = String::from_utf8_lossy(database).into_owned();
-        if let Some(table) = (!self.logs_cascades).then(|| gets_cascade(text, &database)).flatten()
-            && let Some(table) = self.named(&table)
+        let database = String::from_utf8_lossy(logged.database);
+        let said = Said { database: &database, modes: logged.modes, names: self.scope.case() };
+        if let Some(table) = (!self.logs_cascades).then(|| gets_cascade(text, &said)).flatten()
+            && let Some(table) = self.scope.named(&table).cloned()
         {
             let text = format!("table \"{table}\" got a foreign key whose actions this server does not log {}", self.place(event));
             return Err(ConnectorError::table(&table, "cascade_not_logged", text)
                 .hint("drop the foreign key, add it again without actions (RESTRICT), and reload the table"));
         }
-        match judge(text, &database, self.scope.keys()) {
+        match judge(text, &said, self.scope.names()) {
             Statement::Begin => self.group_mut(event)?.began = true,
             Statement::XaStart => {
                 let group = self.group_mut(event)?;
@@ -254,14 +239,8 @@ impl Assembler {
         if self.group.as_ref().is_some_and(|group| !group.began) { self.commit(event) } else { Ok(()) }
     }
 
-    /// The table of the scope that a statement names in any case.
-    fn named(&self, table: &TableName) -> Option<TableName> {
-        let same = |name: &&TableName| name.schema.eq_ignore_ascii_case(&table.schema) && name.name.eq_ignore_ascii_case(&table.name);
-        self.scope.keys().find(same).cloned()
-    }
-
     fn truncate(&mut self, event: &RawEvent, table: &TableName) -> Result<(), ConnectorError> {
-        let Some(name) = self.named(table) else { return Ok(()) };
+        let Some(name) = self.scope.named(table).cloned() else { return Ok(()) };
         let relation = self.announced(event, &name)?;
         self.change(event, Change::Truncate { relations: vec![relation] })
     }
@@ -290,11 +269,11 @@ impl Assembler {
 
     fn table_map(&mut self, event: &RawEvent) -> Result<Taken, ConnectorError> {
         let head = table_map_head(&event.body).map_err(|fault| self.decode(event, None, None, &fault))?;
-        let (id, name) = (head.id, head.table.clone());
-        if !self.scope.contains_key(&name) {
+        let id = head.id;
+        let Some(name) = self.scope.named(&head.table).cloned() else {
             self.maps.insert(id, Mapped::Ignored);
             return Ok(Taken::Done);
-        }
+        };
         let map =
             head.read(&self.collations, self.engine == Engine::Mariadb).map_err(|fault| self.decode(event, Some(&name), None, &fault))?;
         let place = self.place(event);

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod relation;
+mod scope;
 pub(crate) mod wire;
 
 use std::collections::VecDeque;
@@ -16,9 +17,11 @@ use tidegate_connector::{CaptureScope, ChangeStream, ConnectorError, ErrorClass,
 use tidegate_model::{Engine, Position, TableName};
 
 use self::assemble::{Assembler, Taken};
+use self::scope::Scope;
 use self::wire::Wire;
 use crate::binlog::event::{Kind, RawEvent};
 use crate::binlog::payload::{UNFOLDED_BYTES_MAX, transaction_payload};
+use crate::binlog::statement::NameCase;
 use crate::catalog::{self, Described};
 use crate::connect::{Connector, row, rows};
 use crate::fault;
@@ -49,10 +52,11 @@ impl ChangeReader {
         for name in &scope.tables {
             tables.push((name.clone(), describe(&mut conn, engine, name).await?));
         }
+        let scoped = Scope::new(tables, name_case(&mut conn).await?);
         let mut wire = Wire::start(conn, &scope.task, from).await?;
         // A server that refuses the position says so in place of the first event.
         let first = wire.next().await?;
-        let assembler = Assembler::new(engine, collations, logs_cascades, tables, from.clone());
+        let assembler = Assembler::new(engine, collations, logs_cascades, scoped, from.clone());
         Ok(Self { connector: connector.clone(), engine, wire, pending: VecDeque::from([first]), assembler, decoded: Duration::ZERO })
     }
 
@@ -143,6 +147,11 @@ impl ChangeStream for ChangeReader {
     fn decoded(&self) -> Duration {
         self.decoded
     }
+}
+
+async fn name_case(conn: &mut mysql_async::Conn) -> Result<NameCase, ConnectorError> {
+    let folds: u8 = row(conn, "read how the source compares names", "select @@lower_case_table_names").await?;
+    Ok(if folds == 0 { NameCase::Exact } else { NameCase::Folded })
 }
 
 /// The catalog's description; `None` for a table that is gone or that the catalog's form no longer fits.
