@@ -21,7 +21,7 @@ struct Package {
 }
 
 /// Crates that talk to a database.
-const DRIVERS: [&str; 4] = ["tokio-postgres", "postgres-protocol", "mysql_async", "sqlx"];
+const DRIVERS: [&str; 5] = ["tokio-postgres", "postgres-protocol", "mysql_async", "mysql_common", "sqlx"];
 
 const PACKAGES: [Package; 13] = [
     Package { dir: "host/model", may_import: &[], never: &["tokio", "serde", "serde_json", "async-trait", "DRIVERS"] },

@@ -22,6 +22,7 @@ mod server;
 mod source;
 mod spell;
 mod target;
+pub mod tls;
 pub mod types;
 mod unfit;
 

@@ -1,8 +1,8 @@
 //! Changes as a source's log tells them.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes};
 
-use crate::row::Row;
+use crate::row::{Row, RowSink};
 
 /// What a row image is; the numbers are those of the module contract (`batch.kinds`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,7 +104,8 @@ impl Change {
     }
 
     /// Writes the change in the form that [`Change::read_from`] reads, for the change cache's segment files.
-    pub fn write_to(&self, out: &mut BytesMut) {
+    pub fn write_to(&self, out: &mut impl RowSink) {
+        let buffer = out.buffer();
         match self {
             Change::Row { relation, change } => {
                 let (tag, first, second) = match change {
@@ -113,42 +114,43 @@ impl Change {
                     RowChange::Update { old: Some(old), new } => (3, new, Some(old)),
                     RowChange::Delete { old } => (4, old, None),
                 };
-                out.put_u8(tag);
-                out.put_u32_le(relation.0);
+                buffer.put_u8(tag);
+                buffer.put_u32_le(relation.0);
                 first.write_to(out);
                 if let Some(second) = second {
                     second.write_to(out);
                 }
             }
             Change::Unlogged { relation, upheaval } => {
-                out.put_u8(6);
-                out.put_u32_le(relation.0);
-                out.put_u8(*upheaval as u8);
+                buffer.put_u8(6);
+                buffer.put_u32_le(relation.0);
+                buffer.put_u8(*upheaval as u8);
             }
             Change::Truncate { relations } => {
-                out.put_u8(5);
-                out.put_u32_le(relations.len() as u32);
+                buffer.put_u8(5);
+                buffer.put_u32_le(relations.len() as u32);
                 for relation in relations {
-                    out.put_u32_le(relation.0);
+                    buffer.put_u32_le(relation.0);
                 }
             }
         }
     }
 
-    /// Reads what [`Change::write_to`] wrote and moves `input` past it; `None` when `input` is cut or no such form.
-    pub fn read_from(input: &mut &[u8]) -> Option<Change> {
+    /// Reads what [`Change::write_to`] wrote and moves `input` past it; `None` when `input` is cut or no such form. Large
+    /// cells share `whole`, where `input` lies in it.
+    pub fn read_from(input: &mut &[u8], whole: &Bytes) -> Option<Change> {
         let (tag, rest) = input.split_first()?;
         *input = rest;
         let number = take_u32(input)?;
         let relation = RelationId(number);
         let change = match tag {
-            1 => RowChange::Insert { new: Row::read_from(input)? },
-            2 => RowChange::Update { old: None, new: Row::read_from(input)? },
+            1 => RowChange::Insert { new: Row::read_from(input, whole)? },
+            2 => RowChange::Update { old: None, new: Row::read_from(input, whole)? },
             3 => {
-                let new = Row::read_from(input)?;
-                RowChange::Update { old: Some(Row::read_from(input)?), new }
+                let new = Row::read_from(input, whole)?;
+                RowChange::Update { old: Some(Row::read_from(input, whole)?), new }
             }
-            4 => RowChange::Delete { old: Row::read_from(input)? },
+            4 => RowChange::Delete { old: Row::read_from(input, whole)? },
             5 => {
                 let relations = (0..number).map(|_| take_u32(input).map(RelationId)).collect::<Option<Vec<_>>>()?;
                 return Some(Change::Truncate { relations });
@@ -182,6 +184,8 @@ fn take_u32(input: &mut &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use crate::row::{Cell, RowBuilder};
 
@@ -209,9 +213,9 @@ mod tests {
         }
         let mut input = &out[..];
         for change in &changes {
-            assert_eq!(Change::read_from(&mut input).as_ref(), Some(change));
+            assert_eq!(Change::read_from(&mut input, &Bytes::new()).as_ref(), Some(change));
         }
         assert!(input.is_empty());
-        assert_eq!(Change::read_from(&mut input), None);
+        assert_eq!(Change::read_from(&mut input, &Bytes::new()), None);
     }
 }

@@ -20,7 +20,7 @@ pub use name::{TableName, TaskId, TenantId};
 pub use objects::TableObjects;
 pub use point::{LogPlace, StartPoint, StopPoint};
 pub use position::{Lsn, Position, TxMark};
-pub use row::{Cell, CellKind, Row, RowBuilder, RowsBuilder};
+pub use row::{Cell, CellKind, LARGE_BYTES, Row, RowBuilder, RowSink, RowsBuilder};
 pub use schema::{BeforeImages, Column, Engine, SqlType, TableSchema};
 pub use state::{Checkpoint, Fence, TableState, Window};
 pub use value::Value;

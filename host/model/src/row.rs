@@ -1,9 +1,23 @@
 //! Rows in the source's own encoding: one shared buffer and a span for each cell.
 //!
 //! A row is copied once, out of the network buffer, and then only shared. Who wants a typed value asks the table's
-//! decoder (`connector::CellDecoder`) for it; who passes a cell through copies its bytes.
+//! decoder (`connector::CellDecoder`) for it; who passes a cell through copies its bytes. A large cell is not even copied
+//! once: it keeps the network buffer that it came in, and whoever holds the row shares it.
+
+mod rows;
+
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+
+pub use rows::{RowsBuilder, RowsTooLarge};
+
+/// A cell from so many bytes on has a buffer of its own. As large as the parts in which rows travel to targets, so that
+/// what is smaller is copied into those. Chosen by guess.
+pub const LARGE_BYTES: usize = 256 << 10;
+
+/// In a span's end: the cell is the large one with the number in the span's start.
+const LARGE: u32 = u32::MAX;
 
 /// What a cell holds, without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,8 +67,8 @@ struct Span {
 
 impl Span {
     #[inline]
-    fn cell(self, buffer: &[u8]) -> Cell<'_> {
-        let bytes = || &buffer[self.start as usize..self.end as usize];
+    fn cell<'a>(self, buffer: &'a [u8], large: &'a [Bytes]) -> Cell<'a> {
+        let bytes = || if self.end == LARGE { &large[self.start as usize][..] } else { &buffer[self.start as usize..self.end as usize] };
         match self.kind {
             CellKind::Null => Cell::Null,
             CellKind::Unchanged => Cell::Unchanged,
@@ -72,6 +86,8 @@ impl Span {
 pub struct Row {
     bytes: Bytes,
     spans: Box<[Span]>,
+    /// Bytes of large cells. Few rows have any, so the others pay no more than a pointer.
+    large: Option<Arc<Vec<Bytes>>>,
 }
 
 impl PartialEq for Row {
@@ -97,7 +113,26 @@ impl Row {
     /// The cell at `index`; `None` past the end.
     #[inline]
     pub fn cell(&self, index: usize) -> Option<Cell<'_>> {
-        Some(self.spans.get(index)?.cell(&self.bytes))
+        Some(self.spans.get(index)?.cell(&self.bytes, self.large.as_ref().map_or(&[], |large| &large[..])))
+    }
+
+    /// The bytes of a large cell, to be shared; `None` for every other.
+    #[inline]
+    pub fn large_cell(&self, index: usize) -> Option<&Bytes> {
+        let large = self.large.as_ref()?;
+        let span = self.spans.get(index).filter(|span| span.end == LARGE)?;
+        large.get(span.start as usize)
+    }
+
+    /// A part of a large cell's bytes, to be shared; `None` when the part lies elsewhere.
+    pub fn large_part(&self, index: usize, part: &[u8]) -> Option<Bytes> {
+        self.large_cell(index).filter(|whole| lies_in(part, whole)).map(|whole| whole.slice_ref(part))
+    }
+
+    /// True when a cell is large.
+    #[inline]
+    pub fn has_large(&self) -> bool {
+        self.large.is_some()
     }
 
     /// All cells in order.
@@ -107,7 +142,8 @@ impl Row {
 
     /// Bytes of memory that the row holds, its own structure included.
     pub fn bytes_held(&self) -> usize {
-        let cells: usize = self.spans.iter().map(|span| (span.end - span.start) as usize).sum();
+        let small = self.spans.iter().filter(|span| span.end != LARGE).map(|span| (span.end - span.start) as usize);
+        let cells = small.sum::<usize>() + self.large.iter().flat_map(|large| large.iter()).map(Bytes::len).sum::<usize>();
         cells + self.spans.len() * size_of::<Span>() + size_of::<Self>()
     }
 
@@ -119,27 +155,32 @@ impl Row {
         let mut builder = RowBuilder::with_capacity(self.len(), self.bytes.len() + earlier.bytes.len());
         for (index, cell) in self.cells().enumerate() {
             let known_earlier = earlier.cell(index).filter(Cell::is_known);
-            let chosen = if cell.is_known() { cell } else { known_earlier.unwrap_or(cell) };
-            builder.push(chosen);
+            let from = if !cell.is_known() && known_earlier.is_some() { earlier } else { self };
+            builder.push_of(from, index);
         }
         builder.finish()
     }
 
     /// Writes the row in the form that [`Row::read_from`] reads: for the change cache's segment files, which live no
     /// longer than the process, so the form may change between versions.
-    pub fn write_to(&self, out: &mut BytesMut) {
-        out.put_u32_le(self.spans.len() as u32);
-        for (span, cell) in self.spans.iter().zip(self.cells()) {
-            out.put_u8(span.kind as u8);
+    pub fn write_to(&self, out: &mut impl RowSink) {
+        out.buffer().put_u32_le(self.spans.len() as u32);
+        for (index, (span, cell)) in self.spans.iter().zip(self.cells()).enumerate() {
+            let buffer = out.buffer();
+            buffer.put_u8(span.kind as u8);
             if let Cell::Binary(bytes) | Cell::Text(bytes) = cell {
-                out.put_u32_le(bytes.len() as u32);
-                out.put_slice(bytes);
+                buffer.put_u32_le(bytes.len() as u32);
+                match self.large_cell(index) {
+                    Some(large) => out.put_large(large),
+                    None => buffer.put_slice(bytes),
+                }
             }
         }
     }
 
-    /// Reads what [`Row::write_to`] wrote and moves `input` past it; `None` when `input` is cut or no such form.
-    pub fn read_from(input: &mut &[u8]) -> Option<Row> {
+    /// Reads what [`Row::write_to`] wrote and moves `input` past it; `None` when `input` is cut or no such form. Large cells
+    /// share `whole`, where `input` lies in it.
+    pub fn read_from(input: &mut &[u8], whole: &Bytes) -> Option<Row> {
         let count = take_u32(input)? as usize;
         // Each cell takes at least one byte, which bounds the allocation by the input.
         if count > input.len() {
@@ -153,8 +194,8 @@ impl Row {
                 kind if kind == CellKind::Null as u8 => builder.push(Cell::Null),
                 kind if kind == CellKind::Unchanged as u8 => builder.push(Cell::Unchanged),
                 kind if kind == CellKind::Absent as u8 => builder.push(Cell::Absent),
-                kind if kind == CellKind::Binary as u8 => builder.push(Cell::Binary(take_bytes(input)?)),
-                kind if kind == CellKind::Text as u8 => builder.push(Cell::Text(take_bytes(input)?)),
+                kind if kind == CellKind::Binary as u8 => builder.push_within(Cell::Binary(take_bytes(input)?), whole),
+                kind if kind == CellKind::Text as u8 => builder.push_within(Cell::Text(take_bytes(input)?), whole),
                 _ => return None,
             }
         }
@@ -175,17 +216,36 @@ fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(head)
 }
 
+/// Where [`Row::write_to`] writes to.
+pub trait RowSink {
+    /// Takes what is small, at its end.
+    fn buffer(&mut self) -> &mut BytesMut;
+    /// Takes a large cell, behind what was put before.
+    fn put_large(&mut self, bytes: &Bytes);
+}
+
+impl RowSink for BytesMut {
+    fn buffer(&mut self) -> &mut BytesMut {
+        self
+    }
+
+    fn put_large(&mut self, bytes: &Bytes) {
+        self.extend_from_slice(bytes);
+    }
+}
+
 /// Builds a row cell by cell.
 #[derive(Debug, Default)]
 pub struct RowBuilder {
     bytes: BytesMut,
     spans: Vec<Span>,
+    large: Vec<Bytes>,
 }
 
 impl RowBuilder {
     /// A builder with room for `cells` cells and `bytes` bytes.
     pub fn with_capacity(cells: usize, bytes: usize) -> Self {
-        Self { bytes: BytesMut::with_capacity(bytes), spans: Vec::with_capacity(cells) }
+        Self { bytes: BytesMut::with_capacity(bytes), spans: Vec::with_capacity(cells), large: Vec::new() }
     }
 
     /// Appends a copy of `cell`.
@@ -206,12 +266,45 @@ impl RowBuilder {
         }
     }
 
+    /// Appends a cell whose bytes lie in `whole`: a large one shares it, another is copied.
+    #[inline]
+    pub fn push_within(&mut self, cell: Cell<'_>, whole: &Bytes) {
+        match cell {
+            Cell::Binary(bytes) | Cell::Text(bytes) if bytes.len() >= LARGE_BYTES && lies_in(bytes, whole) => {
+                self.push_large(whole.slice_ref(bytes), matches!(cell, Cell::Text(_)));
+            }
+            cell => self.push(cell),
+        }
+    }
+
+    /// Appends the cell of a row; a large one is shared.
+    ///
+    /// # Panics
+    /// When the row has no such cell.
+    pub fn push_of(&mut self, row: &Row, index: usize) {
+        let cell = row.cell(index).expect("the caller counts the cells");
+        match row.large_cell(index) {
+            Some(large) => self.push_large(large.clone(), matches!(cell, Cell::Text(_))),
+            None => self.push(cell),
+        }
+    }
+
+    fn push_large(&mut self, bytes: Bytes, is_text: bool) {
+        let number = u32::try_from(self.large.len()).expect("a row has fewer than 2^32 cells");
+        self.large.push(bytes);
+        self.spans.push(Span { kind: if is_text { CellKind::Text } else { CellKind::Binary }, start: number, end: LARGE });
+    }
+
     /// Appends a binary cell whose bytes `write` appends to the row's buffer, without a copy in between.
     #[inline]
     pub fn push_with(&mut self, write: impl FnOnce(&mut BytesMut)) {
         let start = self.offset();
         write(&mut self.bytes);
         let end = self.offset();
+        if (end - start) as usize >= LARGE_BYTES {
+            let large = self.bytes.split_off(start as usize).freeze();
+            return self.push_large(large, false);
+        }
         self.spans.push(Span { kind: CellKind::Binary, start, end });
     }
 
@@ -225,7 +318,8 @@ impl RowBuilder {
 
     /// The finished row.
     pub fn finish(self) -> Row {
-        Row { bytes: self.bytes.freeze(), spans: self.spans.into_boxed_slice() }
+        let large = (!self.large.is_empty()).then(|| Arc::new(self.large));
+        Row { bytes: self.bytes.freeze(), spans: self.spans.into_boxed_slice(), large }
     }
 
     #[inline]
@@ -236,81 +330,20 @@ impl RowBuilder {
 
     #[inline]
     fn offset(&self) -> u32 {
-        u32::try_from(self.bytes.len()).expect("a row is smaller than 4 GiB")
+        u32::try_from(self.bytes.len()).ok().filter(|at| *at != LARGE).expect("a row is smaller than 4 GiB")
     }
 }
 
-/// Cells of many rows in one buffer, set in any order: two allocations for all of them, and one for each row.
-#[derive(Debug)]
-pub struct RowsBuilder {
-    bytes: BytesMut,
-    spans: Vec<Span>,
-    cells: usize,
-}
-
-/// The cells of a [`RowsBuilder`] do not fit into 4 GiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("rows of more than 4 GiB together")]
-pub struct RowsTooLarge;
-
-impl RowsBuilder {
-    /// A builder of `rows` rows of `cells` cells, which are [`Cell::Unchanged`] until they are set.
-    pub fn new(rows: usize, cells: usize) -> Self {
-        let unchanged = Span { kind: CellKind::Unchanged, start: 0, end: 0 };
-        Self { bytes: BytesMut::new(), spans: vec![unchanged; rows * cells], cells }
-    }
-
-    /// What a cell holds by now; `None` outside of the rows.
-    #[inline]
-    pub fn cell(&self, row: usize, cell: usize) -> Option<Cell<'_>> {
-        let span = self.spans.get(row * self.cells + cell).filter(|_| cell < self.cells)?;
-        Some(span.cell(&self.bytes))
-    }
-
-    /// Makes a cell NULL. A place outside of the rows is left alone, here and below.
-    pub fn set_null(&mut self, row: usize, cell: usize) {
-        self.set(row, cell, Span { kind: CellKind::Null, start: 0, end: 0 });
-    }
-
-    /// Makes a cell [`Cell::Unchanged`] again.
-    pub fn set_unchanged(&mut self, row: usize, cell: usize) {
-        self.set(row, cell, Span { kind: CellKind::Unchanged, start: 0, end: 0 });
-    }
-
-    /// Gives a cell the bytes that `write` appends.
-    ///
-    /// # Errors
-    /// [`RowsTooLarge`]; the cell is as it was.
-    #[inline]
-    pub fn set_with(&mut self, row: usize, cell: usize, write: impl FnOnce(&mut BytesMut)) -> Result<(), RowsTooLarge> {
-        let start = u32::try_from(self.bytes.len()).map_err(|_| RowsTooLarge)?;
-        write(&mut self.bytes);
-        let end = u32::try_from(self.bytes.len()).map_err(|_| RowsTooLarge)?;
-        self.set(row, cell, Span { kind: CellKind::Binary, start, end });
-        Ok(())
-    }
-
-    /// The rows, in order.
-    pub fn finish(self) -> impl Iterator<Item = Row> {
-        let bytes = self.bytes.freeze();
-        let (spans, cells) = (self.spans, self.cells);
-        let rows = spans.len().checked_div(cells).unwrap_or(0);
-        (0..rows).map(move |row| Row { bytes: bytes.clone(), spans: spans[row * cells..(row + 1) * cells].into() })
-    }
-
-    #[inline]
-    fn set(&mut self, row: usize, cell: usize, to: Span) {
-        if let Some(span) = self.spans.get_mut(row * self.cells + cell).filter(|_| cell < self.cells) {
-            *span = to;
-        }
-    }
+fn lies_in(part: &[u8], whole: &Bytes) -> bool {
+    let (start, at) = (whole.as_ptr() as usize, part.as_ptr() as usize);
+    at >= start && at + part.len() <= start + whole.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(cells: &[Cell<'_>]) -> Row {
+    pub(super) fn row(cells: &[Cell<'_>]) -> Row {
         let mut builder = RowBuilder::default();
         for cell in cells {
             builder.push(*cell);
@@ -324,34 +357,45 @@ mod tests {
         let mut out = BytesMut::new();
         all.write_to(&mut out);
         let mut input = &out[..];
-        assert_eq!(Row::read_from(&mut input).as_ref(), Some(&all));
+        let whole = Bytes::new();
+        assert_eq!(Row::read_from(&mut input, &whole).as_ref(), Some(&all));
         assert!(input.is_empty());
         for cut in 0..out.len() {
-            assert_eq!(Row::read_from(&mut &out[..cut]), None, "cut at {cut}");
+            assert_eq!(Row::read_from(&mut &out[..cut], &whole), None, "cut at {cut}");
         }
     }
 
     #[test]
-    fn rows_of_one_buffer_are_those_built_alone() {
-        let mut builder = RowsBuilder::new(3, 2);
-        builder.set_with(1, 1, |out| out.extend_from_slice(b"later")).unwrap();
-        builder.set_with(0, 0, |out| out.extend_from_slice(b"first")).unwrap();
-        builder.set_null(1, 0);
-        builder.set_with(2, 0, |out| out.extend_from_slice(b"")).unwrap();
-        builder.set_null(3, 0);
-        builder.set_null(0, 2);
-        assert_eq!((builder.cell(1, 1), builder.cell(0, 1)), (Some(Cell::Binary(b"later")), Some(Cell::Unchanged)));
-        assert_eq!((builder.cell(0, 2), builder.cell(3, 0)), (None, None));
-        let alone = [
-            row(&[Cell::Binary(b"first"), Cell::Unchanged]),
-            row(&[Cell::Null, Cell::Binary(b"later")]),
-            row(&[Cell::Binary(b""), Cell::Unchanged]),
-        ];
-        let rows: Vec<Row> = builder.finish().collect();
-        assert_eq!(rows, alone);
-        assert_ne!(rows[0], rows[1]);
-        assert_eq!(rows.iter().map(Row::bytes_held).sum::<usize>(), alone.iter().map(Row::bytes_held).sum());
-        assert_eq!(RowsBuilder::new(5, 0).finish().count(), 0);
+    fn large_cells_share_their_buffer_wherever_the_row_goes() {
+        let whole = Bytes::from(vec![b'x'; LARGE_BYTES + 10]);
+        let part = &whole[3..];
+        let mut builder = RowBuilder::default();
+        builder.push(Cell::Binary(b"key"));
+        builder.push_within(Cell::Text(part), &whole);
+        builder.push_with(|out| out.extend_from_slice(part));
+        builder.push_within(Cell::Binary(part), &whole);
+        builder.push(Cell::Null);
+        let row = builder.finish();
+        let at = |row: &Row, index| row.large_cell(index).map(|bytes| bytes.as_ptr());
+        assert_eq!(at(&row, 1), Some(part.as_ptr()));
+        assert_eq!(row.cell(1), Some(Cell::Text(part)));
+        assert_eq!((row.cell(2), row.cell(3)), (Some(Cell::Binary(part)), Some(Cell::Binary(part))));
+        assert_eq!((row.large_cell(0), row.large_cell(4), row.has_large()), (None, None, true));
+        assert!(row.bytes_held() > 3 * part.len());
+        assert_eq!(row.large_part(1, &part[5..]).map(|bytes| bytes.as_ptr()), Some(part[5..].as_ptr()));
+        assert_eq!((row.large_part(0, part), row.large_part(1, b"elsewhere")), (None, None));
+
+        let later = self::row(&[Cell::Binary(b"new"), Cell::Unchanged, Cell::Null, Cell::Unchanged, Cell::Null]);
+        let filled = later.filled_from(&row);
+        assert_eq!((at(&filled, 1), at(&filled, 3)), (at(&row, 1), at(&row, 3)));
+
+        let mut out = BytesMut::new();
+        row.write_to(&mut out);
+        let written = out.freeze();
+        let read = Row::read_from(&mut &written[..], &written).expect("what was written");
+        assert_eq!(read, row);
+        assert!(lies_in(read.large_cell(2).expect("it is large"), &written));
+        assert_eq!(Row::read_from(&mut &written[..], &Bytes::new()).as_ref(), Some(&row), "copied where it lies elsewhere");
     }
 
     #[test]

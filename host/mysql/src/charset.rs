@@ -56,6 +56,12 @@ impl Charset {
         }
     }
 
+    /// What is stored in a column of UTF-8 must be that.
+    pub(crate) fn check_utf8(self, bytes: &[u8]) -> Result<(), Fault> {
+        let fault = |_| Fault::value("charset_bytes", "bytes that are no text of the column's character set");
+        std::str::from_utf8(bytes).map(|_| ()).map_err(fault)
+    }
+
     /// Appends the text as UTF-8.
     ///
     /// # Errors
@@ -65,7 +71,7 @@ impl Charset {
         match self {
             Charset::Binary => return Err(Fault::Malformed("text in character set binary")),
             Charset::Utf8 { .. } => {
-                std::str::from_utf8(bytes).map_err(|_| fault())?;
+                self.check_utf8(bytes)?;
                 out.extend(bytes.iter().copied());
             }
             Charset::Latin1 => {

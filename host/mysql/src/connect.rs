@@ -10,6 +10,7 @@ use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 use tidegate_connector::{ConnectorError, ServerSettings, TlsMode};
 
 use crate::fault;
+use crate::raw::{RawConn, RawConnector};
 
 /// How long a login may take. By guess: a busy server across an ocean answers within a second or two.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,6 +28,7 @@ const NET_TIMEOUT_S: u32 = 86_400;
 pub(crate) struct Connector {
     opts: Opts,
     address: String,
+    raw: RawConnector,
 }
 
 impl Connector {
@@ -48,6 +50,7 @@ impl Connector {
             "set session sql_mode = '', time_zone = '+00:00', net_write_timeout = {NET_TIMEOUT_S}, net_read_timeout = {NET_TIMEOUT_S}, \
              wait_timeout = {NET_TIMEOUT_S}, group_concat_max_len = 1048576"
         );
+        let setup = vec!["set names utf8mb4".to_owned(), session];
         let opts = OptsBuilder::default()
             .ip_or_hostname(server.host.clone())
             .tcp_port(server.port)
@@ -62,8 +65,14 @@ impl Connector {
             .wait_timeout(Some(NET_TIMEOUT_S as usize))
             .stmt_cache_size(0)
             .client_found_rows(finds_rows)
-            .setup(vec!["set names utf8mb4".to_owned(), session]);
-        Ok(Self { opts: opts.into(), address: format!("{}:{}", server.host, server.port) })
+            .setup(setup.clone());
+        let raw = RawConnector::new(server, setup, LOGIN_TIMEOUT)?;
+        Ok(Self { opts: opts.into(), address: format!("{}:{}", server.host, server.port), raw })
+    }
+
+    /// A new connection of our own, with the pinned session.
+    pub(crate) async fn open_raw(&self) -> Result<RawConn, ConnectorError> {
+        self.raw.open().await
     }
 
     /// A new connection with the pinned session.

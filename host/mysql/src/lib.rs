@@ -1,8 +1,9 @@
 //! MySQL and MariaDB as sources (snapshot by key ranges, changes from the binary log) and as targets ([`target`]).
 //!
 //! ```text
-//!   connect ── catalog ──┬── snapshot ──▶ neutral rows, each reader with its window
-//!                        └── stream ────▶ wire ─▶ binlog (decoders) ─▶ assemble ─▶ StreamEvents
+//!   connect ── catalog
+//!      └── raw (large packets) ──┬── snapshot ──▶ neutral rows, each reader with its window
+//!                                └── stream ────▶ wire ─▶ binlog (decoders) ─▶ assemble ─▶ StreamEvents
 //! ```
 //!
 //! Both ways of reading make the same neutral cells of the same value. Positions are GTIDs; a file and an offset are
@@ -18,6 +19,7 @@ mod fault;
 mod log_place;
 mod neutral;
 mod objects;
+mod raw;
 mod snapshot;
 mod source;
 mod stream;

@@ -228,12 +228,20 @@ impl LargePlan {
         let mut treated = self.columns.iter().peekable();
         for (index, cell) in row.cells().enumerate() {
             let treatment = treated.next_if(|(at, _)| *at == index).map(|(_, treatment)| *treatment);
-            builder.push(match (treatment, cell) {
-                (Some(Treatment::LeaveOut), Cell::Unchanged | Cell::Binary(_) | Cell::Text(_)) => Cell::Null,
-                (Some(Treatment::Limit(kind, most)), Cell::Binary(bytes)) => Cell::Binary(&bytes[..end(kind, bytes, most)]),
-                (Some(Treatment::Limit(kind, most)), Cell::Text(bytes)) => Cell::Text(&bytes[..end(kind, bytes, most)]),
-                (_, cell) => cell,
-            });
+            let smaller = match (treatment, cell) {
+                (Some(Treatment::LeaveOut), Cell::Unchanged | Cell::Binary(_) | Cell::Text(_)) => Some(Cell::Null),
+                (Some(Treatment::Limit(kind, most)), Cell::Binary(bytes)) if bytes.len() > most => {
+                    Some(Cell::Binary(&bytes[..end(kind, bytes, most)]))
+                }
+                (Some(Treatment::Limit(kind, most)), Cell::Text(bytes)) if bytes.len() > most => {
+                    Some(Cell::Text(&bytes[..end(kind, bytes, most)]))
+                }
+                _ => None,
+            };
+            match smaller {
+                Some(cell) => builder.push(cell),
+                None => builder.push_of(row, index),
+            }
         }
         builder.finish()
     }

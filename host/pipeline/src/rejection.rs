@@ -1,6 +1,6 @@
 //! A row at fault: what happened, and how the error table names and keeps the row.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 use tidegate_connector::{ConnectorError, RejectedOperation, RowFault, RowId, SourceTable};
@@ -131,7 +131,7 @@ pub(crate) fn store_row(table: &SourceTable, row: &Row, operation: RejectedOpera
 pub(crate) fn stored_row(table: &SourceTable, bytes: &[u8]) -> Option<Row> {
     let rest = bytes.strip_prefix(&[STORED_FORM])?.strip_prefix(&description_digest(table))?;
     let mut input = rest;
-    Row::read_from(&mut input).filter(|row| input.is_empty() && row.len() == table.schema.columns.len())
+    Row::read_from(&mut input, &Bytes::new()).filter(|row| input.is_empty() && row.len() == table.schema.columns.len())
 }
 
 fn description_digest(table: &SourceTable) -> [u8; DIGEST_BYTES] {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
+use tidegate_connector::tls::client_config;
 use tidegate_connector::{ConnectorError, ServerSettings};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -20,7 +21,6 @@ use tokio_rustls::client::TlsStream;
 
 use crate::fault::io_error;
 pub(crate) use crate::fault::pg_error;
-use crate::tls::client_config;
 
 /// How long a connection may take from the first packet to a ready session. DMS waits as long by default (by guess
 /// good enough for a server in another region).

@@ -9,6 +9,9 @@ use std::error::Error;
 
 use tidegate_connector::{ConnectorError, ErrorClass};
 
+/// A message above 1 GB, which the server cannot make; or a row of the target that is.
+pub(crate) const ROW_TOO_LARGE: &str = "row_too_large";
+
 /// The fields of an error response that may be shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ServerFault {
@@ -31,12 +34,18 @@ pub(crate) struct ServerFault {
 impl ServerFault {
     /// The error, as a step of what was attempted: `create slot "x"`.
     pub(crate) fn into_error(self, attempted: &str) -> ConnectorError {
-        let (class, code, hint) = meaning(&self.sqlstate);
+        let (class, code, hint) =
+            if self.is_of_size() { (ErrorClass::TaskDefinite, ROW_TOO_LARGE, Some(SIZE_HINT)) } else { meaning(&self.sqlstate) };
         let error = ConnectorError::new(class, code, format!("{attempted}: {}", self.text()));
         match hint {
             Some(hint) => error.hint(hint),
             None => error,
         }
+    }
+
+    /// An allocation above the server's limit: `enlargeStringInfo` and `palloc`. Internal errors are not translated.
+    fn is_of_size(&self) -> bool {
+        self.sqlstate == "54000" || (self.sqlstate == "XX000" && self.message.starts_with("invalid memory alloc request size"))
     }
 
     /// One line without row values.
@@ -92,6 +101,10 @@ pub(crate) fn pg_error(attempted: &str, error: tokio_postgres::Error) -> Connect
 pub(crate) fn io_error(attempted: &str, error: std::io::Error) -> ConnectorError {
     ConnectorError::transient("connection_failed", attempted.to_owned()).caused_by(error)
 }
+
+/// What to do about a row that PostgreSQL makes no message of.
+const SIZE_HINT: &str = "PostgreSQL makes no message above 1 GB: the values of a row together, and with them those of the old row where the \
+    table has replica identity full. Give the table a key as its replica identity, make the value smaller, or leave the column out; then load again";
 
 fn meaning(sqlstate: &str) -> (ErrorClass, &'static str, Option<&'static str>) {
     use ErrorClass::{TaskDefinite, Transient};

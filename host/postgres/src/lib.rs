@@ -9,6 +9,5 @@ mod fault;
 pub mod pgoutput;
 pub mod source;
 pub mod target;
-mod tls;
 mod types;
 mod wire;

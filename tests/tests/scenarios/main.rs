@@ -5,7 +5,9 @@
 mod crash;
 mod dms;
 mod fence;
+mod huge_value;
 mod lanes;
+mod large_value;
 mod live_tables;
 mod memory;
 mod modules;

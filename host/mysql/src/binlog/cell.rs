@@ -3,7 +3,7 @@
 //! A [`Layout`] is worked out once for each column of a table map; reading a cell is then one `match`.
 
 use bytes::{BufMut, BytesMut};
-use tidegate_model::SqlType;
+use tidegate_model::{LARGE_BYTES, SqlType};
 
 use super::bytes::{Fault, Reader};
 use super::decimal::decimal_text;
@@ -229,6 +229,26 @@ pub(crate) fn write_cell(layout: &Layout, reader: &mut Reader<'_>, out: &mut Byt
         }
     }
     Ok(Written::Neutral)
+}
+
+/// The bytes of a large cell whose neutral form is the stored one, read; `None`, with nothing read, for every other.
+pub(crate) fn large_cell<'a>(layout: &Layout, reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Fault> {
+    let (prefix, charset) = match layout {
+        Layout::Text { prefix, charset: charset @ Charset::Utf8 { .. } } => (*prefix, Some(*charset)),
+        Layout::Bytes { prefix, pad: 0 } => (*prefix, None),
+        _ => return Ok(None),
+    };
+    let mut ahead = reader.clone();
+    let length = ahead.uint_le(prefix)? as usize;
+    if length < LARGE_BYTES {
+        return Ok(None);
+    }
+    let bytes = ahead.take(length)?;
+    if let Some(charset) = charset {
+        charset.check_utf8(bytes)?;
+    }
+    *reader = ahead;
+    Ok(Some(bytes))
 }
 
 /// A date, or with a clock a date and time of day.

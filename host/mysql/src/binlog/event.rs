@@ -15,6 +15,14 @@ const IGNORABLE: u16 = 0x80;
 /// `LOG_EVENT_BINLOG_IN_USE_F`: cleared before the checksum is made.
 const IN_USE: u16 = 0x01;
 
+/// Bytes in front of an event's body.
+const HEADER_BYTES: usize = 19;
+
+const FORMAT_DESCRIPTION: u8 = 15;
+
+/// `BINLOG_CHECKSUM_ALG_UNDEF`: of a server that knows no checksums.
+const NO_CHECKSUM: u8 = 255;
+
 /// One event without its checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawEvent {
@@ -28,14 +36,40 @@ pub(crate) struct RawEvent {
 }
 
 impl RawEvent {
+    /// Reads an event as the server sends it, and its checksum where it has one: a format description says of the events behind
+    /// it whether they end with one (`is_summed`).
+    pub(crate) fn sent(bytes: &Bytes, is_summed: &mut bool) -> Result<(RawEvent, Option<[u8; 4]>), Fault> {
+        let mut reader = Reader::new(bytes, "event");
+        let (timestamp, code, server) = (reader.u32()?, reader.u8()?, reader.u32()?);
+        let (size, end, flags) = (reader.u32()?, reader.u32()?, reader.u16()?);
+        if size as usize != bytes.len() {
+            return Err(reader.fault());
+        }
+        let mut body = bytes.slice(HEADER_BYTES..);
+        let mut checksum = None;
+        let footer = if code == FORMAT_DESCRIPTION { 5 } else { 4 * usize::from(*is_summed) };
+        let footer = body.split_off(body.len().checked_sub(footer).ok_or_else(|| reader.fault())?);
+        if code == FORMAT_DESCRIPTION {
+            // The checksum of a format description, which the server makes anew for each dump, may be made before it does so.
+            *is_summed = match footer[0] {
+                0 | NO_CHECKSUM => false,
+                1 => true,
+                _ => return Err(Fault::Malformed("event: a checksum of an unknown kind")),
+            };
+        } else if let Ok(found) = <[u8; 4]>::try_from(&footer[..]) {
+            checksum = Some(found);
+        }
+        Ok((RawEvent { timestamp, code, server, size, end, flags, body }, checksum))
+    }
+
     /// Cuts the next event, which has no checksum, off a decompressed payload.
     pub(crate) fn inner(payload: &mut Bytes) -> Result<RawEvent, Fault> {
         let mut reader = Reader::new(payload, "transaction payload");
         let (timestamp, code, server) = (reader.u32()?, reader.u8()?, reader.u32()?);
         let (size, end, flags) = (reader.u32()?, reader.u32()?, reader.u16()?);
-        let length = (size as usize).checked_sub(19).filter(|length| *length <= reader.len()).ok_or_else(|| reader.fault())?;
-        let mut event = payload.split_to(19 + length);
-        Ok(RawEvent { timestamp, code, server, size, end, flags, body: event.split_off(19) })
+        let length = (size as usize).checked_sub(HEADER_BYTES).filter(|length| *length <= reader.len()).ok_or_else(|| reader.fault())?;
+        let mut event = payload.split_to(HEADER_BYTES + length);
+        Ok(RawEvent { timestamp, code, server, size, end, flags, body: event.split_off(HEADER_BYTES) })
     }
 
     /// True when `checksum` is the event's CRC32.

@@ -84,12 +84,12 @@ proptest! {
         let _ = write_json(&bytes, &mut BytesMut::new());
         let columns: Vec<Logged> =
             layouts().into_iter().enumerate().map(|(index, layout)| Logged { layout, is_wanted: index % 5 > 0 }).collect();
-        let _ = image(&[0xff; 8], &mut Reader::new(&bytes, "image"), &columns);
-        let _ = image(&bytes, &mut Reader::new(&bytes, "image"), &columns);
+        let _ = image(&[0xff; 8], &mut Reader::new(&bytes, "image"), &columns, &bytes::Bytes::new());
+        let _ = image(&bytes, &mut Reader::new(&bytes, "image"), &columns, &bytes::Bytes::new());
         for kind in [RowsKind::Write, RowsKind::Update, RowsKind::Delete] {
             for event in [rows_event(&bytes, kind, 1), rows_event(&bytes, kind, 2)].into_iter().flatten() {
                 let _ = event.has_all(&columns);
-                let _ = event.image(Side::After, &mut Reader::new(event.images, "image"), &columns);
+                let _ = event.image(Side::After, &mut Reader::new(event.images, "image"), &columns, &bytes::Bytes::new());
             }
         }
         let _ = table_map_head(&bytes).and_then(|head| head.read(&collations(), true));

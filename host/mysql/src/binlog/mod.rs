@@ -1,7 +1,6 @@
 //! Our own decoder of binary log events, over raw bytes.
 //!
-//! The driver logs in and delivers packets; what they mean is read here, because a driver that skips an event it does
-//! not know loses rows. Each module reads one thing, checks every length, and panics on no bytes.
+//! What events mean is read here and not by a driver, because one that skips an event it does not know loses rows. Each module reads one thing, checks every length, and panics on no bytes.
 
 pub(crate) mod bytes;
 pub(crate) mod cell;

@@ -1,10 +1,10 @@
 //! Rows events: which columns each image has, and the images themselves.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tidegate_model::{Cell, Row, RowBuilder};
 
 use super::bytes::{Fault, Reader};
-use super::cell::{Layout, Written, write_cell};
+use super::cell::{Layout, Written, large_cell, write_cell};
 
 /// What a rows event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +64,10 @@ impl RowsEvent<'_> {
         self.present.iter().all(|present| has(present))
     }
 
-    /// Reads one image: the columns that are wanted. The index of the column at fault comes with the fault.
-    pub(crate) fn image(&self, side: Side, reader: &mut Reader<'_>, columns: &[Logged]) -> Result<Row, (usize, Fault)> {
-        image(self.present[side as usize], reader, columns)
+    /// Reads one image: the columns that are wanted. The index of the column at fault comes with the fault. Large cells share
+    /// `whole`, in which the image lies.
+    pub(crate) fn image(&self, side: Side, reader: &mut Reader<'_>, columns: &[Logged], whole: &Bytes) -> Result<Row, (usize, Fault)> {
+        image(self.present[side as usize], reader, columns, whole)
     }
 }
 
@@ -75,7 +76,7 @@ fn is_set(bits: &[u8], index: usize) -> bool {
 }
 
 /// NULLs have a bit for each column that is present.
-pub(super) fn image(present: &[u8], reader: &mut Reader<'_>, columns: &[Logged]) -> Result<Row, (usize, Fault)> {
+pub(super) fn image(present: &[u8], reader: &mut Reader<'_>, columns: &[Logged], whole: &Bytes) -> Result<Row, (usize, Fault)> {
     let count = (0..columns.len()).filter(|index| is_set(present, *index)).count();
     let nulls = reader.take(count.div_ceil(8)).map_err(|fault| (0, fault))?;
     let mut builder = RowBuilder::with_capacity(columns.len(), reader.len().min(256));
@@ -86,6 +87,13 @@ pub(super) fn image(present: &[u8], reader: &mut Reader<'_>, columns: &[Logged])
         }
         let is_null = is_set(nulls, place);
         place += 1;
+        if column.is_wanted
+            && !is_null
+            && let Some(bytes) = large_cell(&column.layout, reader).map_err(|fault| (index, fault))?
+        {
+            builder.push_within(Cell::Binary(bytes), whole);
+            continue;
+        }
         let mut result = Ok(Written::Neutral);
         match (column.is_wanted, is_null) {
             (true, true) => builder.push(Cell::Null),

@@ -24,14 +24,14 @@ mod reader;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mysql_async::Conn;
 use tidegate_connector::{Chunk, ConnectorError, CutParts, Dialect, RangePart, RowReader, Snapshot, SourceTable, TableCut};
 use tidegate_model::position::{GtidSet, PositionError};
 use tidegate_model::{Engine, Position, TableName, Window};
 
 use self::partition::Partitions;
 use self::reader::ChunkReader;
-use crate::connect::{Connector, row, rows, run};
+use crate::connect::Connector;
+use crate::raw::RawConn;
 
 /// Opens readers.
 pub(crate) struct SourceSnapshot {
@@ -77,9 +77,9 @@ impl Snapshot for SourceSnapshot {
             (None, Some(part)) => range::condition(&table.schema, &part)?,
             (None, None) => chunk::condition(&table.schema, chunk)?,
         };
-        let mut conn = self.connector.open().await?;
+        let mut conn = self.connector.open_raw().await?;
         let name = &table.schema.name;
-        let locked = async |conn: &mut Conn| self.locked_view(conn, name).await.map_err(|error| error.at_table(name));
+        let locked = async |conn: &mut RawConn| self.locked_view(conn, name).await.map_err(|error| error.at_table(name));
         let window = match self.engine {
             Engine::Mariadb => match exact_view(&mut conn).await? {
                 Some(window) => window,
@@ -105,21 +105,25 @@ const ISOLATION: &str = "set session transaction isolation level repeatable read
 
 /// MariaDB. `None` when the server cannot name the position: it reads its log file from the start for that, and gives
 /// up at an event above its own `max_allowed_packet`.
-async fn exact_view(conn: &mut Conn) -> Result<Option<Window>, ConnectorError> {
-    run(conn, WHAT, ISOLATION).await?;
-    run(conn, WHAT, "start transaction with consistent snapshot").await?;
-    let status: Vec<(String, String)> = rows(conn, WHAT, "show status like 'binlog_snapshot_%'").await?;
-    let find =
-        |name: &str| status.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone()).unwrap_or_default();
+async fn exact_view(conn: &mut RawConn) -> Result<Option<Window>, ConnectorError> {
+    conn.run(WHAT, ISOLATION).await?;
+    conn.run(WHAT, "start transaction with consistent snapshot").await?;
+    let status = conn.texts(WHAT, "show status like 'binlog_snapshot_%'").await?;
+    let find = |name: &str| {
+        let found = status.iter().find_map(|row| match &row[..] {
+            [Some(key), Some(value)] if key.eq_ignore_ascii_case(name) => Some(value.clone()),
+            _ => None,
+        });
+        found.unwrap_or_default()
+    };
     let (file, offset) = (find("binlog_snapshot_file"), find("binlog_snapshot_position"));
     if file.is_empty() {
         return Err(ConnectorError::definite("log_bin", "the source writes no binary log, so a snapshot has no place in it")
             .hint("start the server with --log-bin"));
     }
     let sql = format!("select binlog_gtid_pos({}, {})", Dialect::MYSQL.literal(&file), offset.parse::<u64>().unwrap_or(0));
-    let gtids: Option<String> = row(conn, WHAT, &sql).await?;
-    let Some(gtids) = gtids else {
-        run(conn, WHAT, "rollback").await?;
+    let Some(gtids) = conn.text(WHAT, &sql).await? else {
+        conn.run(WHAT, "rollback").await?;
         return Ok(None);
     };
     let position = position(Engine::Mariadb, &gtids)?;
@@ -127,12 +131,13 @@ async fn exact_view(conn: &mut Conn) -> Result<Option<Window>, ConnectorError> {
 }
 
 /// MySQL, without a lock.
-async fn free_view(conn: &mut Conn) -> Result<Window, ConnectorError> {
-    run(conn, WHAT, ISOLATION).await?;
+async fn free_view(conn: &mut RawConn) -> Result<Window, ConnectorError> {
+    conn.run(WHAT, ISOLATION).await?;
     let low = executed(conn).await?;
-    run(conn, WHAT, BEGIN).await?;
+    conn.run(WHAT, BEGIN).await?;
     let after = executed(conn).await?;
-    let sessions: u64 = row(conn, WHAT, "select @@global.max_connections").await?;
+    let sessions = known(conn, "select @@global.max_connections").await?;
+    let sessions = sessions.parse::<u64>().map_err(|error| ConnectorError::definite("unexpected_answer", WHAT).caused_by(error))?;
     Ok(Window { low: Position::Mysql(low), high: Position::Mysql(reaching_beyond(&after, sessions)) })
 }
 
@@ -149,34 +154,40 @@ fn reaching_beyond(set: &GtidSet, more: u64) -> GtidSet {
 
 impl SourceSnapshot {
     /// For keyless tables of MySQL, and where MariaDB cannot name its position.
-    async fn locked_view(&self, conn: &mut Conn, table: &TableName) -> Result<Window, ConnectorError> {
-        let mut locker = self.connector.open().await?;
-        run(conn, WHAT, ISOLATION).await?;
+    async fn locked_view(&self, conn: &mut RawConn, table: &TableName) -> Result<Window, ConnectorError> {
+        let mut locker = self.connector.open_raw().await?;
+        conn.run(WHAT, ISOLATION).await?;
         // Writers queue behind a waiting lock, so it must not wait for long.
-        run(&mut locker, WHAT, "set session lock_wait_timeout = 10").await?;
-        run(&mut locker, WHAT, &format!("lock tables {} read", Dialect::MYSQL.table(table))).await?;
-        let opened = run(conn, WHAT, BEGIN).await;
+        locker.run(WHAT, "set session lock_wait_timeout = 10").await?;
+        locker.run(WHAT, &format!("lock tables {} read", Dialect::MYSQL.table(table))).await?;
+        let opened = conn.run(WHAT, BEGIN).await;
         let low = self.log_end(&mut locker).await;
-        let unlocked = run(&mut locker, WHAT, "unlock tables").await;
-        let _ = locker.disconnect().await;
+        let unlocked = locker.run(WHAT, "unlock tables").await;
+        locker.quit().await;
         opened?;
         unlocked?;
         let position = low?;
         Ok(Window { low: position.clone(), high: position })
     }
 
-    async fn log_end(&self, conn: &mut Conn) -> Result<Position, ConnectorError> {
+    async fn log_end(&self, conn: &mut RawConn) -> Result<Position, ConnectorError> {
         if self.engine == Engine::Mariadb {
-            let gtids: String = row(conn, WHAT, "select @@global.gtid_binlog_pos").await?;
-            return position(self.engine, &gtids);
+            return position(self.engine, &known(conn, "select @@global.gtid_binlog_pos").await?);
         }
         Ok(Position::Mysql(executed(conn).await?))
     }
 }
 
-async fn executed(conn: &mut Conn) -> Result<GtidSet, ConnectorError> {
-    let text: String = row(conn, WHAT, "select @@global.gtid_executed").await?;
-    text.parse().map_err(|error: PositionError| ConnectorError::definite("unexpected_answer", WHAT).caused_by(error))
+async fn executed(conn: &mut RawConn) -> Result<GtidSet, ConnectorError> {
+    known(conn, "select @@global.gtid_executed")
+        .await?
+        .parse()
+        .map_err(|error: PositionError| ConnectorError::definite("unexpected_answer", WHAT).caused_by(error))
+}
+
+/// A value that is never NULL.
+async fn known(conn: &mut RawConn, sql: &str) -> Result<String, ConnectorError> {
+    conn.text(WHAT, sql).await?.ok_or_else(|| ConnectorError::definite("unexpected_answer", format!("{WHAT}: the server answered NULL")))
 }
 
 /// A position from the server's own text.

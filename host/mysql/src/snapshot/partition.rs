@@ -9,6 +9,7 @@ use tidegate_connector::{Chunk, ConnectorError, Dialect, TableCut};
 use tidegate_model::TableName;
 
 use crate::connect::{row, rows};
+use crate::raw::RawConn;
 
 /// What a part reads.
 pub(crate) struct Partitions {
@@ -25,8 +26,9 @@ impl Partitions {
 
     /// # Errors
     /// Table-definite (`chunks_outdated`) when the table was partitioned in another way since it was cut.
-    pub(crate) async fn check(&self, conn: &mut Conn, table: &TableName) -> Result<(), ConnectorError> {
-        if layout(conn, table).await? == self.layout {
+    pub(crate) async fn check(&self, conn: &mut RawConn, table: &TableName) -> Result<(), ConnectorError> {
+        let (what, sql) = layout_sql(table);
+        if conn.text(&what, &sql).await?.is_some_and(|found| found == self.layout) {
             return Ok(());
         }
         let text = format!("table \"{table}\" was cut by its partitions, and these have changed since");
@@ -136,14 +138,18 @@ async fn partitions(conn: &mut Conn, table: &TableName) -> Result<Vec<Partition>
     Ok(found)
 }
 
-/// A digest of everything that decides which rows a partition has.
 async fn layout(conn: &mut Conn, table: &TableName) -> Result<String, ConnectorError> {
+    let (what, sql) = layout_sql(table);
+    row(conn, &what, &sql).await
+}
+
+/// What is asked for, and the question: a digest of everything that decides which rows a partition has.
+fn layout_sql(table: &TableName) -> (String, String) {
     let what = format!("look for partitions of table \"{table}\"");
     let one = "hex(concat_ws(char(0), partition_name, subpartition_name, partition_method, subpartition_method, partition_expression, \
                subpartition_expression, partition_description))";
     let order = "order by partition_ordinal_position, subpartition_ordinal_position";
-    let sql = format!("select sha2(coalesce(group_concat({one} {order}), ''), 256) {}", of_table(table));
-    row(conn, &what, &sql).await
+    (what, format!("select sha2(coalesce(group_concat({one} {order}), ''), 256) {}", of_table(table)))
 }
 
 #[cfg(test)]

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Value};
+use bytes::Bytes;
 use tidegate_connector::{ConnectorError, Decoding, Dialect, RowReader, SourceTable};
-use tidegate_model::{Cell, Row, RowBuilder, SqlType, Window};
+use tidegate_model::{Cell, LARGE_BYTES, Row, RowBuilder, SqlType, Window};
 use tokio::sync::mpsc;
 
 use crate::binlog::bytes::Fault;
 use crate::fault;
 use crate::neutral;
+use crate::raw::{Column, Field, RawConn, fields};
 
 /// Bytes of rows in one batch.
 const BATCH_BYTES: usize = 256 << 10;
@@ -24,8 +24,8 @@ const BATCH_BYTES: usize = 256 << 10;
 /// Rows, and how long it took so far to make rows of what the driver brought.
 type Batch = (Vec<Row>, Duration);
 
-/// A read in progress. The rows come from a task of its own, because the driver's stream borrows its connection; the
-/// channel's bound of one batch keeps it from running ahead.
+/// A read in progress. The rows come from a task of its own, so that the server is read while a target is written; the
+/// channel's bound of one batch keeps it from running far ahead.
 pub(crate) struct ChunkReader {
     window: Window,
     batches: mpsc::Receiver<Result<Batch, ConnectorError>>,
@@ -35,7 +35,7 @@ pub(crate) struct ChunkReader {
 }
 
 impl ChunkReader {
-    pub(crate) fn start(conn: Conn, table: Arc<SourceTable>, condition: String, window: Window) -> Self {
+    pub(crate) fn start(conn: RawConn, table: Arc<SourceTable>, condition: String, window: Window) -> Self {
         let (sender, batches) = mpsc::channel(1);
         let reading = tokio::spawn(async move {
             if let Err(error) = read(conn, &table, &condition, &sender).await {
@@ -85,7 +85,7 @@ impl RowReader for ChunkReader {
 }
 
 async fn read(
-    mut conn: Conn,
+    mut conn: RawConn,
     table: &SourceTable,
     condition: &str,
     sender: &mpsc::Sender<Result<Batch, ConnectorError>>,
@@ -106,12 +106,12 @@ async fn read(
         })
         .collect();
     let sql = format!("select {} from {}{condition}", expressions.join(", "), Dialect::MYSQL.table(name));
-    let mut found = conn.exec_iter(sql, ()).await.map_err(fault)?;
+    conn.select(&sql).await.map_err(fault)?;
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let mut decoding = Decoding::default();
     let mut stretch = decoding.begin();
-    while let Some(values) = stretch.wait(found.next()).await.map_err(fault)? {
-        let row = row(table, values.unwrap())?;
+    while let Some(packet) = stretch.wait(conn.next_row()).await.map_err(fault)? {
+        let row = row(table, &packet, conn.row_columns())?;
         bytes += row.bytes_held();
         batch.push(row);
         if bytes >= BATCH_BYTES {
@@ -124,47 +124,61 @@ async fn read(
         }
     }
     stretch.end();
-    drop(found);
     if !batch.is_empty() {
         let _ = sender.send(Ok((batch, decoding.total()))).await;
     }
-    let _ = conn.disconnect().await;
+    conn.quit().await;
     Ok(())
 }
 
-fn row(table: &SourceTable, values: Vec<Value>) -> Result<Row, ConnectorError> {
+fn row(table: &SourceTable, packet: &Bytes, types: &[Column]) -> Result<Row, ConnectorError> {
     let columns = &table.schema.columns;
-    let mut builder = RowBuilder::with_capacity(columns.len(), 64);
-    for (column, value) in columns.iter().zip(&values) {
-        if *value == Value::NULL {
-            builder.push(Cell::Null);
-            continue;
-        }
+    let malformed = |fault| fault::decode(Some(&table.schema.name), None, "in the full load", &fault);
+    let mut builder = RowBuilder::with_capacity(columns.len(), packet.len().min(LARGE_BYTES));
+    let mut found = fields(packet, types).map_err(malformed)?;
+    for column in columns {
         let at_fault = |fault| fault::decode(Some(&table.schema.name), Some(&column.name), "in the full load", &fault);
-        if let Some(text) = odd_date(&column.sql_type, value).map_err(at_fault)? {
-            builder.push(Cell::Text(text.as_bytes()));
-            continue;
+        let field = found.next().unwrap_or(Err(MISFIT)).map_err(at_fault)?;
+        match field {
+            Field::Null => builder.push(Cell::Null),
+            Field::Bytes(bytes) if bytes.len() >= LARGE_BYTES && is_verbatim(&column.sql_type, bytes) => {
+                builder.push_within(Cell::Binary(bytes), packet);
+            }
+            field => match odd_date(&column.sql_type, field).map_err(at_fault)? {
+                Some(text) => builder.push(Cell::Text(text.as_bytes())),
+                None => {
+                    let mut result = Ok(());
+                    builder.push_with(|out| result = write_value(&column.sql_type, field, out));
+                    result.map_err(at_fault)?;
+                }
+            },
         }
-        let mut result = Ok(());
-        builder.push_with(|out| result = write_value(&column.sql_type, value, out));
-        result.map_err(at_fault)?;
     }
     Ok(builder.finish())
+}
+
+/// True when the neutral form of a value is the bytes that the server sent.
+fn is_verbatim(sql_type: &SqlType, bytes: &[u8]) -> bool {
+    match sql_type {
+        SqlType::Bytes { .. } => true,
+        SqlType::Text { .. } | SqlType::Json => std::str::from_utf8(bytes).is_ok(),
+        _ => false,
+    }
 }
 
 const MISFIT: Fault = Fault::Malformed("value: another type than its column's");
 
 /// Appends the neutral form of a value of the binary protocol.
-fn write_value(sql_type: &SqlType, value: &Value, out: &mut impl Extend<u8>) -> Result<(), Fault> {
+fn write_value(sql_type: &SqlType, value: Field<'_>, out: &mut impl Extend<u8>) -> Result<(), Fault> {
     match sql_type {
         SqlType::Int8 | SqlType::Int16 | SqlType::Int32 | SqlType::Int64 => out.extend(signed(value)?.to_le_bytes()),
         SqlType::UInt8 | SqlType::UInt16 | SqlType::UInt32 | SqlType::UInt64 => out.extend(unsigned(value)?.to_le_bytes()),
         SqlType::Float32 => match value {
-            Value::Float(number) => out.extend(number.to_le_bytes()),
+            Field::Float(number) => out.extend(number.to_le_bytes()),
             _ => return Err(MISFIT),
         },
         SqlType::Float64 => match value {
-            Value::Double(number) => out.extend(number.to_le_bytes()),
+            Field::Double(number) => out.extend(number.to_le_bytes()),
             _ => return Err(MISFIT),
         },
         SqlType::Date => {
@@ -176,9 +190,9 @@ fn write_value(sql_type: &SqlType, value: &Value, out: &mut impl Extend<u8>) -> 
             out.extend(neutral::datetime_us(days.ok_or(MISFIT)?, clock)?.to_le_bytes());
         }
         SqlType::Time => match value {
-            Value::Time(negative, days, hours, minutes, seconds, us) => {
-                let hours = days.checked_mul(24).and_then(|all| all.checked_add(u32::from(*hours))).ok_or(MISFIT)?;
-                out.extend(neutral::time_us(*negative, hours, u32::from(*minutes), u32::from(*seconds), *us)?.to_le_bytes());
+            Field::Time(negative, days, (hours, minutes, seconds, us)) => {
+                let hours = days.checked_mul(24).and_then(|all| all.checked_add(u32::from(hours))).ok_or(MISFIT)?;
+                out.extend(neutral::time_us(negative, hours, u32::from(minutes), u32::from(seconds), us)?.to_le_bytes());
             }
             _ => return Err(MISFIT),
         },
@@ -195,46 +209,46 @@ fn write_value(sql_type: &SqlType, value: &Value, out: &mut impl Extend<u8>) -> 
     Ok(())
 }
 
-fn signed(value: &Value) -> Result<i64, Fault> {
+fn signed(value: Field<'_>) -> Result<i64, Fault> {
     match value {
-        Value::Int(number) => Ok(*number),
-        Value::UInt(number) => i64::try_from(*number).map_err(|_| MISFIT),
+        Field::Int(number) => Ok(number),
+        Field::UInt(number) => i64::try_from(number).map_err(|_| MISFIT),
         _ => Err(MISFIT),
     }
 }
 
-fn unsigned(value: &Value) -> Result<u64, Fault> {
+fn unsigned(value: Field<'_>) -> Result<u64, Fault> {
     match value {
-        Value::UInt(number) => Ok(*number),
-        Value::Int(number) => u64::try_from(*number).map_err(|_| MISFIT),
+        Field::UInt(number) => Ok(number),
+        Field::Int(number) => u64::try_from(number).map_err(|_| MISFIT),
         _ => Err(MISFIT),
     }
 }
 
-fn bytes(value: &Value) -> Result<&[u8], Fault> {
+fn bytes(value: Field<'_>) -> Result<&[u8], Fault> {
     match value {
-        Value::Bytes(bytes) => Ok(bytes),
+        Field::Bytes(bytes) => Ok(bytes),
         _ => Err(MISFIT),
     }
 }
 
-fn text(value: &Value) -> Result<&str, Fault> {
+fn text(value: Field<'_>) -> Result<&str, Fault> {
     std::str::from_utf8(bytes(value)?).map_err(|_| Fault::value("charset_bytes", "bytes that are no text of the column's character set"))
 }
 
 /// The server's text of a date that no calendar has; `None` for every other value.
-fn odd_date(sql_type: &SqlType, value: &Value) -> Result<Option<String>, Fault> {
-    let Value::Date(year, month, day, ..) = value else { return Ok(None) };
+fn odd_date(sql_type: &SqlType, value: Field<'_>) -> Result<Option<String>, Fault> {
+    let Field::Date(year, month, day, _) = value else { return Ok(None) };
     let (days, clock) = date(value)?;
     let clock = (*sql_type != SqlType::Date).then_some(clock);
-    Ok(if days.is_none() { Some(neutral::odd_date(u32::from(*year), u32::from(*month), u32::from(*day), clock)) } else { None })
+    Ok(if days.is_none() { Some(neutral::odd_date(u32::from(year), u32::from(month), u32::from(day), clock)) } else { None })
 }
 
-fn date(value: &Value) -> Result<(Option<i32>, i64), Fault> {
+fn date(value: Field<'_>) -> Result<(Option<i32>, i64), Fault> {
     match value {
-        Value::Date(year, month, day, hours, minutes, seconds, us) => {
-            let days = neutral::date_days(u32::from(*year), u32::from(*month), u32::from(*day))?;
-            Ok((days, neutral::time_us(false, u32::from(*hours), u32::from(*minutes), u32::from(*seconds), *us)?))
+        Field::Date(year, month, day, (hours, minutes, seconds, us)) => {
+            let days = neutral::date_days(u32::from(year), u32::from(month), u32::from(day))?;
+            Ok((days, neutral::time_us(false, u32::from(hours), u32::from(minutes), u32::from(seconds), us)?))
         }
         _ => Err(MISFIT),
     }

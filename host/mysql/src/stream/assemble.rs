@@ -12,6 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidegate_connector::{ConnectorError, StreamEvent, TxId};
 use tidegate_model::change::RelationId;
 use tidegate_model::position::uuid_text;
@@ -322,19 +323,19 @@ impl Assembler {
         if self.group.as_ref().is_some_and(|group| group.xa) {
             return Err(self.xa_rows(event, &table));
         }
-        let unfolded;
-        let images = if compressed {
-            unfolded =
-                mariadb_compressed(head.images, UNFOLDED_BYTES_MAX).map_err(|fault| self.decode(event, Some(&table), None, &fault))?;
-            &unfolded[..]
+        let unfolded: Bytes;
+        let (images, whole) = if compressed {
+            let plain = mariadb_compressed(head.images, UNFOLDED_BYTES_MAX);
+            unfolded = plain.map_err(|fault| self.decode(event, Some(&table), None, &fault))?.into();
+            (&unfolded[..], &unfolded)
         } else {
-            head.images
+            (head.images, &event.body)
         };
         let mut reader = Reader::new(images, "row image");
         while !reader.is_empty() {
             let before = reader.len();
             let mut next = |side| {
-                head.image(side, &mut reader, &columns).map_err(|(index, fault)| {
+                head.image(side, &mut reader, &columns, whole).map_err(|(index, fault)| {
                     let column = self.column_name(&table, index);
                     self.decode(event, Some(&table), column.as_deref(), &fault)
                 })

@@ -1,28 +1,26 @@
 //! The dump connection: asks for the log, and hands out raw events whose checksums are right.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
-use mysql_async::binlog::BinlogChecksumAlg;
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Error, GnoInterval, IoError, Sid};
+use mysql_async::{Error, GnoInterval, IoError, Sid};
+use mysql_common::packets::ComRegisterSlave;
+use mysql_common::packets::binlog_request::BinlogRequest;
 use sha2::{Digest, Sha256};
 use tidegate_connector::ConnectorError;
 use tidegate_model::{Position, TaskId};
 
 use crate::binlog::event::RawEvent;
-use crate::connect::run;
 use crate::fault;
+use crate::raw::{Packets, RawConn, server_error};
 
 /// How often an idle server says that it lives. As rarely as replicas ask for by default: nothing waits for it, and for a task that
 /// sleeps it is most of what it does.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// Silence after which the connection counts as dead. More than three heartbeats, because a single event of a gigabyte
-/// is silent for as long as it travels.
+/// Silence after which the connection counts as dead: many heartbeats, because a server that writes a large event to its log
+/// sends none.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// The server id of a task's reader: the same for its successor, which so takes the stream over from a worker that
@@ -34,16 +32,15 @@ pub(crate) fn server_id(task: &TaskId) -> u32 {
 
 /// A running dump.
 pub(crate) struct Wire {
-    stream: BinlogStream,
-    /// The driver unfolds transaction payloads too and sends their events after the payload itself; we unfold them on
-    /// our own, and so let these pass: code, time and size of each.
-    repeated: VecDeque<(u8, u32, u32)>,
+    packets: Packets,
+    /// See [`RawEvent::sent`].
+    is_summed: bool,
     log_bytes: u64,
 }
 
 impl Wire {
     /// Starts a dump of everything that `from` does not cover.
-    pub(crate) async fn start(mut conn: Conn, task: &TaskId, from: &Position) -> Result<Wire, ConnectorError> {
+    pub(crate) async fn start(mut conn: RawConn, task: &TaskId, from: &Position) -> Result<Wire, ConnectorError> {
         let what = "start the binary log stream";
         let heartbeat = HEARTBEAT.as_nanos();
         let server = server_id(task);
@@ -54,15 +51,15 @@ impl Wire {
                     "set @mariadb_slave_capability = 4, @master_heartbeat_period = {heartbeat}, @slave_connect_state = '{positions}', \
                      @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0"
                 );
-                run(&mut conn, what, &sql).await?;
-                BinlogStreamRequest::new(server)
+                conn.run(what, &sql).await?;
+                BinlogRequest::new(server)
             }
             Position::Mysql(set) => {
                 let sql = format!(
                     "set @master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}, \
                      @source_binlog_checksum = @@global.binlog_checksum"
                 );
-                run(&mut conn, what, &sql).await?;
+                conn.run(what, &sql).await?;
                 let mut sids = Vec::new();
                 for (source, ranges) in set.iter() {
                     // The protocol's ranges exclude their end.
@@ -76,14 +73,17 @@ impl Wire {
                     }
                     sids.push(sid);
                 }
-                BinlogStreamRequest::new(server).with_gtid().with_gtid_set(sids)
+                BinlogRequest::new(server).with_use_gtid(true).with_sids(sids)
             }
             Position::Postgres(_) => {
                 return Err(ConnectorError::definite("position_kind", "a position of PostgreSQL cannot be used with MySQL or MariaDB"));
             }
         };
-        let stream = conn.get_binlog_stream(request).await.map_err(|error| fault::driver(what, error))?;
-        Ok(Wire { stream, repeated: VecDeque::new(), log_bytes: 0 })
+        // Whatever sums the server makes, it shall send them.
+        conn.run(what, "set @master_binlog_checksum = 'ALL'").await?;
+        conn.command(what, &ComRegisterSlave::new(server)).await?;
+        let packets = conn.hand_over(what, &request.as_cmd()).await?;
+        Ok(Wire { packets, is_summed: false, log_bytes: 0 })
     }
 
     /// Bytes of the events that came from the log.
@@ -91,60 +91,45 @@ impl Wire {
         self.log_bytes
     }
 
-    /// Names the events that the driver will repeat out of a payload.
-    pub(crate) fn expect_repeated(&mut self, events: impl IntoIterator<Item = (u8, u32, u32)>) {
-        self.repeated.extend(events);
-    }
-
     /// The next event. Safe to cancel.
     pub(crate) async fn next(&mut self) -> Result<RawEvent, ConnectorError> {
         let what = "read the binary log";
+        let packet = self.packet(what).await?;
+        match packet.first() {
+            Some(0x00) => {}
+            Some(0xff) => return Err(fault::driver(what, server_error(&packet))),
+            Some(0xfe) if packet.len() < 9 => {
+                return Err(ConnectorError::transient("connection_lost", format!("{what}: the source ended the stream")));
+            }
+            _ => return Err(ConnectorError::definite("binlog_malformed", format!("{what}: found a packet that is no event"))),
+        }
+        let read = RawEvent::sent(&packet.slice(1..), &mut self.is_summed);
+        let (event, checksum) = read.map_err(|fault| fault::decode(None, None, "in the stream of the binary log", &fault))?;
+        self.log_bytes += u64::from(event.size);
+        if checksum.is_none_or(|checksum| event.matches(checksum)) {
+            return Ok(event);
+        }
+        let text = format!("{what}: the checksum of the event that ends at {} is wrong", event.end);
+        Err(ConnectorError::definite("checksum", text)
+            .hint("the event was damaged on its way or on the source's disk: use TLS, check the source's binary log with mysqlbinlog --verify-binlog-checksum, then resume"))
+    }
+
+    /// The next packet. A large one may take as long as it likes, as long as it comes.
+    async fn packet(&mut self, what: &str) -> Result<Bytes, ConnectorError> {
         loop {
-            // The driver's own parser, which we cannot leave out, panics on some forms of damage.
-            let polled = AssertUnwindSafe(self.stream.next()).catch_unwind();
-            let event = match tokio::time::timeout(SILENCE_MAX, polled).await {
+            let received = self.packets.received();
+            match tokio::time::timeout(SILENCE_MAX, self.packets.next()).await {
+                Ok(Ok(packet)) => return Ok(packet),
+                Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+                    return Err(ConnectorError::definite("binlog_malformed", format!("{what}: a packet is malformed")).caused_by(error));
+                }
+                Ok(Err(error)) => return Err(fault::driver(what, Error::Io(IoError::Io(error)))),
+                Err(_) if self.packets.received() > received => {}
                 Err(_) => {
                     let text = format!("{what}: the source was silent for {} s", SILENCE_MAX.as_secs());
                     return Err(ConnectorError::transient("source_silent", text));
                 }
-                Ok(Err(_)) => return Err(ConnectorError::definite("binlog_malformed", format!("{what}: an event is cut or malformed"))),
-                Ok(Ok(None)) => return Err(ConnectorError::transient("connection_lost", format!("{what}: the source ended the stream"))),
-                Ok(Ok(Some(Err(Error::Io(IoError::Io(error)))))) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::Other) => {
-                    return Err(ConnectorError::definite("binlog_malformed", format!("{what}: an event is malformed")).caused_by(error));
-                }
-                Ok(Ok(Some(Err(error)))) => return Err(fault::driver(what, error)),
-                Ok(Ok(Some(Ok(event)))) => event,
-            };
-            let header = event.header();
-            let raw = RawEvent {
-                timestamp: header.timestamp(),
-                code: header.event_type_raw(),
-                server: header.server_id(),
-                size: header.event_size(),
-                end: header.log_pos(),
-                flags: header.flags_raw(),
-                body: Bytes::copy_from_slice(event.data()),
-            };
-            if let Some(wanted) = self.repeated.pop_front() {
-                if wanted == (raw.code, raw.timestamp, raw.size) {
-                    continue;
-                }
-                return Err(ConnectorError::definite(
-                    "binlog_malformed",
-                    format!("{what}: a transaction payload does not unfold as declared"),
-                ));
             }
-            self.log_bytes += u64::from(raw.size);
-            // A format description is sent anew by the server for each start, and checked by its length alone.
-            let crc = matches!(event.footer().get_checksum_alg(), Ok(Some(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32))) && raw.code != 15;
-            if let Some(checksum) = event.checksum().filter(|_| crc)
-                && !raw.matches(checksum)
-            {
-                let text = format!("{what}: the checksum of the event that ends at {} is wrong", raw.end);
-                return Err(ConnectorError::definite("checksum", text)
-                    .hint("the event was damaged on its way or on the source's disk: use TLS, check the source's binary log with mysqlbinlog --verify-binlog-checksum, then resume"));
-            }
-            return Ok(raw);
         }
     }
 }

@@ -106,7 +106,10 @@ impl MysqlLane {
         }
         if !group.resolved.is_empty() || !group.rejected.is_empty() {
             let written = match writer.flush().await {
-                Ok(()) => rejected::write(writer.session(), &self.fence, &group.resolved, &group.rejected).await,
+                Ok(()) => match writer.session() {
+                    Ok(session) => rejected::write(session, &self.fence, &group.resolved, &group.rejected).await,
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
@@ -118,7 +121,10 @@ impl MysqlLane {
         let sent = writer.flush().await;
         let started = Instant::now();
         let done = match sent {
-            Ok(()) => writer.session().commit().await,
+            Ok(()) => match writer.session() {
+                Ok(session) => session.commit().await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         self.writer = Some(writer);
@@ -139,7 +145,8 @@ impl MysqlLane {
         // What was not sent may have been the setting.
         self.is_hasty = false;
         wait_for_locks(&mut writer.batch, false);
-        if let Ok(Ok(())) = tokio::time::timeout(ROLLBACK_TIMEOUT, writer.session().rollback()).await {
+        let Ok(session) = writer.session() else { return };
+        if let Ok(Ok(())) = tokio::time::timeout(ROLLBACK_TIMEOUT, session.rollback()).await {
             self.writer = Some(writer);
         }
     }
@@ -207,17 +214,17 @@ fn wait_for_locks(batch: &mut Batch, is_ahead: bool) {
 async fn run_step(writer: &mut Writer, plans: &Plans, step: &Step) -> Result<u64, ConnectorError> {
     match step {
         Step::Net { table, strictness, changes } => {
-            let plan = plans.get(writer.session(), table).await?;
+            let plan = plans.get(writer.session()?, table).await?;
             net::apply(writer, &plan, *strictness, changes).await
         }
         Step::Ordered { table, strictness, changes } => {
-            let plan = plans.get(writer.session(), table).await?;
+            let plan = plans.get(writer.session()?, table).await?;
             ordered::apply(writer, &plan, *strictness, changes).await
         }
         // TRUNCATE would commit what came before it.
         Step::Truncate { tables } => {
             for table in tables {
-                let plan = plans.get(writer.session(), table).await?;
+                let plan = plans.get(writer.session()?, table).await?;
                 let sql = format!("delete from {}", Dialect::MYSQL.table(&table.name));
                 writer.push(sql.as_bytes(), Expected::rows(&plan, "delete", None)).await?;
             }

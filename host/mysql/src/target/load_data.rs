@@ -13,8 +13,9 @@ use tidegate_connector::{ConnectorError, Image};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::batch::diverged;
+use super::batch::{Expected, diverged};
 use super::fault;
+use super::form::Field;
 use super::plan::{Put, TablePlan};
 use super::session::Server;
 use super::sql;
@@ -36,6 +37,8 @@ pub(crate) struct LoadData {
     part: Vec<u8>,
     raw: Vec<u8>,
     rows: u64,
+    /// What the server keeps in memory of a field that it converts.
+    packet_bytes_max: usize,
     running: Running,
 }
 
@@ -52,6 +55,7 @@ impl LoadData {
     pub(crate) fn start(server: Server, plan: Arc<TablePlan>) -> LoadData {
         let (parts, mut arrived) = mpsc::channel::<Bytes>(PARTS_WAITING);
         let statement = sql::load_data(&plan);
+        let packet_bytes_max = server.facts().packet_bytes_max;
         let told = plan.clone();
         let running = tokio::spawn(async move {
             let mut server = server;
@@ -61,7 +65,15 @@ impl LoadData {
             done.map_err(|error| fault::of_table(&told.table.source.schema.name, &attempted, error))?;
             Ok(server)
         });
-        LoadData { plan, parts, part: Vec::with_capacity(PART_BYTES * 2), raw: Vec::new(), rows: 0, running: Running(running) }
+        LoadData {
+            plan,
+            parts,
+            part: Vec::with_capacity(PART_BYTES * 2),
+            raw: Vec::new(),
+            rows: 0,
+            packet_bytes_max,
+            running: Running(running),
+        }
     }
 
     /// Adds a complete row.
@@ -69,6 +81,10 @@ impl LoadData {
         for column in 0..self.plan.columns.len() {
             if column > 0 {
                 self.part.push(b'\t');
+            }
+            if let Some(bytes) = self.plan.large_cell(column, image) {
+                self.add_large(column, bytes).await?;
+                continue;
             }
             self.raw.clear();
             match self.plan.put_cell(column, image, &mut self.raw)? {
@@ -80,6 +96,20 @@ impl LoadData {
         self.part.push(b'\n');
         self.rows += 1;
         if self.part.len() >= PART_BYTES { self.send().await } else { Ok(()) }
+    }
+
+    /// A large cell goes into the parts piece by piece, out of the buffer that it came in.
+    async fn add_large(&mut self, column: usize, bytes: &[u8]) -> Result<(), ConnectorError> {
+        if self.plan.columns[column].field != Field::Direct && bytes.len() > self.packet_bytes_max {
+            return Err(Expected::rows(&self.plan, "load", None).too_large(self.packet_bytes_max));
+        }
+        for piece in bytes.chunks(PART_BYTES) {
+            sql::put_field(piece, &mut self.part);
+            if self.part.len() >= PART_BYTES {
+                self.send().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the file; returns the session, whose transaction is still open, and the count of rows.

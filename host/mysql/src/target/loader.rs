@@ -66,7 +66,7 @@ impl MysqlLoader {
             Way::File(file) => file.finish().await?,
             Way::Statements { mut writer, rows } => {
                 writer.flush().await?;
-                (writer.into_session(), rows)
+                (writer.into_session()?, rows)
             }
         };
         rejected::write(&mut session, &self.fence, &[], &rejected).await?;

@@ -42,7 +42,8 @@ async fn update_all(writer: &mut Writer, plan: &Arc<TablePlan>, images: &[&Image
     for image in images {
         let set: Vec<usize> = plan.known(image).into_iter().filter(|column| !plan.identity.contains(column)).collect();
         if let Some(statement) = sql::update_row(plan, &set, image, image)? {
-            writer.push(&statement, Expected::Rows { plan: plan.clone(), verb: "update", wanted: Some(1), is_loose }).await?;
+            let expected = Expected::Rows { plan: plan.clone(), verb: "update", wanted: Some(1), is_loose };
+            writer.push_row(plan, image, &statement, expected).await?;
         }
     }
     Ok(())

@@ -24,7 +24,7 @@ pub(crate) async fn apply(
             OrderedChange::Insert(new) if is_strict => writer.insert_all(plan, &[new]).await?,
             OrderedChange::Update { old, new } if is_strict => {
                 if let Some(statement) = sql::update_row(plan, &plan.known(new), new, old.as_ref().unwrap_or(new))? {
-                    writer.push(&statement, Expected::rows(plan, "update", Some(1))).await?;
+                    writer.push_row(plan, new, &statement, Expected::rows(plan, "update", Some(1))).await?;
                 }
             }
             OrderedChange::Delete(old) => {
@@ -55,7 +55,8 @@ async fn update(writer: &mut Writer, plan: &Arc<TablePlan>, old: &Image, new: &I
         new
     };
     let Some(statement) = sql::update_row(plan, &set, new, from)? else { return Err(incomplete(plan)) };
-    writer.push(&statement, Expected::Rows { plan: plan.clone(), verb: "update", wanted: Some(1), is_loose: true }).await
+    let expected = Expected::Rows { plan: plan.clone(), verb: "update", wanted: Some(1), is_loose: true };
+    writer.push_row(plan, new, &statement, expected).await
 }
 
 async fn replace(writer: &mut Writer, plan: &Arc<TablePlan>, gone: &[&Image], new: &Image) -> Result<(), ConnectorError> {

@@ -8,8 +8,12 @@ use tidegate_model::{Cell, SqlType, Value};
 use super::encode::{Refusal, put_value};
 use super::fault::misfit;
 use super::form::{Field, Form, Literal};
+use super::json::check_json;
 use super::real::{RealColumn, RealTable};
 use super::session::Facts;
+
+/// A statement has its values several times over on its way; one of so many bytes is worth statements of its own. By guess.
+const APART_BYTES: usize = 4 << 20;
 
 /// A table's plan.
 #[derive(Debug)]
@@ -132,6 +136,25 @@ impl TablePlan {
             }
             Err(Refusal::Misfit(reason)) => Err(self.refused(plan, "value_refused", &reason)),
         }
+    }
+
+    /// The bytes of a large cell that the target gets as they are; `None` for every other cell, and for one at fault, which
+    /// [`TablePlan::put_cell`] refuses.
+    pub(crate) fn large_cell<'a>(&self, column: usize, image: &'a Image) -> Option<&'a [u8]> {
+        let plan = &self.columns[column];
+        let ColumnOrigin::Source(index) = plan.origin else { return None };
+        image.row.large_cell(index)?;
+        match (&plan.form, self.table.source.decoder.decode(index, image.row.cell(index)?).ok()?) {
+            (Form::Text, Value::Text(text) | Value::Json(text)) => Some(text.as_bytes()),
+            (Form::Bytes, Value::Bytes(bytes)) => Some(bytes),
+            (Form::Json, Value::Json(text)) => check_json(text).ok().map(|()| text.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a cell that travels apart from its row's statement, see [`super::sql::piece`].
+    pub(crate) fn apart<'a>(&self, column: usize, image: &'a Image) -> Option<&'a [u8]> {
+        self.large_cell(column, image).filter(|bytes| bytes.len() >= APART_BYTES)
     }
 
     /// The comparison of a whole row's column with its cell, up to the value, and how the value stands.

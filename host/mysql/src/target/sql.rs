@@ -54,7 +54,35 @@ pub(crate) fn put_row(plan: &TablePlan, image: &Image, out: &mut Vec<u8>) -> Res
     Ok(())
 }
 
+/// The session's variable for a value that travels apart.
+fn apart(column: usize) -> String {
+    format!("@tidegate_large_{column}")
+}
+
+/// `set @v = …`: the next piece of a value that is too large for its row's statement. The server joins them up to
+/// `max_allowed_packet`.
+pub(crate) fn piece(column: usize, is_first: bool, bytes: &[u8]) -> Vec<u8> {
+    let name = apart(column);
+    let head = if is_first { format!("set {name} = ") } else { format!("set {name} = concat({name}, ") };
+    let mut sql = head.into_bytes();
+    put_literal(Literal::Binary, bytes, &mut sql);
+    sql.extend_from_slice(if is_first { b"" } else { b")" });
+    sql
+}
+
+/// Empties the variables of these columns.
+pub(crate) fn forget_pieces(columns: &[usize]) -> Vec<u8> {
+    let all: Vec<String> = columns.iter().map(|column| format!("{} = null", apart(*column))).collect();
+    format!("set {}", all.join(", ")).into_bytes()
+}
+
 fn put_column(plan: &TablePlan, column: usize, image: &Image, raw: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), ConnectorError> {
+    if plan.apart(column, image).is_some() {
+        let name = apart(column);
+        let value = if plan.columns[column].literal == Literal::Binary { name } else { format!("convert({name} using utf8mb4)") };
+        out.extend_from_slice(value.as_bytes());
+        return Ok(());
+    }
     raw.clear();
     match plan.put_cell(column, image, raw)? {
         Put::Null => out.extend_from_slice(b"null"),

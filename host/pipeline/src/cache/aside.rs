@@ -13,11 +13,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{BufMut, BytesMut};
-use tidegate_model::{Change, TableName};
+use bytes::{BufMut, Bytes};
+use tidegate_model::{Change, RowSink, TableName};
 
 use super::Shared;
 use super::mark::{put_mark, take_mark};
+use super::rope::Rope;
 use super::spill::{Block, Spill};
 use super::transaction::take;
 use crate::header::TransactionHeader;
@@ -62,9 +63,9 @@ pub(crate) struct Aside {
 
 #[derive(Default)]
 struct Queue {
-    reading: Option<(Vec<u8>, usize)>,
+    reading: Option<(Bytes, usize)>,
     blocks: VecDeque<Block>,
-    tail: BytesMut,
+    tail: Rope,
     in_transaction: bool,
 }
 
@@ -82,13 +83,14 @@ impl Aside {
         let queue = self.queues.get_mut(table).expect("it was added above");
         let before = queue.tail.len();
         if !std::mem::replace(&mut queue.in_transaction, true) {
-            queue.tail.put_u8(BEGIN);
-            put_mark(&transaction.mark, &mut queue.tail);
-            queue.tail.put_i64_le(transaction.committed_at_us);
+            let buffer = queue.tail.buffer();
+            buffer.put_u8(BEGIN);
+            put_mark(&transaction.mark, buffer);
+            buffer.put_i64_le(transaction.committed_at_us);
             self.touched.push(table.clone());
         }
-        queue.tail.put_u8(CHANGE);
-        queue.tail.put_u64_le(number);
+        queue.tail.buffer().put_u8(CHANGE);
+        queue.tail.buffer().put_u64_le(number);
         change.write_to(&mut queue.tail);
         let bytes = queue.tail.len() - before;
         self.grown(table, bytes)?;
@@ -100,7 +102,7 @@ impl Aside {
         for table in std::mem::take(&mut self.touched) {
             let Some(queue) = self.queues.get_mut(&table).filter(|queue| queue.in_transaction) else { continue };
             queue.in_transaction = false;
-            queue.tail.put_u8(END);
+            queue.tail.buffer().put_u8(END);
             self.grown(&table, 1)?;
         }
         Ok(())
@@ -126,7 +128,7 @@ impl Aside {
                 None if queue.tail.is_empty() => return Ok(None),
                 None => {
                     self.tails_bytes -= queue.tail.len();
-                    std::mem::take(&mut queue.tail).to_vec()
+                    std::mem::take(&mut queue.tail).to_bytes()
                 }
             };
             queue.reading = Some((bytes, 0));
@@ -167,7 +169,7 @@ impl Aside {
         queue.blocks.push_back(self.spill.append(&queue.tail)?);
         self.tails_bytes -= queue.tail.len();
         self.shared.memory_bytes.fetch_sub(queue.tail.len(), Ordering::Relaxed);
-        queue.tail = BytesMut::new();
+        queue.tail = Rope::default();
         Ok(())
     }
 }
@@ -180,7 +182,7 @@ impl Drop for Aside {
 }
 
 /// The record at `at`, which moves past it; `None` at the end.
-fn read(bytes: &[u8], at: &mut usize) -> io::Result<Option<Item>> {
+fn read(bytes: &Bytes, at: &mut usize) -> io::Result<Option<Item>> {
     let mut input = &bytes[*at..];
     let length = input.len();
     let Some((tag, rest)) = input.split_first() else { return Ok(None) };
@@ -190,7 +192,7 @@ fn read(bytes: &[u8], at: &mut usize) -> io::Result<Option<Item>> {
             .zip(take(&mut input).map(i64::from_le_bytes))
             .map(|(mark, committed_at_us)| Item::Begin(TransactionHeader { mark, committed_at_us })),
         CHANGE => take(&mut input).map(u64::from_le_bytes).and_then(|number| {
-            let change = Change::read_from(&mut input)?;
+            let change = Change::read_from(&mut input, bytes)?;
             Some(Item::Change { change, number, bytes: length - input.len() })
         }),
         END => Some(Item::End),

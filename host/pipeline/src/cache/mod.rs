@@ -13,6 +13,7 @@
 
 mod aside;
 mod mark;
+mod rope;
 mod spill;
 mod transaction;
 
@@ -22,12 +23,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use tidegate_connector::TxId;
 use tidegate_model::{Change, Position, TxMark};
 use tokio::sync::Notify;
 
 pub(crate) use aside::{Aside, Item};
+use rope::Rope;
 use spill::{Block, Spill};
 pub(crate) use transaction::CommittedTransaction;
 use transaction::OpenTransaction;
@@ -113,7 +115,7 @@ pub(crate) fn open(dir: &Path, budget: Budget) -> io::Result<(CacheWriter, Cache
         memory_bytes_max: budget.bytes(),
         budget,
         open: HashMap::new(),
-        run: BytesMut::new(),
+        run: Rope::default(),
         run_oldest_us: 0,
     };
     Ok((writer, CacheReader { shared, run: None }))
@@ -127,7 +129,7 @@ pub(crate) struct CacheWriter {
     /// What the budget was at the last flush.
     memory_bytes_max: usize,
     open: HashMap<TxId, OpenTransaction>,
-    run: BytesMut,
+    run: Rope,
     run_oldest_us: i64,
 }
 
@@ -246,7 +248,7 @@ impl CacheWriter {
 
 /// A run of small transactions that is being read.
 struct OpenRun {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     at: usize,
 }
 
@@ -267,7 +269,7 @@ impl CacheReader {
                     continue;
                 }
                 let length = input.len();
-                let transaction = CommittedTransaction::read_from(&mut input)
+                let transaction = CommittedTransaction::read_from(&mut input, &run.bytes)
                     .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "run of transactions cannot be read"))?;
                 run.at += length - input.len();
                 self.shared.memory_bytes.fetch_add(transaction.memory_bytes(), Ordering::Relaxed);
@@ -457,7 +459,7 @@ mod tests {
         }
         let all = drain(&mut reader);
         assert!(all.iter().map(|(found, _)| found.clone()).eq((1..=all.len() as u64).map(mark)), "in order, and none is missing");
-        assert!(all.len() > 4 * UNIT / 1_200 && reader.gauge().size() == CacheSize::default());
+        assert!(all.len() > 4 * UNIT / 1_250 && reader.gauge().size() == CacheSize::default());
         assert!((2 * UNIT - 5_000..2 * UNIT + 5_000).contains(&fill(&mut writer, &reader)), "once it is read, the smaller budget holds");
     }
 

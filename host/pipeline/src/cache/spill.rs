@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
+use super::rope::Rope;
+
 /// Size at which the next block starts a new file, in bytes. Chosen by guess: small enough that space comes back
 /// while a long backlog is worked off.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
@@ -66,15 +70,20 @@ impl Spill {
     }
 
     /// Appends a block.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<Block> {
+    pub(super) fn append(&mut self, rope: &Rope) -> io::Result<Block> {
         let (segment, offset) = match self.current.take() {
             Some((segment, offset)) if offset < SEGMENT_BYTES_MAX => (segment, offset),
             _ => (self.create()?, 0),
         };
-        segment.file.write_all_at(bytes, offset)?;
-        self.current = Some((segment.clone(), offset + bytes.len() as u64));
-        self.disk_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(Block { segment, offset, length: bytes.len(), checksum: checksum(bytes), disk_bytes: self.disk_bytes.clone() })
+        let (mut end, mut checksum) = (offset, Checksum::default());
+        for part in rope.parts() {
+            segment.file.write_all_at(part, end)?;
+            end += part.len() as u64;
+            checksum.add(part);
+        }
+        self.current = Some((segment.clone(), end));
+        self.disk_bytes.fetch_add(rope.len() as u64, Ordering::Relaxed);
+        Ok(Block { segment, offset, length: rope.len(), checksum: checksum.finish(), disk_bytes: self.disk_bytes.clone() })
     }
 
     fn create(&mut self) -> io::Result<Arc<Segment>> {
@@ -87,11 +96,13 @@ impl Spill {
 
 impl Block {
     /// The bytes that were appended.
-    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self) -> io::Result<Bytes> {
         let mut bytes = vec![0; self.length];
         self.segment.file.read_exact_at(&mut bytes, self.offset)?;
-        if checksum(&bytes) == self.checksum {
-            Ok(bytes)
+        let mut checksum = Checksum::default();
+        checksum.add(&bytes);
+        if checksum.finish() == self.checksum {
+            Ok(bytes.into())
         } else {
             Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -101,24 +112,62 @@ impl Block {
     }
 }
 
-/// FNV-1a over 8-byte words: enough to notice torn and flipped blocks, and cheap beside the write.
-fn checksum(bytes: &[u8]) -> u64 {
+/// FNV-1a over 8-byte words, whatever the parts in which they come: enough to notice torn and flipped blocks, and cheap
+/// beside the write.
+struct Checksum {
+    hash: u64,
+    /// Bytes of a word that is not complete yet.
+    begun: Vec<u8>,
+    length: u64,
+}
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self { hash: 0xcbf2_9ce4_8422_2325, begun: Vec::with_capacity(8), length: 0 }
+    }
+}
+
+impl Checksum {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(PRIME);
-        hash ^= hash >> 29;
+
+    fn add(&mut self, mut bytes: &[u8]) {
+        self.length += bytes.len() as u64;
+        if !self.begun.is_empty() {
+            let (missing, rest) = bytes.split_at(bytes.len().min(8 - self.begun.len()));
+            self.begun.extend_from_slice(missing);
+            bytes = rest;
+            if let Ok(word) = <[u8; 8]>::try_from(&self.begun[..]) {
+                self.word(word);
+                self.begun.clear();
+            }
+        }
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.word(*word));
+        self.begun.extend_from_slice(rest);
     }
-    for byte in rest {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+
+    fn word(&mut self, word: [u8; 8]) {
+        let hash = (self.hash ^ u64::from_le_bytes(word)).wrapping_mul(Self::PRIME);
+        self.hash = hash ^ (hash >> 29);
     }
-    hash ^ bytes.len() as u64
+
+    fn finish(self) -> u64 {
+        let hash = self.begun.iter().fold(self.hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(Self::PRIME));
+        hash ^ self.length
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tidegate_model::RowSink;
+
     use super::*;
+
+    fn rope(bytes: &[u8]) -> Rope {
+        let mut rope = Rope::default();
+        rope.buffer().extend_from_slice(bytes);
+        rope
+    }
 
     fn spill(name: &str) -> (Spill, PathBuf, Arc<AtomicU64>) {
         let dir = std::env::temp_dir().join(format!("tidegate-spill-{name}-{}", std::process::id()));
@@ -129,9 +178,9 @@ mod tests {
     #[test]
     fn blocks_read_back_and_the_space_comes_back() {
         let (mut spill, dir, disk_bytes) = spill("back");
-        let one = spill.append(b"one").unwrap();
-        let two = spill.append(&[7; 1000]).unwrap();
-        assert_eq!((one.read().unwrap(), two.read().unwrap()), (b"one".to_vec(), vec![7; 1000]));
+        let one = spill.append(&rope(b"one")).unwrap();
+        let two = spill.append(&rope(&[7; 1000])).unwrap();
+        assert_eq!((&one.read().unwrap()[..], &two.read().unwrap()[..]), (&b"one"[..], &[7; 1000][..]));
         assert_eq!(disk_bytes.load(Ordering::Relaxed), 1003);
         drop((one, two, spill));
         assert_eq!(disk_bytes.load(Ordering::Relaxed), 0);
@@ -140,9 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn a_block_in_parts_is_the_block_at_once() {
+        let (mut spill, dir, _) = spill("parts");
+        let bytes: Vec<u8> = (0..100).collect();
+        for cut in 0..bytes.len() {
+            let mut parts = rope(&bytes[..cut]);
+            parts.put_large(&Bytes::copy_from_slice(&bytes[cut..]));
+            let (one, other) = (spill.append(&parts).unwrap(), spill.append(&rope(&bytes)).unwrap());
+            assert_eq!(one.checksum, other.checksum, "cut at {cut}");
+            assert_eq!(&one.read().unwrap()[..], bytes);
+        }
+        drop(spill);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn a_flipped_bit_and_a_cut_file_are_errors() {
         let (mut spill, dir, _) = spill("flip");
-        let block = spill.append(b"0123456789").unwrap();
+        let block = spill.append(&rope(b"0123456789")).unwrap();
         block.segment.file.write_all_at(b"x", 4).unwrap();
         assert_eq!(block.read().unwrap_err().kind(), io::ErrorKind::InvalidData);
         block.segment.file.set_len(5).unwrap();

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::io;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes};
 use tidegate_connector::TxId;
-use tidegate_model::{Change, TxMark};
+use tidegate_model::{Change, RowSink, TxMark};
 
 use super::mark::{put_mark, take_mark};
+use super::rope::Rope;
 use super::spill::{Block, Spill};
 
 /// Bytes of changes that one block on disk holds, about: what a reader of a large transaction keeps in memory.
@@ -59,9 +60,9 @@ impl OpenTransaction {
 
     /// Moves what is in memory to disk and returns the bytes that came free.
     pub(crate) fn spill(&mut self, spill: &mut Spill) -> io::Result<usize> {
-        let mut buffer = BytesMut::with_capacity(BLOCK_BYTES.min(self.tail_bytes) + 4096);
+        let mut buffer = Rope::with_capacity(BLOCK_BYTES.min(self.tail_bytes) + 4096);
         for (sub, change) in self.tail.drain(..) {
-            buffer.put_u64_le(sub.0);
+            buffer.buffer().put_u64_le(sub.0);
             change.write_to(&mut buffer);
             if buffer.len() >= BLOCK_BYTES {
                 self.blocks.push(spill.append(&buffer)?);
@@ -138,8 +139,8 @@ impl CommittedTransaction {
             let mut input = &bytes[..];
             let mut part = Vec::new();
             while !input.is_empty() {
-                let (sub, change) =
-                    read_step(&mut input).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "segment block cannot be read"))?;
+                let (sub, change) = read_step(&mut input, &bytes)
+                    .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "segment block cannot be read"))?;
                 if !self.aborted.contains(&sub) {
                     part.push(change);
                 }
@@ -153,24 +154,25 @@ impl CommittedTransaction {
     }
 
     /// Writes a transaction that is wholly in memory, in the form that [`CommittedTransaction::read_from`] reads.
-    pub(crate) fn write_to(&self, out: &mut BytesMut) {
-        put_mark(&self.mark, out);
-        out.put_i64_le(self.committed_at_us);
-        out.put_u32_le(self.tail.len() as u32);
+    pub(super) fn write_to(&self, out: &mut Rope) {
+        let buffer = out.buffer();
+        put_mark(&self.mark, buffer);
+        buffer.put_i64_le(self.committed_at_us);
+        buffer.put_u32_le(self.tail.len() as u32);
         for (_, change) in &self.tail {
             change.write_to(out);
         }
     }
 
     /// Reads the next transaction of a run.
-    pub(crate) fn read_from(input: &mut &[u8]) -> Option<CommittedTransaction> {
+    pub(crate) fn read_from(input: &mut &[u8], whole: &Bytes) -> Option<CommittedTransaction> {
         let mark = take_mark(input)?;
         let committed_at_us = i64::from_le_bytes(take(input)?);
         let count = take_u32(input)?;
         let mut tail = Vec::new();
         let mut memory_bytes = 0;
         for _ in 0..count {
-            let change = Change::read_from(input)?;
+            let change = Change::read_from(input, whole)?;
             memory_bytes += change.bytes_held();
             tail.push((TxId(0), change));
         }
@@ -188,9 +190,9 @@ impl CommittedTransaction {
     }
 }
 
-fn read_step(input: &mut &[u8]) -> Option<Step> {
+fn read_step(input: &mut &[u8], whole: &Bytes) -> Option<Step> {
     let sub = TxId(u64::from_le_bytes(take(input)?));
-    Some((sub, Change::read_from(input)?))
+    Some((sub, Change::read_from(input, whole)?))
 }
 
 fn take_u32(input: &mut &[u8]) -> Option<u32> {

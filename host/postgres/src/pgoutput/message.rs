@@ -235,7 +235,7 @@ mod tests {
     fn key_tuples_have_no_values_outside_the_key() {
         let message = b"D\0\0\0\x07K\0\x03nb\0\0\0\x01kn";
         let Ok(Message::Delete { old: OldTuple::Key(tuple), .. }) = decode(message, false) else { panic!("a delete by key") };
-        let row = tuple.row(&[false, true, false]).expect("checked");
+        let row = tuple.row(&[false, true, false], &bytes::Bytes::new()).expect("checked");
         let cells: Vec<_> = row.cells().collect();
         assert_eq!(cells, [Cell::Absent, Cell::Binary(b"k"), Cell::Absent]);
     }

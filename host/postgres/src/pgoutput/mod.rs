@@ -17,9 +17,11 @@ pub(crate) use tuple::Tuple;
 /// Returns whether either was well formed.
 pub fn probe(bytes: &[u8]) -> bool {
     [false, true].into_iter().any(|in_stream| match decode(bytes, in_stream) {
-        Ok(Message::Insert { new, .. }) => new.row(&[]).is_ok(),
-        Ok(Message::Update { old, new, .. }) => old.is_none_or(|old| old.tuple().row(&[]).is_ok()) && new.row(&[]).is_ok(),
-        Ok(Message::Delete { old, .. }) => old.tuple().row(&[true]).is_ok(),
+        Ok(Message::Insert { new, .. }) => new.row(&[], &bytes::Bytes::new()).is_ok(),
+        Ok(Message::Update { old, new, .. }) => {
+            old.is_none_or(|old| old.tuple().row(&[], &bytes::Bytes::new()).is_ok()) && new.row(&[], &bytes::Bytes::new()).is_ok()
+        }
+        Ok(Message::Delete { old, .. }) => old.tuple().row(&[true], &bytes::Bytes::new()).is_ok(),
         Ok(_) => true,
         Err(_) => false,
     })

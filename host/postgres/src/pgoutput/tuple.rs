@@ -1,6 +1,7 @@
 //! Tuples: the row images inside change messages.
 
-use tidegate_model::{Cell, Row, RowBuilder};
+use bytes::Bytes;
+use tidegate_model::{Cell, LARGE_BYTES, Row, RowBuilder};
 
 use super::reader::{Malformed, Reader};
 
@@ -28,14 +29,14 @@ impl<'a> Tuple<'a> {
     }
 
     /// The row. With `key` flags (one a column) it is a key tuple: columns outside the key are absent, whatever the
-    /// message says of them (it says NULL).
-    pub(crate) fn row(&self, key: &[bool]) -> Result<Row, Malformed> {
+    /// message says of them (it says NULL). Large cells share `message`, in which the tuple lies.
+    pub(crate) fn row(&self, key: &[bool], message: &Bytes) -> Result<Row, Malformed> {
         let mut reader = Reader::new(self.cells);
-        let mut builder = RowBuilder::with_capacity(self.count, self.cells.len());
+        let mut builder = RowBuilder::with_capacity(self.count, self.cells.len().min(LARGE_BYTES));
         for index in 0..self.count {
             let cell = next_cell(&mut reader)?;
             let outside_key = !key.is_empty() && !key.get(index).copied().unwrap_or_default();
-            builder.push(if outside_key { Cell::Absent } else { cell });
+            builder.push_within(if outside_key { Cell::Absent } else { cell }, message);
         }
         Ok(builder.finish())
     }

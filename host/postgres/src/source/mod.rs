@@ -24,6 +24,7 @@ mod rows;
 mod slot;
 mod snapshot;
 mod stream;
+mod too_large;
 
 use std::sync::Arc;
 

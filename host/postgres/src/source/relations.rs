@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_connector::{ConnectorError, ServerSettings, SourceTable, StreamEvent};
+use tidegate_model::TableName;
 use tidegate_model::change::RelationId;
 use tokio_postgres::Client;
 
 use super::capture::check_published;
-use super::describe;
+use super::{describe, too_large};
 use crate::connect;
+use crate::fault::{ROW_TOO_LARGE, pg_error};
 use crate::pgoutput::RelationMessage;
 
 /// Versions of one table that are remembered with their numbers; two are in use at once when DDL is in flight.
@@ -133,6 +135,18 @@ impl Relations {
         versions.iter().rev().find(same)
     }
 
+    /// An error of the stream, with the table and the column at fault where the server does not say them.
+    pub(crate) async fn explained(&mut self, error: ConnectorError) -> ConnectorError {
+        if error.code() != ROW_TOO_LARGE {
+            return error;
+        }
+        // A connection that is not kept: its settings change.
+        match self.catalog.published(&self.publication).await {
+            Ok((client, tables)) => too_large::explained(&client, &tables, error).await,
+            Err(_) => error,
+        }
+    }
+
     /// Closes what was not needed lately. Called from time to time.
     pub(crate) fn rest(&mut self) {
         self.catalog.rest();
@@ -161,6 +175,20 @@ impl CatalogLink {
             None => connect::client(&self.server, "stream").await?,
         };
         Ok(&self.open.insert((client, Instant::now())).0)
+    }
+
+    /// A connection of its own, and the tables of a publication.
+    async fn published(&self, publication: &str) -> Result<(Client, Vec<TableName>), ConnectorError> {
+        let client = connect::client(&self.server, "stream").await?;
+        let attempted = format!("read the tables of publication \"{publication}\"");
+        let failed = |error| pg_error(&attempted, error);
+        let sql = "select schemaname::pg_catalog.text, tablename::pg_catalog.text from pg_catalog.pg_publication_tables where pubname = $1::pg_catalog.text::pg_catalog.name";
+        let rows = client.query(sql, &[&publication]).await.map_err(failed)?;
+        let named = rows
+            .iter()
+            .map(|row| Ok::<_, tokio_postgres::Error>(TableName::new(row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)));
+        let tables = named.collect::<Result<_, _>>().map_err(failed)?;
+        Ok((client, tables))
     }
 
     fn rest(&mut self) {

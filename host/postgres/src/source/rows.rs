@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 use tidegate_connector::{ConnectorError, Decoding, RowReader};
-use tidegate_model::{Cell, Row, RowBuilder, Window};
+use tidegate_model::{Cell, LARGE_BYTES, Row, RowBuilder, TableName, Window};
 use tokio_postgres::{Client, CopyOutStream};
 
-use crate::fault::pg_error;
+use super::too_large;
+use crate::fault::{ROW_TOO_LARGE, pg_error};
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// A batch of rows is returned at about this size.
@@ -28,20 +29,14 @@ pub(crate) struct CopyReader {
     window: Window,
     decoding: Decoding,
     /// Keeps the connection, and on it the transaction that has imported the snapshot.
-    _client: Client,
+    client: Client,
+    table: TableName,
 }
 
 impl CopyReader {
     /// A reader of a COPY that was just started on `client`. `text` has a flag for each column that was cast to text.
-    pub(crate) fn new(client: Client, stream: CopyOutStream, text: Vec<bool>, window: Window) -> Self {
-        Self {
-            stream: Box::pin(stream),
-            parser: CopyParser::new(text),
-            ended: false,
-            window,
-            decoding: Decoding::default(),
-            _client: client,
-        }
+    pub(crate) fn new(client: Client, stream: CopyOutStream, text: Vec<bool>, window: Window, table: TableName) -> Self {
+        Self { stream: Box::pin(stream), parser: CopyParser::new(text), ended: false, window, decoding: Decoding::default(), client, table }
     }
 }
 
@@ -64,7 +59,10 @@ impl RowReader for CopyReader {
                 // After the end mark the stream must not be asked again: it would read the answer to the statement.
                 None if self.parser.is_complete() => self.ended = true,
                 None => match stretch.wait(self.stream.next()).await {
-                    Some(data) => self.parser.add(&data.map_err(|error| pg_error("read rows of a chunk", error))?)?,
+                    Some(data) => match data {
+                        Ok(data) => self.parser.add(data)?,
+                        Err(error) => return Err(failed(&self.client, &self.table, error).await),
+                    },
                     None => {
                         return Err(ConnectorError::transient("connection_failed", "rows of a chunk ended without the end mark of COPY"));
                     }
@@ -86,24 +84,31 @@ enum State {
     Complete,
 }
 
-/// Cuts the stream into rows.
+/// Cuts the stream into rows. PostgreSQL sends each row as a message of its own, which is not copied then.
 #[derive(Debug)]
 pub(crate) struct CopyParser {
-    buffer: BytesMut,
+    buffer: Bytes,
     state: State,
     text: Vec<bool>,
 }
 
 impl CopyParser {
     pub(crate) fn new(text: Vec<bool>) -> Self {
-        Self { buffer: BytesMut::new(), state: State::Header, text }
+        Self { buffer: Bytes::new(), state: State::Header, text }
     }
 
-    fn add(&mut self, data: &[u8]) -> Result<(), ConnectorError> {
+    fn add(&mut self, data: Bytes) -> Result<(), ConnectorError> {
         if self.state == State::Complete && !data.is_empty() {
             return Err(malformed("bytes after its end mark"));
         }
-        self.buffer.extend_from_slice(data);
+        if self.buffer.is_empty() {
+            self.buffer = data;
+            return Ok(());
+        }
+        let mut both = BytesMut::with_capacity(self.buffer.len() + data.len());
+        both.extend_from_slice(&self.buffer);
+        both.extend_from_slice(&data);
+        self.buffer = both.freeze();
         Ok(())
     }
 
@@ -162,7 +167,7 @@ impl CopyParser {
     }
 
     fn row(&self, end: usize) -> Row {
-        let mut builder = RowBuilder::with_capacity(self.text.len(), end);
+        let mut builder = RowBuilder::with_capacity(self.text.len(), end.min(LARGE_BYTES));
         let mut at = 2;
         for text in &self.text {
             let length = self.cell_length(at).expect("row_end has walked over all cells");
@@ -171,7 +176,7 @@ impl CopyParser {
                 Err(_) => builder.push(Cell::Null),
                 Ok(length) => {
                     let bytes = &self.buffer[at..at + length];
-                    builder.push(if *text { Cell::Text(bytes) } else { Cell::Binary(bytes) });
+                    builder.push_within(if *text { Cell::Text(bytes) } else { Cell::Binary(bytes) }, &self.buffer);
                     at += length;
                 }
             }
@@ -188,6 +193,22 @@ fn malformed(what: &str) -> ConnectorError {
     ConnectorError::definite("malformed_rows", format!("read COPY of a chunk: found {what}"))
 }
 
+/// A row that the server cannot send is a matter of its table.
+async fn failed(client: &Client, table: &TableName, error: tokio_postgres::Error) -> ConnectorError {
+    let error = pg_error(&format!("read rows of table \"{table}\""), error);
+    // The transaction that the connection is in is over.
+    if error.code() != ROW_TOO_LARGE || client.batch_execute("rollback").await.is_err() {
+        return error;
+    }
+    let hint = error.hint_text().map(str::to_owned);
+    let of_table = ConnectorError::table(table, ROW_TOO_LARGE, error.chain());
+    let of_table = match hint {
+        Some(hint) => of_table.hint(hint),
+        None => of_table,
+    };
+    too_large::explained(client, std::slice::from_ref(table), of_table).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,7 +223,7 @@ mod tests {
             let mut parser = CopyParser::new(vec![false, true]);
             let mut cells = Vec::new();
             for part in copy().chunks(step) {
-                parser.add(part).expect("before the end mark");
+                parser.add(Bytes::copy_from_slice(part)).expect("before the end mark");
                 while let Some(row) = parser.next().expect("well formed") {
                     cells.extend(row.cells().map(|cell| format!("{cell:?}")));
                 }
@@ -218,15 +239,15 @@ mod tests {
         let whole = copy();
         for cut in 0..whole.len() {
             let mut parser = CopyParser::new(vec![false, true]);
-            parser.add(&whole[..cut]).expect("before the end mark");
+            parser.add(Bytes::copy_from_slice(&whole[..cut])).expect("before the end mark");
             while parser.next().expect("well formed so far").is_some() {}
             assert!(!parser.is_complete(), "cut at {cut}");
         }
         let mut other = CopyParser::new(vec![false]);
-        other.add(&whole).expect("before the end mark");
+        other.add(whole.clone().into()).expect("before the end mark");
         assert!(other.next().is_err());
         let mut more = CopyParser::new(vec![false, true]);
-        more.add(&[&whole[..], b"x"].concat()).expect("before the end mark");
+        more.add([&whole[..], b"x"].concat().into()).expect("before the end mark");
         assert!((0..3).any(|_| more.next().is_err()));
     }
 }

@@ -158,7 +158,7 @@ impl Snapshot for PostgresSnapshot {
             (text, sql)
         };
         let stream = client.copy_out(sql.as_str()).await.map_err(|error| pg_error(&attempted, error))?;
-        Ok(Box::new(CopyReader::new(client, stream, text, self.window.clone())))
+        Ok(Box::new(CopyReader::new(client, stream, text, self.window.clone(), name.clone())))
     }
 
     fn resumable(&self, table: &SourceTable) -> bool {

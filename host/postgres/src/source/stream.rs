@@ -144,12 +144,13 @@ impl PostgresStream {
             }
             _ => {}
         }
-        self.take(message)?;
+        self.take(message, &bytes)?;
         self.pending = None;
         Ok(())
     }
 
-    fn take(&mut self, message: Message<'_>) -> Result<(), ConnectorError> {
+    /// `bytes` are those of the message.
+    fn take(&mut self, message: Message<'_>, bytes: &Bytes) -> Result<(), ConnectorError> {
         match message {
             Message::Ignored => {}
             Message::Begin { xid } => self.enter(Place::Transaction(xid))?,
@@ -185,19 +186,19 @@ impl PostgresStream {
             Message::Relation { relation, .. } => self.relations.receive(self.top(), relation),
             Message::Insert { xid, oid, new } => {
                 let known = self.known(oid)?;
-                let change = RowChange::Insert { new: image(known, &new, None)? };
+                let change = RowChange::Insert { new: image(known, &new, None, bytes)? };
                 let change = Change::Row { relation: known.id, change };
                 self.change(xid, change)?;
             }
             Message::Update { xid, oid, old, new } => {
                 let known = self.known(oid)?;
-                let new = image(known, &new, None)?;
+                let new = image(known, &new, None, bytes)?;
                 let change = match old {
                     None => RowChange::Update { old: None, new },
-                    Some(OldTuple::Key(key)) => RowChange::Update { old: Some(image(known, &key, Some(&known.key))?), new },
+                    Some(OldTuple::Key(key)) => RowChange::Update { old: Some(image(known, &key, Some(&known.key), bytes)?), new },
                     Some(OldTuple::Full(old)) => {
                         // Even with full old images the new one leaves out large values that did not change.
-                        let old = image(known, &old, None)?;
+                        let old = image(known, &old, None, bytes)?;
                         let new = new.filled_from(&old);
                         RowChange::Update { old: Some(old), new }
                     }
@@ -208,8 +209,8 @@ impl PostgresStream {
             Message::Delete { xid, oid, old } => {
                 let known = self.known(oid)?;
                 let old = match old {
-                    OldTuple::Key(key) => image(known, &key, Some(&known.key))?,
-                    OldTuple::Full(old) => image(known, &old, None)?,
+                    OldTuple::Key(key) => image(known, &key, Some(&known.key), bytes)?,
+                    OldTuple::Full(old) => image(known, &old, None, bytes)?,
                 };
                 let change = Change::Row { relation: known.id, change: RowChange::Delete { old } };
                 self.change(xid, change)?;
@@ -264,24 +265,7 @@ impl PostgresStream {
         self.events.push(event);
     }
 
-    /// Writes a status message when one is due. Returns when the next one is.
-    fn status(&mut self) -> Instant {
-        let waited = self.status_sent.elapsed();
-        let moved = self.confirmed > self.confirmed_sent;
-        if self.status_wanted || waited >= STATUS_INTERVAL || (moved && waited >= CONFIRM_INTERVAL) {
-            self.wire.put_status(self.confirmed, now_us(), self.heard.elapsed() >= SILENCE_ASKED);
-            self.confirmed_sent = self.confirmed;
-            self.status_sent = Instant::now();
-            self.status_wanted = false;
-        }
-        let wait = if self.confirmed > self.confirmed_sent { CONFIRM_INTERVAL } else { STATUS_INTERVAL };
-        self.status_sent + wait
-    }
-}
-
-#[async_trait]
-impl ChangeStream for PostgresStream {
-    async fn next_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError> {
+    async fn wait_for_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError> {
         loop {
             let since = Instant::now();
             self.drain().await?;
@@ -309,6 +293,30 @@ impl ChangeStream for PostgresStream {
         }
     }
 
+    /// Writes a status message when one is due. Returns when the next one is.
+    fn status(&mut self) -> Instant {
+        let waited = self.status_sent.elapsed();
+        let moved = self.confirmed > self.confirmed_sent;
+        if self.status_wanted || waited >= STATUS_INTERVAL || (moved && waited >= CONFIRM_INTERVAL) {
+            self.wire.put_status(self.confirmed, now_us(), self.heard.elapsed() >= SILENCE_ASKED);
+            self.confirmed_sent = self.confirmed;
+            self.status_sent = Instant::now();
+            self.status_wanted = false;
+        }
+        let wait = if self.confirmed > self.confirmed_sent { CONFIRM_INTERVAL } else { STATUS_INTERVAL };
+        self.status_sent + wait
+    }
+}
+
+#[async_trait]
+impl ChangeStream for PostgresStream {
+    async fn next_events(&mut self) -> Result<Vec<StreamEvent>, ConnectorError> {
+        match self.wait_for_events().await {
+            Err(error) => Err(self.relations.explained(error).await),
+            events => events,
+        }
+    }
+
     fn log_bytes(&self) -> u64 {
         self.end.0.saturating_sub(self.from.0)
     }
@@ -325,11 +333,11 @@ impl ChangeStream for PostgresStream {
 }
 
 /// The row of a tuple, whose count of cells must be the description's.
-fn image(known: &Known, tuple: &Tuple<'_>, key: Option<&[bool]>) -> Result<Row, ConnectorError> {
+fn image(known: &Known, tuple: &Tuple<'_>, key: Option<&[bool]>, message: &Bytes) -> Result<Row, ConnectorError> {
     if tuple.len() != known.table.schema.columns.len() {
         return Err(Malformed("a row has another count of cells than its table's description").into());
     }
-    Ok(tuple.row(key.unwrap_or_default())?)
+    Ok(tuple.row(key.unwrap_or_default(), message)?)
 }
 
 fn tx_id(xid: u32) -> TxId {

@@ -10,7 +10,7 @@ use tidegate_connector::{ConnectorError, Image};
 use tidegate_model::TableName;
 use tokio_postgres::{Client, CopyInSink};
 
-use super::plan::TablePlan;
+use super::plan::{Large, TablePlan};
 use super::session::table_error;
 use super::statements::STAGE_HEAD;
 
@@ -60,7 +60,17 @@ impl CopyRows {
             self.part.put_i32(mark.mask);
         }
         let needs_all = mark.is_none_or(|mark| matches!(mark.operation, b'I' | b'R'));
+        let is_deleted = mark.is_some_and(|mark| mark.operation == b'D');
         for column in 0..plan.columns.len() {
+            if is_deleted && !plan.identity.contains(&column) {
+                // What finds the row is enough.
+                self.part.put_i32(-1);
+                continue;
+            }
+            if let Some(large) = plan.large_cell(column, image)? {
+                self.add_large(large).await?;
+                continue;
+            }
             let is_known = plan.put_cell(column, image, &mut self.part)?;
             if !is_known && needs_all {
                 return Err(incomplete(plan));
@@ -79,10 +89,28 @@ impl CopyRows {
         self.sink.as_mut().finish().await.map_err(|error| table_error(&self.table, &self.attempted, error))
     }
 
+    /// A large cell is handed over piece by piece, out of the buffer that it came in.
+    async fn add_large(&mut self, large: Large) -> Result<(), ConnectorError> {
+        let Large { length, head, mut bytes } = large;
+        self.part.put_i32(length);
+        self.part.extend(head);
+        self.send().await?;
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PART_BYTES));
+            self.hand_over(piece).await?;
+        }
+        Ok(())
+    }
+
     async fn send(&mut self) -> Result<(), ConnectorError> {
         let part = self.part.split().freeze();
-        let sent = self.sink.send(part).await;
+        let sent = self.hand_over(part).await;
         self.part.reserve(PART_BYTES);
+        sent
+    }
+
+    async fn hand_over(&mut self, part: Bytes) -> Result<(), ConnectorError> {
+        let sent = self.sink.send(part).await;
         if sent.is_ok() {
             return Ok(());
         }

@@ -45,7 +45,9 @@ pub(crate) async fn apply(
     let work = Work::new(plan, strictness, session.replaces_updates && may_replace, changes)?;
     let is_pure_insert = work.rows.iter().all(|(mark, _)| mark.operation == b'I');
     let fills = work.fills.iter().any(|count| *count > 0);
-    let counts = if (work.rows.len() <= STATEMENTS_MAX && !fills) || plan.columns.len() > STAGED_COLUMNS_MAX {
+    // A statement would hold its values several times over, COPY takes them piece by piece.
+    let is_large = work.rows.iter().any(|(mark, image)| mark.operation != b'D' && image.row.has_large());
+    let counts = if (work.rows.len() <= STATEMENTS_MAX && !fills && !is_large) || plan.columns.len() > STAGED_COLUMNS_MAX {
         work.by_statements(session, plan).await?
     } else if is_pure_insert && plan.is_direct() {
         session.begin().await?;

@@ -2,11 +2,12 @@
 
 use tidegate_connector::{ConnectorError, Image, OrderedChange, Strictness};
 
-use super::copy::incomplete;
+use super::copy::{CopyRows, incomplete};
 use super::lane::LaneSession;
 use super::net::check_count;
 use super::plan::TablePlan;
 use super::rows::Call;
+use super::statements;
 
 /// Applies the changes in order and returns the rows touched.
 pub(crate) async fn apply(
@@ -30,8 +31,38 @@ pub(crate) async fn apply(
     Ok(rows)
 }
 
-/// All on their way at once; each must touch exactly one row.
+/// As many as can be on their way at once; each must touch exactly one row.
 async fn strictly(session: &mut LaneSession, plan: &TablePlan, changes: &[OrderedChange]) -> Result<u64, ConnectorError> {
+    let mut rows = 0;
+    let mut from = 0;
+    if plan.is_direct() {
+        for (index, change) in changes.iter().enumerate() {
+            if let OrderedChange::Insert(new) = change
+                && new.row.has_large()
+            {
+                rows += by_statements(session, plan, &changes[from..index]).await?;
+                rows += copied(session, plan, new).await?;
+                from = index + 1;
+            }
+        }
+    }
+    Ok(rows + by_statements(session, plan, &changes[from..]).await?)
+}
+
+/// A row that a statement would hold several times over.
+async fn copied(session: &mut LaneSession, plan: &TablePlan, new: &Image) -> Result<u64, ConnectorError> {
+    session.begin().await?;
+    let mut copy = CopyRows::start(&session.client, plan, &statements::copy_table(plan)).await?;
+    copy.add(plan, new, None).await?;
+    let count = copy.finish().await?;
+    check_count(plan, "insert", count, 1)?;
+    Ok(count)
+}
+
+async fn by_statements(session: &mut LaneSession, plan: &TablePlan, changes: &[OrderedChange]) -> Result<u64, ConnectorError> {
+    if changes.is_empty() {
+        return Ok(0);
+    }
     let mut calls = Vec::with_capacity(changes.len());
     let mut verbs = Vec::with_capacity(changes.len());
     for change in changes {

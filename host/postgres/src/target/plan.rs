@@ -15,7 +15,10 @@ use tokio_postgres::types::{Kind, Type};
 
 use super::labels::{Labels, labels_of};
 use super::real::{RealColumn, RealTable};
-use crate::types::encode::{EncodeError, Form, put_value};
+use crate::types::encode::{EncodeError, Form, JSONB_VERSION, is_kept, put_value};
+
+/// Bytes of one value. Source: `MaxAllocSize` of memutils.h, less the length that stands in front of a value in memory.
+const FIELD_BYTES_MAX: i32 = 0x3fff_ffff - 4;
 
 /// Numbers plans, so that what a session prepared for one is not used for another.
 static NEXT_PLAN: AtomicU64 = AtomicU64::new(1);
@@ -157,8 +160,7 @@ impl TablePlan {
             Ok(Put::Null) => Ok(true),
             Ok(Put::Unknown) => Ok(false),
             Ok(Put::Bytes) => {
-                let length =
-                    i32::try_from(out.len() - start - 4).map_err(|_| self.refused(plan, "value_refused", "found more than 2 GB"))?;
+                let length = self.field_length(plan, out.len() - start - 4)?;
                 out[start..start + 4].copy_from_slice(&length.to_be_bytes());
                 Ok(true)
             }
@@ -172,6 +174,42 @@ impl TablePlan {
                 Err(self.refused(plan, found.code(), &reason).hint(found.hint()))
             }
             Err(EncodeError::Misfit(reason)) => Err(self.refused(plan, "value_refused", &reason)),
+        }
+    }
+
+    /// The bytes of a large cell that go to the target as they are; `None` for every other cell, and for one at fault, which
+    /// [`TablePlan::put_cell`] refuses.
+    ///
+    /// # Errors
+    /// Table-definite (`value_too_large`), with the column, for a value that no column of PostgreSQL holds.
+    pub(crate) fn large_cell(&self, column: usize, image: &Image) -> Result<Option<Large>, ConnectorError> {
+        let plan = &self.columns[column];
+        let ColumnOrigin::Source(index) = plan.origin else { return Ok(None) };
+        let (Some(whole), Some(cell)) = (image.row.large_cell(index), image.row.cell(index)) else { return Ok(None) };
+        let (head, bytes) = match (&plan.path, cell) {
+            (Path::Pass, Cell::Binary(_)) | (Path::Decode(Form::ViaText), Cell::Text(_)) => (None, Some(whole.clone())),
+            (Path::Decode(form), cell) => match self.table.source.decoder.decode(index, cell) {
+                Ok(Value::Bytes(found)) if *form == Form::Bytea => (None, image.row.large_part(index, found)),
+                Ok(Value::Text(found) | Value::Json(found)) if is_kept(*form, found) => {
+                    ((*form == Form::Jsonb).then_some(JSONB_VERSION), image.row.large_part(index, found.as_bytes()))
+                }
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        let length = self.field_length(plan, bytes.len() + usize::from(head.is_some()))?;
+        Ok(Some(Large { length, head, bytes }))
+    }
+
+    /// Bytes of a field as the protocol wants them.
+    fn field_length(&self, plan: &ColumnPlan, bytes: usize) -> Result<i32, ConnectorError> {
+        match i32::try_from(bytes) {
+            Ok(length) if length <= FIELD_BYTES_MAX => Ok(length),
+            _ => {
+                let reason = format!("found a value of {bytes} bytes, wanted at most {FIELD_BYTES_MAX}, PostgreSQL's limit");
+                Err(self.refused(plan, "value_too_large", &reason))
+            }
         }
     }
 
@@ -201,6 +239,15 @@ impl TablePlan {
             .of_a_row(RowFault::Value)
             .hint("change the value at the source and reload the table, or take the column out with a remove-column rule")
     }
+}
+
+/// A large cell in the form of its column.
+pub(crate) struct Large {
+    /// Of head and bytes.
+    pub(crate) length: i32,
+    /// In front of the bytes.
+    pub(crate) head: Option<u8>,
+    pub(crate) bytes: Bytes,
 }
 
 enum Put {

@@ -5,7 +5,7 @@ use tidegate_connector::{ConnectorError, Image};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::copy::incomplete;
-use super::plan::TablePlan;
+use super::plan::{Large, TablePlan};
 use super::statements;
 
 /// What a statement does.
@@ -99,6 +99,9 @@ pub(crate) struct Wire(Option<Bytes>);
 
 impl Wire {
     fn of(plan: &TablePlan, column: usize, image: &Image) -> Result<Wire, ConnectorError> {
+        if let Some(Large { head: None, bytes, .. }) = plan.large_cell(column, image)? {
+            return Ok(Wire(Some(bytes)));
+        }
         let mut out = BytesMut::new();
         if !plan.put_cell(column, image, &mut out)? {
             return Err(incomplete(plan));

@@ -11,6 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, SimpleQueryMessage};
 
 use crate::connect::{client, pg_error};
+use crate::fault::ROW_TOO_LARGE;
 
 /// Characters of a task's name that fit into a session's name: 63 less `tidegate `, the longest purpose and a generation.
 const TASK_CHARS_MAX: usize = 28;
@@ -123,6 +124,11 @@ pub(crate) fn table_error(table: &TableName, attempted: &str, error: tokio_postg
     let error = pg_error(attempted, error);
     if is_duplicate {
         return ConnectorError::table(table, "target_diverged", error.chain()).hint(DIVERGED_HINT);
+    }
+    if error.code() == ROW_TOO_LARGE {
+        return ConnectorError::table(table, ROW_TOO_LARGE, error.chain())
+            .of_a_row(RowFault::Value)
+            .hint("PostgreSQL holds no row above 1 GB: make the value smaller at the source, limit large values, or leave the column out");
     }
     match class.as_deref() {
         Some("22" | "23" | "2B" | "42" | "44" | "P0" | "0A") => {

@@ -25,6 +25,9 @@ const POSTGRES_EPOCH_DAYS: i32 = 10_957;
 /// Microseconds of a day.
 const DAY_US: i64 = 86_400_000_000;
 
+/// In front of the text of a `jsonb`. Source: `jsonb_recv`.
+pub(crate) const JSONB_VERSION: u8 = 1;
+
 /// Object id of `text`, the element type of `text[]`. Source: pg_type.dat.
 const TEXT_OID: u32 = 25;
 
@@ -95,6 +98,11 @@ impl<T: Into<String>> From<T> for EncodeError {
 }
 
 impl Form {
+    /// True where a value is its own text, but for what stands in front of it.
+    fn is_text(self) -> bool {
+        matches!(self, Form::Text | Form::ViaText | Form::Json | Form::Jsonb)
+    }
+
     /// The form of values of type `value_type` for a built-in type by its name in `pg_type`, e.g. `int4`.
     pub(crate) fn of(value_type: &SqlType, type_name: &str) -> Form {
         use SqlType as T;
@@ -148,7 +156,7 @@ pub(crate) fn put_value(form: Form, value: &Value<'_>, out: &mut BytesMut) -> Re
             if has_zero_escape(&text) {
                 return Err(EncodeError::new("found a JSON text with \\u0000, which json can hold and jsonb cannot"));
             }
-            out.put_u8(1);
+            out.put_u8(JSONB_VERSION);
             put_text(&text, out)?;
         }
         Form::Bytea => match value {
@@ -189,12 +197,23 @@ pub(crate) fn put_value(form: Form, value: &Value<'_>, out: &mut BytesMut) -> Re
     Ok(())
 }
 
-/// Appends text, which PostgreSQL keeps in every form but that with a NUL byte.
+/// Appends text.
 pub(crate) fn put_text(text: &str, out: &mut BytesMut) -> Result<(), EncodeError> {
+    check_text(text)?;
+    out.put_slice(text.as_bytes());
+    Ok(())
+}
+
+/// True for a text that goes into a column of the form as it is.
+pub(crate) fn is_kept(form: Form, text: &str) -> bool {
+    form.is_text() && check_text(text).is_ok() && !(form == Form::Jsonb && has_zero_escape(text))
+}
+
+/// PostgreSQL keeps every text but one with a NUL byte.
+fn check_text(text: &str) -> Result<(), EncodeError> {
     if text.as_bytes().contains(&0) {
         return Err(EncodeError::new("found a NUL character, which PostgreSQL's text types cannot hold"));
     }
-    out.put_slice(text.as_bytes());
     Ok(())
 }
 

@@ -12,10 +12,14 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tidegate_connector::{ConnectorError, TlsMode};
+
+use crate::{ConnectorError, TlsMode};
 
 /// The client's side of TLS for a mode; `None` for plain text.
-pub(crate) fn client_config(mode: &TlsMode) -> Result<Option<Arc<ClientConfig>>, ConnectorError> {
+///
+/// # Errors
+/// `tls_settings` when the authorities cannot be read, or there are none.
+pub fn client_config(mode: &TlsMode) -> Result<Option<Arc<ClientConfig>>, ConnectorError> {
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match mode {
         TlsMode::Disable => return Ok(None),
