@@ -225,7 +225,7 @@ async fn rights_that_a_role_lacks_are_told_and_concern_one_table_alone() {
     let fence = target.take_over(&task()).await.unwrap().fence;
     let (kept, lost) = (notes("kept"), notes("lost"));
     let codes = async || {
-        let findings = target.check(&task(), &[kept.clone()], TablePreparation::DropAndCreate).await.unwrap();
+        let findings = target.check(&task(), std::slice::from_ref(&kept), TablePreparation::DropAndCreate).await.unwrap();
         findings.into_iter().map(|finding| (finding.code, finding.fix.unwrap_or_default())).collect::<Vec<_>>()
     };
     assert_eq!(codes().await, [("replica_role", "grant set on parameter session_replication_role to \"writer\"".to_owned())]);
