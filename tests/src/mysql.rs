@@ -122,7 +122,15 @@ impl MysqlServer {
 
     /// A connection to the database `test`.
     pub async fn client(&self) -> Conn {
-        self.connect().await.unwrap_or_else(|error| panic!("connect: {error}\n{}", self.instance.log_tail()))
+        let mut tried = self.connect().await;
+        // A machine that is busy drops connections that it has no time for.
+        for _ in 0..3 {
+            if tried.is_err() {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                tried = self.connect().await;
+            }
+        }
+        tried.unwrap_or_else(|error| panic!("connect: {error}\n{}", self.instance.log_tail()))
     }
 
     /// Runs statements, separated by semicolons, on a connection of their own; panics when one fails.

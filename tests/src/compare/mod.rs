@@ -160,22 +160,34 @@ async fn rows_by_key(reader: &TableReader, database: &Database<'_>, table: &(Str
 }
 
 fn list_differences(name: &str, reader: &TableReader, source: RowsByKey, mut target: RowsByKey, found: &mut Comparison) {
+    let is_only_in_target = |key: &String| !source.contains_key(key);
+    // Without a key, a wrong row is one that is missing and one that is too many: what do they not share?
+    let strange: Vec<Vec<u64>> = target.iter().filter(|(key, _)| is_only_in_target(key)).map(|(_, (hashes, _))| hashes.clone()).collect();
     for (key, (hashes, count)) in source {
         let Some((target_hashes, target_count)) = target.remove(&key) else {
-            (0..count).for_each(|_| found.add(format!("{name}: row {key} is missing")));
+            let nearest = strange.iter().map(|other| differing(reader, &hashes, other)).min_by_key(Vec::len).unwrap_or_default();
+            let nearest = if nearest.is_empty() || !key.starts_with('#') {
+                String::new()
+            } else {
+                format!("; the nearest one differs in {}", nearest.join(", "))
+            };
+            (0..count).for_each(|_| found.add(format!("{name}: row {key} is missing{nearest}")));
             continue;
         };
         (0..count - target_count).for_each(|_| found.add(format!("{name}: row {key} is missing")));
         (0..target_count - count).for_each(|_| found.add(format!("{name}: row {key} is there twice")));
         if hashes != target_hashes {
-            let names = reader.names().zip(hashes.iter().zip(&target_hashes));
-            let differing: Vec<&str> = names.filter(|(_, (one, other))| one != other).map(|(name, _)| name).collect();
-            found.add(format!("{name}: row {key} differs in {}", differing.join(", ")));
+            found.add(format!("{name}: row {key} differs in {}", differing(reader, &hashes, &target_hashes).join(", ")));
         }
     }
     for (key, (_, count)) in target {
         (0..count).for_each(|_| found.add(format!("{name}: row {key} is only in the target")));
     }
+}
+
+/// Names of the columns in which two rows differ.
+fn differing<'a>(reader: &'a TableReader, one: &[u64], other: &[u64]) -> Vec<&'a str> {
+    reader.names().zip(one.iter().zip(other)).filter(|(_, (one, other))| one != other).map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]

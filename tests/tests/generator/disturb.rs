@@ -30,14 +30,17 @@ impl Disturbance {
     }
 
     /// Perhaps does something, and says what.
-    pub(super) async fn step(&mut self, rig: &Rig, pairs: &[Pair], state: &State) -> Option<String> {
+    ///
+    /// # Errors
+    /// The failure of a task.
+    pub(super) async fn step(&mut self, rig: &Rig, pairs: &[Pair], state: &State) -> Result<Option<String>, String> {
         let index = self.random.random_range(0..pairs.len());
         let pair = &pairs[index];
-        match self.random.random_range(0..90) {
-            0..5 => Some(self.stop_or_start(rig, index, pair).await),
+        Ok(match self.random.random_range(0..90) {
+            0..5 => Some(self.stop_or_start(rig, index, pair).await?),
             5..8 => {
                 let table = state.tables.iter().filter(|table| table.reach.has(pair.target)).collect::<Vec<_>>();
-                let table = table.choose(&mut self.random)?;
+                let Some(table) = table.choose(&mut self.random) else { return Ok(None) };
                 let body = json!({"tables": [{"schema": pair.schema, "table": table.name}]});
                 // A task that rests, or does not know the table yet, refuses.
                 let answer = rig.post(&format!("/v1/tasks/{}/tables/reload", pair.task), &body).await;
@@ -53,17 +56,20 @@ impl Disturbance {
                 Some("the host was killed".to_owned())
             }
             _ => None,
-        }
+        })
     }
 
-    async fn stop_or_start(&mut self, rig: &Rig, index: usize, pair: &Pair) -> String {
+    async fn stop_or_start(&mut self, rig: &Rig, index: usize, pair: &Pair) -> Result<String, String> {
         let path = format!("/v1/tasks/{}", pair.task);
         if let Some(place) = self.stopped.iter().position(|stopped| *stopped == index) {
             self.stopped.swap_remove(place);
             rig.post(&format!("{path}/start"), &json!({})).await.ok();
-            return format!("{} starts again", pair.task);
+            return Ok(format!("{} starts again", pair.task));
         }
-        rig.post(&format!("{path}/stop"), &json!({})).await.ok();
+        let stopped = rig.post(&format!("{path}/stop"), &json!({})).await;
+        if stopped.status == 409 {
+            return Err(format!("{} cannot be stopped: {}", pair.task, rig.task(pair).await["failure"]));
+        }
         wait_for(&format!("task {} to stop", pair.task), PATIENCE, async || {
             let task = rig.task(pair).await;
             assert_ne!(task["status"], "failed", "{}", task["failure"]);
@@ -71,7 +77,7 @@ impl Disturbance {
         })
         .await;
         self.stopped.push(index);
-        format!("{} rests", pair.task)
+        Ok(format!("{} rests", pair.task))
     }
 
     /// Starts the tasks that rest.

@@ -153,9 +153,10 @@ impl<'a> SourceRun<'a> {
     }
 
     async fn step(&mut self) {
-        let disturbed = self.disturbance.step(self.round.rig, &self.pairs, self.plan.state()).await;
-        if let Some(what) = disturbed {
-            self.note(&format!("-- {what}"));
+        match self.disturbance.step(self.round.rig, &self.pairs, self.plan.state()).await {
+            Ok(None) => {}
+            Ok(Some(what)) => self.note(&format!("-- {what}")),
+            Err(failed) => panic!("{failed}\n{}", self.report(None).await),
         }
         let step = self.plan.step();
         self.take(step).await;
@@ -268,7 +269,9 @@ async fn differences(rig: &Rig, pair: &Pair, state: &State) -> Result<u64, Strin
         }
         pairs.push(compared);
     }
-    for (name, reach) in &state.dropped {
+    // The logs of the others say at the statement's place only that a table was dropped: who begins behind it keeps the rows.
+    let dropped = if pair.source.is_postgres() { &state.dropped[..] } else { &[] };
+    for (name, reach) in dropped {
         if reach.has(pair.target) && !rig.columns(pair.target, &pair.copy, name).await.is_empty() {
             return Err(format!("table {name:?} was dropped and is there"));
         }

@@ -226,7 +226,12 @@ pub(super) fn json(draw: &mut Draw) -> String {
 
 pub(super) fn uuid(draw: &mut Draw) -> String {
     let random: u128 = draw.random.random();
-    let digits = format!("{random:032x}");
+    let mut digits = format!("{random:032x}");
+    if draw.source == Engine::Mariadb {
+        // It refuses those of a version without the version's form.
+        digits.replace_range(12..13, "4");
+        digits.replace_range(16..17, "8");
+    }
     format!("'{}-{}-{}-{}-{}'", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tidegate_connector::{ConnectorError, Decoding, Dialect, RowReader, SourceTable};
-use tidegate_model::{Cell, LARGE_BYTES, Row, RowBuilder, SqlType, Window};
+use tidegate_model::{Cell, LARGE_BYTES, Row, RowBuilder, SqlType, TableName, Window};
 use tokio::sync::mpsc;
 
 use crate::binlog::bytes::Fault;
@@ -137,7 +137,7 @@ fn row(table: &SourceTable, packet: &Bytes, types: &[Column]) -> Result<Row, Con
     let mut builder = RowBuilder::with_capacity(columns.len(), packet.len().min(LARGE_BYTES));
     let mut found = fields(packet, types).map_err(malformed)?;
     for column in columns {
-        let at_fault = |fault| fault::decode(Some(&table.schema.name), Some(&column.name), "in the full load", &fault);
+        let at_fault = |fault: Fault| misread(&table.schema.name, &column.name, &fault);
         let field = found.next().unwrap_or(Err(MISFIT)).map_err(at_fault)?;
         match field {
             Field::Null => builder.push(Cell::Null),
@@ -155,6 +155,18 @@ fn row(table: &SourceTable, packet: &Bytes, types: &[Column]) -> Result<Row, Con
         }
     }
     Ok(builder.finish())
+}
+
+/// A value that is not of its column's type is of another definition than was described: the server replaces a column at once,
+/// and reads it by its name. The table is described and loaded anew then.
+fn misread(table: &TableName, column: &str, fault: &Fault) -> ConnectorError {
+    match fault {
+        Fault::Value { .. } => fault::decode(Some(table), Some(column), "in the full load", fault),
+        Fault::Malformed(_) => {
+            ConnectorError::table(table, "table_changed", format!("{fault} for table \"{table}\" column \"{column}\" in the full load"))
+                .hint("reload the table")
+        }
+    }
 }
 
 /// True when the neutral form of a value is the bytes that the server sent.

@@ -270,7 +270,7 @@ async fn drop_publication(client: &Client, name: &str) -> Result<(), ConnectorEr
 fn check_identities(scope: &CaptureScope, tables: &[std::sync::Arc<SourceTable>]) -> Result<(), ConnectorError> {
     for wanted in &scope.tables {
         let Some(table) = tables.iter().find(|table| table.schema.name == *wanted) else {
-            return Err(ConnectorError::table(wanted, "object_missing", format!("found no table \"{wanted}\" to capture")));
+            return Err(ConnectorError::table(wanted, "table_missing", format!("found no table \"{wanted}\" to capture")));
         };
         if table.schema.before_images == BeforeImages::None {
             let quoted = Dialect::POSTGRES.table(wanted);

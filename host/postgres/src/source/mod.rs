@@ -85,7 +85,7 @@ impl Source for PostgresSource {
             .iter()
             .map(|name| {
                 described.iter().find(|table| table.schema.name == *name).cloned().ok_or_else(|| {
-                    ConnectorError::table(name, "object_missing", format!("found no table \"{name}\" that the user may see"))
+                    ConnectorError::table(name, "table_missing", format!("found no table \"{name}\" that the user may see"))
                         .hint("check its spelling: names are case-sensitive; a partition is named by its root")
                 })
             })
