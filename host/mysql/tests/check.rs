@@ -62,6 +62,7 @@ async fn logins_that_cannot_work_say_why_and_tables_asked_for_by_name_are_told()
             required.tls = TlsMode::Require;
             MysqlSource::connect(required).await.expect("MySQL makes its own certificate");
         }
+        check_first_login(&bench, engine).await;
         check_login_methods(&bench).await;
     }
 }
@@ -109,6 +110,24 @@ async fn check_login_methods(bench: &Bench) {
     bench.run(&["create user locked@'%' account lock"]).await;
     let error = MysqlSource::connect(login("locked", "", TlsMode::Disable)).await.expect_err("the account is locked");
     assert_eq!((error.class(), error.code()), (ErrorClass::TaskDefinite, "password_refused"), "{}", error.chain());
+}
+
+/// Rows are read by connections of our own. Here theirs is the first login since the server forgot who has logged in, so
+/// that it wants the password itself: encrypted for it alone, or inside of TLS.
+async fn check_first_login(bench: &Bench, engine: Engine) {
+    bench.run(&["insert into there values (7)"]).await;
+    let modes = if engine == Engine::Mysql { vec![TlsMode::Disable, TlsMode::Require] } else { vec![TlsMode::Disable] };
+    for tls in modes {
+        let mut settings = settings(&bench.server, engine);
+        settings.tls = tls;
+        let source = MysqlSource::connect(settings).await.expect("the server lets us in");
+        let snapshot = source.snapshot(&scope(&["there"])).await.expect("a snapshot");
+        let table = bench.table("there").await;
+        let chunks = snapshot.chunks(&table, 10).await.expect("the table can be cut");
+        bench.run(&["flush privileges"]).await;
+        let mut reader = snapshot.read(table, &chunks[0]).await.expect("it logs in");
+        assert_eq!(reader.next_rows().await.expect("the row is read").map(|rows| rows.len()), Some(1), "{engine:?}");
+    }
 }
 
 /// Tables and settings of which the log does not tell everything.
