@@ -160,8 +160,11 @@ fn shift_keys(draw: &mut Draw, table: &mut Table) -> Vec<String> {
     // Further than keys that are counted up ever come.
     let sql = format!("update {} set {name} = {name} + {SHIFT} where {}", table.quoted(draw.source), conditions.join(" or "));
     for place in chosen {
-        let number: i128 = table.rows[place].key[part].parse().expect("these kinds have whole numbers");
-        table.rows[place].key[part] = (number + SHIFT).to_string();
+        let key = &mut table.rows[place].key[part];
+        if key != "null" {
+            let number: i128 = key.parse().unwrap_or_else(|_| panic!("a key of whole numbers has {key}"));
+            *key = (number + SHIFT).to_string();
+        }
     }
     vec![sql]
 }

@@ -61,6 +61,7 @@ fn change_key(draw: &mut Draw, state: &mut State, place: usize) -> Vec<String> {
 /// The same columns in another order.
 fn move_column(draw: &mut Draw, state: &mut State, place: usize) -> Vec<String> {
     let table = &mut state.tables[place];
+    let key_before: Vec<String> = table.key_columns().iter().map(|column| column.name.clone()).collect();
     let from = draw.random.random_range(0..table.columns.len());
     let column = table.columns.remove(from);
     let definition = column.definition(draw.source);
@@ -68,6 +69,12 @@ fn move_column(draw: &mut Draw, state: &mut State, place: usize) -> Vec<String> 
     // The first of ours stands behind `n`.
     let before = at.checked_sub(1).map_or("n".to_owned(), |before| named(draw.source, &table.columns[before].name));
     table.columns.insert(at, column);
+    // Rows have the parts of their keys in the order of the columns.
+    let key_now = table.key_columns().into_iter().filter_map(|column| key_before.iter().position(|name| *name == column.name));
+    let key_now: Vec<usize> = key_now.collect();
+    for row in &mut table.rows {
+        row.key = key_now.iter().map(|part| row.key[*part].clone()).collect();
+    }
     vec![format!("alter table {} modify column {definition} after {before}", table.quoted(draw.source))]
 }
 
