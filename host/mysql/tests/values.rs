@@ -280,7 +280,11 @@ async fn dates_that_no_calendar_has_are_the_servers_text_in_both_ways() {
 async fn a_read_of_a_table_that_changed_since_names_the_table() {
     for (flavour, engine) in FLAVOURS {
         let bench = Bench::start(flavour, engine).await;
-        let changes = [("alter table c0 rename column v to w", "column_missing"), ("drop table c1", "table_missing")];
+        let mut changes = vec![("alter table c0 rename column v to w", "column_missing"), ("drop table c1", "table_missing")];
+        if engine == Engine::Mysql {
+            // MySQL does this at once, and does not refuse snapshots that are older.
+            changes.push(("alter table c2 drop column v, add column v datetime default '2001-02-03'", "table_changed"));
+        }
         for (index, (change, code)) in changes.into_iter().enumerate() {
             let name = format!("c{index}");
             bench.run(&[&format!("create table {name} (id int primary key, v int)"), &format!("insert into {name} values (1, 1)")]).await;
