@@ -25,6 +25,14 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// A digest of the bytes in a column, the same at every server: MySQL 9.7 has no `md5`.
+    pub(crate) fn digest(&self, column: &str) -> String {
+        match self {
+            Source::Postgres(_) => format!("encode(sha256({column}), 'hex')"),
+            Source::Mysql(_) => format!("sha2({column}, 256)"),
+        }
+    }
+
     pub(crate) async fn postgres(version: PostgresVersion) -> Source {
         Source::Postgres(PostgresServer::start(version).await)
     }
