@@ -326,7 +326,7 @@ impl Assembler {
         let unfolded: Bytes;
         let (images, whole) = if compressed {
             let plain = mariadb_compressed(head.images, UNFOLDED_BYTES_MAX);
-            unfolded = plain.map_err(|fault| self.decode(event, Some(&table), None, &fault))?.into();
+            unfolded = plain.map_err(|fault| self.decode(event, Some(&table), None, &fault))?;
             (&unfolded[..], &unfolded)
         } else {
             (head.images, &event.body)
