@@ -45,6 +45,7 @@ const CHANGES_OF_INSTANCE: usize = 2_048;
 
 /// What comes of a change.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are changes: a box for each would cost more than the room")]
 pub(crate) enum Transformed {
     /// A change to apply, and whether it must be applied idempotently whatever the table's window says.
     Apply(OrderedChange, bool),
