@@ -249,29 +249,32 @@ async fn check_limits(bench: &Bench) {
     let long_key = of_postgres(&table("long_key", &columns(4, TEXT), 3));
     let long_row = of_postgres(&table("long_row", &columns(12, wide.clone()), 1));
     for (fits, warned) in [(&long_key, 3), (&long_row, 1)] {
-        let findings = bench.target.check(&task(), std::slice::from_ref(fits), TablePreparation::Keep).await.unwrap();
+        let findings = bench.target.check(&task(), std::slice::from_ref(fits), TablePreparation::Keep).await.expect("the server takes it");
         assert!(findings.iter().all(|found| found.severity < Severity::Error), "{findings:?}");
         assert_eq!(findings.iter().filter(|found| found.code == "key_length").count(), warned, "{findings:?}");
-        bench.prepare(fits).await.unwrap();
+        bench.prepare(fits).await.expect("the server takes it");
     }
     let words: Vec<String> = (0..12).map(|index| format!("{index} {}", "é".repeat(3990))).collect();
     let cells: Vec<In<'_>> =
         words.iter().enumerate().map(|(index, word)| In::Is(Value::Text(if index == 0 { "key" } else { word }))).collect();
     let mut lane = bench.lane().await;
-    lane.apply(&group(0, 1, vec![net(&long_row, Strictness::Strict, vec![NetChange::Insert(image(&cells))])])).await.unwrap();
+    lane.apply(&group(0, 1, vec![net(&long_row, Strictness::Strict, vec![NetChange::Insert(image(&cells))])]))
+        .await
+        .expect("the server takes it");
     assert_eq!(bench.rows("long_row", &["char_length(c1)", "char_length(c11)"]).await, ["3992,3993"]);
     let word = "é".repeat(256);
     let key = |last: &'static str| {
         image(&[In::Is(Value::Text(&word)), In::Is(Value::Text(&word)), In::Is(Value::Text(last)), In::Is(Value::Text("x"))])
     };
     let step = |row| vec![net(&long_key, Strictness::Strict, vec![NetChange::Insert(row)])];
-    lane.apply(&group(1, 2, step(key("a")))).await.unwrap();
+    lane.apply(&group(1, 2, step(key("a")))).await.expect("the server takes it");
     let longer = image(&[In::Is(Value::Text(&words[0])), In::Is(Value::Text("b")), In::Is(Value::Text("b")), In::Is(Value::Text("x"))]);
-    let error = lane.apply(&group(2, 3, step(longer))).await.unwrap_err();
+    let error = lane.apply(&group(2, 3, step(longer))).await.expect_err("the server refuses it");
     assert_eq!(error.class(), ErrorClass::TableDefinite, "{}", error.chain());
     assert_eq!(bench.rows("long_key", &["char_length(c0)", "c2"]).await, ["256,a"]);
     for (columns, key) in [(columns(1018, SqlType::Int32), 1), (columns(17, SqlType::Int32), 17)] {
-        let findings = bench.target.check(&task(), &[table("many", &columns, key)], TablePreparation::Keep).await.unwrap();
+        let findings =
+            bench.target.check(&task(), &[table("many", &columns, key)], TablePreparation::Keep).await.expect("the server takes it");
         assert!(findings.iter().any(|found| found.code == "too_many_columns" && found.severity == Severity::Error), "{findings:?}");
     }
 }
