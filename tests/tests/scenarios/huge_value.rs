@@ -98,7 +98,7 @@ async fn rows_that_postgres_cannot_send_are_told_with_table_and_column() {
     assert_eq!(failure["code"], "row_too_large", "{failure}");
     assert!(text.contains("column \"data\" of table \"public.whole\""), "{failure}");
 
-    world.source_sql(&format!("create table wide (id integer primary key, one bytea, other bytea); insert into wide select id, data, data from whole; drop table whole")).await;
+    world.source_sql("create table wide (id integer primary key, one bytea, other bytea); insert into wide select id, data, data from whole; drop table whole").await;
     world.create_task("load", "full-load", "drop-and-create", json!({})).await;
     world.start_task("load").await;
     let failure = world.wait_failed("load").await;
