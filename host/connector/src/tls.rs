@@ -23,8 +23,11 @@ pub fn client_config(mode: &TlsMode) -> Result<Option<Arc<ClientConfig>>, Connec
     let provider = Arc::new(ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match mode {
         TlsMode::Disable => return Ok(None),
-        TlsMode::Require => Arc::new(AnyServer { provider: Arc::clone(&provider) }),
-        TlsMode::VerifyCa { authorities_pem } => Arc::new(AnyName { full: chain_verifier(authorities_pem.as_deref(), &provider)? }),
+        TlsMode::Require => Arc::new(AnyName { chain: None, provider: Arc::clone(&provider) }),
+        TlsMode::VerifyCa { authorities_pem } => {
+            let chain = Some(chain_verifier(authorities_pem.as_deref(), &provider)?);
+            Arc::new(AnyName { chain, provider: Arc::clone(&provider) })
+        }
         TlsMode::VerifyFull { authorities_pem } => chain_verifier(authorities_pem.as_deref(), &provider)?,
     };
     let config = ClientConfig::builder_with_provider(provider)
@@ -68,22 +71,31 @@ fn authorities(pem: Option<&str>) -> Result<RootCertStore, ConnectorError> {
     Ok(roots)
 }
 
-/// Accepts every certificate whose key the server can sign with.
+/// Checks less than `VerifyFull` does: that the server holds the key of its certificate, and the chain where one is asked for.
 #[derive(Debug)]
-struct AnyServer {
+struct AnyName {
+    /// `None`: any certificate will do.
+    chain: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for AnyServer {
+impl ServerCertVerifier for AnyName {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        // The name is checked last, after the chain, so a wrong name alone means that the rest is right.
+        match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
     }
 
     fn verify_tls12_signature(
@@ -106,52 +118,5 @@ impl ServerCertVerifier for AnyServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Checks the chain, and accepts any name.
-#[derive(Debug)]
-struct AnyName {
-    full: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        // The name is checked last, after the chain, so a wrong name alone means that the rest is right.
-        match self.full.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
-                Ok(ServerCertVerified::assertion())
-            }
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.full.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.full.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.full.supported_verify_schemes()
     }
 }

@@ -98,6 +98,18 @@ impl SqlType {
         use SqlType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
         matches!(self, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64)
     }
+
+    /// The labels of an enumeration, or of the elements of an array of one.
+    pub fn labels(&self) -> Option<&[String]> {
+        match self {
+            SqlType::Enumeration(labels) => Some(labels),
+            SqlType::Array(element) => match &**element {
+                SqlType::Enumeration(labels) => Some(labels),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// The encoding of a table's rows.

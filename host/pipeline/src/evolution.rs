@@ -196,23 +196,12 @@ pub(crate) fn differences(before: &Definition, now: &Definition) -> Vec<SchemaCh
 /// not converted.
 fn has_more_labels(known: &DefinedColumn, column: &DefinedColumn) -> bool {
     let is_same = known.number.is_some() && known.number == column.number && known.native_type == column.native_type;
-    let (Some(before), Some(now)) = (known.sql_type.as_ref().and_then(labels), column.sql_type.as_ref().and_then(labels)) else {
+    let (Some(before), Some(now)) = (known.sql_type.as_ref().and_then(SqlType::labels), column.sql_type.as_ref().and_then(SqlType::labels))
+    else {
         return false;
     };
     let mut rest = now.iter();
     is_same && before.len() < now.len() && before.iter().all(|label| rest.any(|other| other == label))
-}
-
-/// The labels of an enumeration, or of the elements of an array of one.
-fn labels(sql_type: &SqlType) -> Option<&[String]> {
-    match sql_type {
-        SqlType::Enumeration(labels) => Some(labels),
-        SqlType::Array(element) => match &**element {
-            SqlType::Enumeration(labels) => Some(labels),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// Without numbers, descriptions come from the catalog and from the log, and spell types differently; there the log tells

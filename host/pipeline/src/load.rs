@@ -269,7 +269,7 @@ async fn find_refused(
 
 /// Copies one chunk. The rows of a batch are decoded, judged and encoded by one thread, one step after the other, while they are in its core's
 /// cache: a task that reads ahead would have each row cross to another core, which costs more than most of what is done to it. The
-/// servers work meanwhile; the connections' own tasks and the sockets hold what is on its way.
+/// servers work meanwhile; the connections' own tasks and the sockets hold what is on its way. (A reader of MySQL still decodes in a task of its own.)
 async fn copy(
     load: &Load,
     loader: &mut dyn Loader,

@@ -1,6 +1,7 @@
 //! Our own decoder of binary log events, over raw bytes.
 //!
-//! What events mean is read here and not by a driver, because one that skips an event it does not know loses rows. Each module reads one thing, checks every length, and panics on no bytes.
+//! What events mean is read here and not by a driver, because one that skips an event it does not know loses rows. Each module reads
+//! one thing, checks every length, and panics on no bytes.
 
 pub(crate) mod bytes;
 pub(crate) mod cell;

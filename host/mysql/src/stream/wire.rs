@@ -19,7 +19,7 @@ use crate::raw::{Packets, RawConn, server_error};
 /// sleeps it is most of what it does.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// Silence after which the connection counts as dead: many heartbeats, because a server that writes a large event to its log
+/// Silence after which the connection counts as dead: four heartbeats, because a server that writes a large event to its log
 /// sends none.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 

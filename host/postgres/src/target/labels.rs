@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, TargetTable};
+use tidegate_model::Cell;
 use tidegate_model::schema::RowEncoding;
-use tidegate_model::{Cell, SqlType};
 use tokio_postgres::GenericClient;
 
 use super::real::{RealColumn, RealTable};
@@ -86,7 +86,7 @@ fn enumerations<'a>(table: &'a TargetTable, real: &'a RealTable) -> Vec<(&'a [St
     }
     let of = |wanted: &'a tidegate_connector::TargetColumn| {
         let ColumnOrigin::Source(at) = wanted.origin else { return None };
-        let labels = labels_of(&table.source.schema.columns.get(at)?.sql_type)?;
+        let labels = table.source.schema.columns.get(at)?.sql_type.labels()?;
         let found = real.columns.iter().find(|column| column.name == wanted.name)?;
         let type_sql = if found.type_kind == b'e' {
             format!("{}.{}", Dialect::POSTGRES.identifier(&found.type_schema), Dialect::POSTGRES.identifier(&found.type_name))
@@ -96,18 +96,6 @@ fn enumerations<'a>(table: &'a TargetTable, real: &'a RealTable) -> Vec<(&'a [St
         Some((labels, found, type_sql))
     };
     table.columns.iter().filter_map(of).collect()
-}
-
-/// The labels of an enumeration, or of the elements of an array of one.
-pub(crate) fn labels_of(sql_type: &SqlType) -> Option<&[String]> {
-    match sql_type {
-        SqlType::Enumeration(labels) => Some(labels),
-        SqlType::Array(element) => match &**element {
-            SqlType::Enumeration(labels) => Some(labels),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 /// The labels that a column of the target takes.

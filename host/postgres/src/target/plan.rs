@@ -13,7 +13,7 @@ use tidegate_model::schema::RowEncoding;
 use tidegate_model::{Cell, SqlType, Value};
 use tokio_postgres::types::{Kind, Type};
 
-use super::labels::{Labels, labels_of};
+use super::labels::Labels;
 use super::real::{RealColumn, RealTable};
 use crate::types::encode::{EncodeError, Form, JSONB_VERSION, is_kept, put_value};
 
@@ -413,7 +413,7 @@ pub(crate) fn is_object_id(type_name: &str) -> bool {
 }
 
 fn check_labels(table: &TargetTable, column: &tidegate_model::Column, real: &RealColumn) -> Result<(), ConnectorError> {
-    let Some(wanted) = labels_of(&column.sql_type) else { return Ok(()) };
+    let Some(wanted) = column.sql_type.labels() else { return Ok(()) };
     match wanted.iter().find(|label| !real.labels.contains(label)) {
         None => Ok(()),
         Some(missing) => {
