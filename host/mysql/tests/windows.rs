@@ -6,11 +6,16 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use support::{Bench, Committed, FLAVOURS, follow, read_all, read_chunks, scope};
-use tidegate_connector::Source;
-use tidegate_model::{Cell, Change, Row, RowChange, Window};
+use tidegate_connector::{ErrorClass, Source};
+use tidegate_harness::{MysqlFlavour, wait_for};
+use tidegate_model::{Cell, Change, Engine, Row, RowChange, Window};
+
+/// How long a server may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Rows of the table, by key or, for keyless tables, by content, with their counts.
 type Rows = BTreeMap<Vec<u8>, (Row, i64)>;
@@ -31,7 +36,14 @@ fn apply(rows: &mut Rows, done: &[Committed], window: &Window, keyed: bool) {
         let strict = !window.high.covers(&committed.mark);
         assert!(keyed || strict, "a keyless table has an exact window");
         for (_, change) in &committed.changes {
-            let Change::Row { change, .. } = change else { panic!("rows only") };
+            let change = match change {
+                Change::Row { change, .. } => change,
+                Change::Truncate { .. } => {
+                    rows.clear();
+                    continue;
+                }
+                Change::Unlogged { .. } => panic!("rows only"),
+            };
             let (old, new) = match change {
                 RowChange::Insert { new } => (None, Some(new)),
                 RowChange::Update { old, new } => (old.as_ref(), Some(new)),
@@ -160,4 +172,130 @@ async fn a_keyed_table_joins_the_stream_exactly() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_keyless_table_joins_the_stream_exactly() {
     join(false).await;
+}
+
+/// Waits until a statement of somebody who is logged in waits for a table.
+async fn wait_for_waiting(bench: &Bench, statement: &str) {
+    let sql =
+        format!("select count(*) from information_schema.processlist where state like 'Waiting for table%' and info like '{statement}%'");
+    wait_for("the statement to wait", PATIENCE, async || {
+        let found = bench.server.value(&sql).await;
+        if found == "0" { Err("nobody waits") } else { Ok(()) }
+    })
+    .await;
+}
+
+/// SN-004: a reader that has begun holds its table; what a later one sees is joined with the stream at its own window.
+#[tokio::test]
+async fn a_table_that_is_emptied_between_two_of_its_chunks_is_what_it_is_at_the_source() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table e (id int primary key, v varchar(2000))"]).await;
+        for start in (0..3_000).step_by(500) {
+            let values: Vec<String> = (start..start + 500).map(|id| format!("({id}, repeat('x', 1500))")).collect();
+            bench.run(&[&format!("insert into e values {}", values.join(","))]).await;
+        }
+        bench.run(&["analyze table e"]).await;
+        let start = bench.source.begin_capture(&scope(&["e"])).await.expect("capture begins");
+        let table = bench.table("e").await;
+        let chunks = start.snapshot.chunks(&table, 1_500).await.expect("the table is cut");
+        assert!(chunks.len() > 1, "{engine:?} {} chunks", chunks.len());
+
+        // More than the reader takes at a time, so it is in the middle.
+        let mut reader = start.snapshot.read(table.clone(), &chunks[0]).await.expect("a reader");
+        let mut first = reader.next_rows().await.expect("rows").expect("the chunk has rows");
+        assert!(first.len() < 500, "{engine:?} {}", first.len());
+        let mut other = bench.conn().await;
+        let emptied = tokio::spawn(async move { other.query_drop("truncate table e").await });
+        wait_for_waiting(&bench, "truncate table e").await;
+        while let Some(more) = reader.next_rows().await.expect("the table is held") {
+            first.extend(more);
+        }
+        let mut window = reader.window();
+        drop(reader);
+        emptied.await.expect("no panic").expect("nobody holds the table any more");
+        bench.run(&["insert into e values (1, 'new'), (2900, 'new')", "update e set v = 'newer' where id = 1"]).await;
+
+        let mut rows: Rows = first.into_iter().map(|row| (key(&row, true), (row, 1))).collect();
+        assert!(rows.len() > 1_000, "{engine:?} {}", rows.len());
+        for (read, more) in read_chunks(&*start.snapshot, table, chunks[1..].to_vec()).await.expect("the table reads") {
+            window = window.joined(&read);
+            rows.extend(more.into_iter().map(|row| (key(&row, true), (row, 1))));
+        }
+        let end = bench.source.log_end().await.expect("log end");
+        let mut stream = bench.stream(&["e"], &start.position).await;
+        let done = follow(&mut *stream, &start.position, &end).await.expect("the stream goes on");
+        apply(&mut rows, &done, &window, true);
+        let wanted: Rows = bench.snapshot("e", 1_000).await.into_iter().map(|row| (key(&row, true), (row, 1))).collect();
+        assert_eq!((rows.len(), rows == wanted), (2, true), "{engine:?}");
+    }
+}
+
+/// SN-003: between the view of a reader and its rows. The view has none of the table that there is now.
+#[tokio::test]
+async fn a_table_that_is_rewritten_under_a_readers_view_is_refused_and_not_read_empty() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        for (index, statement) in
+            ["truncate table NAME", "alter table NAME add column w int default 5, algorithm = copy"].iter().enumerate()
+        {
+            let name = format!("r{index}");
+            bench
+                .run(&[&format!("create table {name} (id int primary key, v int)"), &format!("insert into {name} values (1, 1), (2, 2)")])
+                .await;
+            let start = bench.source.begin_capture(&scope(&[&name])).await.expect("capture begins");
+            let table = bench.table(&name).await;
+            let chunks = start.snapshot.chunks(&table, 1_000).await.expect("the table is cut");
+            let mut holder = bench.conn().await;
+            holder.query_drop(format!("lock tables {name} write")).await.expect("nobody else locks");
+            let mut reader = start.snapshot.read(table, &chunks[0]).await.expect("a view needs no table");
+            wait_for_waiting(&bench, "select").await;
+            holder.query_drop(statement.replace("NAME", &name)).await.expect("the table is locked by this session");
+            holder.query_drop("unlock tables").await.expect("a plain statement");
+            let error = reader.next_rows().await.expect_err("the view is older than the table");
+            assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "table_changed"), "{engine:?} {}", error.chain());
+            assert!(error.table_name().is_some_and(|table| table.name == name), "{engine:?} {}", error.chain());
+        }
+    }
+}
+
+/// SN-020: a server gives up a client that does not read for `net_write_timeout` seconds. Ours may pause for longer; a connection that
+/// ends all the same is an error, and never the end of the table.
+#[tokio::test]
+async fn a_read_that_pauses_for_longer_than_the_servers_timeout_is_whole_and_a_cut_one_is_an_error() {
+    async fn check(flavour: MysqlFlavour, engine: Engine) {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table p (id int primary key, v longtext)", "set global net_write_timeout = 1"]).await;
+        // More than the sockets between hold.
+        let values: Vec<String> = (0..30).map(|id| format!("({id}, repeat('x', 1000000))")).collect();
+        bench.run(&[&format!("insert into p values {}", values.join(","))]).await;
+        let table = bench.table("p").await;
+        let snapshot = bench.source.snapshot(&scope(&["p"])).await.expect("a snapshot");
+        let chunks = snapshot.chunks(&table, 1_000).await.expect("the table is cut");
+        let reading = "select coalesce(max(id), 0) from information_schema.processlist where info like 'select %`p`%' and time >= 3";
+        for cut in [false, true] {
+            let mut reader = snapshot.read(table.clone(), &chunks[0]).await.expect("a reader");
+            let mut rows = reader.next_rows().await.expect("rows").expect("the table has rows").len();
+            let session = wait_for("the server to wait for its client", PATIENCE, async || match bench.server.value(reading).await {
+                none if none == "0" => Err("no session"),
+                session => Ok(session),
+            })
+            .await;
+            if cut {
+                bench.run(&[&format!("kill {session}")]).await;
+            }
+            let ended = loop {
+                match reader.next_rows().await {
+                    Ok(Some(more)) => rows += more.len(),
+                    ended => break ended,
+                }
+            };
+            match ended {
+                Ok(_) => assert!(!cut && rows == 30, "{engine:?} {rows} rows, cut: {cut}"),
+                Err(error) => assert!(cut && rows < 30 && error.class() == ErrorClass::Transient, "{engine:?} {}", error.chain()),
+            }
+        }
+    }
+    let [one, two] = FLAVOURS.map(|(flavour, engine)| check(flavour, engine));
+    tokio::join!(one, two);
 }

@@ -12,6 +12,13 @@ use tidegate_connector::{ConnectorError, ErrorClass};
 /// A message above 1 GB, which the server cannot make; or a row of the target that is.
 pub(crate) const ROW_TOO_LARGE: &str = "row_too_large";
 
+/// A value whose entry in an index is longer than a page takes.
+pub(crate) const INDEX_ENTRY_TOO_LARGE: &str = "index_entry_too_large";
+
+/// How the names of the server's files begin that raise "program limit exceeded" about an entry of an index: those that form it, and
+/// those of the access methods. Unlike the message they are the same in every language.
+const INDEX_FILES: [&str; 7] = ["indextuple", "nbt", "gin", "gist", "hash", "spg", "brin"];
+
 /// The fields of an error response that may be shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ServerFault {
@@ -29,13 +36,18 @@ pub(crate) struct ServerFault {
     pub(crate) column: Option<String>,
     /// Constraint at fault.
     pub(crate) constraint: Option<String>,
+    /// The file of the server's own source that raised it.
+    pub(crate) file: Option<String>,
 }
 
 impl ServerFault {
     /// The error, as a step of what was attempted: `create slot "x"`.
     pub(crate) fn into_error(self, attempted: &str) -> ConnectorError {
-        let (class, code, hint) =
-            if self.is_of_size() { (ErrorClass::TaskDefinite, ROW_TOO_LARGE, Some(SIZE_HINT)) } else { meaning(&self.sqlstate) };
+        let (class, code, hint) = match () {
+            () if self.is_of_index() => (ErrorClass::TaskDefinite, INDEX_ENTRY_TOO_LARGE, None),
+            () if self.is_of_size() => (ErrorClass::TaskDefinite, ROW_TOO_LARGE, Some(SIZE_HINT)),
+            () => meaning(&self.sqlstate),
+        };
         let error = ConnectorError::new(class, code, format!("{attempted}: {}", self.text()));
         match hint {
             Some(hint) => error.hint(hint),
@@ -46,6 +58,11 @@ impl ServerFault {
     /// An allocation above the server's limit: `enlargeStringInfo` and `palloc`. Internal errors are not translated.
     fn is_of_size(&self) -> bool {
         self.sqlstate == "54000" || (self.sqlstate == "XX000" && self.message.starts_with("invalid memory alloc request size"))
+    }
+
+    fn is_of_index(&self) -> bool {
+        let file = self.file.as_deref().map_or("", |path| path.rsplit(['/', '\\']).next().unwrap_or(path));
+        self.sqlstate == "54000" && INDEX_FILES.iter().any(|name| file.starts_with(name))
     }
 
     /// One line without row values.
@@ -81,6 +98,7 @@ pub(crate) fn pg_error(attempted: &str, error: tokio_postgres::Error) -> Connect
             table: owned(db.table()),
             column: owned(db.column()),
             constraint: owned(db.constraint()),
+            file: owned(db.file()),
         };
         return fault.into_error(attempted);
     }
@@ -176,11 +194,22 @@ mod tests {
             ("42P01", ErrorClass::TaskDefinite, "table_missing"),
             ("23505", ErrorClass::TaskDefinite, "constraint_violated"),
             ("XX000", ErrorClass::TaskDefinite, "server_refused"),
+            ("54000", ErrorClass::TaskDefinite, "row_too_large"),
             ("", ErrorClass::TaskDefinite, "server_refused"),
         ];
         for (sqlstate, class, code) in cases {
             let error = fault(sqlstate).into_error("try");
             assert_eq!((error.class(), error.code()), (class, code), "{sqlstate}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_an_index_is_told_by_the_file_that_raised_it() {
+        for (file, code) in
+            [("nbtutils.c", INDEX_ENTRY_TOO_LARGE), ("../src/indextuple.c", INDEX_ENTRY_TOO_LARGE), ("stringinfo.c", ROW_TOO_LARGE)]
+        {
+            let fault = ServerFault { file: Some(file.into()), ..fault("54000") };
+            assert_eq!(fault.into_error("try").code(), code, "{file}");
         }
     }
 

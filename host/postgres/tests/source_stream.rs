@@ -115,7 +115,28 @@ async fn a_table_cannot_be_rewritten_between_its_snapshot_and_its_reading() {
         let refused = fixture.sql.batch_execute(impatient).await.expect_err("the snapshot holds the table");
         assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE), "{refused:?}");
         assert_eq!(rows_of(snapshot.as_ref(), &table, 100).await.len(), 500, "{version:?}");
+        // Who waits for the snapshot stands before later readers of it: they give up, so that it can be given back.
+        let emptying = fixture.client().await;
+        let emptied = tokio::spawn(async move { emptying.batch_execute("truncate a; insert into a values (1, 1)").await });
+        let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'truncate a;%'";
+        tidegate_harness::wait_for("the statement to wait", Duration::from_secs(60), async || {
+            let row = fixture.sql.query_one(waits, &[]).await.expect("answer");
+            if row.get::<_, i64>(0) > 0 { Ok(()) } else { Err("nobody waits") }
+        })
+        .await;
+        let read = async {
+            for chunk in snapshot.chunks(&table, 100).await? {
+                let mut reader = snapshot.read(table.clone(), &chunk).await?;
+                while reader.next_rows().await?.is_some() {}
+            }
+            Ok::<(), tidegate_connector::ConnectorError>(())
+        };
+        let told = tokio::time::timeout(Duration::from_secs(60), read).await.expect("readers do not wait for ever");
+        let error = told.expect_err("somebody is before the readers");
+        assert_eq!((error.code(), error.class()), ("object_busy", ErrorClass::Transient), "{}", error.chain());
+        fixture.source.describe(&tables).await.expect("a description waits for nobody");
         drop(snapshot);
+        emptied.await.expect("no panic").expect("nobody holds the table any more");
         fixture.run("set lock_timeout = '30s'; alter table a alter v type bigint").await;
     }
 }

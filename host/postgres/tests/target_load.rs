@@ -4,7 +4,7 @@ mod target_support;
 
 use std::sync::Arc;
 
-use target_support::{Bench, In, binary, encoded_table, group, image, notes, table, task};
+use target_support::{Bench, In, binary, chunk, encoded_table, group, image, notes, table, task, window};
 use tidegate_connector::{ErrorClass, NetChange, Step, Strictness, TablePreparation, Target};
 use tidegate_model::schema::RowEncoding;
 use tidegate_model::{SqlType, Value};
@@ -206,6 +206,52 @@ async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
     let findings = bench.target.check(&task(), &[Arc::new(folded)], TablePreparation::DropAndCreate).await.unwrap();
     let told: Vec<_> = findings.iter().map(|finding| (finding.severity, finding.code)).collect();
     assert_eq!(told, [(tidegate_connector::Severity::Info, "key_collation")], "{findings:?}");
+    entries_that_no_index_takes_are_rows_at_fault(&bench).await;
+}
+
+/// TM-G: an entry of a B-tree has 2,704 bytes at most, and no index has one of 8 KB. Loaded, by statements and by COPY.
+async fn entries_that_no_index_takes_are_rows_at_fault(bench: &Bench) {
+    // Letters in an order that no compression makes shorter.
+    let mut state = 7_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + (state >> 58) as u8)
+    };
+    let words: Vec<String> = [2_600, 2_800, 9_000].map(|length| (0..length).map(|_| letter()).collect()).into();
+    let table = table("long_words", &[("word", TEXT, false), ("n", SqlType::Int64, true)], 1);
+    bench.prepare(&table).await.unwrap();
+    let row = |word| image(&[In::Is(Value::Text(word)), In::Is(Value::Int(1))]);
+    let short: Vec<String> = (0..100).map(|number| format!("short {number}")).collect();
+    let mut lane = bench.lane().await;
+    let mut at = 0;
+    for (word, fits) in words.iter().zip([true, false, false]) {
+        for others in [0, 100] {
+            let rows = short[..others].iter().map(String::as_str).chain([word.as_str()]).map(|word| NetChange::Insert(row(word)));
+            let step = Step::Net { table: Arc::clone(&table), strictness: Strictness::Strict, changes: rows.collect() };
+            let applied = lane.apply(&group(at, at + 1, vec![step])).await;
+            if fits {
+                applied.unwrap();
+                at += 1;
+                bench.sql.batch_execute("delete from app.long_words").await.unwrap();
+                continue;
+            }
+            let error = applied.unwrap_err();
+            assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "index_entry_too_large"), "{}", error.chain());
+            assert!(error.row_fault().is_some() && error.table_name().is_some_and(|name| name.name == "long_words"), "{}", error.chain());
+            assert!(!error.chain().contains(word.as_str()), "{}", error.chain());
+        }
+        if !fits {
+            bench.target.save_chunks(&bench.fence, &table.source.schema.name, &[chunk(0)]).await.unwrap();
+            let mut loader = bench.target.loader(&bench.fence).await.unwrap();
+            loader.begin(&table, &chunk(0), false).await.unwrap();
+            let written = match loader.write(vec![row(word)]).await {
+                Ok(()) => loader.finish(&window(1)).await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            assert_eq!(written.unwrap_err().code(), "index_entry_too_large");
+        }
+    }
+    assert_eq!(bench.one("select count(*) from app.long_words").await, "(0)");
 }
 
 /// TG-002, TG-040: a role that may not act as a replica is told; what it loses on one table concerns that table alone.

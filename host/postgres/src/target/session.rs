@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, SimpleQueryMessage};
 
 use crate::connect::{client, pg_error};
-use crate::fault::ROW_TOO_LARGE;
+use crate::fault::{INDEX_ENTRY_TOO_LARGE, ROW_TOO_LARGE};
 
 /// Characters of a task's name that fit into a session's name: 63 less `tidegate `, the longest purpose and a generation.
 const TASK_CHARS_MAX: usize = 28;
@@ -129,6 +129,12 @@ pub(crate) fn table_error(table: &TableName, attempted: &str, error: tokio_postg
         return ConnectorError::table(table, ROW_TOO_LARGE, error.chain())
             .of_a_row(RowFault::Value)
             .hint("PostgreSQL holds no row above 1 GB: make the value smaller at the source, limit large values, or leave the column out");
+    }
+    if error.code() == INDEX_ENTRY_TOO_LARGE {
+        return ConnectorError::table(table, INDEX_ENTRY_TOO_LARGE, error.chain()).of_a_row(RowFault::Value).hint(
+            "an entry of a B-tree index of PostgreSQL has at most 2,704 bytes: make the value shorter at the source, drop the index in the \
+             target, or give the table another key with a rule (define-primary-key)",
+        );
     }
     match class.as_deref() {
         Some("22" | "23" | "2B" | "42" | "44" | "P0" | "0A") => {

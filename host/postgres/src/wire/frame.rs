@@ -137,6 +137,7 @@ pub(crate) fn fault(body: &[u8]) -> ServerFault {
             b't' => fault.table = Some(text),
             b'c' => fault.column = Some(text),
             b'n' => fault.constraint = Some(text),
+            b'F' => fault.file = Some(text),
             _ => {}
         }
     }
