@@ -141,7 +141,7 @@ async fn main() {
         Some(Part::Neighbour { phase_rows, pairs }) => {
             // The optimised binary, unless another is named.
             let plan =
-                NeighbourPlan { rows_each_phase: *phase_rows, interval: Duration::from_millis(20), pairs: *pairs, total_memory_mib: 256 };
+                NeighbourPlan { rows_each_phase: *phase_rows, interval: Duration::from_millis(5), pairs: *pairs, total_memory_mib: 256 };
             eprintln!("{}", measure_neighbour(plan).await.text());
         }
     }

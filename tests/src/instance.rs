@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, setpriority_process};
+
 const WATCHDOG: &str = r#"
 pid=-
 while read -r line; do pid=$line; done
@@ -101,6 +103,12 @@ impl Instance {
 
     pub(crate) fn process_id(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
+    }
+
+    /// Gives the process the lowest priority, and so what it starts from now on.
+    pub(crate) fn give_way(&self) {
+        let id = self.process.as_ref().and_then(|process| Pid::from_raw(process.id().cast_signed()));
+        setpriority_process(Some(id.expect("the process runs")), 19).expect("one's own processes can be given a lower priority");
     }
 
     /// True while the process runs.

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //!   source ── task "neighbour" (no module) ──▶ target       a row at a time; latency = commit in the target - insert
-//!          └─ tasks with hostile modules   ──▶ target       restarted whenever they fail
+//!   theirs ── tasks with hostile modules   ──▶ theirs       restarted whenever they fail
 //!   uploads: too large, foreign imports, garbage            refused again and again
 //! ```
 //!
-//! Quiet and hostile phases alternate on the same servers, so that what the machine does meanwhile meets both.
+//! Quiet and hostile phases alternate on the same servers, so that what the machine does meanwhile meets both. What is asked is
+//! what goes on within the process: the strangers' databases and clients, which elsewhere have machines of their own, have the
+//! lowest priority here.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::setpriority_process;
 use serde_json::{Value, json};
 
 use crate::process::root_dir;
@@ -88,13 +92,15 @@ impl NeighbourReport {
 struct Scene {
     source: PostgresServer,
     target: PostgresServer,
+    /// The hostile tasks' source and target.
+    theirs: [PostgresServer; 2],
     host: Tidegate,
     _data: tempfile::TempDir,
 }
 
 /// Measures it. Panics when a server or the binary does not do what it should.
 pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
-    let scene = Scene::start(plan.total_memory_mib).await;
+    let scene = Arc::new(Scene::start(plan.total_memory_mib).await);
     let mut report = NeighbourReport {
         quiet_ms: Vec::new(),
         beside_ms: Vec::new(),
@@ -114,7 +120,7 @@ pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
                 stop.send_replace(true);
                 beside
             },
-            scene.misbehave(pair, stop.subscribe())
+            Arc::clone(&scene).misbehave_aside(pair, stop.subscribe())
         );
         report.beside_ms.extend(beside);
         report.failures += failures;
@@ -128,22 +134,30 @@ impl Scene {
     async fn start(total_memory_mib: u32) -> Scene {
         let source = PostgresServer::start(PostgresVersion::V17).await;
         let target = PostgresServer::start_with(PostgresVersion::V17, &["track_commit_timestamp=on"]).await;
+        let stranger = async || PostgresServer::start(PostgresVersion::V17).await.giving_way();
+        let theirs = [stranger().await, stranger().await];
         let data = tempfile::tempdir().expect("a temporary directory can be made");
         let config = data.path().join("tidegate.toml");
         let settings = format!("[modules]\ntotal_memory_mib = {total_memory_mib}\n");
         std::fs::write(&config, settings).expect("the configuration can be written");
         let host = Tidegate::serve_with(&data.path().join("data"), &[("TIDEGATE_CONFIG", &config.to_string_lossy())]).await;
-        for (name, server) in [("source", &source), ("target", &target)] {
-            let endpoint = json!({"name": name, "role": name, "engine": "postgres", "host": server.host(), "port": server.port(),
+        let endpoints = [
+            ("source", "source", &source),
+            ("target", "target", &target),
+            ("theirs", "source", &theirs[0]),
+            ("theirs-too", "target", &theirs[1]),
+        ];
+        for (name, role, server) in endpoints {
+            let endpoint = json!({"name": name, "role": role, "engine": "postgres", "host": server.host(), "port": server.port(),
                 "username": "postgres", "password": "none", "database": "postgres", "tls": "disable"});
             host.post("/v1/endpoints", &endpoint).await.ok();
         }
         source.sql("create table probe (id integer primary key, sent timestamptz not null default clock_timestamp())").await;
-        source.sql("create table bait (id integer primary key); insert into bait select generate_series(1, 1000)").await;
+        theirs[0].sql("create table bait (id integer primary key); insert into bait select generate_series(1, 1000)").await;
         let hostile = std::fs::read(root_dir().join("target/guests/hostile.wasm")).expect("the guests are built; run cargo xtask guests");
         host.put_bytes("/v1/modules/hostile", hostile).await.ok();
-        let scene = Scene { source, target, host, _data: data };
-        scene.create_task("neighbour", "probe", vec![]).await;
+        let scene = Scene { source, target, theirs, host, _data: data };
+        scene.create_task("neighbour", ["source", "target"], "probe", vec![]).await;
         for misdeed in MISDEEDS {
             let rules = vec![
                 json!({"rule-type": "transformation", "rule-id": "2", "rule-name": "2", "rule-target": "schema", "rule-action": "rename",
@@ -151,7 +165,7 @@ impl Scene {
                 json!({"rule-type": "module", "rule-id": "3", "rule-name": "3", "module": "hostile", "config": misdeed,
                     "object-locator": {"schema-name": "public", "table-name": "bait"}}),
             ];
-            scene.create_task(&task_of(misdeed), "bait", rules).await;
+            scene.create_task(&task_of(misdeed), ["theirs", "theirs-too"], "bait", rules).await;
         }
         scene.start_task("neighbour").await;
         wait_for("the neighbour to replicate", PATIENCE, async || {
@@ -163,11 +177,11 @@ impl Scene {
         scene
     }
 
-    async fn create_task(&self, name: &str, table: &str, more: Vec<Value>) {
+    async fn create_task(&self, name: &str, [source, target]: [&str; 2], table: &str, more: Vec<Value>) {
         let mut rules = vec![json!({"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
             "object-locator": {"schema-name": "public", "table-name": table}})];
         rules.extend(more);
-        let task = json!({"name": name, "source": "source", "target": "target", "migration_type": "full-load-and-cdc",
+        let task = json!({"name": name, "source": source, "target": target, "migration_type": "full-load-and-cdc",
             "preparation": "drop-and-create", "table_mappings": {"rules": rules}, "settings": {"load_lanes": 1}});
         self.host.post("/v1/tasks", &task).await.ok();
     }
@@ -199,6 +213,18 @@ impl Scene {
         rows.iter().map(|row| row[0].as_deref().expect("commits have times").parse().expect("a latency is a number")).collect()
     }
 
+    /// [`misbehave`](Self::misbehave) on a thread of the lowest priority.
+    async fn misbehave_aside(self: Arc<Self>, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
+        let (told, counts) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            setpriority_process(None, 19).expect("a thread may give way");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+            // Nobody waits any more when the measurement has failed.
+            let _ = told.send(runtime.block_on(self.misbehave(round, stop)));
+        });
+        counts.await.expect("the strangers do not panic")
+    }
+
     /// Keeps hostile tasks and uploads going until told to stop; how often they failed, and how often they were refused.
     async fn misbehave(&self, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
         for misdeed in MISDEEDS {
@@ -216,7 +242,7 @@ impl Scene {
             }
             // For those tasks that are through their load.
             bait += 1;
-            self.source.sql(&format!("insert into bait values ({bait})")).await;
+            self.theirs[0].sql(&format!("insert into bait values ({bait})")).await;
             for body in [b"\0asm\x0d\0\x01\0\x07\xff".to_vec(), b"\0asm\x01\0\0\0".to_vec(), vec![0; 25 << 20]] {
                 let answer = self.host.try_put_bytes("/v1/modules/refused", body).await;
                 refused += u64::from(answer.is_none_or(|answer| answer.status >= 400));

@@ -110,6 +110,12 @@ impl PostgresServer {
         unreachable!("the loop returns or panics")
     }
 
+    /// The same server at the lowest priority, for one that stands for a machine of its own in a measurement.
+    pub fn giving_way(self) -> PostgresServer {
+        self.instance.give_way();
+        self
+    }
+
     /// Always `127.0.0.1`.
     pub fn host(&self) -> &str {
         "127.0.0.1"
