@@ -2,7 +2,7 @@
 
 import { learnTime } from "./server-clock.js";
 
-const TOKEN_KEY = "tidegate-token";
+const STORED_AS = "tidegate-key";
 
 /** An ordinary answer is there within milliseconds; those that ask a database say how long they may take. */
 const PATIENCE_MS = 15_000;
@@ -21,29 +21,29 @@ export class Refused extends Error {
 /** There was no answer at all. */
 export class Unreachable extends Error {}
 
-/** The token of this browser tab, or null. */
-export function token() {
+/** The key of this browser tab, or null. */
+export function key() {
   try {
-    return sessionStorage.getItem(TOKEN_KEY);
+    return sessionStorage.getItem(STORED_AS);
   } catch {
     return null;
   }
 }
 
-/** Keeps a token until the tab is closed; null forgets it. */
-export function setToken(value) {
+/** Keeps a key until the tab is closed; null forgets it. */
+export function setKey(value) {
   try {
-    if (value) sessionStorage.setItem(TOKEN_KEY, value);
-    else sessionStorage.removeItem(TOKEN_KEY);
+    if (value) sessionStorage.setItem(STORED_AS, value);
+    else sessionStorage.removeItem(STORED_AS);
   } catch {
-    // Without storage the token is asked for again.
+    // Without storage the key is asked for again.
   }
 }
 
 /** One request; `body` is sent as JSON. */
 export async function ask(method, path, body, patienceMs = PATIENCE_MS) {
   const headers = { accept: "application/json" };
-  const known = token();
+  const known = key();
   if (known) headers.authorization = `Bearer ${known}`;
   if (body !== undefined) headers["content-type"] = "application/json";
   let response;

@@ -1,7 +1,7 @@
-// Questions that stop everything else: is this meant, and which token. The browser's own dialog keeps the focus inside and gives it back.
+// Questions that stop everything else: is this meant, and which key. The browser's own dialog keeps the focus inside and gives it back.
 
 import { el, field } from "./dom.js";
-import { setToken } from "./api.js";
+import { setKey } from "./api.js";
 
 /** Asks before something that takes effort to undo. True when the user agreed. */
 export function confirmed(title, text, agree) {
@@ -18,27 +18,27 @@ export function confirmed(title, text, agree) {
   });
 }
 
-let tokenDialog = null;
+let keyDialog = null;
 
-/** Asks for the token that the server wants; once at a time. */
-export function askToken(refused, given) {
-  if (tokenDialog) return;
+/** Asks for the key that the server wants; once at a time. */
+export function askKey(refused, given) {
+  if (keyDialog) return;
   const input = el("input", { type: "password", autocomplete: "off", spellcheck: "false", required: true });
   const form = el(
     "form",
     {
       method: "dialog",
       onsubmit: () => {
-        setToken(input.value.trim());
+        setKey(input.value.trim());
         given();
       },
     },
-    el("p", {}, refused ? "The server did not accept the token." : "This server answers only to those who have a token."),
-    field("Token", input, "It is kept until this browser tab is closed, and sent to this server only."),
-    el("div", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, "Use this token")),
+    el("p", {}, refused ? "The server did not accept the key." : "This server answers only to those who have a key."),
+    field("Key", input, "It is kept until this browser tab is closed, and sent to this server only."),
+    el("div", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, "Use this key")),
   );
-  tokenDialog = opened("A token is wanted", [form]);
-  tokenDialog.addEventListener("close", () => (tokenDialog = null));
+  keyDialog = opened("A key is wanted", [form]);
+  keyDialog.addEventListener("close", () => (keyDialog = null));
   input.focus();
 }
 

@@ -1,7 +1,7 @@
 // The frame around the pages: which page the address names, whether the server answers, and the colours.
 
-import { Refused, Unreachable, read, token } from "./api.js";
-import { askToken } from "./dialog.js";
+import { Refused, Unreachable, read, key } from "./api.js";
+import { askKey } from "./dialog.js";
 import { attr, el, put, replace, show } from "./dom.js";
 import { clock, moment, seconds } from "./format.js";
 import { fleetPage } from "./fleet.js";
@@ -49,8 +49,8 @@ function heard(error, pauseMs) {
   }
   attr(pulse, "data-state", "down");
   if (error instanceof Refused && error.status === 401) {
-    put(server, "token wanted");
-    askToken(token() !== null, () => loop.now());
+    put(server, "key wanted");
+    askKey(key() !== null, () => loop.now());
     return;
   }
   silent = true;

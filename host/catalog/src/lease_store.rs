@@ -1,7 +1,8 @@
 //! Leases of tasks: which host works on which.
 //!
-//! A lease is taken and given back task by task, and renewed for all tasks of a host in one statement: a thousand sleeping
-//! tasks then cost one small transaction each time.
+//! A lease is taken and given back task by task. A host renews all that it holds by one row of its own, which says until when it
+//! is alive: a thousand sleeping tasks then cost what one costs. While that row was never out of date, nobody can have taken
+//! a lease of the host's, so it looks at them one by one only when it was.
 
 use std::collections::HashSet;
 
@@ -21,18 +22,6 @@ pub struct HeldLease {
     pub generation: i64,
 }
 
-/// A statement about the leases of a JSON array of tenants, names and generations ($1) that nobody took since.
-macro_rules! of_held {
-    ($statement:literal) => {
-        concat!(
-            $statement,
-            " WHERE l.owner IS NOT NULL AND (l.tenant, l.task_id, l.generation) IN
-               (SELECT t.tenant, t.id, h.value ->> 2 FROM json_each($1) h
-                JOIN tasks t ON t.tenant = h.value ->> 0 AND t.name = h.value ->> 1)"
-        )
-    };
-}
-
 impl Catalog {
     /// Takes the task's lease for `owner` until `until_us`, when it is free, expired, or its own already. The answer is
     /// the generation of the lease, raised by one; `None` while another host holds it.
@@ -45,7 +34,8 @@ impl Catalog {
              SELECT tenant, id, $3, $4, 1 FROM tasks WHERE tenant = $1 AND name = $2
              ON CONFLICT (tenant, task_id) DO UPDATE
              SET owner = excluded.owner, lease_until = excluded.lease_until, generation = leases.generation + 1
-             WHERE leases.owner IS NULL OR leases.owner = excluded.owner OR leases.lease_until < $5
+             WHERE leases.owner IS NULL OR leases.owner = excluded.owner OR (leases.lease_until < $5
+               AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.name = leases.owner AND n.alive_until >= $5))
              RETURNING generation",
         )
         .bind(self.tenant.as_str())
@@ -58,26 +48,34 @@ impl Catalog {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Renews leases, of any tenants, all in one statement. Answers those that were taken over or given back: their holder must stop.
+    /// Renews the leases that `owner` holds, of any tenants, in one row. Answers those of `held` that were taken over meanwhile or
+    /// are gone with their task: their holder must stop. `held` are leases that were acquired by this name and not given back.
     ///
     /// # Errors
-    /// [`CatalogError::Storage`]; then it is not known whether any was renewed.
-    pub async fn renew_leases(&self, held: &[HeldLease], until_us: i64) -> Result<Vec<HeldLease>, CatalogError> {
-        let list =
-            serde_json::to_string(&held.iter().map(|lease| (lease.tenant.as_str(), &lease.task, lease.generation)).collect::<Vec<_>>())
-                .expect("names and numbers are JSON");
-        let done =
-            sqlx::query(of_held!("UPDATE leases AS l SET lease_until = $2")).bind(&list).bind(until_us).execute(&self.inner.pool).await?;
-        if done.rows_affected() == held.len() as u64 {
+    /// [`CatalogError::Storage`]; then it is not known whether they were renewed.
+    pub async fn renew_leases(&self, owner: &str, held: &[HeldLease], until_us: i64) -> Result<Vec<HeldLease>, CatalogError> {
+        let in_time = sqlx::query("UPDATE nodes SET alive_until = $2 WHERE name = $1 AND alive_until >= $3")
+            .bind(owner)
+            .bind(until_us)
+            .bind(now_us())
+            .execute(&self.inner.pool)
+            .await?;
+        if in_time.rows_affected() > 0 {
             return Ok(Vec::new());
         }
-        // A generation never comes again, so what is not there now was not there a moment ago either, or was lost since.
-        let rows = sqlx::query(of_held!(
-            "SELECT l.tenant, o.name, l.generation FROM leases l JOIN tasks o ON o.tenant = l.tenant AND o.id = l.task_id"
-        ))
-        .bind(&list)
-        .fetch_all(&self.inner.pool)
+        let mut tx = self.write().await?;
+        sqlx::query("INSERT INTO nodes (name, alive_until) VALUES ($1, $2) ON CONFLICT DO UPDATE SET alive_until = excluded.alive_until")
+            .bind(owner)
+            .bind(until_us)
+            .execute(&mut *tx)
+            .await?;
+        let rows = sqlx::query(
+            "SELECT l.tenant, t.name, l.generation FROM leases l JOIN tasks t ON t.tenant = l.tenant AND t.id = l.task_id WHERE l.owner = $1",
+        )
+        .bind(owner)
+        .fetch_all(&mut *tx)
         .await?;
+        tx.commit().await?;
         let mut still = HashSet::with_capacity(rows.len());
         for row in &rows {
             still.insert(HeldLease { tenant: tenant_of(row)?, task: row.try_get(1)?, generation: row.try_get(2)? });

@@ -29,11 +29,12 @@ macro_rules! select_tasks {
     ($rest:literal) => {
         concat!(
             "SELECT t.*, s.name AS source, g.name AS target, c.seq AS change, l.owner AS owner,
-               coalesce(l.lease_until, 0) AS lease_until, coalesce(l.generation, 0) AS generation FROM tasks t
+               max(coalesce(l.lease_until, 0), coalesce(n.alive_until, 0)) AS lease_until, coalesce(l.generation, 0) AS generation FROM tasks t
              JOIN endpoints s ON s.tenant = t.tenant AND s.id = t.source_id
              JOIN endpoints g ON g.tenant = t.tenant AND g.id = t.target_id
              JOIN task_changes c ON c.tenant = t.tenant AND c.task_id = t.id
              LEFT JOIN leases l ON l.tenant = t.tenant AND l.task_id = t.id
+             LEFT JOIN nodes n ON n.name = l.owner
              WHERE ",
             $rest
         )

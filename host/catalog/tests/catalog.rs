@@ -387,19 +387,22 @@ async fn events_are_listed_by_task_and_bounded() {
 async fn lease_has_one_holder() {
     let dir = TempDir::new().unwrap();
     let catalog = with_task(dir.path()).await;
-    let later = now_us() + 60_000_000;
+    let (past, later) = (now_us() - 1, now_us() + 60_000_000);
     let held = |generation| [HeldLease { tenant: TenantId::default(), task: "orders".into(), generation }];
-    let first = catalog.acquire_lease("orders", "a", later).await.unwrap().unwrap();
-    assert_eq!(catalog.acquire_lease("orders", "b", later).await.unwrap(), None);
-    assert_eq!(catalog.renew_leases(&held(first), now_us() - 1).await.unwrap(), []);
+    let first = catalog.acquire_lease("orders", "a", past).await.unwrap().unwrap();
+    assert_eq!(catalog.renew_leases("a", &held(first), later).await.unwrap(), []);
+    assert!(catalog.get_task("orders").await.unwrap().lease.until_us >= later);
+    assert_eq!(catalog.acquire_lease("orders", "b", later).await.unwrap(), None, "its owner is alive");
+    assert_eq!(catalog.renew_leases("a", &held(first), past).await.unwrap(), []);
     let second = catalog.acquire_lease("orders", "b", later).await.unwrap().expect("the first one ran out");
     assert!(second > first);
-    assert_eq!(catalog.renew_leases(&held(first), later).await.unwrap(), held(first));
+    assert_eq!(catalog.renew_leases("a", &held(first), later).await.unwrap(), held(first));
+    assert_eq!(catalog.renew_leases("a", &[], later).await.unwrap(), [], "a host without leases is alive all the same");
     catalog.release_lease("orders", first).await.unwrap();
     assert_eq!(catalog.get_task("orders").await.unwrap().lease.owner.as_deref(), Some("b"));
     catalog.release_lease("orders", second).await.unwrap();
     assert_eq!(catalog.get_task("orders").await.unwrap().lease.owner, None);
-    assert_eq!(catalog.renew_leases(&held(second), later).await.unwrap(), held(second), "what was given back is not renewed");
+    assert_eq!(catalog.renew_leases("b", &held(second), later).await.unwrap(), held(second), "what was given back is not renewed");
     assert_eq!(catalog.acquire_lease("nobody", "a", later).await.unwrap(), None);
 }
 

@@ -36,16 +36,15 @@ async fn of_many_leases_those_that_were_lost_are_told() {
     catalog.request_delete("t9", Cleanup::BestEffort).await.unwrap();
     catalog.remove_task("t9").await.unwrap();
 
-    let mut lost = catalog.renew_leases(&held, later).await.unwrap();
+    let mut lost = catalog.renew_leases("a", &held, later).await.unwrap();
 
     lost.sort_by_key(|lease| lease.task.clone());
     assert_eq!(lost, [held[7].clone(), held[9].clone()]);
     held.retain(|lease| !lost.contains(lease));
-    assert_eq!(catalog.renew_leases(&held, later).await.unwrap(), []);
+    assert_eq!(catalog.renew_leases("a", &held, later).await.unwrap(), []);
     for lease in &held {
         assert_eq!(catalog.acquire_lease(&lease.task, "b", later).await.unwrap(), None, "{} was renewed", lease.task);
     }
-    assert_eq!(catalog.renew_leases(&[], later).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -69,7 +68,7 @@ async fn the_host_reads_each_change_once_and_neither_progress_nor_renewals() {
 
     catalog.set_progress("orders", &TaskProgress::default()).await.unwrap();
     catalog
-        .renew_leases(&[HeldLease { tenant: TenantId::default(), task: "orders".into(), generation }], now_us() + 60_000_000)
+        .renew_leases("a", &[HeldLease { tenant: TenantId::default(), task: "orders".into(), generation }], now_us() + 60_000_000)
         .await
         .unwrap();
     assert_eq!(catalog.changed_tasks(seen).await.unwrap(), (Vec::new(), seen));

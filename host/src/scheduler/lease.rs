@@ -76,7 +76,7 @@ impl Leases {
             return;
         }
         let until_us = end_us();
-        match self.catalog.renew_leases(&leases, until_us).await {
+        match self.catalog.renew_leases(&self.node, &leases, until_us).await {
             Ok(gone) => self.note(&leases, &gone, until_us),
             Err(error) => {
                 error!(leases = leases.len(), error = chain(&error), "renew leases");

@@ -1,7 +1,7 @@
-//! Pages without a database behind them: no tasks, a thousand, a server that is gone, a token, and the figures' words.
+//! Pages without a database behind them: no tasks, a thousand, a server that is gone, a key, and the figures' words.
 
 use serde_json::{Value, json};
-use tidegate_harness::{Browser, Tidegate, wait_for};
+use tidegate_harness::{Browser, Tenant, Tidegate};
 
 use crate::look::{DESKTOP, Look, check_keyboard, check_looks, check_no_faults};
 use crate::world::{PATIENCE, endpoint, press_button, selection, task, wait_text};
@@ -23,7 +23,6 @@ async fn pages_stand_without_tasks_with_a_thousand_and_without_a_server() {
     check_no_faults(&browser);
     check_nobody(&host, &browser).await;
     check_silence(&mut host, &browser).await;
-    check_token(&host, &browser).await;
 }
 
 /// The commands that a new user is shown are ones that the server takes.
@@ -194,25 +193,37 @@ async fn check_silence(host: &mut Tidegate, browser: &Browser) {
     browser.take_faults();
 }
 
-/// Where the server wants a token, the page asks for it and sends it. Servers do not have tokens yet: the page's `fetch` plays one.
-async fn check_token(host: &Tidegate, browser: &Browser) {
-    let guard = "const real = fetch; globalThis.fetch = (path, options) => options.headers.authorization === 'Bearer open-sesame'
-                   ? real(path, options)
-                   : Promise.resolve(new Response(JSON.stringify({code: 'token_wanted', detail: 'no token'}), {status: 401}));";
-    browser.call("Page.addScriptToEvaluateOnNewDocument", json!({"source": guard})).await;
-    browser.open(&format!("{}/?guarded", host.url())).await;
-    browser
-        .wait_until("the question for a token", PATIENCE, "document.querySelector('dialog[open] input')", "document.body.innerText")
-        .await;
-    check_looks(browser, "token", Look::Briefly).await;
-    browser.write("open-sesame").await;
-    browser.press("Enter").await;
-    wait_text(browser, "1,000 tasks").await;
-    let stored = browser.evaluate("[localStorage.length, sessionStorage.getItem('tidegate-token')]").await;
-    assert_eq!(stored, json!([1, "open-sesame"]), "the token is kept for this tab alone");
-    wait_for("nothing to complain about", PATIENCE, async || {
-        let faults = browser.take_faults();
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
-    })
-    .await;
+/// The first key closes the door: the page asks for one, says when it is wrong, and shows what its tenant may see.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_asks_for_a_key_and_shows_what_its_tenant_may_see() {
+    let (host, browser) = tokio::join!(Tidegate::serve_in_own_dir(), Browser::start(DESKTOP, 800));
+    endpoint(&host, "shop", "source", 1).await;
+    endpoint(&host, "copy", "target", 1).await;
+    task(&host, "ledger", &[selection("public")]).await;
+    let (acme, default) = (Tenant::create(&host, "acme", &[]).await, Tenant::create(&host, "default", &[]).await);
+    let question = async |words: &str| {
+        let is_asked =
+            format!("document.querySelector('dialog[open] input') && document.querySelector('dialog').innerText.includes('{words}')");
+        browser.wait_until("the question for a key", PATIENCE, &is_asked, "document.body.innerText").await;
+    };
+    let answer = async |key: &str| {
+        browser.write(key).await;
+        browser.press("Enter").await;
+    };
+    browser.open(&host.url()).await;
+    question("only to those who have a key").await;
+    check_looks(&browser, "key", Look::Briefly).await;
+    answer("tgk_of_nobody").await;
+    question("did not accept the key").await;
+    answer(acme.key()).await;
+    wait_text(&browser, "No tasks yet").await;
+    let stored = "[Object.values(localStorage).join(), sessionStorage.getItem('tidegate-key')]";
+    assert_eq!(browser.evaluate(stored).await, json!(["", acme.key()]), "the key is kept for this tab alone");
+    browser.evaluate("sessionStorage.clear()").await;
+    browser.open(&host.url()).await;
+    question("only to those who have a key").await;
+    answer(default.key()).await;
+    wait_text(&browser, "ledger").await;
+    // The browser itself complains of each answer 401.
+    browser.take_faults();
 }

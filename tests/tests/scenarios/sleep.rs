@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tidegate_harness::{MysqlFlavour, PostgresVersion, wait_for};
+use tidegate_harness::{MysqlFlavour, PostgresServer, PostgresVersion, wait_for};
 
 use crate::world::{Source, World};
 
@@ -136,4 +136,40 @@ async fn tasks_without_changes_hold_no_connection_to_postgres_and_wake_at_the_fi
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_without_changes_hold_no_connection_to_mysql_and_wake_at_the_first() {
     sleep_and_wake(Source::mysql(MysqlFlavour::Mariadb1011).await, Source::mysql(MysqlFlavour::Mysql97).await).await;
+}
+
+/// The task goes on, so only who reads the events or the metric learns that the source's disk fills up.
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_a_source_keeps_for_a_transaction_left_open_is_told() {
+    let source = PostgresServer::start_with(PostgresVersion::V17, &["wal_init_zero=off"]).await;
+    let world = World::between(Source::Postgres(source), Source::postgres(PostgresVersion::V17).await).await;
+    world.source_sql("create table marker (id integer primary key); create table t (id integer primary key)").await;
+    world.create_task("watched", "full-load-and-cdc", "drop-and-create", json!({})).await;
+    // A task that is awake looks every minute.
+    world.set_units("watched", 1).await;
+    world.start_task("watched").await;
+    world.wait_phase("watched", "replicating").await;
+    let Source::Postgres(server) = world.source.as_ref() else { unreachable!("the source is PostgreSQL") };
+    let open = server.client().await;
+    open.batch_execute("begin; insert into t values (1)").await.expect("a row can be inserted");
+    for id in 2..=70 {
+        world.source_sql(&format!("insert into t values ({id}); select pg_switch_wal()")).await;
+    }
+    wait_for("the warning", PATIENCE, async || {
+        let events = world.host.get("/v1/tasks/watched/events").await.ok().to_string();
+        if events.contains("MiB of its log for the task, wanted at most 1024 MiB") { Ok(()) } else { Err(events) }
+    })
+    .await;
+    let metrics = world.host.get("/metrics").await.ok();
+    let line = metrics.as_str().expect("a text").lines().find(|line| line.starts_with("tidegate_task_log_held_bytes{")).expect("the gauge");
+    let bytes: f64 = line.rsplit(' ').next().expect("a value").parse().expect("a number");
+    assert!(bytes > f64::from(1 << 30), "{line}");
+    let findings = world.host.post("/v1/tasks/watched/check", &json!({})).await.ok().to_string();
+    assert!(findings.contains("log_held"), "{findings}");
+    open.batch_execute("commit").await.expect("the transaction can be ended");
+    wait_for("every row", PATIENCE, async || {
+        let found = world.target.value("select count(*) from copy.t").await;
+        if found == "70" { Ok(()) } else { Err(found) }
+    })
+    .await;
 }
