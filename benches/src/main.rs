@@ -114,6 +114,9 @@ enum Part {
         /// Pairs of a quiet and a hostile phase.
         #[arg(long, default_value_t = 3)]
         pairs: u32,
+        /// The strangers' databases and clients have the priority of everything else, not the lowest.
+        #[arg(long)]
+        strangers_push: bool,
     },
 }
 
@@ -138,10 +141,15 @@ async fn main() {
         Some(Part::Idle { source, tasks, seconds, wakes }) => idle::measure(*source, *tasks, *seconds, *wakes).await,
         Some(Part::BareReaders { source, port, count }) => bare_readers::read(*source, *port, *count).await,
         Some(Part::Flood { rows, tasks, units }) => flood::measure(*rows, *tasks, *units).await,
-        Some(Part::Neighbour { phase_rows, pairs }) => {
+        Some(Part::Neighbour { phase_rows, pairs, strangers_push }) => {
             // The optimised binary, unless another is named.
-            let plan =
-                NeighbourPlan { rows_each_phase: *phase_rows, interval: Duration::from_millis(5), pairs: *pairs, total_memory_mib: 256 };
+            let plan = NeighbourPlan {
+                rows_each_phase: *phase_rows,
+                interval: Duration::from_millis(5),
+                pairs: *pairs,
+                total_memory_mib: 256,
+                strangers_give_way: !strangers_push,
+            };
             eprintln!("{}", measure_neighbour(plan).await.text());
         }
     }

@@ -6,9 +6,7 @@
 //!   uploads: too large, foreign imports, garbage            refused again and again
 //! ```
 //!
-//! Quiet and hostile phases alternate on the same servers, so that what the machine does meanwhile meets both. What is asked is
-//! what goes on within the process: the strangers' databases and clients, which elsewhere have machines of their own, have the
-//! lowest priority here.
+//! Quiet and hostile phases alternate on the same servers, so that what the machine does meanwhile meets both.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +34,9 @@ pub struct NeighbourPlan {
     pub pairs: u32,
     /// The server's `modules.total_memory_mib`.
     pub total_memory_mib: u32,
+    /// The strangers' databases and clients have the lowest priority: what is asked is what goes on within the process, and
+    /// elsewhere they have machines of their own. On a busy machine they would get nowhere.
+    pub strangers_give_way: bool,
 }
 
 /// What was measured.
@@ -100,7 +101,7 @@ struct Scene {
 
 /// Measures it. Panics when a server or the binary does not do what it should.
 pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
-    let scene = Arc::new(Scene::start(plan.total_memory_mib).await);
+    let scene = Arc::new(Scene::start(&plan).await);
     let mut report = NeighbourReport {
         quiet_ms: Vec::new(),
         beside_ms: Vec::new(),
@@ -120,7 +121,7 @@ pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
                 stop.send_replace(true);
                 beside
             },
-            Arc::clone(&scene).misbehave_aside(pair, stop.subscribe())
+            Arc::clone(&scene).misbehave_aside(&plan, pair, stop.subscribe())
         );
         report.beside_ms.extend(beside);
         report.failures += failures;
@@ -131,14 +132,17 @@ pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
 }
 
 impl Scene {
-    async fn start(total_memory_mib: u32) -> Scene {
+    async fn start(plan: &NeighbourPlan) -> Scene {
         let source = PostgresServer::start(PostgresVersion::V17).await;
         let target = PostgresServer::start_with(PostgresVersion::V17, &["track_commit_timestamp=on"]).await;
-        let stranger = async || PostgresServer::start(PostgresVersion::V17).await.giving_way();
+        let stranger = async || {
+            let server = PostgresServer::start(PostgresVersion::V17).await;
+            if plan.strangers_give_way { server.giving_way() } else { server }
+        };
         let theirs = [stranger().await, stranger().await];
         let data = tempfile::tempdir().expect("a temporary directory can be made");
         let config = data.path().join("tidegate.toml");
-        let settings = format!("[modules]\ntotal_memory_mib = {total_memory_mib}\n");
+        let settings = format!("[modules]\ntotal_memory_mib = {}\n", plan.total_memory_mib);
         std::fs::write(&config, settings).expect("the configuration can be written");
         let host = Tidegate::serve_with(&data.path().join("data"), &[("TIDEGATE_CONFIG", &config.to_string_lossy())]).await;
         let endpoints = [
@@ -213,11 +217,14 @@ impl Scene {
         rows.iter().map(|row| row[0].as_deref().expect("commits have times").parse().expect("a latency is a number")).collect()
     }
 
-    /// [`misbehave`](Self::misbehave) on a thread of the lowest priority.
-    async fn misbehave_aside(self: Arc<Self>, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
+    /// [`misbehave`](Self::misbehave) on a thread of its own, which has a priority of its own.
+    async fn misbehave_aside(self: Arc<Self>, plan: &NeighbourPlan, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
         let (told, counts) = tokio::sync::oneshot::channel();
+        let gives_way = plan.strangers_give_way;
         std::thread::spawn(move || {
-            setpriority_process(None, 19).expect("a thread may give way");
+            if gives_way {
+                setpriority_process(None, 19).expect("a thread may give way");
+            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
             // Nobody waits any more when the measurement has failed.
             let _ = told.send(runtime.block_on(self.misbehave(round, stop)));

@@ -8,7 +8,13 @@ use tidegate_harness::neighbour::{NeighbourPlan, NeighbourReport, measure};
 /// the bar, is measured by `cargo xtask bench -- neighbour`: a busy machine would make a strict figure fail by chance.
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_modules_hold_up_neither_a_neighbour_nor_the_process() {
-    let plan = NeighbourPlan { rows_each_phase: 150, interval: Duration::from_millis(40), pairs: 1, total_memory_mib: 96 };
+    let plan = NeighbourPlan {
+        rows_each_phase: 150,
+        interval: Duration::from_millis(40),
+        pairs: 1,
+        total_memory_mib: 96,
+        strangers_give_way: false,
+    };
     let report = measure(plan).await;
     println!("{}", report.text());
     assert!(report.failures > 0, "no hostile task failed: {report:?}");
