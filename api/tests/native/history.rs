@@ -5,6 +5,7 @@ use serde_json::json;
 use tidegate_catalog::{CapacityStatus, RunPhase, TaskProgress};
 
 use crate::Api;
+use crate::fake_host::{FakeHost, Mood};
 
 #[tokio::test]
 async fn history_has_points_and_changes_with_their_reasons() {
@@ -36,8 +37,8 @@ async fn history_has_points_and_changes_with_their_reasons() {
     api.get("/v1/tasks/nobody/history").await.expect_problem(StatusCode::NOT_FOUND, "task_not_found");
     api.get("/v1/tasks/orders/history?after_us=x").await.expect_problem(StatusCode::BAD_REQUEST, "out_of_range");
 
-    api.bare(Method::DELETE, "/v1/tasks/orders?cleanup=best-effort").await;
-    api.catalog.remove_task("orders").await.unwrap();
+    let _host = FakeHost::start(&api.catalog, Mood::Willing);
+    api.bare(Method::DELETE, "/v1/tasks/orders?cleanup=best-effort").await.expect(StatusCode::NO_CONTENT);
     api.send(Method::POST, "/v1/tasks", &crate::task("orders")).await.expect(StatusCode::CREATED);
     let anew = api.get("/v1/tasks/orders/history").await.expect(StatusCode::OK).json;
     assert_eq!(anew["points"], json!([]), "a task of the same name is another task");
