@@ -4,7 +4,7 @@
 
 mod dms_host;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,6 +14,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+/// How long a test waits for what the host does.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Must never be in an answer.
 const PASSWORD: &str = "canary-4711";
 const MAPPINGS: &str = r#"{ "rules": [{"rule-type":"selection","rule-id":"1","rule-name":"all","rule-action":"include","object-locator":{"schema-name":"shop","table-name":"%"}}]}"#;
@@ -91,22 +93,36 @@ impl Client {
         self.ok("DescribeReplications", json!({ "Filters": filters })).await["Replications"][0].clone()
     }
 
+    /// Asks, and again whenever the host has written something, until the answer is `Ok`; panics with the last one seen.
+    async fn wait_for<T>(&self, what: &str, mut condition: impl AsyncFnMut() -> Result<T, Value>) -> T {
+        let mut news = self.host.state.catalog.news();
+        let mut seen = Value::Null;
+        let waiting = async {
+            loop {
+                news.mark_unchanged();
+                match condition().await {
+                    Ok(value) => return value,
+                    Err(other) => seen = other,
+                }
+                news.changed().await.expect("the catalog is open");
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        waited.unwrap_or_else(|_| panic!("waited {} s for {what}; last seen: {seen}", PATIENCE.as_secs()))
+    }
+
     /// Waits until the replication is as wanted, and fails with the last one seen.
     async fn until(&self, arn: &str, status: &str) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let seen = self.replication(arn).await;
-            if seen["Status"] == status {
-                return seen;
-            }
-            assert!(Instant::now() < deadline, "waited for {status}, last seen {seen}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.wait_for(status, async || with_status(self.replication(arn).await, status)).await
     }
 }
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
+}
+
+fn with_status(seen: Value, status: &str) -> Result<Value, Value> {
+    if seen["Status"] == status { Ok(seen) } else { Err(seen) }
 }
 
 fn config_body(name: &str, kind: &str, source: &str, target: &str) -> Value {
@@ -207,11 +223,11 @@ async fn main_job_runs_from_endpoints_to_deletion() {
     client.until(&arn, "stopped").await;
     client.ok("DeleteReplicationConfig", json!({"ReplicationConfigArn": arn})).await;
     let filters = json!({"Filters": [{"Name": "replication-config-arn", "Values": [arn]}]});
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while client.host.state.catalog.list_tasks().await.unwrap().len() == 1 {
-        assert!(Instant::now() < deadline, "the config was not removed");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let removed = async || match client.host.state.catalog.list_tasks().await.unwrap().len() {
+        0 => Ok(()),
+        tasks => Err(json!(tasks)),
+    };
+    client.wait_for("the config to be removed", removed).await;
     client.check_fault("DescribeReplicationConfigs", filters, "ResourceNotFoundFault", "No Replication Configs found").await;
     let events = client.ok("DescribeEvents", json!({"SourceType": "replication-task"})).await;
     assert_eq!(events["Events"][0]["Message"], "task started");
@@ -243,16 +259,8 @@ async fn connections_and_schemas_are_asked_of_the_host() {
         let asked = client.ok("TestConnection", json!({"ReplicationInstanceArn": instance, "EndpointArn": endpoint})).await;
         assert_eq!(asked["Connection"]["Status"], "testing");
         let filters = json!({"Filters": [{"Name": "endpoint-arn", "Values": [endpoint]}]});
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let connection = loop {
-            let connection = client.ok("DescribeConnections", filters.clone()).await["Connections"][0].clone();
-            if connection["Status"] != "testing" {
-                break connection;
-            }
-            assert!(Instant::now() < deadline, "the test has no end");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
-        assert_eq!(connection["Status"], wanted, "{connection}");
+        let tested = async || with_status(client.ok("DescribeConnections", filters.clone()).await["Connections"][0].clone(), wanted);
+        let connection = client.wait_for(wanted, tested).await;
         assert_eq!(connection["LastFailureMessage"].is_string(), wanted == "failed");
     }
     client.ok("RefreshSchemas", json!({"ReplicationInstanceArn": instance, "EndpointArn": good})).await;
@@ -453,16 +461,12 @@ async fn provisioned_task_runs_on_the_same_catalog_task() {
     assert_eq!(started["ReplicationTask"]["Status"], "starting");
     let until = async |status: &str| {
         let filters = json!({"WithoutSettings": true, "Filters": [{"Name": "replication-task-arn", "Values": [arn]}]});
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
+        let described = async || {
             let seen = client.ok("DescribeReplicationTasks", filters.clone()).await["ReplicationTasks"][0].clone();
             assert!(seen["ReplicationTaskSettings"].is_null());
-            if seen["Status"] == status {
-                break seen;
-            }
-            assert!(Instant::now() < deadline, "waited for {status}, last seen {seen}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            with_status(seen, status)
+        };
+        client.wait_for(status, described).await
     };
     until("running").await;
     let modify = json!({"ReplicationTaskArn": arn, "MigrationType": "cdc"});

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
@@ -20,9 +19,6 @@ use tokio::task::JoinHandle;
 
 /// Source tables of every fake task: name and rows.
 pub(crate) const TABLES: [(&str, u64); 3] = [("customers", 40), ("orders", 100), ("order_lines", 250)];
-
-/// How long a state lasts.
-const TICK: Duration = Duration::from_millis(20);
 
 /// A catalog in a directory of its own, an API state over it, and the fake host; all gone on drop.
 pub(crate) struct FakeHost {
@@ -45,11 +41,13 @@ impl FakeHost {
             keys_required: false,
         };
         let worker = tokio::spawn(async move {
+            let mut work = catalog.work();
             loop {
-                if let Err(error) = tick(&catalog).await {
-                    eprintln!("fake host: {error:?}");
+                work.mark_unchanged();
+                let is_done = turn(&catalog).await.expect("the catalog takes what its host does");
+                if is_done {
+                    work.changed().await.expect("the catalog is open");
                 }
-                tokio::time::sleep(TICK).await;
             }
         });
         Self { state, worker, _data_dir: data_dir }
@@ -62,7 +60,9 @@ impl Drop for FakeHost {
     }
 }
 
-async fn tick(catalog: &Catalog) -> Result<(), CatalogError> {
+/// Answers what is asked and moves every task by a step; `true` when nothing was left to do.
+async fn turn(catalog: &Catalog) -> Result<bool, CatalogError> {
+    let mut is_done = true;
     for kind in [
         RequestKind::TestConnection,
         RequestKind::ListTables,
@@ -77,9 +77,9 @@ async fn tick(catalog: &Catalog) -> Result<(), CatalogError> {
         }
     }
     for task in catalog.list_tasks().await? {
-        advance(catalog, &task).await?;
+        is_done &= !advance(catalog, &task).await?;
     }
-    Ok(())
+    Ok(is_done)
 }
 
 async fn outcome(catalog: &Catalog, request: &RequestRecord) -> Result<Value, Failure> {
@@ -110,8 +110,8 @@ fn failure(message: &str) -> Failure {
     Failure { code: "connection_refused".into(), message: message.into(), hint: Some("start the server".into()) }
 }
 
-/// One step of a task's life.
-async fn advance(catalog: &Catalog, task: &TaskRecord) -> Result<(), CatalogError> {
+/// One step of a task's life; `false` when there is none.
+async fn advance(catalog: &Catalog, task: &TaskRecord) -> Result<bool, CatalogError> {
     let name = task.definition.name.as_str();
     match &task.status {
         TaskStatus::Starting => {
@@ -119,7 +119,7 @@ async fn advance(catalog: &Catalog, task: &TaskRecord) -> Result<(), CatalogErro
             if source.spec.host == "unreachable.test" {
                 let failure = failure("server \"unreachable.test\" cannot be reached");
                 catalog.set_status(name, &TaskStatus::Failed(failure)).await?;
-                return Ok(());
+                return Ok(true);
             }
             catalog.set_run_begun(name, task.run_request).await?;
             catalog.put_table_statuses(name, &tables(StageName::BeforeLoad)).await?;
@@ -156,9 +156,10 @@ async fn advance(catalog: &Catalog, task: &TaskRecord) -> Result<(), CatalogErro
         }
         TaskStatus::Deleting => catalog.remove_task(name).await?,
         TaskStatus::Created | TaskStatus::Running { phase: RunPhase::Replicating } | TaskStatus::Stopped { .. } | TaskStatus::Failed(_) => {
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn tables(stage: StageName) -> Vec<TableStatusRecord> {

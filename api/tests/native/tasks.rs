@@ -1,5 +1,7 @@
 //! Tasks from creation to deletion, and what their states refuse.
 
+use std::time::Duration;
+
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tidegate_catalog::{CapacityStatus, RunPhase, StageName, StageShares, TableStatusRecord, TaskProgress};
@@ -9,15 +11,21 @@ use crate::{Api, selection, task};
 
 /// Waits until the task has the status; panics with the last one seen.
 async fn await_status(api: &Api, name: &str, wanted: &str) -> Value {
+    let mut news = api.catalog.news();
     let mut last = Value::Null;
-    for _ in 0..500 {
-        last = api.get(&format!("/v1/tasks/{name}")).await.expect(StatusCode::OK).json;
-        if last["status"] == wanted {
-            return last;
+    let waiting = async {
+        loop {
+            news.mark_unchanged();
+            last = api.get(&format!("/v1/tasks/{name}")).await.expect(StatusCode::OK).json;
+            if last["status"] == wanted {
+                return;
+            }
+            news.changed().await.unwrap();
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("task {name} did not become {wanted}: {last}");
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    assert!(waited.is_ok(), "task {name} did not become {wanted}: {last}");
+    last
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -71,6 +71,16 @@ fn apply(rows: &mut Rows, done: &[Committed], window: &Window, keyed: bool) {
     }
 }
 
+/// Waits until the writers have done so many statements more.
+async fn more(written: &AtomicU64, statements: u64) {
+    let wanted = written.load(Ordering::Relaxed) + statements;
+    wait_for("the writers", PATIENCE, async || match written.load(Ordering::Relaxed) {
+        done if done >= wanted => Ok(()),
+        done => Err(done),
+    })
+    .await;
+}
+
 async fn join(keyed: bool) {
     for (flavour, engine) in FLAVOURS {
         let bench = Arc::new(Bench::start(flavour, engine).await);
@@ -83,9 +93,10 @@ async fn join(keyed: bool) {
         }
         conn.query_drop("analyze table w").await.expect("a plain statement");
         let stop = Arc::new(AtomicBool::new(false));
+        let written = Arc::new(AtomicU64::new(0));
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..8_u64 {
-            let (bench, stop) = (bench.clone(), stop.clone());
+            let (bench, stop, written) = (bench.clone(), stop.clone(), written.clone());
             writers.spawn(async move {
                 let mut conn = bench.conn().await;
                 let mut state = writer * 7919 + 1;
@@ -103,11 +114,12 @@ async fn join(keyed: bool) {
                     };
                     // A deadlock is the server's answer to some of these; the next statement goes on.
                     let _ = conn.query_drop(sql).await;
+                    written.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         for round in 0..6 {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            more(&written, 100).await;
             let start = bench.source.begin_capture(&scope(&["w"])).await.expect("capture begins");
             let table = bench.table("w").await;
             let parts = if keyed && round % 2 == 1 {
@@ -119,7 +131,7 @@ async fn join(keyed: bool) {
                 read_all(&*start.snapshot, table, 60).await.expect("the table reads")
             };
             assert!(!keyed || parts.len() > 1, "{} chunks", parts.len());
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            more(&written, 50).await;
             // Reading writers' table under a lock names the very state of one position.
             let mut locker = bench.conn().await;
             locker.query_drop("lock tables w read").await.expect("a plain statement");

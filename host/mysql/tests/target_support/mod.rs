@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mysql_async::Conn;
@@ -94,19 +95,20 @@ impl conformance::Bench for Bench {
 
     async fn end_lanes(&self) {
         let mut admin: Conn = self.server.client().await;
-        loop {
-            let ids: Vec<u64> = admin
-                .query("select id from information_schema.processlist where id <> connection_id() and user = 'repl'")
-                .await
-                .expect("the query runs");
-            if ids.is_empty() {
-                return;
+        let others = "select id from information_schema.processlist where id <> connection_id() and user = 'repl'";
+        let ended = async {
+            loop {
+                let ids: Vec<u64> = admin.query(others).await.expect("the query runs");
+                if ids.is_empty() {
+                    return;
+                }
+                for id in ids {
+                    // It may be gone by now.
+                    let _ = admin.query_drop(format!("kill {id}")).await;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            for id in ids {
-                // It may be gone by now.
-                let _ = admin.query_drop(format!("kill {id}")).await;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("sessions that are killed end");
     }
 }
