@@ -1,5 +1,5 @@
 //! Pieces, room and order. That two instances work at the same time is shown by making them meet; how much faster they are is
-//! printed and not asserted, because a busy machine has no second core to show it on.
+//! no matter of a test, because a busy machine has no second core to show it on.
 
 use std::sync::Barrier;
 
@@ -17,17 +17,19 @@ use crate::transform::{Transformed, Transformer};
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineSettings::default()).unwrap());
 static RULES: LazyLock<Compiled> = LazyLock::new(|| ENGINE.compile(builtin_rules()).unwrap());
 
-/// A column that takes its time: some microseconds a row.
+/// A column that only a module computes.
 const MAPPINGS: &str = r#"{"rules": [
     {"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
         "object-locator": {"schema-name": "%", "table-name": "%"}},
     {"rule-type": "transformation", "rule-id": "2", "rule-name": "2", "rule-target": "column", "rule-action": "add-column",
         "object-locator": {"schema-name": "%", "table-name": "%"}, "value": "digest",
-        "expression": "hash_sha256(hash_sha256(hash_sha256(hash_sha256(hash_sha256(hash_sha256($id || $note))))))",
+        "expression": "hash_sha256($id || $note)",
         "data-type": {"type": "string", "length": 64}}]}"#;
 
 fn modules() -> Arc<Modules> {
-    let set = ModuleSet::new(ENGINE.clone(), Limits::default(), RULES.clone(), &Default::default(), MAPPINGS).unwrap();
+    // A call that took 20 ms goes on at the lowest priority, and beside a busy neighbour not before its time limit: no matter here.
+    let limits = Limits { transform_cpu: Duration::from_secs(60), ..Limits::default() };
+    let set = ModuleSet::new(ENGINE.clone(), limits, RULES.clone(), &Default::default(), MAPPINGS).unwrap();
     set.for_target(Database::Postgres, Default::default())
 }
 
@@ -126,31 +128,24 @@ fn row(id: i64) -> Row {
     builder.finish()
 }
 
-/// What comes of some thousand changes, and the best time of several for it.
-async fn transformed(units: u32) -> (Vec<Image>, Duration) {
+/// What comes of some thousand changes.
+async fn transformed(units: u32) -> Vec<Image> {
     const CHANGES: i64 = 8_192;
     let mut transformer = Transformer::following(modules(), row_errors(), Units::fixed(units));
     let planned = Arc::new(transformer.plan(table()).await.unwrap().expect("the table is selected"));
-    let (mut found, mut best) = (Vec::new(), Duration::MAX);
-    for _ in 0..5 {
-        let changes = (0..CHANGES).map(|id| (RowChange::Insert { new: row(id) }, ImageHeader::None)).collect();
-        let since = Instant::now();
-        let all = transformer.changes(&planned, Strictness::Strict, changes).await.unwrap();
-        best = best.min(since.elapsed());
-        let inserted = all.into_iter().filter_map(|one| match one {
-            Transformed::Apply(OrderedChange::Insert(image), false) => Some(image),
-            _ => None,
-        });
-        found = inserted.collect();
-        assert_eq!(found.len() as i64, CHANGES);
-    }
-    (found, best)
+    let changes = (0..CHANGES).map(|id| (RowChange::Insert { new: row(id) }, ImageHeader::None)).collect();
+    let all = transformer.changes(&planned, Strictness::Strict, changes).await.unwrap();
+    let inserted = all.into_iter().filter_map(|one| match one {
+        Transformed::Apply(OrderedChange::Insert(image), false) => Some(image),
+        _ => None,
+    });
+    let found: Vec<Image> = inserted.collect();
+    assert_eq!(found.len() as i64, CHANGES);
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_units_transform_the_same_as_one() {
-    let (of_one, one) = transformed(1).await;
-    let (of_two, two) = transformed(2).await;
-    println!("one unit: {one:?}, two: {two:?}");
+    let (of_one, of_two) = (transformed(1).await, transformed(2).await);
     assert!(of_one[0].computed.is_some() && of_one == of_two, "what comes of the changes, or their order, is another with two instances");
 }
