@@ -4,7 +4,7 @@
 //! tests passed and failed; a failing step that is no test counts as one.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,23 +30,56 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     report.step("format", || command::run(cargo(root).args(["fmt", "--all", "--check"])));
     report.step("format of guests", || command::run(cargo(&root.join("guest-transforms")).args(["fmt", "--all", "--check"])));
     if ready {
-        report.step("lints", || {
-            command::run(cargo(root).args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
-        });
-        // With the features of the tests, so that nothing is compiled twice. The binary that the scenarios start is among it.
-        if report.step("build", || command::run(cargo(root).args(["test", "--workspace", "--locked", "--no-run"]))) {
-            report.tests("tests", cargo(root).args(["test", "--workspace", "--locked", "--no-fail-fast"]));
+        if let Some(lints) = report.build(root) {
+            let mut tests = workspace(root, lints, &["test", "--no-fail-fast"]);
+            tests.env("RUST_TEST_THREADS", test_threads());
+            report.tests("tests", tests);
         }
-        report.tests("tests of guests", guest_tests(root).args(["test", "--workspace", "--locked", "--no-fail-fast"]));
+        report.tests("tests of guests", guest_tests(root));
     }
     report.print();
     if report.counts.failed == 0 { Ok(()) } else { Err("the run failed".to_owned()) }
 }
 
+/// Whether a build of the workspace lints what it compiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lints {
+    Deny,
+    Off,
+}
+
+/// A command of cargo's on the whole workspace.
+///
+/// `cargo clippy` only checks, and shares nothing with a build: every package of ours and of others would be read twice. Its
+/// driver is the compiler itself with more lints, so that it lints and compiles at once when it stands in the compiler's place.
+/// What that costs is the optimisation that `rustc` does on its own before LLVM, which an unoptimised build has little of.
+fn workspace(root: &Path, lints: Lints, words: &[&str]) -> Command {
+    let mut command = cargo(root);
+    command.args(words).args(["--workspace", "--locked"]);
+    if lints == Lints::Deny {
+        // What `cargo clippy -- -D warnings` hands to its driver.
+        command.env("RUSTC_WORKSPACE_WRAPPER", clippy_driver());
+        command.env("CLIPPY_ARGS", ["-D", "warnings"].map(|word| format!("{word}__CLIPPY_HACKERY__")).concat());
+    }
+    command
+}
+
+/// Tests of one program that run at once: one more than there are cores, because many wait for a server or a limit of time.
+fn test_threads() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (cores + 1).to_string())
+}
+
+/// Beside the compiler; a program of rustup's with that name would first look for it, for each package.
+fn clippy_driver() -> PathBuf {
+    let beside = command::said("rustc", &["--print", "sysroot"]).map(|sysroot| Path::new(sysroot.trim()).join("bin/clippy-driver"));
+    beside.filter(|driver| driver.exists()).unwrap_or_else(|| "clippy-driver".into())
+}
+
 /// Guests are tested on this machine, in a target folder of their own: what they share with the host is only the contract.
 fn guest_tests(root: &Path) -> Command {
     let mut command = cargo(&root.join("guest-transforms"));
-    command.env("CARGO_TARGET_DIR", root.join("target/guests-test"));
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).env("CARGO_TARGET_DIR", root.join("target/guests-test"));
     command
 }
 
@@ -69,11 +102,21 @@ impl Report {
         result.is_ok()
     }
 
+    /// Lints and builds everything, the binary that the scenarios start too, and says how; what a lint refuses is built
+    /// without lints, so that it is tested all the same.
+    fn build(&mut self, root: &Path) -> Option<Lints> {
+        let mut built = |name, lints| self.step(name, || command::run(&mut workspace(root, lints, &["build", "--all-targets"])));
+        if built("lints and build", Lints::Deny) {
+            return Some(Lints::Deny);
+        }
+        built("build", Lints::Off).then_some(Lints::Off)
+    }
+
     /// Runs `cargo test`, passes its output on, and counts.
-    fn tests(&mut self, name: &str, command: &mut Command) {
+    fn tests(&mut self, name: &str, mut command: Command) {
         eprintln!("\n=== {name}");
         let since = Instant::now();
-        let (counts, succeeded) = counted(command).unwrap_or_else(|error| {
+        let (counts, succeeded) = counted(&mut command).unwrap_or_else(|error| {
             eprintln!("xtask: {error}");
             (Counts::default(), false)
         });
