@@ -30,6 +30,7 @@ async fn every_fact(flavour: MysqlFlavour, options: &[&str]) {
     facts::computed_and_constant_columns_are_written_like_others(&bench).await;
     facts::unique_key_with_nulls_identifies_rows(&bench).await;
     facts::values_of_a_unique_key_may_be_exchanged(&bench).await;
+    facts::rows_that_others_change_while_a_group_is_open_are_met_as_they_are(&bench).await;
     facts::groups_are_written_ahead_and_committed_in_their_turn(&bench).await;
     facts::a_connection_that_ends_between_the_parts_of_a_group_takes_the_whole_group_with_it(&bench).await;
     rows_are_written_without_repeated_reads(&bench).await;

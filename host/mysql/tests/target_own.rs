@@ -6,13 +6,16 @@ mod target_support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use target_support::{Bench, settings};
 use tidegate_connector::conformance::{Bench as _, In, at, chunk, group, image, net, note, notes, table, task, window};
 use tidegate_connector::{
-    ErrorClass, NetChange, Secret, ServerSettings, Severity, Strictness, TablePreparation, Target, TargetObjects, TargetTable,
+    BuildStage, ErrorClass, NetChange, Secret, ServerSettings, Severity, Strictness, TablePreparation, Target, TargetObjects, TargetTable,
 };
-use tidegate_harness::{Fault, MysqlFlavour, Proxy};
-use tidegate_model::objects::{ColumnObjects, Counter, CounterKind, Sequence, SequencePosition};
+use tidegate_harness::{Direction, Fault, MysqlFlavour, Proxy, wait_for};
+use tidegate_model::objects::{
+    ColumnObjects, Counter, CounterKind, Index, IndexBacking, IndexMethod, IndexPart, Sequence, SequencePosition,
+};
 use tidegate_model::{Engine, SqlType, TableName, TableObjects, Value};
 use tidegate_mysql::target::MysqlTarget;
 
@@ -334,4 +337,98 @@ async fn an_answer_that_is_lost_leaves_rows_and_checkpoint_together() {
         println!("{moved} of {} groups were in although no answer said so", next - 2);
         assert!(moved > 0);
     }
+}
+
+/// A table with a key, an index and rows to be made in MySQL.
+fn indexed() -> Arc<TargetTable> {
+    let mut changed = (*of_postgres(&table("indexed", &[("id", SqlType::Int64, false), ("n", SqlType::Int64, true)], 1))).clone();
+    let index = Index {
+        name: "by_n".into(),
+        unique: false,
+        nulls_not_distinct: false,
+        method: IndexMethod::Btree,
+        parts: vec![IndexPart { column: Some("n".into()), descending: false, prefix: None }],
+        include: Vec::new(),
+        partial: false,
+        hidden: false,
+        backing: IndexBacking::Index,
+        columns: vec!["n".into()],
+        native: None,
+    };
+    let wanted = TableObjects { indexes: vec![index], ..TableObjects::default() };
+    changed.objects = Arc::new(TargetObjects { wanted, omitted: Vec::new() });
+    Arc::new(changed)
+}
+
+/// TG-037: DDL commits by itself, and the record of it follows. Where the answer is lost in between, another worker ends with the table
+/// and its index, once each.
+#[tokio::test]
+async fn definitions_whose_answers_are_lost_are_made_once() {
+    async fn check(bench: &Bench) {
+        let indexed = indexed();
+        let proxy = Proxy::to_port(bench.server.port()).await;
+        let settings = ServerSettings { port: proxy.port(), ..settings(&bench.server) };
+        let taken = async || {
+            let target = MysqlTarget::connect(settings.clone()).await.expect("the server lets us in");
+            let fence = target.take_over(&task()).await.expect("older workers are gone").fence;
+            (target, fence)
+        };
+        let anew = TablePreparation::DropAndCreate;
+        let tables = std::slice::from_ref(&indexed);
+        // Runs `work` until its statement waits for the table, and lets it happen without an answer; then its worker is gone.
+        let lose_the_answer = async |statement: &str, happened: &str, work: &mut (dyn Future<Output = ()> + Unpin)| {
+            let mut holder = bench.server.client().await;
+            holder.query_drop("start transaction").await.expect("a plain statement");
+            holder.query_drop("select * from app.indexed").await.expect("the table is there");
+            let waits = format!(
+                "select count(*) from information_schema.processlist where state like 'Waiting for table%' and info like '{statement}%'"
+            );
+            let seen = async |sql: &str| {
+                wait_for(sql, Duration::from_secs(60), async || match bench.server.value(sql).await {
+                    count if count == "1" => Ok(()),
+                    count => Err(count),
+                })
+                .await;
+            };
+            let losing = async {
+                seen(&waits).await;
+                proxy.set(Fault::Hold(Direction::Down));
+                holder.query_drop("rollback").await.expect("a plain statement");
+                seen(happened).await;
+            };
+            tokio::select! {
+                () = losing => {}
+                () = work => panic!("an answer came to {statement}"),
+            }
+            proxy.set(Fault::Cut);
+        };
+        let (target, fence) = taken().await;
+        target.prepare_table(&fence, &indexed, anew).await.expect("the table can be made");
+        bench.server.sql("insert into app.indexed values (1, 1)").await;
+        let gone = "select count(*) = 0 from information_schema.tables where table_schema = 'app' and table_name = 'indexed'";
+        let mut work = Box::pin(async { drop(target.prepare_table(&fence, &indexed, anew).await) });
+        lose_the_answer("drop table", gone, &mut work).await;
+        drop(work);
+        proxy.set(Fault::Pass);
+
+        let (target, fence) = taken().await;
+        target.prepare_table(&fence, &indexed, anew).await.expect("the table can be made");
+        bench.server.sql("insert into app.indexed values (1, 1), (2, 2)").await;
+        let indexes = "select count(distinct index_name) from information_schema.statistics \
+                       where table_schema = 'app' and table_name = 'indexed' and index_name = 'by_n'";
+        let records =
+            "select count(*) from tidegate.object where table_name = 'indexed' and kind = 'index' and name = 'by_n' and state = 'built'";
+        let mut work = Box::pin(async { drop(target.build_objects(&fence, tables, BuildStage::Final).await) });
+        lose_the_answer("alter table `app`.`indexed` add", indexes, &mut work).await;
+        drop(work);
+        proxy.set(Fault::Pass);
+        assert_eq!(bench.server.value(records).await, "0");
+
+        let (target, fence) = taken().await;
+        assert_eq!(target.build_objects(&fence, tables, BuildStage::Final).await.expect("it goes on"), []);
+        assert_eq!((bench.server.value(indexes).await.as_str(), bench.server.value(records).await.as_str()), ("1", "1"));
+        assert_eq!(bench.rows("indexed", &["id"]).await, ["1", "2"]);
+    }
+    let [one, two] = benches().await;
+    tokio::join!(check(&one), check(&two));
 }

@@ -157,6 +157,9 @@ async fn json_text_is_the_servers_own() {
     for (index, expression) in JSON.iter().enumerate() {
         bench.run(&[&format!("insert into j values ({index}, {expression})")]).await;
     }
+    // Many values, and a long one: 21 MB of text.
+    let many = r#"concat('[', repeat('{"k": 1.5, "s": "text", "n": null},', 30000), '"', repeat('ü', 10000000), '"]')"#;
+    bench.run(&[&format!("insert into j values ({}, {many})", JSON.len())]).await;
     let end = bench.source.log_end().await.expect("log end");
     let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
     let read = bench.snapshot("j", 1000).await;
@@ -164,7 +167,9 @@ async fn json_text_is_the_servers_own() {
         Some(tidegate_model::Cell::Binary(bytes)) => String::from_utf8(bytes.to_vec()).expect("UTF-8"),
         other => panic!("{other:?}"),
     };
-    assert_eq!(read.len(), JSON.len());
+    assert_eq!(read.len(), JSON.len() + 1);
+    let (long, same) = (text(&streamed[JSON.len()]), text(&read[JSON.len()]));
+    assert!(long == same && long.len() > 20_000_000, "{} bytes in the stream, {} in the snapshot", long.len(), same.len());
     for (index, expression) in JSON.iter().enumerate() {
         assert_eq!(text(&streamed[index]), text(&read[index]), "{expression}");
     }
