@@ -9,6 +9,7 @@
 mod binaries;
 pub mod browser;
 pub mod catalogue;
+mod certificate;
 pub mod compare;
 pub mod flood;
 mod instance;

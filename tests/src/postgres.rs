@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::{Client, NoTls};
 
 use crate::binaries::{postgres_bin, running_as_root};
+use crate::certificate;
 use crate::instance::{Instance, Signal, set_mode};
 use crate::lease::Lease;
 use crate::template::{copy, run, template};
@@ -212,6 +213,12 @@ impl PostgresServer {
     /// The server's data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.instance.dir().join("data")
+    }
+
+    /// Gives the server a new key and a certificate for 127.0.0.1, by a new authority whose PEM is returned. With `ssl = on` it is shown
+    /// to whoever connects after the server read its configuration again.
+    pub fn certify(&self) -> String {
+        certificate::write(&self.data_dir())
     }
 
     /// Starts the process and waits until it lets us in; otherwise the end of its log.

@@ -26,8 +26,9 @@ const MYSQL: [(&str, &str, &str, &str, [&str; 2]); 3] = [
 ];
 
 /// A program that must be there, and its package.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("chromium", "chromium"),
+    ("openssl", "openssl"),
     ("patchelf", "patchelf"),
     ("psql", "postgresql-client"),
     ("setpriv", "util-linux"),

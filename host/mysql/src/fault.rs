@@ -54,7 +54,9 @@ fn server(what: &str, error: &ServerError) -> ConnectorError {
         1049 => (TaskDefinite, "database_missing", true),
         1051 | 1146 => (TableDefinite, "table_missing", true),
         1054 => (TableDefinite, "column_missing", true),
-        1412 => (TableDefinite, "table_changed", false),
+        // The table was rewritten or emptied since the reader's view: a new view has it as it is, and a definition that is another is
+        // noticed by whoever describes it again.
+        1412 => (Transient, "table_changed", false),
         1205 | 1213 | 1614 | 3024 | 1317 | 1969 => (Transient, "lock_wait", false),
         1040 | 1203 | 1226 | 1129 => (Transient, "too_many_connections", true),
         1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 2006 | 2013 | 1927 | 3169 => (Transient, "connection_lost", false),

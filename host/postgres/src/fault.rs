@@ -124,6 +124,10 @@ pub(crate) fn io_error(attempted: &str, error: std::io::Error) -> ConnectorError
 const SIZE_HINT: &str = "PostgreSQL makes no message above 1 GB: the values of a row together, and with them those of the old row where the \
     table has replica identity full. Give the table a key as its replica identity, make the value smaller, or leave the column out; then load again";
 
+/// Snapshots lock every table of a task, and the room for locks is bounded.
+const MEMORY_HINT: &str =
+    "if the server says \"shared memory\", it has no room for more locks: raise max_locks_per_transaction and restart it";
+
 fn meaning(sqlstate: &str) -> (ErrorClass, &'static str, Option<&'static str>) {
     use ErrorClass::{TaskDefinite, Transient};
     let class = sqlstate.get(..2).unwrap_or_default();
@@ -136,6 +140,7 @@ fn meaning(sqlstate: &str) -> (ErrorClass, &'static str, Option<&'static str>) {
         (_, "0A000") => (TaskDefinite, "not_supported", None),
         (_, "25006") => (Transient, "read_only_server", Some("the server is a standby or read-only; connect to the primary")),
         ("08", _) => (Transient, "connection_failed", None),
+        (_, "53200") => (Transient, "server_resources", Some(MEMORY_HINT)),
         ("53", _) => (Transient, "server_resources", None),
         ("58", _) => (Transient, "server_io", None),
         (_, "28P01" | "28000") => (TaskDefinite, "password_refused", Some("check user, password and pg_hba.conf of the endpoint")),

@@ -77,6 +77,7 @@ async fn a_full_target_a_lost_catalog_and_a_target_that_was_set_back_change_noth
     rig.assert_equal().await;
 
     a_password_is_rotated(&rig).await;
+    a_certificate_is_rotated(&rig).await;
 }
 
 /// PG-110: sessions that are open go on, new ones are refused by name, and the new password goes on where the old one was.
@@ -104,6 +105,41 @@ async fn a_password_is_rotated(rig: &Rig) {
     rig.wait_level(&rig.host).await;
     rig.assert_equal().await;
     assert!(!rig.host.process.log().contains("canary"), "a password is in the log");
+}
+
+/// PG-110: a certificate of an authority that the endpoint does not trust is refused by name, and the endpoint's new one goes on.
+async fn a_certificate_is_rotated(rig: &Rig) {
+    rig.host.stop_task().await;
+    let old = rig.source.certify();
+    rig.source.sql("alter system set ssl = on").await;
+    rig.source.sql("select pg_reload_conf()").await;
+    let encrypted = async |wanted: &str| {
+        let sql = "select count(*) > 0 and bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'rotated'";
+        assert_eq!(rig.source.value(sql).await, wanted);
+    };
+    let trust = async |pem: &str| {
+        let tls = json!({"tls": {"mode": "verify-full", "authorities_pem": pem}});
+        rig.host.process.patch("/v1/endpoints/source", &tls).await.ok();
+        rig.host.start_task().await;
+    };
+    trust(&old).await;
+    rig.wait_level(&rig.host).await;
+    encrypted("t").await;
+
+    let new = rig.source.certify();
+    rig.source.sql("select pg_reload_conf()").await;
+    // Sessions that are open go on with the certificate that they began with.
+    rig.source.sql("insert into ledger values (1, 4, 'on the old one')").await;
+    rig.wait_level(&rig.host).await;
+    rig.source.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'rotated'").await;
+    rig.source.sql("insert into ledger values (1, 5, 'while the new one is not trusted')").await;
+    let failure = rig.host.wait_failed().await;
+    assert_eq!(failure["code"], "certificate_refused", "{failure}");
+    assert!(failure["hint"].as_str().is_some_and(|hint| hint.contains("authority")), "{failure}");
+    trust(&new).await;
+    rig.wait_level(&rig.host).await;
+    encrypted("t").await;
+    rig.assert_equal().await;
 }
 
 /// Runs a statement about the target's database, which nobody may be connected to.

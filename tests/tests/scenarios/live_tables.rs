@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 async fn wait_target(world: &World, query: &str, wanted: &str) {
     wait_for(query, PATIENCE, async || {
         let found = world.target.value(query).await;
+        let task = world.task("live").await;
+        assert_ne!(task["status"], "failed", "{}", task["failure"]);
         if found == wanted { Ok(()) } else { Err(found) }
     })
     .await;
@@ -79,14 +81,20 @@ impl Hold {
     }
 }
 
+/// 20,000 numbers, as a table for the clause FROM.
+fn numbers(source: &Source) -> &'static str {
+    match source {
+        Source::Postgres(_) => "generate_series(1, 20000) n(seq)",
+        Source::Mysql(_) => {
+            "(with recursive n(seq) as (select 1 union all select seq + 1 from n where seq < 900) \
+            select a.seq * 900 + b.seq seq from n a, n b limit 20000) n"
+        }
+    }
+}
+
 /// A task that streams `small` and not `big`, which has 20,000 rows.
 async fn streaming_small(source: Source) -> World {
-    let numbers = match &source {
-        Source::Postgres(_) => "generate_series(1, 20000) n(seq)".to_owned(),
-        Source::Mysql(_) => "(with recursive n(seq) as (select 1 union all select seq + 1 from n where seq < 900) \
-            select a.seq * 900 + b.seq seq from n a, n b limit 20000) n"
-            .to_owned(),
-    };
+    let numbers = numbers(&source);
     let world = World::start(source, PostgresVersion::V17).await;
     world.source_sql("create table small (id integer primary key); create table big (id integer primary key, v varchar(20))").await;
     world.source_sql(&format!("insert into big select seq, 'old' from {numbers}")).await;
@@ -123,7 +131,7 @@ async fn small_streams_while_big_is_held(world: &World, hold: Hold, from: u32) {
     .await;
 }
 
-async fn an_added_table_and_a_reload_hold_nobody_up(source: Source) {
+async fn an_added_table_and_a_reload_hold_nobody_up(source: Source) -> World {
     let world = streaming_small(source).await;
     let hold = Hold::take(&world.source).await;
     select(&world, "live", Vec::new()).await;
@@ -146,6 +154,39 @@ async fn an_added_table_and_a_reload_hold_nobody_up(source: Source) {
     world.wait_phase("live", "replicating").await;
     wait_target(&world, "select count(*) from copy.small", "6").await;
     assert_eq!(state(&world, "big").await, "loaded");
+    world
+}
+
+/// SN-004: MySQL's and MariaDB's readers hold the table for one chunk each, and TRUNCATE gets its turn between two of them.
+async fn big_is_emptied_while_it_loads(world: &World) {
+    let chunks = async |of: &str| {
+        let sql = format!("select count(*) filter (where {of}) from tidegate.chunk where table_name = 'big'");
+        world.target.value(&sql).await.parse::<u32>().expect("a count")
+    };
+    for attempt in 1.. {
+        world.host.post("/v1/tasks/live/tables/reload", &json!({"tables": [{"schema": "test", "table": "big"}]})).await.ok();
+        wait_for("big to be loaded in part", PATIENCE, async || {
+            let found = (state(world, "big").await, chunks("loaded_at is not null").await);
+            if found.0 == "loading" && found.1 > 0 { Ok(()) } else { Err(found) }
+        })
+        .await;
+        world
+            .source_sql("truncate table big; insert into big values (1, 'new'), (15000, 'new'); update big set v = 'newer' where id = 1")
+            .await;
+        let left = chunks("loaded_at is null").await;
+        let expected = world.source.value(SUM_AT_SOURCE).await;
+        wait_target(world, SUM, &expected).await;
+        world.wait_phase("live", "replicating").await;
+        wait_target(world, SUM, &expected).await;
+        println!("{left} chunks were not loaded when the table had been emptied");
+        if left > 0 {
+            break;
+        }
+        assert!(attempt < 4, "the load was always over before the table was emptied");
+        let refill = format!("truncate table big; insert into big select seq, 'old' from {}", numbers(&world.source));
+        world.source_sql(&refill).await;
+        wait_target(world, "select count(*) from copy.big", "20000").await;
+    }
 }
 
 const SUM_AT_SOURCE: &str = "select concat(count(*), ' ', sum(id), ' ', sum(case when v = 'new' then 1 else 0 end)) from big";
@@ -163,12 +204,14 @@ async fn an_added_table_and_a_reload_hold_nobody_up_from_postgres_18() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_added_table_and_a_reload_hold_nobody_up_from_mariadb() {
-    an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
+    let world = an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
+    big_is_emptied_while_it_loads(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_added_table_and_a_reload_hold_nobody_up_from_mysql() {
-    an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mysql97).await).await;
+    let world = an_added_table_and_a_reload_hold_nobody_up(Source::mysql(MysqlFlavour::Mysql97).await).await;
+    big_is_emptied_while_it_loads(&world).await;
 }
 
 /// Half of the workload's tables are added while four writers work, the host is killed again and again until they are

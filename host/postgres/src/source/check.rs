@@ -43,6 +43,14 @@ const LARGE_OBJECTS: &str = "select n.nspname::pg_catalog.text, c.relname::pg_ca
     and 'pg_catalog.oid'::pg_catalog.regtype in (t.oid, t.typbasetype) \
     and exists (select from pg_catalog.pg_largeobject_metadata) order by 1, 2, a.attnum";
 
+/// Tables with all that is below them, which a snapshot locks, and how many locks the server has room for. Source: PostgreSQL manual,
+/// "Lock Management", `max_locks_per_transaction`.
+const LOCKS: &str = "with recursive locked(oid) as (select pg_catalog.unnest($1::pg_catalog.oid[]) \
+    union select i.inhrelid from pg_catalog.pg_inherits i join locked l on l.oid = i.inhparent) select pg_catalog.count(*), \
+    pg_catalog.current_setting('max_locks_per_transaction')::pg_catalog.int8, \
+    pg_catalog.current_setting('max_connections')::pg_catalog.int8 + pg_catalog.current_setting('max_prepared_transactions')::pg_catalog.int8 \
+    from locked";
+
 /// Names that a finding lists before it says how many more there are.
 const LISTED_MAX: usize = 5;
 
@@ -68,7 +76,28 @@ pub(crate) async fn check(
         }
     }
     check_beside(&client, &facts, &mut findings).await?;
+    findings.extend(check_locks(&client, &facts).await?);
     Ok(findings)
+}
+
+/// A snapshot locks every table of the task against rewriting, so there has to be room for the locks.
+async fn check_locks(client: &Client, tables: &[TableFacts]) -> Result<Option<Finding>, ConnectorError> {
+    let attempted = "count the locks of a snapshot";
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let row = client.query_one(LOCKS, &[&oids]).await.map_err(|error| pg_error(attempted, error))?;
+    Ok(few_locks(get(&row, 0, attempted)?, get(&row, 1, attempted)?, get(&row, 2, attempted)?))
+}
+
+/// Half of the room is for others: a server whose locks are all taken refuses its users' statements.
+fn few_locks(wanted: i64, per_transaction: i64, transactions: i64) -> Option<Finding> {
+    let room = per_transaction.saturating_mul(transactions);
+    (wanted > room / 2).then(|| {
+        let found = format!("{per_transaction}, room for {room} locks of all sessions; a snapshot takes {wanted}");
+        let fitting = (wanted.saturating_mul(2) / transactions.max(1)).saturating_add(1);
+        let name = "max_locks_per_transaction";
+        Finding::warning(name, format!("setting \"{name}\""), found, format!("{fitting}, so that half of the room is left"))
+            .fix(format!("alter system set {name} = {fitting}; then restart the server"))
+    })
 }
 
 /// Views, foreign tables and large objects: no log carries them, so a person who expects them is told.
@@ -257,6 +286,14 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snapshot_of_more_tables_than_half_of_the_locks_is_a_warning() {
+        assert!(few_locks(3_200, 64, 100).is_none());
+        let finding = few_locks(30_000, 64, 100).expect("a finding");
+        assert_eq!((finding.code, finding.severity), ("max_locks_per_transaction", Severity::Warning));
+        assert!(finding.fix.is_some_and(|fix| fix.contains("max_locks_per_transaction = 601;")));
+    }
 
     #[test]
     fn a_slot_that_holds_much_log_is_a_warning() {
