@@ -12,8 +12,8 @@ use tidegate_model::{BeforeImages, Column, Engine, SqlType, TableName, TableSche
 use crate::charset::Collations;
 use crate::connect::{row, rows};
 
-/// Databases of the servers themselves.
-const SYSTEM_SCHEMAS: &str = "('mysql', 'information_schema', 'performance_schema', 'sys')";
+/// Databases of the servers themselves, and the one with this product's own records of tasks.
+const SYSTEM_SCHEMAS: &str = "('mysql', 'information_schema', 'performance_schema', 'sys', 'tidegate')";
 
 /// What `information_schema.tables` has of tables that can be replicated.
 const TABLES: &str =
