@@ -110,12 +110,11 @@ pub(crate) fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
         let words = DDL_KEYS.map(|key| (key, DDL_WORDS));
         settings.insert("ddl".to_owned(), keys(policy, "settings.ddl", &[], &words, &[])?);
     }
-    if let Some(schema) = given.text("target_schema")? {
-        if schema.is_empty() || schema.len() > SCHEMA_BYTES_MAX || schema.contains('\0') {
-            let path = given.path("target_schema");
-            return Err(key_problem("name_form", &path, format!("\"{path}\" is no name of 1 to {SCHEMA_BYTES_MAX} bytes")));
-        }
-        settings.insert("target_schema".to_owned(), schema.into());
+    if let Some(schema) = schema_name(&mut given, "target_schema")? {
+        settings.insert("target_schema".to_owned(), schema);
+    }
+    if let Some(tables) = given.value("control_tables") {
+        settings.insert("control_tables".to_owned(), control_tables(tables, given.path("control_tables"))?);
     }
     if let Some(large) = settings.get("large_values")
         && (large["mode"] == "limited") != large["max_kib"].is_u64()
@@ -128,12 +127,34 @@ pub(crate) fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
     Ok(Some(Value::Object(settings)))
 }
 
+/// Where the control tables are, which, and how long a slot of their history is.
+fn control_tables(value: Value, path: String) -> Result<Value, Problem> {
+    let mut given = Fields::of_value(value, &path)?;
+    let schema = schema_name(&mut given, "schema")?;
+    let mut found = rest(given, &[("history_minutes", 1, 1_440)], &[], &["status", "suspended_tables", "history"])?;
+    found.extend(schema.map(|schema| ("schema".to_owned(), schema)));
+    Ok(Value::Object(found))
+}
+
+fn schema_name(given: &mut Fields, key: &'static str) -> Result<Option<Value>, Problem> {
+    let Some(schema) = given.text(key)? else { return Ok(None) };
+    if schema.is_empty() || schema.len() > SCHEMA_BYTES_MAX || schema.contains('\0') {
+        let path = given.path(key);
+        return Err(key_problem("name_form", &path, format!("\"{path}\" is no name of 1 to {SCHEMA_BYTES_MAX} bytes")));
+    }
+    Ok(Some(schema.into()))
+}
+
 fn object(value: Value, path: &str, form: &Object) -> Result<Value, Problem> {
     keys(value, path, form.numbers, form.words, form.truths)
 }
 
 fn keys(value: Value, path: &str, numbers: &[Number], words: &[Word], truths: &[&'static str]) -> Result<Value, Problem> {
-    let mut given = Fields::of_value(value, path)?;
+    rest(Fields::of_value(value, path)?, numbers, words, truths).map(Value::Object)
+}
+
+/// The keys that are left, which must be among these.
+fn rest(mut given: Fields, numbers: &[Number], words: &[Word], truths: &[&'static str]) -> Result<Map<String, Value>, Problem> {
     let mut found = Map::new();
     for (key, words) in words {
         if let Some(word) = word(&mut given, key, words)? {
@@ -153,7 +174,7 @@ fn keys(value: Value, path: &str, numbers: &[Number], words: &[Word], truths: &[
         }
     }
     given.finish()?;
-    Ok(Value::Object(found))
+    Ok(found)
 }
 
 fn word(given: &mut Fields, key: &'static str, words: &[&str]) -> Result<Option<Value>, Problem> {

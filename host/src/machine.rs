@@ -17,6 +17,12 @@ const MEMORY_PARTS: u64 = 2;
 /// Where Linux shows control groups, of either version.
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";
 
+/// The machine's name, for people; `localhost` where the system does not tell.
+pub(crate) fn name() -> String {
+    let told = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    told.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}
+
 /// Cores and memory that the process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Machine {

@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod config;
 mod connectors;
+mod control_tables_form;
 mod data_dir;
 mod display;
 mod endpoint;

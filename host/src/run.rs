@@ -104,6 +104,7 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         spool_dir,
         modules: modules.into_schema(file.run.target_schema.as_deref()),
         row_errors: file.row_errors,
+        control_tables: file.control_tables.clone(),
         run: file.run.clone(),
         values: file.values,
         units: Units::fixed(u32::try_from(file.limits.load_lanes).unwrap_or(u32::MAX)),

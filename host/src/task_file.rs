@@ -20,10 +20,11 @@ use tidegate_capacity::UNIT_CACHE_BYTES;
 use tidegate_connector::{ServerSettings, TablePreparation};
 use tidegate_model::{StartPoint, StopPoint, TaskId};
 use tidegate_pipeline::{
-    CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, RunSettings, SchemaScope, TableErrorPolicy,
-    ValueSettings,
+    CacheMemory, ControlTableSettings, DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, RunSettings, SchemaScope,
+    TableErrorPolicy, ValueSettings,
 };
 
+use crate::control_tables_form::ControlTablesForm;
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
 use crate::row_errors_form::RowErrorsForm;
@@ -51,6 +52,7 @@ pub(crate) struct TaskFile {
     pub(crate) schema: SchemaScope,
     pub(crate) ddl: DdlPolicy,
     pub(crate) run: RunSettings,
+    pub(crate) control_tables: Option<ControlTableSettings>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +105,7 @@ pub(crate) struct LimitsForm {
     large_values: LargeValuesForm,
     #[serde(default)]
     unfit_values: UnfitValuesForm,
+    control_tables: Option<ControlTablesForm>,
 }
 
 /// What follows when a definition changes, by kind of change; for what is left out see [`DdlPolicy`].
@@ -140,6 +143,14 @@ impl LimitsForm {
     /// What happens with values that are large, or that the target has no place for.
     pub(crate) fn values(&self) -> Result<ValueSettings, Failure> {
         Ok(ValueSettings { large: self.large_values.setting()?, unfit: self.unfit_values.policy() })
+    }
+
+    /// DMS's control tables, in which the task has this name.
+    ///
+    /// # Errors
+    /// A usage failure that names the setting that is out of its bounds.
+    pub(crate) fn control_tables(&self, task_name: &str) -> Result<Option<ControlTableSettings>, Failure> {
+        self.control_tables.as_ref().map(|form| form.settings(task_name.to_owned())).transpose()
     }
 
     /// How much of the tables' definitions the target gets.
@@ -242,6 +253,7 @@ impl TaskFile {
 
     fn from_form(form: FileForm, beside: impl Fn(PathBuf) -> PathBuf) -> Result<Self, Failure> {
         let usage = |code: &str, error: &dyn std::fmt::Display| Failure::usage(code, error.to_string());
+        let control_tables = form.settings.control_tables(&form.name)?;
         Ok(Self {
             id: TaskId::new(form.name).map_err(|error| usage("name", &error))?,
             source: form.source.settings("source")?,
@@ -259,6 +271,7 @@ impl TaskFile {
             schema: form.settings.schema()?,
             ddl: form.settings.ddl(),
             run: form.settings.run()?,
+            control_tables,
         })
     }
 }

@@ -12,6 +12,7 @@
 #[cfg(feature = "conformance")]
 #[allow(clippy::unwrap_used)]
 pub mod conformance;
+mod control_table;
 pub mod cut;
 mod decoding;
 mod error;
@@ -26,6 +27,7 @@ pub mod tls;
 pub mod types;
 mod unfit;
 
+pub use control_table::{ControlRow, ControlTable, ControlTables, ControlValue, ControlWrite, is_table_of_dms};
 pub use cut::{CutParts, RangeCut, RangePart, TableCut};
 pub use decoding::{Decoding, Stretch};
 pub use error::{ConnectorError, ErrorClass};

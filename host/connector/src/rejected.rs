@@ -12,6 +12,8 @@ use std::fmt;
 
 use tidegate_model::TableName;
 
+use crate::ControlRow;
+
 /// Names a row within its table: a digest of its key, or of all its cells where the table has no key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowId(pub [u8; 32]);
@@ -114,6 +116,8 @@ pub struct RejectedRow {
     pub stored: Option<Vec<u8>>,
     /// False for a row that is ignored: it is remembered, since later changes of it must be known, and not listed.
     pub is_logged: bool,
+    /// The row of DMS's control table that tells of it, for a task that asks for these. Written and never read.
+    pub exception: Option<ControlRow>,
 }
 
 /// A rejected row as the error table has it.

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidegate_model::{Engine, Fence, Position, Row, SqlType, TableName, TableObjects, TableState, TaskId, Window};
 
-use crate::{Chunk, ConnectorError, Finding, RejectedId, RejectedRow, Resolved, SourceTable, StoredRejection, UnfitPolicy};
+use crate::{
+    Chunk, ConnectorError, ControlTables, ControlWrite, Finding, RejectedId, RejectedRow, Resolved, SourceTable, StoredRejection,
+    UnfitPolicy,
+};
 
 /// Where a target column's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -376,7 +379,17 @@ pub trait Target: Send + Sync {
     /// nothing, takes nothing over; none where the task or the control tables are missing.
     async fn rejected_rows(&self, task: &TaskId, after: i64, max: u32) -> Result<Vec<StoredRejection>, ConnectorError>;
 
-    /// Removes everything that is remembered of the task, its tables' rows excepted.
+    /// Everything that would stop these of DMS's control tables from being made and filled. Writes nothing.
+    async fn check_control_tables(&self, tables: &ControlTables) -> Result<Vec<Finding>, ConnectorError>;
+
+    /// Creates those of DMS's control tables that are missing, and their schema. Tasks may do it at the same time.
+    async fn create_control_tables(&self, fence: &Fence, tables: &ControlTables) -> Result<(), ConnectorError>;
+
+    /// Writes to DMS's control tables, all in one transaction, and waits for locks only briefly: they tell of the work and
+    /// must not hold it up.
+    async fn write_control_tables(&self, fence: &Fence, writes: &[ControlWrite]) -> Result<(), ConnectorError>;
+
+    /// Removes everything that is remembered of the task, its tables' rows and DMS's control tables excepted.
     async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError>;
 }
 

@@ -34,6 +34,8 @@ async fn every_fact(flavour: MysqlFlavour, options: &[&str]) {
     facts::groups_are_written_ahead_and_committed_in_their_turn(&bench).await;
     facts::a_connection_that_ends_between_the_parts_of_a_group_takes_the_whole_group_with_it(&bench).await;
     rows_are_written_without_repeated_reads(&bench).await;
+    facts::control_tables_are_made_once_and_shared_by_tasks(&bench).await;
+    facts::exceptions_arrive_with_their_group(&bench).await;
     facts::fence_holds_inside_an_open_transaction(&bench).await;
     bench.renew().await;
     facts::older_worker_can_do_nothing_after_a_take_over(&bench).await;

@@ -180,6 +180,7 @@ impl Stream {
         self.board.update(|progress| {
             progress.transactions_applied += complete.transactions;
             progress.bytes_written += complete.bytes;
+            progress.last_applied_us = complete.newest_us.or(progress.last_applied_us);
             progress.time.commit += applied.commit_us as f64 / 1e6;
         });
         self.in_flight.landed(complete.changes, complete.bytes);

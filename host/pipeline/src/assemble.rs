@@ -82,6 +82,8 @@ pub(crate) struct CompleteGroup {
     pub(crate) confirm: Position,
     pub(crate) counts: HashMap<TableName, ChangeCounts>,
     pub(crate) transactions: u64,
+    /// The commit time of its last transaction, microseconds since 1970; `None` for none.
+    pub(crate) newest_us: Option<i64>,
     /// Changes that were routed to a table of the task.
     pub(crate) changes: u64,
     pub(crate) bytes: u64,
@@ -149,6 +151,7 @@ pub(crate) struct Assembler {
     pub(crate) aside_bytes: usize,
     counts: HashMap<TableName, ChangeCounts>,
     transactions: u64,
+    newest_us: Option<i64>,
     pub(crate) changes: u64,
     pub(crate) bytes: u64,
     /// The source is idle up to this position since that moment, and the target does not know yet.
@@ -211,6 +214,7 @@ impl Assembler {
             aside_bytes: 0,
             counts: HashMap::new(),
             transactions: 0,
+            newest_us: None,
             changes: 0,
             bytes: 0,
             idle_since: None,
@@ -363,6 +367,7 @@ impl Assembler {
             counts: std::mem::take(&mut self.counts),
             changes: std::mem::take(&mut self.changes),
             transactions: std::mem::take(&mut self.transactions),
+            newest_us: self.newest_us.take(),
             bytes: std::mem::take(&mut self.bytes),
         };
         self.tables.passed(&self.position);
@@ -402,6 +407,7 @@ impl Assembler {
         if !seen {
             self.in_flight.took(self.changes - changes, self.bytes - bytes);
             self.transactions += 1;
+            self.newest_us = Some(transaction.committed_at_us);
             self.position.advance(&header.mark);
         }
         Ok(())

@@ -104,6 +104,7 @@ impl Attempt<'_> {
         let watch = Watch::new(&selection, &standing);
         self.watched.board.checkpoint(&standing.checkpoint);
         self.watched.row_errors.start_attempt(self.target.rejected_ids(&standing.fence, REJECTED_MAX).await?);
+        self.stoppable(async { Ok(self.keep_control_tables(&standing).await?) }).await?;
         self.show_tables(&standing)?;
         let fence = standing.fence.clone();
         if let Some(error) = moved.iter().find_map(|table| upheaved(table, Upheaval::Moved, &self.spec.ddl)) {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tidegate_model::{Position, RowChange, TableName};
+use tidegate_model::{Position, RowChange, TableName, TxMark};
 use tokio::sync::Notify;
 
 use crate::cache::Arrived;
@@ -148,6 +148,11 @@ impl Board {
             progress.changes_captured += arrived.changes;
             progress.bytes_captured += arrived.bytes;
         });
+    }
+
+    /// Notes the newest transaction that was read.
+    pub(crate) fn read_up_to(&self, mark: TxMark, committed_at_us: i64) {
+        self.update(|progress| progress.last_read = Some((mark, committed_at_us)));
     }
 
     /// Adds captured changes.

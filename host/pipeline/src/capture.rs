@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tidegate_connector::{ChangeStream, ConnectorError, Source, StreamEvent};
 use tidegate_model::change::RelationId;
-use tidegate_model::{Change, Position};
+use tidegate_model::{Change, Position, TxMark};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -89,6 +89,7 @@ impl Capture {
             let _storing = board.meter.enter(Stage::Store);
             let mut arrived = Arrived::default();
             let mut moved = false;
+            let mut newest: Option<(TxMark, i64)> = None;
             for event in events {
                 if let Some(stop) = &mut self.stop {
                     match verdict(stop, &event)? {
@@ -108,6 +109,9 @@ impl Capture {
                     idle_at = Some(position.clone());
                 }
                 moved = true;
+                if let StreamEvent::Commit { mark, committed_at_us, .. } = &event {
+                    newest = Some((mark.clone(), *committed_at_us));
+                }
                 self.take(&mut numbers, &mut counts, &mut arrived, event)?;
                 if has_ended {
                     break;
@@ -121,6 +125,9 @@ impl Capture {
             }
             self.log_bytes.store(self.stream.log_bytes(), Ordering::Relaxed);
             self.report(&mut counts);
+            if let Some((mark, committed_at_us)) = newest {
+                board.read_up_to(mark, committed_at_us);
+            }
             // Keep-alives of a source at rest take microseconds, which wait for company: telling them would wake others.
             let now = self.stream.decoded();
             let is_told = arrived != Arrived::default() || now.saturating_sub(decoded) >= DECODED_MIN;

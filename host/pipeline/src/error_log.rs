@@ -65,6 +65,7 @@ mod tests {
             image: None,
             stored: None,
             is_logged: true,
+            exception: None,
         };
         let mut log = ErrorLog::default();
         log.reject(row(1));

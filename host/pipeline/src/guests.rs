@@ -256,6 +256,7 @@ impl Guests {
             message: message.to_owned(),
             module: Some(self.named(stage)),
             stops_as: row_error(table, "module_row_error", refused),
+            statement: None,
         }
     }
 
@@ -264,7 +265,7 @@ impl Guests {
             TaskError::Module { source, .. } => (source.code().to_owned(), source.to_string()),
             other => (other.code().to_owned(), other.chain()),
         };
-        Rejection { fault: RowFault::Value, code, message, module: Some(self.named(stage)), stops_as: error }
+        Rejection { fault: RowFault::Value, code, message, module: Some(self.named(stage)), stops_as: error, statement: None }
     }
 
     fn named(&self, stage: &Stage) -> (String, String) {

@@ -298,7 +298,8 @@ async fn copy(
         if !left_out.is_empty() {
             images.retain(|image| match row_id(&planned.source, &image.row).and_then(|id| left_out.get(&id)) {
                 Some(error) => {
-                    rejected.push((image.row.clone(), refused::rejection(error)));
+                    let statement = load.context.row_errors.statement(&planned.target, RejectedOperation::Load, image);
+                    rejected.push((image.row.clone(), refused::rejection(error).of_statement(statement)));
                     false
                 }
                 None => true,
@@ -317,6 +318,7 @@ async fn copy(
         loader.write(images).await?;
         board.update(|progress| {
             progress.bytes_written += bytes as u64;
+            progress.bytes_loaded += bytes as u64;
             progress.time.decode += decoded.as_secs_f64();
         });
     }

@@ -1,7 +1,7 @@
 //! What a run tells about itself while it runs. Readers may be late, never wrong.
 
 use tidegate_connector::Finding;
-use tidegate_model::{Position, TableName};
+use tidegate_model::{Position, TableName, TxMark};
 
 pub use crate::meter::StageSeconds;
 
@@ -110,6 +110,12 @@ pub struct Progress {
     pub changes_applied: u64,
     /// Bytes of row data written to the target.
     pub bytes_written: u64,
+    /// Those of `bytes_written` that full loads wrote.
+    pub bytes_loaded: u64,
+    /// The last transaction that was read from the source's log, with its commit time in microseconds since 1970.
+    pub last_read: Option<(TxMark, i64)>,
+    /// The commit time of the last transaction that is in the target, likewise.
+    pub last_applied_us: Option<i64>,
     /// Age of the oldest change that is captured and not applied, in seconds; 0 when level.
     pub lag_seconds: f64,
     /// Changes that wait, in memory and on disk.

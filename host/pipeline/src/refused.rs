@@ -61,24 +61,26 @@ pub(crate) async fn take_out(
                         NetChange::Update(image) | NetChange::Replace(image) => (RejectedOperation::Update, image),
                         NetChange::Delete(image) => (RejectedOperation::Delete, image),
                     };
-                    found.push((table.clone(), operation, image.row, error));
+                    let statement = row_errors.statement(table, operation, &image);
+                    found.push((table.clone(), operation, image.row, error, statement));
                 }
             }
             Step::Ordered { table, strictness, changes } => {
                 let (rest, refused) = of_ordered(lane, &before, table, *strictness, std::mem::take(changes)).await?;
                 *changes = rest;
                 for (change, error) in refused {
-                    let (operation, row) = match change {
-                        OrderedChange::Insert(image) => (RejectedOperation::Insert, image.row),
+                    let (operation, image) = match change {
+                        OrderedChange::Insert(image) => (RejectedOperation::Insert, image),
                         OrderedChange::Update { old, new } => {
                             if let Some(old) = old.filter(|old| row_id(&table.source, &old.row) != row_id(&table.source, &new.row)) {
-                                found.push((table.clone(), RejectedOperation::Delete, old.row, copy_of(&error)));
+                                found.push((table.clone(), RejectedOperation::Delete, old.row, copy_of(&error), None));
                             }
-                            (RejectedOperation::Update, new.row)
+                            (RejectedOperation::Update, new)
                         }
-                        OrderedChange::Delete(image) => (RejectedOperation::Delete, image.row),
+                        OrderedChange::Delete(image) => (RejectedOperation::Delete, image),
                     };
-                    found.push((table.clone(), operation, row, error));
+                    let statement = row_errors.statement(table, operation, &image);
+                    found.push((table.clone(), operation, image.row, error, statement));
                 }
             }
             Step::Truncate { .. } => {}
@@ -90,11 +92,11 @@ pub(crate) async fn take_out(
     }
     let position = Some(group.to.to_string());
     let mut ids = Vec::new();
-    for (table, operation, row, error) in found {
+    for (table, operation, row, error, statement) in found {
         let source = table.source.as_ref();
         let fault = error.row_fault().unwrap_or(RowFault::Value);
         let rejected = Rejected { table: source, operation, position: position.clone(), row: &row };
-        let entry = row_errors.reject(&rejected, Rejection::by_target(fault, error))?;
+        let entry = row_errors.reject(&rejected, Rejection::by_target(fault, error).of_statement(statement))?;
         group.rejected.retain(|other| other.table != entry.table || other.row_id != entry.row_id);
         // An entry that stays keeps its number, or a replay would meet it again and again.
         group.resolved.retain(|other| other.table != entry.table || other.row_id != Some(entry.row_id));

@@ -9,7 +9,7 @@ use tidegate_model::{Cell, Row, RowChange, Value};
 use crate::task::TaskError;
 
 /// Rows above this size are named in the error table but not kept there: entries are for looking at.
-const IMAGE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const IMAGE_BYTES_MAX: usize = 1 << 20;
 
 /// First byte of a kept row: another form gets another number.
 const STORED_FORM: u8 = 1;
@@ -29,12 +29,15 @@ pub(crate) struct Rejection {
     pub(crate) module: Option<(String, String)>,
     /// How the task ends when its policy is to stop.
     pub(crate) stops_as: TaskError,
+    /// What the target was asked, for people; `None` where it was not, and where nobody wants to know.
+    pub(crate) statement: Option<String>,
 }
 
 impl Rejection {
     /// A row that the host itself finds at fault.
     pub(crate) fn by_host(error: TaskError) -> Self {
-        Self { fault: RowFault::Value, code: error.code().to_owned(), message: error.chain(), module: None, stops_as: error }
+        let (code, message) = (error.code().to_owned(), error.chain());
+        Self { fault: RowFault::Value, code, message, module: None, stops_as: error, statement: None }
     }
 
     /// A row with a value above the task's limit.
@@ -44,7 +47,13 @@ impl Rejection {
 
     /// A row that the target refused.
     pub(crate) fn by_target(fault: RowFault, error: ConnectorError) -> Self {
-        Self { fault, code: error.code().to_owned(), message: error.chain(), module: None, stops_as: error.into() }
+        let (code, message) = (error.code().to_owned(), error.chain());
+        Self { fault, code, message, module: None, stops_as: error.into(), statement: None }
+    }
+
+    /// The same with what the target was asked.
+    pub(crate) fn of_statement(self, statement: Option<String>) -> Self {
+        Self { statement, ..self }
     }
 
     /// The same about another row of the same change. How the task would stop stays with the first.
@@ -55,6 +64,7 @@ impl Rejection {
             message: self.message.clone(),
             module: self.module.clone(),
             stops_as: TaskError::Cancelled,
+            statement: None,
         }
     }
 
@@ -164,7 +174,7 @@ fn json(table: &SourceTable, row: &Row, columns: impl Iterator<Item = usize>) ->
     Json::Object(object).to_string()
 }
 
-fn json_value(value: &Value<'_>) -> Json {
+pub(crate) fn json_value(value: &Value<'_>) -> Json {
     match value {
         Value::Null => Json::Null,
         Value::Bool(flag) => (*flag).into(),

@@ -9,12 +9,15 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tidegate_connector::{CUT, ConnectorError, RejectedId, RejectedOperation, RejectedRow, RowFault, RowId, SourceTable};
+use tidegate_connector::{
+    CUT, ConnectorError, Image, RejectedId, RejectedOperation, RejectedRow, RowFault, RowId, SourceTable, TargetTable,
+};
 use tidegate_model::{Row, TableName};
 use tidegate_sandbox::SandboxError;
 
 use crate::board::Board;
 use crate::error_rate::ErrorRate;
+use crate::exceptions::{Exception, Exceptions};
 use crate::large_values::Oversize;
 use crate::policy::{ConflictAction, RowAction, RowErrorPolicy};
 use crate::rejection::{Rejection, key_json, row_id, row_json, store_row};
@@ -38,6 +41,7 @@ const TRIAL: Duration = Duration::from_secs(600);
 /// See the module's documentation. One for each run.
 pub(crate) struct RowErrors {
     policy: RowErrorPolicy,
+    exceptions: Option<Exceptions>,
     pub(crate) board: Arc<Board>,
     state: Mutex<State>,
 }
@@ -64,7 +68,17 @@ pub(crate) struct Rejected<'a> {
 
 impl RowErrors {
     pub(crate) fn new(policy: RowErrorPolicy, board: Arc<Board>) -> Self {
-        Self { policy, board, state: Mutex::default() }
+        Self { policy, exceptions: None, board, state: Mutex::default() }
+    }
+
+    /// The same; rows that are logged are told of in a control table, too.
+    pub(crate) fn telling(self, exceptions: Option<Exceptions>) -> Self {
+        Self { exceptions, ..self }
+    }
+
+    /// What the target is asked for an image, where somebody is to be told; with row values.
+    pub(crate) fn statement(&self, table: &TargetTable, operation: RejectedOperation, image: &Image) -> Option<String> {
+        self.exceptions.as_ref().filter(|_| self.policy.images)?.statement(table, operation, image)
     }
 
     /// Forgets what an earlier attempt knew and takes what the target has.
@@ -228,10 +242,15 @@ impl RowErrors {
         let keeps_row = is_logged && self.policy.images;
         let message = if is_logged { rejection.short_message() } else { "ignored by the task's policy".into() };
         let (module, digest) = rejection.module.unzip();
+        let key = key_json(table, row);
+        let exception = self.exceptions.as_ref().filter(|_| is_logged).map(|exceptions| {
+            let (key, code, statement) = (key.as_deref(), rejection.code.as_str(), rejection.statement);
+            exceptions.row(Exception { table: name, operation: *operation, key, code, message: &message, statement })
+        });
         Ok(RejectedRow {
             table: name.clone(),
             row_id: id,
-            key: key_json(table, row),
+            key,
             operation: *operation,
             position: rejected.position.clone(),
             module,
@@ -241,6 +260,7 @@ impl RowErrors {
             image: if keeps_row { row_json(table, row) } else { None },
             stored: if keeps_row { store_row(table, row, *operation) } else { None },
             is_logged,
+            exception,
         })
     }
 
@@ -285,6 +305,7 @@ impl RowErrors {
             image: None,
             stored: None,
             is_logged: true,
+            exception: None,
         })
     }
 

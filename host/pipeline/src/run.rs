@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tidegate_connector::{
     CaptureScope, ConnectorError, ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable,
+    is_table_of_dms,
 };
 use tidegate_model::{Fence, Position, TableName};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +25,8 @@ use crate::Progress;
 use crate::attempt::{Attempt, Ended};
 use crate::board::{Board, InFlight, age_seconds, now_us, stage_seconds};
 use crate::cache::CacheGauge;
+use crate::control_tables::Keeper;
+use crate::exceptions::Exceptions;
 use crate::log_held;
 use crate::partition_watch::Parts;
 use crate::plan::PlannedTable;
@@ -100,10 +103,16 @@ pub async fn run(
     mut control: mpsc::Receiver<Control>,
     cancel: CancellationToken,
 ) -> Result<Outcome, TaskError> {
-    let watched = Arc::new(Watched::new(spec.row_errors));
+    let exceptions = spec.control_tables.as_ref().map(|tables| tables.exceptions(target.engine()));
+    let watched = Arc::new(Watched::new(spec.row_errors, exceptions));
     let publisher = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(publish(watched.clone(), spec.units.clone(), progress.clone())));
     let watch = log_held::watch(spec.id.clone(), source.clone(), spec.units.clone(), watched.board.clone());
     let log_watch = spec.migration.captures().then(|| tokio_util::task::AbortOnDropHandle::new(tokio::spawn(watch)));
+    let ended = CancellationToken::new();
+    let keeper = spec.control_tables.clone().map(|tables| {
+        let keeper = Keeper::new(spec.id.clone(), tables, target.clone(), watched.clone(), spec.units.clone());
+        tokio_util::task::AbortOnDropHandle::new(tokio::spawn(keeper.run(progress.subscribe(), ended.clone())))
+    });
     let mut pauses = Pauses::new(spec.run.retry);
     let mut spec = spec;
     let mut before = None;
@@ -164,6 +173,11 @@ pub async fn run(
     };
     drop((publisher, log_watch));
     progress.send_replace(watched.snapshot());
+    ended.cancel();
+    if let Some(keeper) = keeper {
+        // A panic in it is no reason to end otherwise.
+        let _ = keeper.await;
+    }
     result
 }
 
@@ -183,6 +197,8 @@ pub(crate) struct Watched {
     pub(crate) loads: std::sync::atomic::AtomicBool,
     /// The partitions of the task's tables.
     pub(crate) parts: Parts,
+    /// The control tables that the task asks for are in the target.
+    pub(crate) has_control_tables: std::sync::atomic::AtomicBool,
     /// How often each table was at fault in this run.
     pub(crate) table_errors: std::sync::Mutex<HashMap<TableName, TableErrors>>,
 }
@@ -204,10 +220,10 @@ pub(crate) struct Held {
 }
 
 impl Watched {
-    fn new(policy: RowErrorPolicy) -> Self {
+    fn new(policy: RowErrorPolicy, exceptions: Option<Exceptions>) -> Self {
         let board = Arc::<Board>::default();
         Self {
-            row_errors: Arc::new(RowErrors::new(policy, board.clone())),
+            row_errors: Arc::new(RowErrors::new(policy, board.clone()).telling(exceptions)),
             board,
             in_flight: std::sync::Mutex::default(),
             cache: std::sync::Mutex::default(),
@@ -216,6 +232,7 @@ impl Watched {
             dropped: std::sync::Mutex::default(),
             loads: std::sync::atomic::AtomicBool::default(),
             parts: Parts::default(),
+            has_control_tables: std::sync::atomic::AtomicBool::default(),
             table_errors: std::sync::Mutex::default(),
         }
     }
@@ -279,7 +296,7 @@ pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &d
     if looked_at.is_empty() {
         // What is wrong with a mapping, the rules module says when it is asked about a table.
         names = source.table_names().await?;
-        looked_at.extend(names.first().cloned());
+        looked_at.extend(names.iter().find(|name| !is_table_of_dms(&name.name)).cloned());
     }
     let described = match source.describe(&looked_at).await {
         Err(error) if error.class() == ErrorClass::TableDefinite && is_gone(source, &error).await? => {
@@ -353,11 +370,24 @@ pub(crate) async fn check_tables(
     let targets: Vec<Arc<TargetTable>> = tables.iter().map(|table| table.target.clone()).collect();
     let mut findings = source.check(&spec.id, &sources, spec.migration.captures()).await?;
     findings.extend(target.check(&spec.id, &targets, preparation).await?);
+    if let Some(control_tables) = &spec.control_tables {
+        findings.extend(target.check_control_tables(&control_tables.tables(target.engine())).await?);
+    }
+    findings.extend(named_tables_of_dms(spec));
     findings.extend(tables.iter().flat_map(|table| table.findings(spec.migration.captures())));
     findings.extend(sources.iter().filter_map(|table| spec.modules.loads().finding(table)));
     findings.extend(tables.iter().filter_map(|table| unfit_finding(&table.target, target.engine())));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(findings)
+}
+
+/// Tables that rules name and that are left out all the same.
+fn named_tables_of_dms(spec: &TaskSpec) -> impl Iterator<Item = Finding> {
+    let named = spec.modules.selected().exact().unwrap_or_default().iter().filter(|table| is_table_of_dms(&table.name));
+    named.map(|table| {
+        let found = "a control table of DMS: it is not replicated";
+        Finding::warning("control_table_left_out", format!("table \"{table}\""), found, "tables of the user's own")
+    })
 }
 
 /// Fails when a finding is an error. The others were news when the task began; when it goes on they are not.

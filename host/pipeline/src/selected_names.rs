@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
+use tidegate_connector::is_table_of_dms;
 use tidegate_model::TableName;
 
 use crate::modules::Pattern;
@@ -58,8 +59,12 @@ impl SelectedNames {
         self.exact.as_deref()
     }
 
-    /// False only for a table that no rule can select.
+    /// False only for a table that no rule can select. Those of DMS, in which tasks tell of their work, are no tables of the
+    /// user, and a database that is a target and a source would send them round.
     pub(crate) fn may_have(&self, table: &TableName) -> bool {
+        if is_table_of_dms(&table.name) {
+            return false;
+        }
         let Some(included) = &self.included else { return true };
         included.iter().any(|(schema, name)| schema.has(&table.schema) && name.has(&table.name))
     }
@@ -106,6 +111,14 @@ mod tests {
         ] {
             assert_eq!(names.may_have(&TableName::new(schema, table)), wanted, "{schema}.{table}");
         }
+    }
+
+    #[test]
+    fn control_tables_are_not_selected_whatever_the_rules_say() {
+        for names in [of(&[("include", "%", "%")]), of(&[("explicit", "public", "awsdms_status")]), SelectedNames::of(&json!({}))] {
+            assert!(!names.may_have(&TableName::new("public", "awsdms_status")));
+        }
+        assert!(of(&[("include", "%", "%")]).may_have(&TableName::new("public", "awsdms_reports")));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use tidegate_sandbox::SandboxError;
 use tokio::sync::oneshot;
 
 use crate::{
-    DdlAction, DdlPolicy, MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, RunSettings, SchemaScope, Swap,
-    TableErrorPolicy, Units, ValueSettings,
+    ControlTableSettings, DdlAction, DdlPolicy, MigrationType, ModuleSet, PipelineLimits, ReplayReport, RowErrorPolicy, RunSettings,
+    SchemaScope, Swap, TableErrorPolicy, Units, ValueSettings,
 };
 
 /// Everything that defines a run, besides its connectors.
@@ -39,6 +39,8 @@ pub struct TaskSpec {
     pub modules: ModuleSet,
     /// What happens with rows at fault.
     pub row_errors: RowErrorPolicy,
+    /// DMS's control tables in the target; `None` for none.
+    pub control_tables: Option<ControlTableSettings>,
     /// How its runs begin, wait, retry and end.
     pub run: RunSettings,
     /// What happens with values that are large, or that the target has no place for.

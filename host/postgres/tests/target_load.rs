@@ -5,9 +5,10 @@ mod target_support;
 use std::sync::Arc;
 
 use target_support::{Bench, In, binary, chunk, encoded_table, group, image, notes, table, task, window};
-use tidegate_connector::{ErrorClass, NetChange, Step, Strictness, TablePreparation, Target};
+use tidegate_connector::{ControlTable, ControlTables, ErrorClass, NetChange, Step, Strictness, TablePreparation, Target};
 use tidegate_model::schema::RowEncoding;
 use tidegate_model::{SqlType, Value};
+use tidegate_postgres::target::PostgresTarget;
 
 const TEXT: SqlType = SqlType::Text { chars_max: None };
 
@@ -207,6 +208,7 @@ async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
     let told: Vec<_> = findings.iter().map(|finding| (finding.severity, finding.code)).collect();
     assert_eq!(told, [(tidegate_connector::Severity::Info, "key_collation")], "{findings:?}");
     entries_that_no_index_takes_are_rows_at_fault(&bench).await;
+    missing_rights_on_control_tables_are_told_before(&bench).await;
 }
 
 /// TM-G: an entry of a B-tree has 2,704 bytes at most, and no index has one of 8 KB. Loaded, by statements and by COPY.
@@ -293,6 +295,28 @@ async fn rights_that_a_role_lacks_are_told_and_concern_one_table_alone() {
     assert_eq!(error.table_name(), Some(&lost.source.schema.name));
     lane.apply(&group(1, 2, vec![insert(&kept, 2)])).await.unwrap();
     assert_eq!(bench.one("select (select count(*) from app.kept), (select count(*) from app.lost)").await, "(2,1)");
+}
+
+/// On the server of another test.
+async fn missing_rights_on_control_tables_are_told_before(bench: &Bench) {
+    bench.sql.batch_execute("create role writer login; create schema ops").await.expect("the server answers");
+    let settings = tidegate_connector::ServerSettings { user: "writer".into(), ..bench.settings.clone() };
+    let target = PostgresTarget::connect(settings).await.expect("the server answers");
+    let tables = |schema: &str| ControlTables { schema: schema.into(), tables: vec![ControlTable::ApplyExceptions, ControlTable::Status] };
+    let fixes = async |schema: &str| {
+        let found = target.check_control_tables(&tables(schema)).await.expect("the server answers");
+        assert!(found.iter().all(|finding| finding.code == "missing_privilege"), "{found:?}");
+        found.into_iter().filter_map(|finding| finding.fix).collect::<Vec<_>>()
+    };
+    assert_eq!(fixes("nowhere").await, ["create schema \"nowhere\" authorization \"writer\""]);
+    let grant = fixes("ops").await;
+    assert_eq!(grant, ["grant create, usage on schema \"ops\" to \"writer\""]);
+    bench.target.create_control_tables(&bench.fence, &tables("ops")).await.expect("the server answers");
+    bench.sql.batch_execute("grant usage on schema ops to writer").await.expect("the server answers");
+    let grants = fixes("ops").await;
+    assert_eq!(grants[1], "grant select, insert, delete on \"ops\".\"awsdms_status\" to \"writer\"");
+    bench.sql.batch_execute(&grants.join("; ")).await.expect("the server answers");
+    assert_eq!(fixes("ops").await, Vec::<String>::new(), "who may write need not be able to create");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use tidegate_catalog::{EndpointSpec, Migration, Preparation, TaskRecord};
 use tidegate_connector::{Secret, ServerSettings, TablePreparation, TlsMode};
+use tidegate_model::TenantId;
 use tidegate_pipeline::{MigrationType, ModuleSet, TaskSpec, Units};
 
 use crate::exit::Failure;
@@ -66,9 +67,22 @@ pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Pa
         modules: modules.into_schema(run.target_schema.as_deref()),
         row_errors: settings.row_errors.policy()?,
         values: settings.values()?,
+        control_tables: settings.control_tables(&name_for_dms(record))?,
         run,
         units,
     })
+}
+
+/// The task's name in DMS's control tables: for a task that was made over DMS's API the last part of its ARN, as there. Tenants
+/// other than the first choose their own, so theirs stands before it.
+fn name_for_dms(record: &TaskRecord) -> String {
+    if record.definition.dms.is_null() {
+        record.outside_name().to_string()
+    } else if record.tenant == TenantId::default() {
+        record.id.clone()
+    } else {
+        format!("{}--{}", record.tenant, record.id)
+    }
 }
 
 fn point<T: FromStr<Err: std::fmt::Display>>(text: Option<&str>, key: &str, task: &str) -> Result<Option<T>, Failure> {

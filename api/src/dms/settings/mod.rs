@@ -325,7 +325,17 @@ mod tests {
     fn figures_of_dms_become_native_ones_where_they_are_not_its_defaults() {
         let native = |given: &str| Value::Object(merge(defaults(), Some(given)).unwrap().native);
         let plain = native("{}");
-        for absent in ["chunk_rows", "cache_mib", "retry", "batch", "after_load", "target_schema", "table_errors_max", "primary_keys"] {
+        for absent in [
+            "chunk_rows",
+            "cache_mib",
+            "retry",
+            "batch",
+            "after_load",
+            "target_schema",
+            "table_errors_max",
+            "primary_keys",
+            "control_tables",
+        ] {
             assert!(plain.get(absent).is_none(), "{absent}");
         }
         assert_eq!(plain["transaction_wait"], json!({"seconds": 600, "then": "tell"}));
@@ -343,6 +353,17 @@ mod tests {
         assert_eq!(found["primary_keys"], "after-load");
         let retry = json!({"count_max": 3, "pause_seconds": 5, "pause_seconds_max": 1800, "doubles": true, "stops_at_max": true});
         assert_eq!(found["retry"], retry);
+    }
+
+    #[test]
+    fn control_tables_are_made_when_one_is_asked_for() {
+        let native = |given: Value| merge(defaults(), Some(&json!({"ControlTablesSettings": given}).to_string())).unwrap().native;
+        let given = json!({"StatusTableEnabled": true, "HistoryTableEnabled": true, "HistoryTimeslotInMinutes": 9_999});
+        let wanted = json!({"status": true, "suspended_tables": false, "history": true, "history_minutes": 1_440});
+        assert_eq!(native(given)["control_tables"], wanted);
+        let alone = json!({"status": false, "suspended_tables": false, "history": false, "history_minutes": 5, "schema": "ops"});
+        assert_eq!(native(json!({"ControlSchema": "ops"}))["control_tables"], alone);
+        assert!(!native(json!({"HistoryTimeslotInMinutes": 10})).contains_key("control_tables"));
     }
 
     #[test]

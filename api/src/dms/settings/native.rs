@@ -6,7 +6,7 @@ use tidegate_catalog::Preparation;
 use super::super::lobs;
 
 /// Native keys that a DMS document decides about. Those that it leaves at the native default are absent.
-pub(super) const NATIVE_KEYS: [&str; 15] = [
+pub(super) const NATIVE_KEYS: [&str; 16] = [
     "load_lanes",
     "chunk_rows",
     "cache_mib",
@@ -22,6 +22,7 @@ pub(super) const NATIVE_KEYS: [&str; 15] = [
     "primary_keys",
     "transaction_wait",
     "batch",
+    "control_tables",
 ];
 
 /// Bounds of the native settings that DMS's wider ones are moved into.
@@ -29,6 +30,7 @@ const CHUNK_ROWS_MIN: u64 = 1_000;
 const CACHE_MIB: (u64, u64) = (8, 65_536);
 const BATCH_MIB_MAX: u64 = 32;
 const SECONDS_MAX: u64 = 86_400;
+const HISTORY_MINUTES_MAX: u64 = 1_440;
 
 /// `FullLoadSettings.TargetTablePrepMode`.
 pub(super) fn preparation(document: &Value) -> Preparation {
@@ -89,7 +91,27 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
         }
         set("batch", batch);
     }
+    if let Some(tables) = control_tables(&document["ControlTablesSettings"]) {
+        set("control_tables", tables);
+    }
     native
+}
+
+/// Asked for by any of the tables that may be chosen, or by naming a schema for them. The table of exceptions, which DMS makes
+/// in every target, comes along.
+fn control_tables(given: &Value) -> Option<Value> {
+    let mut tables = json!({
+        "status": given["StatusTableEnabled"] == true,
+        "suspended_tables": given["SuspendedTablesTableEnabled"] == true,
+        "history": given["HistoryTableEnabled"] == true,
+        "history_minutes": given["HistoryTimeslotInMinutes"].as_u64().unwrap_or(1).clamp(1, HISTORY_MINUTES_MAX),
+    });
+    let schema = given["ControlSchema"].as_str().filter(|schema| !schema.is_empty());
+    if let Some(schema) = schema {
+        tables["schema"] = schema.into();
+    }
+    let is_asked_for = schema.is_some() || ["status", "suspended_tables", "history"].iter().any(|key| tables[key] == true);
+    is_asked_for.then_some(tables)
 }
 
 /// DMS's words for rows at fault. Conflicts are settled by the change only where both policies say so; a logged or

@@ -3,6 +3,7 @@
 //! A fact takes a [`Bench`], makes tables of its own in the schema `app`, and panics where the target does otherwise. It
 //! says nothing about how values of single types are written; the connectors' own tests do.
 
+mod control_tables;
 mod lane;
 mod load;
 
@@ -14,6 +15,7 @@ use tidegate_model::{
     BeforeImages, Cell, Column, Engine, Fence, Lsn, Position, RowBuilder, SqlType, TableName, TableSchema, TaskId, Value, Window,
 };
 
+pub use control_tables::*;
 pub use lane::*;
 pub use load::*;
 

@@ -1,6 +1,6 @@
 //! What would stop or falsify writing to a target. Reads only.
 
-mod rights;
+pub(super) mod rights;
 mod tables;
 
 use std::sync::Arc;

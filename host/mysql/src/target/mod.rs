@@ -8,6 +8,7 @@ mod batch;
 mod check;
 mod control;
 mod ddl;
+mod dms_tables;
 mod encode;
 mod fault;
 mod fit;
@@ -33,8 +34,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, CountersSet, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection,
-    TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
+    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, Loader, RejectedId,
+    ServerSettings, StoredRejection, TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 
@@ -348,6 +349,34 @@ impl Target for MysqlTarget {
     async fn rejected_rows(&self, task: &TaskId, after: i64, max: u32) -> Result<Vec<StoredRejection>, ConnectorError> {
         let mut server = Server::connect(&self.settings).await?;
         rejected::page(&mut server, task, after, max).await
+    }
+
+    async fn check_control_tables(&self, tables: &ControlTables) -> Result<Vec<Finding>, ConnectorError> {
+        let mut server = Server::connect(&self.settings).await?;
+        dms_tables::check(&mut server, tables).await
+    }
+
+    async fn create_control_tables(&self, fence: &Fence, tables: &ControlTables) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        let missing = dms_tables::missing(&mut server, tables).await?;
+        if !missing.is_empty() {
+            let mut holder = self.session(fence).await?;
+            holder.begin_fenced(fence).await?;
+            dms_tables::create(&mut server, tables, &missing).await?;
+            holder.commit().await?;
+            self.keep(fence, holder);
+        }
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn write_control_tables(&self, fence: &Fence, writes: &[ControlWrite]) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        dms_tables::write(&mut server, writes).await?;
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
     }
 
     async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError> {

@@ -5,8 +5,8 @@ use mysql_async::{Row, Value};
 use tidegate_connector::{CUT, ConnectorError, Dialect, RejectedId, RejectedOperation, RejectedRow, Resolved, RowId, StoredRejection};
 use tidegate_model::{Fence, TableName, TaskId};
 
-use super::control;
 use super::session::{Server, text};
+use super::{control, dms_tables};
 use crate::connect::{rows, run};
 use crate::fault::driver;
 
@@ -37,7 +37,7 @@ pub(crate) async fn write(
     for row in rejected {
         run(&mut server.conn, "write a row of the error table", &insert_sql(&fence.task, row)).await?;
     }
-    Ok(())
+    dms_tables::tell(server, rejected).await
 }
 
 fn insert_sql(task: &TaskId, row: &RejectedRow) -> String {
@@ -143,6 +143,7 @@ fn stored(mut row: Row) -> Result<StoredRejection, ConnectorError> {
             stored: kept,
             // Only logged entries are read.
             is_logged: true,
+            exception: None,
         },
     })
 }

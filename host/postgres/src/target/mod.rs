@@ -7,6 +7,7 @@ mod check;
 mod control;
 mod copy;
 mod ddl;
+mod dms_tables;
 mod fit;
 mod keys;
 mod labels;
@@ -27,8 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, CountersSet, Dialect, Finding, Lane, Loader, RejectedId, ServerSettings, StoredRejection,
-    TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
+    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, Loader, RejectedId,
+    ServerSettings, StoredRejection, TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::{Client, Transaction};
@@ -329,6 +330,29 @@ impl Target for PostgresTarget {
     async fn rejected_rows(&self, task: &TaskId, after: i64, max: u32) -> Result<Vec<StoredRejection>, ConnectorError> {
         let session = client(&self.server, "errors").await?;
         rejected::page(&session, task, after, max).await
+    }
+
+    async fn check_control_tables(&self, tables: &ControlTables) -> Result<Vec<Finding>, ConnectorError> {
+        let session = client(&self.server, "check").await?;
+        dms_tables::check(&session, tables).await
+    }
+
+    async fn create_control_tables(&self, fence: &Fence, tables: &ControlTables) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        dms_tables::create(&tx, tables).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn write_control_tables(&self, fence: &Fence, writes: &[ControlWrite]) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        dms_tables::write(&tx, writes).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
     }
 
     async fn forget_task(&self, task: &TaskId) -> Result<(), ConnectorError> {

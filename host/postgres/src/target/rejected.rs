@@ -6,7 +6,7 @@ use tidegate_connector::{CUT, ConnectorError, RejectedId, RejectedOperation, Rej
 use tidegate_model::{Fence, TableName, TaskId};
 use tokio_postgres::{GenericClient, Row};
 
-use super::control;
+use super::{control, dms_tables};
 use crate::connect::pg_error;
 
 /// Part of the control tables' definition.
@@ -75,7 +75,7 @@ pub(crate) async fn write(
             .await
             .map_err(failed)?;
     }
-    Ok(())
+    dms_tables::tell(client, rejected).await
 }
 
 /// Forgets entries: of a table, or of the whole task.
@@ -138,6 +138,7 @@ fn stored(row: &Row) -> Result<StoredRejection, ConnectorError> {
             image: row.get(10),
             stored: row.get(11),
             is_logged: row.get(12),
+            exception: None,
         },
     })
 }

@@ -14,27 +14,10 @@ const WANTED: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DR
 const WANTED_FOR_OBJECTS: [&str; 3] = ["ALTER", "INDEX", "REFERENCES"];
 
 pub(super) async fn check(server: &mut Server, tables: &[Arc<TargetTable>], findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
-    let lines: Vec<String> = rows(&mut server.conn, "read grants", "show grants for current_user()").await?;
+    let lines = grants(server).await?;
     let schemas: BTreeSet<&str> = tables.iter().map(|table| table.name.schema.as_str()).chain(["tidegate"]).collect();
-    // A role may grant what the lines do not show; so may rights on single tables.
-    let is_partly_known = lines.iter().any(|line| grant(line).is_none_or(|(_, place)| !place.ends_with(".*")));
     for schema in schemas {
-        let missing: Vec<&str> = WANTED.into_iter().filter(|right| !lines.iter().any(|line| gives(line, right, schema))).collect();
-        if missing.is_empty() {
-            continue;
-        }
-        let make = if is_partly_known { Finding::warning } else { Finding::error };
-        let finding = make(
-            "missing_privilege",
-            format!("database \"{schema}\" of the target"),
-            format!("no {} on it", missing.join(", ")),
-            "the right to create, fill and drop tables".to_owned(),
-        );
-        findings.push(finding.fix(format!(
-            "grant {} on {}.* to <user>",
-            WANTED.join(", ").to_lowercase(),
-            Dialect::MYSQL.identifier(schema)
-        )));
+        findings.extend(missing(&lines, schema, &WANTED, "the right to create, fill and drop tables"));
     }
     let has_objects = |table: &&Arc<TargetTable>| table.objects.wanted != tidegate_model::objects::TableObjects::default();
     let schemas: BTreeSet<&str> = tables.iter().filter(has_objects).map(|table| table.name.schema.as_str()).collect();
@@ -51,6 +34,25 @@ pub(super) async fn check(server: &mut Server, tables: &[Arc<TargetTable>], find
         findings.push(finding.fix(format!("grant {} on {name}.* to <user>", WANTED_FOR_OBJECTS.join(", ").to_lowercase())));
     }
     Ok(())
+}
+
+/// What `show grants` tells of the user.
+pub(crate) async fn grants(server: &mut Server) -> Result<Vec<String>, ConnectorError> {
+    rows(&mut server.conn, "read grants", "show grants for current_user()").await
+}
+
+/// The rights among `wanted` that these grants do not give on a database: an error, or a warning where they may be given otherwise.
+pub(crate) fn missing(lines: &[String], schema: &str, wanted: &[&str], told: &str) -> Option<Finding> {
+    let missing: Vec<&str> = wanted.iter().copied().filter(|right| !lines.iter().any(|line| gives(line, right, schema))).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    // A role may grant what the lines do not show; so may rights on single tables.
+    let is_partly_known = lines.iter().any(|line| grant(line).is_none_or(|(_, place)| !place.ends_with(".*")));
+    let make = if is_partly_known { Finding::warning } else { Finding::error };
+    let (object, found) = (format!("database \"{schema}\" of the target"), format!("no {} on it", missing.join(", ")));
+    let finding = make("missing_privilege", object, found, told.to_owned());
+    Some(finding.fix(format!("grant {} on {}.* to <user>", wanted.join(", ").to_lowercase(), Dialect::MYSQL.identifier(schema))))
 }
 
 /// Rights and place of `GRANT … ON … TO …`.
