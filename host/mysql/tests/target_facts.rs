@@ -36,6 +36,7 @@ async fn every_fact(flavour: MysqlFlavour, options: &[&str]) {
     rows_are_written_without_repeated_reads(&bench).await;
     facts::control_tables_are_made_once_and_shared_by_tasks(&bench).await;
     facts::exceptions_arrive_with_their_group(&bench).await;
+    facts::a_unique_index_goes_before_a_table_is_loaded_again_and_comes_back(&bench).await;
     facts::fence_holds_inside_an_open_transaction(&bench).await;
     bench.renew().await;
     facts::older_worker_can_do_nothing_after_a_take_over(&bench).await;

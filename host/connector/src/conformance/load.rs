@@ -1,9 +1,10 @@
 //! Chunks and their marks, and what a worker may do after another took over.
 
-use tidegate_model::TableState;
+use tidegate_model::objects::{Index, IndexBacking, IndexMethod, IndexPart};
+use tidegate_model::{TableObjects, TableState};
 
 use super::*;
-use crate::ErrorClass;
+use crate::{BuildStage, ErrorClass, TargetObjects};
 
 /// Rows of a chunk and the chunk's mark are in the target together or not at all.
 pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
@@ -89,6 +90,50 @@ pub async fn withheld_key_comes_back_behind_the_rows(bench: &dyn Bench) {
     let again = net(&table, Strictness::Idempotent, vec![NetChange::Insert(note(3, "again"))]);
     lane.apply(&group(0, 1, vec![again])).await.unwrap();
     assert_eq!(bench.rows("late", &["id", "note"]).await, ["2,late", "3,again"]);
+}
+
+/// Rows of a load may be of several moments, which together have a unique value twice until the log brought them to one. So a
+/// unique index that the task built goes before the table is loaded again, however it is emptied, and comes back.
+pub async fn a_unique_index_goes_before_a_table_is_loaded_again_and_comes_back(bench: &dyn Bench) {
+    let (target, fence, name) = (bench.target(), bench.fence(), TableName::new("app", "again"));
+    let columns = [("id", SqlType::Int64, false), ("code", SqlType::Int64, true)];
+    let mut wanted = Arc::unwrap_or_clone(super::table("again", &columns, 1));
+    let part = IndexPart { column: Some("code".into()), descending: false, prefix: None };
+    let index = Index {
+        name: "again_code".into(),
+        unique: true,
+        nulls_not_distinct: false,
+        method: IndexMethod::Btree,
+        parts: vec![part],
+        include: Vec::new(),
+        partial: false,
+        hidden: false,
+        backing: IndexBacking::Index,
+        columns: vec!["code".into()],
+        native: None,
+    };
+    let objects = TableObjects { indexes: vec![index], ..TableObjects::default() };
+    wanted.objects = Arc::new(TargetObjects { wanted: objects, omitted: Vec::new() });
+    let table = Arc::new(wanted);
+    let row = |id: i64, code: i64| image(&[In::Is(Value::Int(id)), In::Is(Value::Int(code))]);
+    prepare(bench, &table).await;
+    for preparation in [TablePreparation::Truncate, TablePreparation::Fit] {
+        assert_eq!(target.build_objects(fence, std::slice::from_ref(&table), BuildStage::Exact).await.unwrap(), []);
+        target.release_tables(fence, &[(table.clone(), preparation)]).await.unwrap();
+        target.prepare_table(fence, &table, preparation).await.unwrap();
+        target.save_chunks(fence, &name, &[chunk(0), chunk(1)]).await.unwrap();
+        let mut loader = target.loader(fence).await.unwrap();
+        for part in [0, 1] {
+            loader.begin(&table, &chunk(part), false).await.unwrap();
+            loader.write(vec![row(i64::from(part), 7)]).await.unwrap();
+            loader.finish(&window(7)).await.unwrap_or_else(|error| panic!("{preparation:?}: {}", error.chain()));
+        }
+        bench.run(&format!("update {} set code = 8 where id = 1", bench.name("again"))).await;
+    }
+    assert_eq!(target.build_objects(fence, std::slice::from_ref(&table), BuildStage::Exact).await.unwrap(), []);
+    let mut lane = new_lane(bench).await;
+    let error = apply(&mut *lane, 0, vec![net(&table, Strictness::Strict, vec![NetChange::Insert(row(2, 7))])]).await.unwrap_err();
+    assert_eq!(error.code(), "target_diverged");
 }
 
 /// A worker whose task was taken over writes nothing any more, and is told why.

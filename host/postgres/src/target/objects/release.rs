@@ -43,16 +43,16 @@ pub(crate) async fn release(
     fence: &Fence,
     tables: &[(Arc<TargetTable>, TablePreparation)],
 ) -> Result<(), ConnectorError> {
-    let of = |wanted: TablePreparation| -> Vec<&TableName> {
-        tables.iter().filter(|(_, preparation)| *preparation == wanted).map(|(table, _)| &table.name).collect()
+    let of = |wanted: &[TablePreparation]| -> Vec<&TableName> {
+        tables.iter().filter(|(_, preparation)| wanted.contains(preparation)).map(|(table, _)| &table.name).collect()
     };
-    let dropped = of(TablePreparation::DropAndCreate);
+    let dropped = of(&[TablePreparation::DropAndCreate]);
     for reference in references(tx, &dropped).await? {
         if dropped.contains(&&reference.from) {
             drop_constraint(tx, &reference.from, &reference.constraint).await?;
         }
     }
-    let emptied = of(TablePreparation::Truncate);
+    let emptied = of(&[TablePreparation::Truncate, TablePreparation::Fit]);
     if emptied.is_empty() {
         return Ok(());
     }
