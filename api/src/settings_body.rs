@@ -45,7 +45,9 @@ const OBJECTS: [(&str, Object); 6] = [
             words: &[
                 ("data", ROW_WORDS),
                 ("truncation", ROW_WORDS),
+                ("masking", ROW_WORDS),
                 ("conflict", &["stop", "upsert"]),
+                ("missing_delete", &["conflict", "log", "ignore"]),
                 ("escalation", &["suspend-table", "stop"]),
             ],
             truths: &["images"],
@@ -65,7 +67,12 @@ const OBJECTS: [(&str, Object); 6] = [
     (
         "batch",
         Object {
-            numbers: &[("interval_seconds", 0, DAY_SECONDS), ("mib", 1, 32), ("changes_max", 1, 1_000_000_000)],
+            numbers: &[
+                ("interval_seconds", 0, DAY_SECONDS),
+                ("mib", 1, 32),
+                ("changes_min", 1, CHANGES_MAX),
+                ("changes_max", 1, CHANGES_MAX),
+            ],
             words: &[],
             truths: &[],
         },
@@ -77,6 +84,8 @@ const ROW_WORDS: &[&str] = &["log", "ignore", "suspend-table", "stop"];
 const UNFIT: &[&str] = &["error", "null"];
 
 const DAY_SECONDS: u64 = 86_400;
+
+const CHANGES_MAX: u64 = 1_000_000_000;
 
 /// The longest name that a schema may have: PostgreSQL's 63 bytes; MySQL and MariaDB have 64 characters.
 const SCHEMA_BYTES_MAX: usize = 63;

@@ -1,7 +1,7 @@
 //! A task's policy for rows at fault, as files and the API spell it.
 
 use serde::Deserialize;
-use tidegate_pipeline::{ConflictAction, RowAction, RowErrorPolicy};
+use tidegate_pipeline::{ConflictAction, MissingDelete, RowAction, RowErrorPolicy};
 
 use crate::exit::Failure;
 
@@ -11,7 +11,9 @@ use crate::exit::Failure;
 pub(crate) struct RowErrorsForm {
     data: Option<RowActionForm>,
     truncation: Option<RowActionForm>,
+    masking: Option<RowActionForm>,
     conflict: Option<ConflictForm>,
+    missing_delete: Option<MissingDeleteForm>,
     conflicts_max: Option<u32>,
     escalation_count: Option<u64>,
     escalation: Option<TableForm>,
@@ -38,6 +40,14 @@ enum ConflictForm {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+enum MissingDeleteForm {
+    Conflict,
+    Log,
+    Ignore,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum TableForm {
     SuspendTable,
     Stop,
@@ -59,6 +69,12 @@ impl RowErrorsForm {
         Ok(RowErrorPolicy {
             data,
             truncation: self.truncation.map_or(data, action),
+            masking: self.masking.map_or(data, action),
+            missing_delete: match self.missing_delete {
+                Some(MissingDeleteForm::Ignore) => MissingDelete::Ignore,
+                Some(MissingDeleteForm::Log) => MissingDelete::Log,
+                Some(MissingDeleteForm::Conflict) | None => MissingDelete::Conflict,
+            },
             conflict: match self.conflict {
                 Some(ConflictForm::Upsert) => ConflictAction::Upsert,
                 Some(ConflictForm::Stop) | None => ConflictAction::Stop,
@@ -97,11 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_its_default_and_truncation_follows_data() {
+    fn what_is_left_out_has_its_default_and_truncation_and_masking_follow_data() {
         assert_eq!(policy("{}"), RowErrorPolicy::default());
         let given = policy(r#"{"data": "log", "escalation_count": 7, "images": false}"#);
-        assert_eq!((given.data, given.truncation), (RowAction::Log, RowAction::Log));
+        assert_eq!((given.data, given.truncation, given.masking), (RowAction::Log, RowAction::Log, RowAction::Log));
         assert_eq!((given.escalation, given.images), (Some((7, RowAction::SuspendTable)), false));
         assert_eq!(policy(r#"{"data": "log", "truncation": "stop"}"#).truncation, RowAction::Stop);
+        let given = policy(r#"{"data": "log", "masking": "stop", "missing_delete": "ignore"}"#);
+        assert_eq!((given.masking, given.missing_delete), (RowAction::Stop, MissingDelete::Ignore));
     }
 }

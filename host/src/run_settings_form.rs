@@ -66,6 +66,7 @@ enum WaitEndForm {
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchForm {
     interval_seconds: Option<u64>,
+    changes_min: Option<u64>,
     mib: Option<usize>,
     changes_max: Option<u64>,
 }
@@ -108,11 +109,13 @@ impl BatchForm {
     /// # Errors
     /// A usage failure that names the setting that is out of its bounds.
     pub(crate) fn policy(&self) -> Result<BatchPolicy, Failure> {
-        if self.changes_max == Some(0) {
-            return Err(Failure::usage("settings", "setting \"batch.changes_max\" is 0, wanted at least 1"));
+        for (key, count) in [("changes_min", self.changes_min), ("changes_max", self.changes_max)] {
+            if count == Some(0) {
+                return Err(Failure::usage("settings", format!("setting \"batch.{key}\" is 0, wanted at least 1")));
+            }
         }
         let interval = seconds("batch.interval_seconds", self.interval_seconds)?.unwrap_or_default();
-        Ok(BatchPolicy { interval, changes_max: self.changes_max })
+        Ok(BatchPolicy { interval, changes_min: self.changes_min, changes_max: self.changes_max })
     }
 
     /// Bytes of changes that a group may have, where that is given.
@@ -180,8 +183,8 @@ mod tests {
         let given = retry(r#"{"count_max": 3, "pause_seconds": 0, "doubles": false}"#).unwrap();
         assert_eq!(given, RetryPolicy { count_max: Some(3), doubles: false, ..RetryPolicy::default() });
         assert_eq!(retry(r#"{"pause_seconds": 60}"#).unwrap().pause_max, Duration::from_secs(60));
-        let batch: BatchForm = serde_json::from_str(r#"{"interval_seconds": 2, "mib": 4, "changes_max": 9}"#).unwrap();
-        assert_eq!(batch.policy().unwrap(), BatchPolicy { interval: Duration::from_secs(2), changes_max: Some(9) });
+        let batch: BatchForm = serde_json::from_str(r#"{"interval_seconds": 2, "mib": 4, "changes_min": 3, "changes_max": 9}"#).unwrap();
+        assert_eq!(batch.policy().unwrap(), BatchPolicy { interval: Duration::from_secs(2), changes_min: Some(3), changes_max: Some(9) });
         assert_eq!(batch.group_bytes_max().unwrap(), Some(4 << 20));
     }
 
@@ -191,6 +194,7 @@ mod tests {
         named(retry(r#"{"pause_seconds": 9, "pause_seconds_max": 3}"#).unwrap_err(), "retry.pause_seconds");
         named(retry(r#"{"pause_seconds_max": 100000}"#).unwrap_err(), "retry.pause_seconds_max");
         named(BatchForm { changes_max: Some(0), ..BatchForm::default() }.policy().unwrap_err(), "batch.changes_max");
+        named(BatchForm { changes_min: Some(0), ..BatchForm::default() }.policy().unwrap_err(), "batch.changes_min");
         named(BatchForm { mib: Some(33), ..BatchForm::default() }.group_bytes_max().unwrap_err(), "batch.mib");
         named(TransactionWaitForm { seconds: Some(100_000), then: None }.wait().unwrap_err(), "transaction_wait.seconds");
     }

@@ -111,6 +111,16 @@ fn an_added_column_is_computed_from_others_and_a_bare_one_is_copied() {
 }
 
 #[test]
+fn what_a_mask_cannot_mask_is_told_as_such_and_not_copied() {
+    let (_, mut rules) = planned(&rule(2, "data-masking-digits-randomize", "price", ""), BeforeImages::Full).unwrap();
+    let columns = vec![texts(&[Some("1.00"), Some("NaN"), None])];
+    let result = rules.transform(&Batch { rows: 3, kinds: vec![1, 1, 1], columns }).unwrap();
+    let told: Vec<_> = result.errors.iter().map(|error| (error.row, error.code.as_str())).collect();
+    assert_eq!(told, [(1, "mask-failed")]);
+    assert_eq!(shown(&result.columns[0], 3)[1..], ["null", "null"]);
+}
+
+#[test]
 fn masks_follow_types_and_reach_old_values() {
     let rules = [
         rule(2, "change-data-type", "note", r#","data-type":{"type":"string","length":5}"#),

@@ -14,6 +14,9 @@ use crate::typed::{Builder, Exact, Misfit, read};
 /// The host takes an image with such an error for one that it could not send.
 pub(crate) const NOT_LOGGED: &str = "not-logged";
 
+/// A value that a mask cannot be applied to. The host follows the task's policy for masks then.
+const MASK_FAILED: &str = "mask-failed";
+
 /// Kinds of images.
 const UPDATE_BEFORE: u8 = 2;
 const DELETE: u8 = 4;
@@ -219,7 +222,8 @@ impl Step {
                 Step::Mask(mask) => value.text().and_then(|text| builder.push(&Exact::Text(&mask.apply(&text, &scalar)))),
             };
             if let Err(misfit) = pushed {
-                errors.push(row_error(row, misfit.code(), label, misfit.message()));
+                let code = if matches!(self, Step::Mask(_)) { MASK_FAILED } else { misfit.code() };
+                errors.push(row_error(row, code, label, misfit.message()));
             }
         }
         (builder.finish(), scalar)

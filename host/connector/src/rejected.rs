@@ -142,7 +142,7 @@ pub struct Resolved {
     pub row_id: Option<RowId>,
 }
 
-/// What of a row the target refused; the row alone is at fault, whatever other rows there are.
+/// What of a row was refused; the row alone is at fault, whatever other rows there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RowFault {
     /// A value that the column's type cannot hold.
@@ -151,4 +151,6 @@ pub enum RowFault {
     Truncation,
     /// A constraint on the row itself: not null, check, foreign key.
     Constraint,
+    /// A mask of the rules cannot be applied to a value. The target was not asked.
+    Mask,
 }

@@ -23,9 +23,9 @@ use crate::board::{Board, InFlight};
 use crate::flight::{Ended, Flight};
 use crate::lanes::Lanes;
 use crate::meter::Stage;
-use crate::refused;
 use crate::row_errors::RowErrors;
 use crate::task::{Control, TaskError};
+use crate::{missing_deletes, refused};
 
 /// Why the stream paused. In every case the target is at the end of a group and nothing is in flight.
 pub(crate) enum Paused {
@@ -137,11 +137,18 @@ impl Stream {
             {
                 let (_in_hand, _writing) = (board.meter.enter(Stage::Lane), board.meter.enter(Stage::Target));
                 refuse_touched(&self.refused, &steps)?;
+                // What is written once cannot be tried otherwise.
+                if self.row_errors.forgives_deletes() {
+                    missing_deletes::set_all_apart(&mut steps);
+                }
                 lane.add_steps(steps).await?;
             }
             match arrived.recv().await {
                 Some(Assembled::Part(more)) => steps = more,
                 Some(Assembled::Complete(mut complete)) => {
+                    if self.row_errors.forgives_deletes() {
+                        missing_deletes::set_all_apart(&mut complete.group.steps);
+                    }
                     let (_in_hand, _writing) = (board.meter.enter(Stage::Lane), board.meter.enter(Stage::Target));
                     let applied = self.group(lane.as_mut(), &mut complete.group, true).await?;
                     self.landed(&complete, applied);
@@ -206,8 +213,9 @@ impl Stream {
             self.refused.remove(&(row.table.clone(), row.row_id));
         }
         refuse_touched(&self.refused, &group.steps)?;
+        let mut forgiven = HashSet::new();
         for _ in 0..refused::ROUNDS_MAX {
-            let error = match lane.apply(group).await {
+            let error = match missing_deletes::apply(lane, group, &self.row_errors, &mut forgiven).await {
                 Ok(applied) => return Ok(applied),
                 Err(error) => error,
             };
@@ -218,7 +226,7 @@ impl Stream {
             let found = refused::take_out(lane, group, error, &self.row_errors).await?;
             self.refused.extend(found);
         }
-        Ok(lane.apply(group).await?)
+        Ok(missing_deletes::apply(lane, group, &self.row_errors, &mut forgiven).await?)
     }
 }
 

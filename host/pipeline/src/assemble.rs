@@ -34,7 +34,7 @@ use crate::meter::Stage;
 use crate::neighbours::row_bytes;
 use crate::net::NetBuilder;
 use crate::plan::PlannedTable;
-use crate::rest::Rest;
+use crate::rest::{Rest, collected};
 use crate::row_errors::RowErrors;
 use crate::run_settings::BatchPolicy;
 use crate::tables::{Place, Route, Tables};
@@ -280,7 +280,7 @@ impl Assembler {
         let collects_until = self.collects_until();
         tokio::select! {
             Some(event) = self.loads.recv() => self.take_note(event),
-            () = async { wait_at_least(collects_until).await; self.cache.arrived().await } => Woken::Work,
+            () = collected(&self.cache, collects_until, self.batch.changes_min) => Woken::Work,
             () = wait_until(due) => if quiet.is_some() && due == quiet { Woken::Level } else { Woken::Work },
         }
     }
@@ -477,12 +477,6 @@ impl Assembler {
     ) -> Result<(), TaskError> {
         self.aside_bytes += self.aside.push(&table.source.schema.name, transaction, number, change).map_err(cache_error)?;
         Ok(())
-    }
-}
-
-async fn wait_at_least(until: Option<Instant>) {
-    if let Some(until) = until {
-        tokio::time::sleep_until(tokio::time::Instant::from_std(until)).await;
     }
 }
 

@@ -33,6 +33,9 @@ const SPARE_BYTES_MAX: usize = 1 << 20;
 /// The code of a row error by which a module that takes partial images says that this one lacks what it must know.
 const NOT_LOGGED: &str = "not-logged";
 
+/// The code of the rules module for values that a mask cannot be applied to.
+const MASK_FAILED: &str = "mask-failed";
+
 /// See the module's documentation.
 pub(crate) struct Guests {
     modules: Arc<Modules>,
@@ -251,7 +254,7 @@ impl Guests {
         let name = &self.modules.module(stage.module).name;
         let refused = format!("module \"{name}\" refused a row with the code \"{code}\"");
         Rejection {
-            fault: RowFault::Value,
+            fault: if code == MASK_FAILED { RowFault::Mask } else { RowFault::Value },
             code: code.to_owned(),
             message: message.to_owned(),
             module: Some(self.named(stage)),

@@ -6,6 +6,7 @@ use tidegate_model::schema::RowEncoding;
 use tidegate_model::{BeforeImages, Column, Engine, Row, RowBuilder, SqlType, TableSchema};
 
 use super::*;
+use crate::missing_deletes;
 
 /// A table `id, a, b` with the key `id`, or without a key.
 pub(crate) fn table(keyed: bool) -> Arc<TargetTable> {
@@ -151,8 +152,20 @@ fn wishes() -> impl Strategy<Value = Vec<Wish>> {
 proptest! {
     /// Any history, cut into groups anywhere: the steps lead to the rows that the history leads to.
     #[test]
-    fn net_effect_equals_the_history(wishes in wishes(), cuts in proptest::collection::vec(any::<bool>(), 60), full_images in any::<bool>()) {
+    fn net_effect_equals_the_history(
+        wishes in wishes(),
+        cuts in proptest::collection::vec(any::<bool>(), 60),
+        full_images in any::<bool>(),
+        deletes_apart in any::<bool>(),
+    ) {
         let table = table(true);
+        let taken = |builder: &mut NetBuilder| {
+            let mut steps = builder.take_steps();
+            if deletes_apart {
+                missing_deletes::set_all_apart(&mut steps);
+            }
+            steps
+        };
         let (mut source, mut target) = (Rows::new(), Rows::new());
         let mut builder = NetBuilder::default();
         for (number, wish) in wishes.into_iter().enumerate() {
@@ -190,11 +203,11 @@ proptest! {
             };
             builder.add(&table, Strictness::Strict, change).unwrap();
             if cuts[number] {
-                apply(&mut target, &builder.take_steps());
+                apply(&mut target, &taken(&mut builder));
                 prop_assert_eq!(&target, &source);
             }
         }
-        apply(&mut target, &builder.take_steps());
+        apply(&mut target, &taken(&mut builder));
         prop_assert_eq!(target, source);
     }
 }

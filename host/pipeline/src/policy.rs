@@ -22,6 +22,18 @@ pub enum ConflictAction {
     Upsert,
 }
 
+/// What happens when a delete finds no row in the target. The source has none either once it is applied, so that, unlike after
+/// other conflicts, the target is level if the task goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MissingDelete {
+    /// As with other conflicts. DMS: `SUSPEND_TABLE`, `STOP_TASK`.
+    Conflict,
+    /// The task goes on, and says once for each table that this happens. DMS: `LOG_ERROR`.
+    Log,
+    /// The task goes on. DMS: `IGNORE_RECORD`.
+    Ignore,
+}
+
 /// A task's policy. The default stops at the first row: a wrong row is worse than a stopped task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowErrorPolicy {
@@ -29,8 +41,12 @@ pub struct RowErrorPolicy {
     pub data: RowAction,
     /// For values that are too long or too large for their column.
     pub truncation: RowAction,
+    /// For values that a mask of the rules cannot be applied to; they are never copied as they are. DMS: `DataMaskingErrorPolicy`.
+    pub masking: RowAction,
     /// See [`ConflictAction`].
     pub conflict: ConflictAction,
+    /// See [`MissingDelete`]. Without meaning where every change is made to hold. DMS: `ApplyErrorDeletePolicy`.
+    pub missing_delete: MissingDelete,
     /// From so many conflicts of a table in a run on, the task stops, also where a conflict suspends its table; `None`: never.
     /// DMS: `ApplyErrorEscalationCount` with the policy `STOP_TASK`.
     pub conflicts_max: Option<u32>,
@@ -50,7 +66,9 @@ impl Default for RowErrorPolicy {
         Self {
             data: RowAction::Stop,
             truncation: RowAction::Stop,
+            masking: RowAction::Stop,
             conflict: ConflictAction::Stop,
+            missing_delete: MissingDelete::Conflict,
             conflicts_max: None,
             escalation: None,
             images: true,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use tidegate_model::Position;
 
 use crate::assemble::Assembler;
+use crate::cache::CacheReader;
 use crate::schema::exact_from;
 
 /// When the stream is to rest.
@@ -85,4 +86,15 @@ impl Assembler {
         let collects = self.drained && !self.batch.interval.is_zero() && self.rest.at.is_none();
         collects.then(|| self.sent_at + self.batch.interval)
     }
+}
+
+/// Waits until something is in the cache, and not before changes have collected until then, or to so many. Safe to cancel.
+pub(crate) async fn collected(cache: &CacheReader, until: Option<Instant>, changes_min: Option<u64>) {
+    if let Some(until) = until {
+        tokio::select! {
+            () = tokio::time::sleep_until(tokio::time::Instant::from_std(until)) => {}
+            () = cache.holds(changes_min.unwrap_or(u64::MAX)) => {}
+        }
+    }
+    cache.arrived().await;
 }

@@ -19,7 +19,7 @@ use crate::board::Board;
 use crate::error_rate::ErrorRate;
 use crate::exceptions::{Exception, Exceptions};
 use crate::large_values::Oversize;
-use crate::policy::{ConflictAction, RowAction, RowErrorPolicy};
+use crate::policy::{ConflictAction, MissingDelete, RowAction, RowErrorPolicy};
 use crate::rejection::{Rejection, key_json, row_id, row_json, store_row};
 use crate::task::TaskError;
 
@@ -55,6 +55,8 @@ struct State {
     /// When a module's version was swapped last, until it is trusted.
     trial_since: Option<Instant>,
     bisections: VecDeque<Instant>,
+    /// Tables of which a delete found no row, as far as that was told.
+    missed: HashSet<TableName>,
 }
 
 /// What of a row is to go to the error table.
@@ -200,6 +202,21 @@ impl RowErrors {
         self.policy.conflict == ConflictAction::Upsert
     }
 
+    /// True when deletes that find no row in the target hold nothing up.
+    pub(crate) fn forgives_deletes(&self) -> bool {
+        self.policy.missing_delete != MissingDelete::Conflict
+    }
+
+    /// A delete of the table found no row in the target: says so, once in a run, where the policy wants it told.
+    pub(crate) fn missed_delete(&self, table: &TableName) {
+        if self.policy.missing_delete != MissingDelete::Log || !self.state().missed.insert(table.clone()) {
+            return;
+        }
+        let text = format!("table \"{table}\": a delete found no row in the target, and the task goes on; further ones are not told");
+        tracing::warn!(table = %table, "{text}");
+        self.board.update(|progress| progress.notices.push(text));
+    }
+
     /// Counts a batch that is taken apart.
     ///
     /// # Errors
@@ -336,6 +353,7 @@ impl RowErrors {
         match fault {
             RowFault::Value | RowFault::Constraint => self.policy.data,
             RowFault::Truncation => self.policy.truncation,
+            RowFault::Mask => self.policy.masking,
         }
     }
 

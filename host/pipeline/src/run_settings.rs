@@ -95,11 +95,14 @@ pub struct TransactionWait {
     pub fails: bool,
 }
 
-/// How changes collect before they are applied. DMS: the `BatchApply` settings.
+/// How changes collect before they are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BatchPolicy {
-    /// At least so long between two groups, unless so many changes wait that one group cannot take them.
+    /// At least so long between two groups, unless so many changes wait that one group cannot take them. DMS:
+    /// `BatchApplyTimeoutMin`, or `CommitTimeout`.
     pub interval: Duration,
+    /// So many changes of whole transactions do not wait for the end of the interval. DMS: `MinTransactionSize`.
+    pub changes_min: Option<u64>,
     /// A group is closed with the transaction that brings it to so many changes.
     pub changes_max: Option<u64>,
 }

@@ -16,7 +16,7 @@ use crate::task::TaskError;
 const LOAD_AGAIN: [&str; 2] = ["incomplete_image", "chunks_outdated"];
 
 /// Code of changes that do not find what they must: an insert finds its row in the target, an update or a delete none.
-const CONFLICT: &str = "target_diverged";
+pub(crate) const CONFLICT: &str = "target_diverged";
 
 /// What went wrong with one table in this run.
 #[derive(Debug, Clone, Copy, Default)]

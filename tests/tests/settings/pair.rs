@@ -1,4 +1,4 @@
-//! From PostgreSQL into a target of either dialect, on the servers of other tests.
+//! From PostgreSQL into a target of either dialect, on the servers of another test.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tidegate_harness::wait_for;
 
 use crate::world::{Source, World};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A source and a target, and the names of their endpoints.
 pub(crate) struct Pair<'a> {
@@ -21,14 +21,6 @@ impl<'a> Pair<'a> {
     /// The world's own.
     pub(crate) fn of(world: &'a World) -> Pair<'a> {
         Pair { world, source: &world.source, target: &world.target, endpoints: ("source", "target") }
-    }
-
-    /// Out of the world's target, back into its source.
-    pub(crate) async fn back(world: &'a World) -> Pair<'a> {
-        for (name, role, server) in [("back-source", "source", &world.target), ("back-target", "target", &world.source)] {
-            world.host.post("/v1/endpoints", &server.endpoint_at(name, role, server.port())).await.ok();
-        }
-        Pair { world, source: &world.target, target: &world.source, endpoints: ("back-source", "back-target") }
     }
 
     /// A name as the target's SQL has it.
@@ -53,10 +45,16 @@ impl<'a> Pair<'a> {
     }
 
     /// Creates and starts a task of the same name over the schema, whose tables go to `NAME_copy`.
-    pub(crate) async fn start(&self, schema: &str, mut settings: Value) {
+    pub(crate) async fn start(&self, schema: &str, settings: Value) {
+        self.start_with(schema, settings, &[]).await;
+    }
+
+    /// The same with further rules.
+    pub(crate) async fn start_with(&self, schema: &str, mut settings: Value, more: &[Value]) {
         settings["target_schema"] = json!(format!("{schema}_copy"));
-        let rules = json!([{"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
-            "object-locator": {"schema-name": schema, "table-name": "%"}}]);
+        let mut rules = vec![json!({"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
+            "object-locator": {"schema-name": schema, "table-name": "%"}})];
+        rules.extend_from_slice(more);
         let task = json!({"name": schema, "source": self.endpoints.0, "target": self.endpoints.1, "migration_type": "full-load-and-cdc",
             "settings": settings, "table_mappings": {"rules": rules}});
         self.world.host.post("/v1/tasks", &task).await.ok();

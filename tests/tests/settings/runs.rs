@@ -50,6 +50,7 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
     tokio::join!(
         a_task_without_tables_waits_for_one_and_its_rows_go_to_the_target_schema(&world),
         changes_within_an_interval_become_one_group(&world),
+        so_many_changes_do_not_wait_for_the_interval(&world),
         retries_end_at_their_count(&world),
         the_last_allowed_table_error_stops_the_task(&world),
         the_last_allowed_conflict_stops_a_task_that_suspends_tables(&world),
@@ -110,6 +111,19 @@ async fn changes_within_an_interval_become_one_group(world: &World) {
     }
     wait_target(world, "select count(*) from rare_copy.t", "4").await;
     assert_eq!(world.target.value("select count(distinct xmin::text) from rare_copy.t where id > 1").await, "1");
+}
+
+async fn so_many_changes_do_not_wait_for_the_interval(world: &World) {
+    world.source_sql("create schema many; create table many.t (id int primary key)").await;
+    create(world, "many", "many", json!({"batch": {"interval_seconds": 3_600, "changes_min": 3}}), json!({})).await;
+    world.start_task("many").await;
+    world.wait_phase("many", "replicating").await;
+    for id in 1..=6 {
+        world.source_sql(&format!("insert into many.t values ({id})")).await;
+    }
+    // The first may have come while nothing had to wait; of the others, three make a group.
+    wait_target(world, "select (count(*) > 2)::text from many_copy.t", "true").await;
+    world.stop_task("many").await;
 }
 
 async fn retries_end_at_their_count(world: &World) {

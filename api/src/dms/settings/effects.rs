@@ -30,7 +30,6 @@ const NO_LOOPBACK: &str = "changes that came from the other direction are not to
 const NO_REPLACEMENT: &str = "characters arrive as they are";
 const RETRY: &str = "`retry`, from the first of the five `RecoverableError…` keys that has another value than DMS's default; otherwise a task \
                      tries again for ever, at least every 8 s";
-const WAITS: &str = "a group is written as soon as the target is free, and does not wait to grow";
 
 /// Every key by its section, in the order of DMS's documents.
 pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
@@ -75,11 +74,27 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
     ("FullLoadSettings", "CommitRate", Does("`chunk_rows`, at least 1,000; 10,000, DMS's default, means the native default")),
     ("ChangeProcessingTuning", "BatchApplyPreserveTransaction", Nothing("whole transactions are always preserved")),
     ("ChangeProcessingTuning", "BatchApplyTimeoutMin", Does("`batch.interval_seconds`, with `BatchApplyEnabled`")),
-    ("ChangeProcessingTuning", "BatchApplyTimeoutMax", Nothing("no group waits longer than the least time between two")),
+    (
+        "ChangeProcessingTuning",
+        "BatchApplyTimeoutMax",
+        Does("bounds `BatchApplyTimeoutMin`, which is refused above it: no group waits longer than the least time between two"),
+    ),
     ("ChangeProcessingTuning", "BatchApplyMemoryLimit", Does("`batch.mib`, with `BatchApplyEnabled`, at most 32")),
     ("ChangeProcessingTuning", "BatchSplitSize", Does("`batch.changes_max`, with `BatchApplyEnabled`; 0: no limit")),
-    ("ChangeProcessingTuning", "MinTransactionSize", Nothing(WAITS)),
-    ("ChangeProcessingTuning", "CommitTimeout", Nothing(WAITS)),
+    (
+        "ChangeProcessingTuning",
+        "MinTransactionSize",
+        Does(
+            "`batch.changes_min`: so many changes do not wait for `CommitTimeout`. Without `BatchApplyEnabled`, from the first of the two on that has another value than DMS's default; otherwise nothing waits",
+        ),
+    ),
+    (
+        "ChangeProcessingTuning",
+        "CommitTimeout",
+        Does(
+            "`batch.interval_seconds`, likewise: at least so long between two groups, unless `MinTransactionSize` changes wait. A change never waits longer",
+        ),
+    ),
     (
         "ChangeProcessingTuning",
         "MemoryLimitTotal",
@@ -89,13 +104,19 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
     ("ChangeProcessingTuning", "StatementCacheSize", Nothing("each connection keeps the statements of its tables")),
     ("ChangeProcessingTuning", "RecoveryTimeout", Nothing("recovery reads the log from the checkpoint, however long that takes")),
     ("ErrorBehavior", "DataErrorPolicy", Does("`row_errors.data`")),
-    ("ErrorBehavior", "EventErrorPolicy", Nothing("events are written to the catalog and sent nowhere")),
+    (
+        "ErrorBehavior",
+        "EventErrorPolicy",
+        Nothing(
+            "events are sent nowhere: they are rows of the catalog, beside the task's own state, and there is no second error to have a policy for",
+        ),
+    ),
     ("ErrorBehavior", "DataTruncationErrorPolicy", Does("`row_errors.truncation`")),
     (
         "ErrorBehavior",
         "DataMaskingErrorPolicy",
-        Nothing(
-            "what a mask cannot do is refused with the plan of the table; a row that it fails on is never copied unmasked, and follows `DataErrorPolicy`",
+        Does(
+            "`row_errors.masking`: for values that a mask cannot be applied to. With `LOG_ERROR` the row goes to the error table and not, as at AWS, unmasked to the target",
         ),
     ),
     ("ErrorBehavior", "DataErrorEscalationPolicy", Does("`row_errors.escalation`")),
@@ -107,7 +128,13 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
         "TableErrorEscalationCount",
         Does("`table_errors_max`: from so many errors of one table in a run on, the task stops; 0: never"),
     ),
-    ("ErrorBehavior", "ApplyErrorDeletePolicy", Nothing("`ApplyErrorInsertPolicy` and `ApplyErrorUpdatePolicy` decide for deletes, too")),
+    (
+        "ErrorBehavior",
+        "ApplyErrorDeletePolicy",
+        Does(
+            "`row_errors.missing_delete`: `ignore`, or `log`, which says it once for each table and run. `SUSPEND_TABLE` and `STOP_TASK` as for inserts. In tables without a key, a delete that finds no row is a conflict in any case; with `INSERT_RECORD` and `UPDATE_RECORD` it is none",
+        ),
+    ),
     (
         "ErrorBehavior",
         "ApplyErrorInsertPolicy",
@@ -285,14 +312,14 @@ mod tests {
     #[test]
     fn only_changed_keys_without_effect_are_listed() {
         assert_eq!(without_effect(&defaults()), []);
-        let given = r#"{"ChangeProcessingTuning":{"MinTransactionSize":5,"MemoryLimitTotal":64},"FailTaskWhenCleanTaskResourceFailed":true,
+        let given = r#"{"ChangeProcessingTuning":{"MemoryKeepTime":5,"MemoryLimitTotal":64},"FailTaskWhenCleanTaskResourceFailed":true,
             "ValidationSettings":{"EnableValidation":true,"ThreadCount":5}}"#;
         let document = merge(defaults(), Some(given)).unwrap().document;
         let listed: Vec<String> = without_effect(&document).into_iter().map(|(key, _)| key).collect();
         let wanted =
-            ["ChangeProcessingTuning.MinTransactionSize", "ValidationSettings.EnableValidation", "FailTaskWhenCleanTaskResourceFailed"];
+            ["ChangeProcessingTuning.MemoryKeepTime", "ValidationSettings.EnableValidation", "FailTaskWhenCleanTaskResourceFailed"];
         assert_eq!(listed, wanted);
-        assert!(sentence(&document).unwrap().starts_with("settings without effect: ChangeProcessingTuning.MinTransactionSize ("));
+        assert!(sentence(&document).unwrap().starts_with("settings without effect: ChangeProcessingTuning.MemoryKeepTime ("));
     }
 
     fn page() -> String {

@@ -306,8 +306,8 @@ mod tests {
         let policy = |given: &str| merge(defaults(), Some(given)).unwrap().native["row_errors"].clone();
         let given = r#"{"ErrorBehavior":{"DataErrorPolicy":"IGNORE_RECORD","DataTruncationErrorPolicy":"STOP_TASK",
             "DataErrorEscalationCount":9,"ApplyErrorInsertPolicy":"INSERT_RECORD","ApplyErrorUpdatePolicy":"UPDATE_RECORD"}}"#;
-        let wanted = json!({"data": "ignore", "truncation": "stop", "conflict": "upsert", "escalation_count": 9,
-            "escalation": "suspend-table"});
+        let wanted = json!({"data": "ignore", "truncation": "stop", "masking": "stop", "conflict": "upsert", "missing_delete": "ignore",
+            "escalation_count": 9, "escalation": "suspend-table"});
         assert_eq!(policy(given), wanted);
         assert_eq!(policy("{}")["data"], "log", "DMS's default");
         let most = |insert: &str, escalation: &str, count: u32| {
@@ -319,6 +319,29 @@ mod tests {
         assert_eq!(most("STOP_TASK", "LOG_ERROR", 4), Some(1));
         assert_eq!((most("LOG_ERROR", "STOP_TASK", 0), most("LOG_ERROR", "SUSPEND_TABLE", 4)), (None, None));
         assert_eq!(policy("{}")["conflict"], "stop");
+        for (word, native, stops) in [
+            ("IGNORE_RECORD", "ignore", None),
+            ("LOG_ERROR", "log", None),
+            ("SUSPEND_TABLE", "conflict", None),
+            ("STOP_TASK", "conflict", Some(1)),
+        ] {
+            let found = policy(&json!({"ErrorBehavior": {"ApplyErrorDeletePolicy": word}}).to_string());
+            assert_eq!((&found["missing_delete"], found["conflicts_max"].as_u64()), (&json!(native), stops), "{word}");
+        }
+        assert_eq!(policy(r#"{"ErrorBehavior":{"DataMaskingErrorPolicy":"SUSPEND_TABLE"}}"#)["masking"], "suspend-table");
+    }
+
+    #[test]
+    fn changes_collect_as_the_keys_of_the_mode_say() {
+        let batch = |given: Value| merge(defaults(), Some(&given.to_string())).unwrap().native.get("batch").cloned();
+        let tuning = json!({"CommitTimeout": 4, "MinTransactionSize": 0});
+        let wanted = json!({"interval_seconds": 4, "changes_min": 1});
+        assert_eq!(batch(json!({"ChangeProcessingTuning": tuning})), Some(wanted));
+        let wanted = json!({"interval_seconds": 1, "changes_min": 50});
+        assert_eq!(batch(json!({"ChangeProcessingTuning": {"MinTransactionSize": 50}})), Some(wanted));
+        let sets = json!({"TargetMetadata": {"BatchApplyEnabled": true}, "ChangeProcessingTuning": {"CommitTimeout": 9}});
+        assert_eq!(batch(sets), Some(json!({"interval_seconds": 1, "mib": 32})), "transactions are another mode");
+        assert_eq!(batch(json!({})), None, "nothing waits by itself");
     }
 
     #[test]

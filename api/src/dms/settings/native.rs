@@ -30,6 +30,7 @@ const CHUNK_ROWS_MIN: u64 = 1_000;
 const CACHE_MIB: (u64, u64) = (8, 65_536);
 const BATCH_MIB_MAX: u64 = 32;
 const SECONDS_MAX: u64 = 86_400;
+const CHANGES_MAX: u64 = 1_000_000_000;
 const HISTORY_MINUTES_MAX: u64 = 1_440;
 
 /// `FullLoadSettings.TargetTablePrepMode`.
@@ -90,6 +91,12 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
             batch["changes_max"] = tuning["BatchSplitSize"].clone();
         }
         set("batch", batch);
+    } else if COMMIT_KEYS.iter().any(|key| tuning[key] != usual["ChangeProcessingTuning"][key]) {
+        let batch = json!({
+            "interval_seconds": number(&tuning["CommitTimeout"]).min(SECONDS_MAX),
+            "changes_min": number(&tuning["MinTransactionSize"]).clamp(1, CHANGES_MAX),
+        });
+        set("batch", batch);
     }
     if let Some(tables) = control_tables(&document["ControlTablesSettings"]) {
         set("control_tables", tables);
@@ -114,6 +121,9 @@ fn control_tables(given: &Value) -> Option<Value> {
     is_asked_for.then_some(tables)
 }
 
+/// Policies for changes that do not find in the target what they must.
+const APPLY_KEYS: [&str; 3] = ["ApplyErrorInsertPolicy", "ApplyErrorUpdatePolicy", "ApplyErrorDeletePolicy"];
+
 /// DMS's words for rows at fault. Conflicts are settled by the change only where both policies say so; a logged or
 /// ignored conflict would leave a target that is not the source's, and stops the task (or suspends the table) instead.
 fn row_errors(behavior: &Value) -> Value {
@@ -127,14 +137,21 @@ fn row_errors(behavior: &Value) -> Value {
     let is_upsert = behavior["ApplyErrorInsertPolicy"] == "INSERT_RECORD" && behavior["ApplyErrorUpdatePolicy"] == "UPDATE_RECORD";
     let stops = |key: &str| behavior[key] == "STOP_TASK";
     let conflicts_max = match &behavior["ApplyErrorEscalationCount"] {
-        _ if stops("ApplyErrorInsertPolicy") || stops("ApplyErrorUpdatePolicy") => Some(1),
+        _ if APPLY_KEYS.iter().any(|key| stops(key)) => Some(1),
         count if stops("ApplyErrorEscalationPolicy") => count.as_u64().filter(|count| *count > 0).map(|count| count.min(1_000_000)),
         _ => None,
     };
     let mut native = json!({
         "data": action("DataErrorPolicy"),
         "truncation": action("DataTruncationErrorPolicy"),
+        "masking": action("DataMaskingErrorPolicy"),
         "conflict": if is_upsert { "upsert" } else { "stop" },
+        "missing_delete": match action("ApplyErrorDeletePolicy") {
+            // Where every change is made to hold, a delete of nothing holds already.
+            _ if is_upsert => "ignore",
+            "stop" | "suspend-table" => "conflict",
+            goes_on => goes_on,
+        },
         "escalation_count": behavior["DataErrorEscalationCount"].as_u64().unwrap_or(0),
         "escalation": action("DataErrorEscalationPolicy"),
     });
@@ -155,6 +172,9 @@ fn ddl(document: &Value) -> Value {
         "add_column": altered, "drop_column": altered, "rename_column": altered, "retype_column": altered
     })
 }
+
+/// How changes collect where `BatchApplyEnabled` is off. With DMS's own figures a change would wait up to a second for others.
+const COMMIT_KEYS: [&str; 2] = ["CommitTimeout", "MinTransactionSize"];
 
 const RETRY_KEYS: [&str; 5] = [
     "RecoverableErrorCount",

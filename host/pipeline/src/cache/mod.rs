@@ -295,6 +295,17 @@ impl CacheReader {
         }
     }
 
+    /// Waits until committed transactions with so many changes are in the cache. Safe to cancel.
+    pub(crate) async fn holds(&self, changes: u64) {
+        loop {
+            let arrived = self.shared.arrived.notified();
+            if self.shared.changes.load(Ordering::Relaxed) >= changes {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
     /// The reader is done with a transaction: its memory and its changes no longer count.
     pub(crate) fn release(&self, transaction: &CommittedTransaction) {
         self.shared.memory_bytes.fetch_sub(transaction.memory_bytes(), Ordering::Relaxed);
