@@ -181,6 +181,10 @@ impl Draft {
             self.view.identity.clone()
         };
         if identity.is_empty() && !keyless {
+            if self.source.schema.identity.is_empty() {
+                let message = "the source's log tells no column that identifies a row: its identity index or key is gone";
+                return Err(self.refuse("no_replica_identity", message.into()));
+            }
             return Err(self.refuse("key_dropped", "the rules drop a column of the key, and rows could not be found again".into()));
         }
         let target = Arc::new(TargetTable {

@@ -216,7 +216,27 @@ create table gone (drop_me int, id int primary key, also int, v text); alter tab
 insert into gone values (1, 'v');
 create table streamed (id int primary key, v text);
 create table always (id int generated always as identity primary key, v text); insert into always (v) values ('one'), ('two');
+create table large_kinds (id int primary key, note text, t text[], u uuid[], d date[], i int8[], h hstore, x xml, n numeric, v text);
+alter table large_kinds alter t set storage external, alter u set storage external, alter d set storage external,
+       alter i set storage external, alter h set storage external, alter x set storage external, alter n set storage external,
+       alter v set storage external;
+insert into large_kinds select g, 'a', array_fill('t' || g, array[1500]), array_fill('123e4567-e89b-12d3-a456-426614174000'::uuid, array[500]),
+       array_fill(date 'infinity', array[2000]), array_fill(g::int8, array[1000]), hstore('k', repeat('h', 9000)),
+       ('<a>' || repeat('x', 9000) || '</a>')::xml, (repeat('9', 6000) || '.' || repeat('7', 6000))::numeric, null from generate_series(1, 4) g;
+create type key_kind as enum ('x', 'y z'); create collation blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+create table more_keys (c citext, i inet, e key_kind, u uuid, b bytea, k text collate blind, v int, primary key (c, i, e, u, b, k));
+insert into more_keys select c, '10.0.0.1/8', 'x', '123e4567-e89b-12d3-a456-426614174000', '\\x00ff', k, v
+       from (values ('AbC', 'Key', 1), ('d', 'key', 2), ('e', 'Other', 3), ('f', 'Last', 4)) w(c, k, v);
 ";
+
+/// The widest table that there is.
+fn wide() -> String {
+    let columns: Vec<String> = (1..1_600).map(|number| format!("c{number} smallint")).collect();
+    format!(
+        "create table wide (id int primary key, {}); insert into wide (id, c1, c1599) select g, g, -g from generate_series(1, 30) g",
+        columns.join(", ")
+    )
+}
 
 /// Changes while the task runs, each group one transaction.
 const CHANGES: &[&str] = &[
@@ -247,6 +267,16 @@ const CHANGES: &[&str] = &[
      insert into streamed select g, repeat('b', 200) from generate_series(1001, 1700) g; update streamed set v = 'gone' where id < 100;
      rollback to a; insert into streamed values (9999, 'kept'); savepoint b; delete from streamed where id = 700; release b",
     "insert into always (v) values ('three'); insert into always overriding system value values (70, 'seventy'); update always set v = 'ONE' where id = 1",
+    "update large_kinds set note = 'b' where id = 1; update large_kinds set v = repeat('v', 9000) where id = 2;
+     update large_kinds set note = 'c' where id = 2; update large_kinds set id = 30 where id = 3; update large_kinds set h = null where id = 1;
+     update large_kinds set note = 'd' where id = 1; update large_kinds set i = '{1}', note = 'e' where id = 4",
+    "update more_keys set v = v + 10; update more_keys set c = 'ABC' where v = 11; update more_keys set k = 'KEY' where c = 'd';
+     update more_keys set e = 'y z', i = '10.0.0.2/8' where c = 'e'; update more_keys set v = v + 1 where i = '10.0.0.2/8'",
+    // The key is another and is equal all the same.
+    "delete from more_keys where c = 'f'; insert into more_keys select 'F', i, 'x', u, b, 'LAST', 99 from more_keys where c = 'd';
+     delete from odd_keys where n = 1; insert into odd_keys values (1.0000, '-0', 'ab', '2020-01-01 00:00:01')",
+    "update wide set c1599 = 7, c800 = id where id % 2 = 0; insert into wide (id, c2) select g, g from generate_series(100, 130) g;
+     update wide set id = 1000 where id = 3; delete from wide where id < 3",
 ];
 
 const TABLE_NAMES: &[&str] = &[
@@ -267,6 +297,9 @@ const TABLE_NAMES: &[&str] = &[
     "always",
     "computed",
     "while_streaming",
+    "large_kinds",
+    "more_keys",
+    "wide",
 ];
 
 async fn check_equal(world: &World, table: &str) {
@@ -282,7 +315,8 @@ async fn check_equal(world: &World, table: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_postgres_change_arrives() {
     let world = world(&["logical_decoding_work_mem=64kB", "max_prepared_transactions=10"]).await;
-    world.source_sql(TABLES).await;
+    world.target.sql("create extension hstore").await;
+    world.source_sql(&format!("create extension hstore; create extension citext; {TABLES} {}", wide())).await;
     world.source_sql("create table prepared (id int primary key, v text); create table while_streaming (id int primary key, v text)").await;
     world.create_task("changes", "full-load-and-cdc", "drop-and-create", json!({})).await;
 
@@ -290,6 +324,13 @@ async fn every_postgres_change_arrives() {
     assert!(!findings.to_string().contains("generated_columns"), "{findings}");
     let partitioned = findings.as_array().and_then(|all| all.iter().find(|finding| finding["code"] == "partitioned"));
     assert!(partitioned.is_some_and(|finding| finding["object"].to_string().contains("part")), "{findings}");
+
+    // PG-044: a table without columns has nothing to tell a row by.
+    world.source_sql("create table bare ()").await;
+    let refused = world.host.post("/v1/tasks/changes/check", &json!({})).await.ok();
+    let told = refused["findings"][0]["found"].to_string();
+    assert!(refused["passed"] == false && told.contains("public.bare") && told.contains("no column is left"), "{refused}");
+    world.source_sql("drop table bare").await;
 
     world.start_task("changes").await;
     world.wait_phase("changes", "replicating").await;
@@ -333,4 +374,9 @@ async fn every_postgres_change_arrives() {
         check_equal(&world, table).await;
     }
     world.wait_phase("changes", "replicating").await;
+
+    // PG-015: without its index the log tells no row of the table any more, and the source refuses updates.
+    world.source_sql("drop index by_index_b; insert into by_index values (50, 'k50', 50)").await;
+    let failure = world.wait_failed("changes").await;
+    assert!(failure["code"] == "no_replica_identity" && failure.to_string().contains("public.by_index"), "{failure}");
 }
