@@ -221,7 +221,7 @@ async fn entries_that_no_index_takes_are_rows_at_fault(bench: &Bench) {
     };
     let words: Vec<String> = [2_600, 2_800, 9_000].map(|length| (0..length).map(|_| letter()).collect()).into();
     let table = table("long_words", &[("word", TEXT, false), ("n", SqlType::Int64, true)], 1);
-    bench.prepare(&table).await.unwrap();
+    bench.prepare(&table).await.expect("the server does it");
     let row = |word| image(&[In::Is(Value::Text(word)), In::Is(Value::Int(1))]);
     let short: Vec<String> = (0..100).map(|number| format!("short {number}")).collect();
     let mut lane = bench.lane().await;
@@ -232,25 +232,25 @@ async fn entries_that_no_index_takes_are_rows_at_fault(bench: &Bench) {
             let step = Step::Net { table: Arc::clone(&table), strictness: Strictness::Strict, changes: rows.collect() };
             let applied = lane.apply(&group(at, at + 1, vec![step])).await;
             if fits {
-                applied.unwrap();
+                applied.expect("the entry fits");
                 at += 1;
-                bench.sql.batch_execute("delete from app.long_words").await.unwrap();
+                bench.sql.batch_execute("delete from app.long_words").await.expect("the server does it");
                 continue;
             }
-            let error = applied.unwrap_err();
+            let error = applied.expect_err("no index takes it");
             assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "index_entry_too_large"), "{}", error.chain());
             assert!(error.row_fault().is_some() && error.table_name().is_some_and(|name| name.name == "long_words"), "{}", error.chain());
             assert!(!error.chain().contains(word.as_str()), "{}", error.chain());
         }
         if !fits {
-            bench.target.save_chunks(&bench.fence, &table.source.schema.name, &[chunk(0)]).await.unwrap();
-            let mut loader = bench.target.loader(&bench.fence).await.unwrap();
-            loader.begin(&table, &chunk(0), false).await.unwrap();
+            bench.target.save_chunks(&bench.fence, &table.source.schema.name, &[chunk(0)]).await.expect("the server does it");
+            let mut loader = bench.target.loader(&bench.fence).await.expect("the server does it");
+            loader.begin(&table, &chunk(0), false).await.expect("the server does it");
             let written = match loader.write(vec![row(word)]).await {
                 Ok(()) => loader.finish(&window(1)).await.map(|_| ()),
                 Err(error) => Err(error),
             };
-            assert_eq!(written.unwrap_err().code(), "index_entry_too_large");
+            assert_eq!(written.expect_err("no index takes it").code(), "index_entry_too_large");
         }
     }
     assert_eq!(bench.one("select count(*) from app.long_words").await, "(0)");
