@@ -17,6 +17,7 @@ pub mod cut;
 mod decoding;
 mod error;
 mod finding;
+mod loaded;
 mod quote;
 mod rejected;
 mod server;
@@ -32,12 +33,13 @@ pub use cut::{CutParts, RangeCut, RangePart, TableCut};
 pub use decoding::{Decoding, Stretch};
 pub use error::{ConnectorError, ErrorClass};
 pub use finding::{Finding, Severity};
+pub use loaded::{ImageCells, LoadBatch, Loaded};
 pub use quote::Dialect;
 pub use rejected::{CUT, RejectedId, RejectedOperation, RejectedRow, Resolved, RowFault, RowId, StoredRejection};
 pub use server::{Secret, ServerSettings, TlsMode};
 pub use source::{
-    CaptureScope, CaptureStart, CellDecoder, CellError, ChangeStream, Chunk, LOG_HELD_WARNED_BYTES, Lineage, NeutralDecoder, Partition,
-    RowReader, Snapshot, Source, SourceTable, StreamEvent, TxId,
+    CaptureScope, CaptureStart, CellDecoder, CellError, CellForm, ChangeStream, Chunk, LOADED_ROWS_MAX, LOG_HELD_WARNED_BYTES, Lineage,
+    NeutralDecoder, Partition, RowReader, Snapshot, Source, SourceTable, StreamEvent, TxId,
 };
 pub use spell::spell;
 pub use target::{

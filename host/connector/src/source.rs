@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_model::change::RelationId;
 use tidegate_model::{
-    Cell, Change, Engine, LogPlace, Position, Row, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, Window,
+    Cell, Change, Engine, LogPlace, Position, RowBatch, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, Window,
 };
 
 use crate::{ConnectorError, Finding, TableCut, Unfit};
@@ -15,6 +15,9 @@ use crate::{ConnectorError, Finding, TableCut, Unfit};
 /// Log that a source keeps for a task beyond which people are warned: a finding of the checks, an event of a running task.
 /// 64 segments of PostgreSQL's log, as much as it keeps for itself by default (`max_wal_size`).
 pub const LOG_HELD_WARNED_BYTES: u64 = 1 << 30;
+
+/// Most rows that a reader of a load brings at once, however small they are.
+pub const LOADED_ROWS_MAX: usize = 4_096;
 
 /// A cell that is not of the form that its column's type asks for. Never shows the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +41,40 @@ pub trait CellDecoder: Send + Sync + fmt::Debug {
 
     /// False for a column whose cells can only be passed on to a target of the same kind.
     fn reads(&self, column: usize) -> bool;
+
+    /// What stands in a column's cells, where it is plain: who reads many of them need not ask for each.
+    fn form(&self, column: usize) -> CellForm;
+}
+
+/// What the bytes of a column's cells are. [`CellDecoder::decode`] says the same of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CellForm {
+    /// The text, in UTF-8.
+    Utf8,
+    /// A signed integer of two bytes, big-endian.
+    Int16Be,
+    /// Likewise, of four bytes.
+    Int32Be,
+    /// Likewise, of eight bytes.
+    Int64Be,
+    /// A signed integer of eight bytes, little-endian.
+    Int64Le,
+    /// Something that has to be decoded.
+    Decoded,
+}
+
+impl CellForm {
+    /// The number of an integer's bytes; `None` for other lengths and forms.
+    #[inline]
+    pub fn integer(self, bytes: &[u8]) -> Option<i64> {
+        Some(match self {
+            CellForm::Int16Be => i16::from_be_bytes(bytes.try_into().ok()?).into(),
+            CellForm::Int32Be => i32::from_be_bytes(bytes.try_into().ok()?).into(),
+            CellForm::Int64Be => i64::from_be_bytes(bytes.try_into().ok()?),
+            CellForm::Int64Le => i64::from_le_bytes(bytes.try_into().ok()?),
+            CellForm::Utf8 | CellForm::Decoded => return None,
+        })
+    }
 }
 
 /// Decoder of rows in the neutral form.
@@ -73,6 +110,14 @@ impl CellDecoder for NeutralDecoder {
 
     fn reads(&self, column: usize) -> bool {
         column < self.columns.len()
+    }
+
+    fn form(&self, column: usize) -> CellForm {
+        match self.columns.get(column) {
+            Some((_, SqlType::Text { .. })) => CellForm::Utf8,
+            Some((_, SqlType::Int8 | SqlType::Int16 | SqlType::Int32 | SqlType::Int64)) => CellForm::Int64Le,
+            _ => CellForm::Decoded,
+        }
     }
 }
 
@@ -274,8 +319,9 @@ pub trait RowReader: Send {
     /// The place in the log of the rows that this reader returns.
     fn window(&self) -> Window;
 
-    /// The next rows, a few hundred kilobytes at a time; `None` at the end. A broken read is an error, never an end.
-    async fn next_rows(&mut self) -> Result<Option<Vec<Row>>, ConnectorError>;
+    /// The next rows, a few hundred kilobytes and at most [`LOADED_ROWS_MAX`] at a time; `None` at the end. A broken read is an
+    /// error, never an end.
+    async fn next_rows(&mut self) -> Result<Option<RowBatch>, ConnectorError>;
 
     /// How long it made rows of what had arrived, over all calls so far: the rest of their time it waited.
     fn decoded(&self) -> Duration;

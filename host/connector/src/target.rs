@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tidegate_model::{Engine, Fence, Position, Row, SqlType, TableName, TableObjects, TableState, TaskId, Window};
 
 use crate::{
-    Chunk, ConnectorError, ControlTables, ControlWrite, Finding, RejectedId, RejectedRow, Resolved, SourceTable, StoredRejection,
-    UnfitPolicy,
+    Chunk, ConnectorError, ControlTables, ControlWrite, Finding, LoadBatch, RejectedId, RejectedRow, Resolved, SourceTable,
+    StoredRejection, UnfitPolicy,
 };
 
 /// Where a target column's value comes from.
@@ -401,7 +401,7 @@ pub trait Loader: Send {
     async fn begin(&mut self, table: &Arc<TargetTable>, chunk: &Chunk, replace: bool) -> Result<(), ConnectorError>;
 
     /// Adds rows to the chunk.
-    async fn write(&mut self, images: Vec<Image>) -> Result<(), ConnectorError>;
+    async fn write(&mut self, batch: LoadBatch) -> Result<(), ConnectorError>;
 
     /// Adds rows to the error table, which are committed with the chunk; an entry of the same row is replaced.
     async fn reject(&mut self, rows: Vec<RejectedRow>) -> Result<(), ConnectorError>;

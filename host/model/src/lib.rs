@@ -4,6 +4,7 @@
 //! file alone; what a file knows stands in its name.
 
 pub mod change;
+pub mod column;
 pub mod condition;
 pub mod name;
 pub mod objects;
@@ -15,12 +16,13 @@ pub mod state;
 pub mod value;
 
 pub use change::{Change, ImageKind, RowChange, Upheaval};
+pub use column::{ComputedCells, ValueColumn, Values};
 pub use condition::{Condition, Operand};
 pub use name::{TableName, TaskId, TenantId};
 pub use objects::TableObjects;
 pub use point::{LogPlace, StartPoint, StopPoint};
 pub use position::{Lsn, Position, TxMark};
-pub use row::{Cell, CellKind, LARGE_BYTES, Row, RowBuilder, RowSink, RowsBuilder};
+pub use row::{Cell, CellKind, LARGE_BYTES, NegativeLength, Row, RowBatch, RowBuilder, RowSink, RowsBuilder, shared_part};
 pub use schema::{BeforeImages, Column, Engine, SqlType, TableSchema};
 pub use state::{Checkpoint, Fence, TableState, Window};
 pub use value::Value;

@@ -4,12 +4,16 @@
 //! decoder (`connector::CellDecoder`) for it; who passes a cell through copies its bytes. A large cell is not even copied
 //! once: it keeps the network buffer that it came in, and whoever holds the row shares it.
 
+mod batch;
 mod rows;
 
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::Value;
+
+pub use batch::{NegativeLength, RowBatch};
 pub use rows::{RowsBuilder, RowsTooLarge};
 
 /// A cell from so many bytes on has a buffer of its own. As large as the parts in which rows travel to targets, so that
@@ -124,11 +128,6 @@ impl Row {
         large.get(span.start as usize)
     }
 
-    /// A part of a large cell's bytes, to be shared; `None` when the part lies elsewhere.
-    pub fn large_part(&self, index: usize, part: &[u8]) -> Option<Bytes> {
-        self.large_cell(index).filter(|whole| lies_in(part, whole)).map(|whole| whole.slice_ref(part))
-    }
-
     /// True when a cell is large.
     #[inline]
     pub fn has_large(&self) -> bool {
@@ -157,6 +156,19 @@ impl Row {
             let known_earlier = earlier.cell(index).filter(Cell::is_known);
             let from = if !cell.is_known() && known_earlier.is_some() { earlier } else { self };
             builder.push_of(from, index);
+        }
+        builder.finish()
+    }
+
+    /// A row of values in their neutral form; what is not known is [`Cell::Unchanged`].
+    pub fn neutral<'a>(values: impl ExactSizeIterator<Item = Option<Value<'a>>>) -> Row {
+        let mut builder = RowBuilder::with_capacity(values.len(), 64);
+        for value in values {
+            match value {
+                None => builder.push(Cell::Unchanged),
+                Some(Value::Null) => builder.push(Cell::Null),
+                Some(value) => builder.push_with(|out| value.write_neutral(out)),
+            }
         }
         builder.finish()
     }
@@ -334,6 +346,11 @@ impl RowBuilder {
     }
 }
 
+/// A part of a buffer, to be shared; `None` when the part lies elsewhere.
+pub fn shared_part(whole: &Bytes, part: &[u8]) -> Option<Bytes> {
+    lies_in(part, whole).then(|| whole.slice_ref(part))
+}
+
 fn lies_in(part: &[u8], whole: &Bytes) -> bool {
     let (start, at) = (whole.as_ptr() as usize, part.as_ptr() as usize);
     at >= start && at + part.len() <= start + whole.len()
@@ -382,8 +399,8 @@ mod tests {
         assert_eq!((row.cell(2), row.cell(3)), (Some(Cell::Binary(part)), Some(Cell::Binary(part))));
         assert_eq!((row.large_cell(0), row.large_cell(4), row.has_large()), (None, None, true));
         assert!(row.bytes_held() > 3 * part.len());
-        assert_eq!(row.large_part(1, &part[5..]).map(|bytes| bytes.as_ptr()), Some(part[5..].as_ptr()));
-        assert_eq!((row.large_part(0, part), row.large_part(1, b"elsewhere")), (None, None));
+        assert_eq!(shared_part(&whole, &part[5..]).map(|bytes| bytes.as_ptr()), Some(part[5..].as_ptr()));
+        assert_eq!(shared_part(&whole, b"elsewhere"), None);
 
         let later = self::row(&[Cell::Binary(b"new"), Cell::Unchanged, Cell::Null, Cell::Unchanged, Cell::Null]);
         let filled = later.filled_from(&row);

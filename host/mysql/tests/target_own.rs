@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use target_support::{Bench, settings};
-use tidegate_connector::conformance::{Bench as _, In, at, chunk, group, image, net, note, notes, table, task, window};
+use tidegate_connector::conformance::{Bench as _, In, at, chunk, group, image, loaded, net, note, notes, table, task, window};
 use tidegate_connector::{
     BuildStage, ControlTable, ControlTables, ErrorClass, NetChange, Secret, ServerSettings, Severity, Strictness, TablePreparation, Target,
     TargetObjects, TargetTable,
@@ -108,7 +108,7 @@ async fn values_that_the_server_would_change_stop_the_table_in_load_and_apply() 
         let mut loader = bench.target.loader(&bench.fence).await.unwrap();
         for bad in ["four", "a   ", "ж"] {
             loader.begin(&narrow, &chunk(0), false).await.unwrap();
-            let written = loader.write(vec![note(1, "é€"), note(2, bad)]).await;
+            let written = loader.write(loaded([note(1, "é€"), note(2, bad)])).await;
             let error = match written {
                 Ok(()) => loader.finish(&window(1)).await.unwrap_err(),
                 Err(error) => error,
@@ -124,7 +124,7 @@ async fn values_that_the_server_would_change_stop_the_table_in_load_and_apply() 
         }
         assert_eq!(bench.rows("narrow", &["id"]).await, [""; 0]);
         loader.begin(&narrow, &chunk(0), false).await.unwrap();
-        loader.write(vec![note(1, "é€"), note(2, "\t\\\n"), note(3, "\\N"), note(4, "\0\u{1a}'")]).await.unwrap();
+        loader.write(loaded([note(1, "é€"), note(2, "\t\\\n"), note(3, "\\N"), note(4, "\0\u{1a}'")])).await.unwrap();
         loader.finish(&window(1)).await.unwrap();
         assert_eq!(bench.rows("narrow", &["id", "hex(note)"]).await, ["1,E980", "2,095C0A", "3,5C4E", "4,001A27"]);
     }
@@ -141,7 +141,7 @@ async fn rows_larger_than_a_packet_travel_in_files_and_are_refused_in_statements
         bench.target.save_chunks(&bench.fence, &TableName::new("app", "large"), &[chunk(0)]).await.unwrap();
         let mut loader = bench.target.loader(&bench.fence).await.unwrap();
         loader.begin(&table, &chunk(0), false).await.unwrap();
-        loader.write(vec![large()]).await.unwrap();
+        loader.write(loaded([large()])).await.unwrap();
         assert_eq!(loader.finish(&window(1)).await.unwrap(), 1);
         assert_eq!(bench.rows("large", &["length(body)", "hex(substr(body, 252, 3))"]).await, ["20971520,000102"]);
         let mut lane = bench.lane().await;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, RowFault, SourceTable};
-use tidegate_model::{Row, SqlType};
+use tidegate_model::{RowBatch, SqlType};
 use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError, TextLayout};
 
 use crate::halving::Halving;
@@ -24,7 +24,8 @@ use crate::task::TaskError;
 /// The code of an error that says that the process has no room for another sandbox now.
 pub(crate) const NO_ROOM: &str = "sandbox_slots";
 
-/// Images in one call of a module: a call costs about a microsecond, so more brings little and holds more memory.
+/// Images in one call of a module: a call costs about a microsecond, so more brings little and holds more memory. A power of two, for
+/// which answers are found by their rows' places as they are.
 const BATCH_ROWS: usize = 1_024;
 
 /// Bytes of values that a batch's buffers may have held to be kept for the next one.
@@ -90,12 +91,12 @@ impl Guests {
 
     /// Judges images of a table, in order.
     pub(crate) fn judge<'a>(&mut self, table: &'a PlannedTable, sent: Sent) -> Result<impl Iterator<Item = Judged> + use<'a>, TaskError> {
-        Ok(self.judged(table, sent)?.finish())
+        self.judged(table, sent)?.finish()
     }
 
     /// Judges rows of the full load, which all have this header.
-    pub(crate) fn judge_loaded(&mut self, table: &PlannedTable, rows: Vec<Row>, header: ImageHeader) -> Result<LoadedRows, TaskError> {
-        Ok(self.judged(table, Sent::Loaded(rows, header))?.finish_loaded())
+    pub(crate) fn judge_loaded(&mut self, table: &PlannedTable, rows: RowBatch, header: ImageHeader) -> Result<LoadedRows, TaskError> {
+        self.judged(table, Sent::Loaded(rows, header))?.finish_loaded()
     }
 
     fn judged<'a>(&mut self, table: &'a PlannedTable, sent: Sent) -> Result<Images<'a>, TaskError> {
@@ -175,10 +176,9 @@ impl Guests {
             let first = rows.start;
             match outcome {
                 Ok(result) => {
-                    for (row, place) in sent[rows].iter().enumerate() {
-                        images.take(stage, &result, row, *place)?;
-                    }
-                    for error in result.errors() {
+                    let errors = result.errors().to_vec();
+                    images.take(stage, result, &sent[rows]);
+                    for error in errors {
                         if error.code == NOT_LOGGED {
                             images.set_unknown(sent[first + error.row]);
                             continue;
@@ -200,9 +200,7 @@ impl Guests {
             |spare: &Spare| spare.layout == stage.text_layout && spare.types.iter().eq(stage.inputs.iter().map(|input| &input.sql_type));
         let spare = self.spares.remove(&stage.module).filter(of_stage).map(|spare| spare.builder);
         let mut builder = spare.unwrap_or_else(|| BatchBuilder::new(&types(stage), stage.text_layout));
-        for place in places {
-            images.push(stage, *place, &mut builder)?;
-        }
+        images.fill(stage, places, &mut builder)?;
         builder.finish().map_err(|error| row_error(table, "batch", error.to_string()))
     }
 

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use tidegate_connector::{ColumnOrigin, Image, Unfit};
-use tidegate_model::{Cell, ImageKind, Row, RowsBuilder, SqlType, Value};
+use tidegate_connector::{CellForm, ColumnOrigin, Image, LoadBatch, Unfit};
+use tidegate_model::{Cell, ComputedCells, ImageKind, Row, RowBatch, RowsBuilder, SqlType, Value};
 use tidegate_sandbox::{BatchBuilder, BatchResult};
 
 use crate::header::ImageHeader;
-use crate::plan::{InputOrigin, PlannedTable, Stage};
+use crate::plan::{Input, InputOrigin, PlannedTable, Stage};
 use crate::rejection::Rejection;
 use crate::task::TaskError;
 
@@ -45,8 +45,8 @@ pub(crate) struct Judged {
 /// What becomes of rows of the full load.
 #[derive(Debug)]
 pub(crate) struct LoadedRows {
-    /// The images that stay.
-    pub(crate) images: Vec<Image>,
+    /// The rows that stay.
+    pub(crate) batch: LoadBatch,
     /// The rows at fault, and why; a row without a reason lacks a value.
     pub(crate) rejected: Vec<(Row, Option<Box<Rejection>>)>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct LoadedRows {
 #[derive(Debug)]
 pub(crate) enum Sent {
     /// Rows of the full load, which all have this header.
-    Loaded(Vec<Row>, ImageHeader),
+    Loaded(RowBatch, ImageHeader),
     /// Images of changes.
     Changed(Vec<Unjudged>),
 }
@@ -68,10 +68,11 @@ impl Sent {
         }
     }
 
-    fn row(&self, place: usize) -> &Row {
+    #[inline]
+    fn cell(&self, place: usize, index: usize) -> Option<Cell<'_>> {
         match self {
-            Sent::Loaded(rows, _) => &rows[place],
-            Sent::Changed(images) => &images[place].row,
+            Sent::Loaded(rows, _) => rows.cell(place, index),
+            Sent::Changed(images) => images[place].row.cell(index),
         }
     }
 
@@ -95,15 +96,6 @@ impl Sent {
             Sent::Changed(images) => images[place].before.as_ref(),
         }
     }
-
-    /// The rows alone, in order.
-    fn into_rows(self) -> impl Iterator<Item = Row> {
-        let (loaded, changed) = match self {
-            Sent::Loaded(rows, _) => (rows, Vec::new()),
-            Sent::Changed(images) => (Vec::new(), images),
-        };
-        loaded.into_iter().chain(changed.into_iter().map(|image| image.row))
-    }
 }
 
 /// The images of one table, and what is known of each by now.
@@ -113,12 +105,12 @@ pub(crate) struct Images<'a> {
     verdicts: Vec<Verdict>,
     rejections: HashMap<usize, Box<Rejection>>,
     /// The cells that modules have computed. In an update, one that could not be computed stays unchanged in the target.
-    computed: RowsBuilder,
+    computed: Vec<ComputedCells>,
 }
 
 impl<'a> Images<'a> {
     pub(crate) fn new(table: &'a PlannedTable, sent: Sent) -> Self {
-        let computed = RowsBuilder::new(sent.len(), table.computed);
+        let computed = vec![ComputedCells::default(); table.computed];
         Self { table, verdicts: vec![Verdict::Kept; sent.len()], sent, rejections: HashMap::new(), computed }
     }
 
@@ -130,8 +122,12 @@ impl<'a> Images<'a> {
     /// now on, or at fault.
     pub(crate) fn ready(&mut self, stage: &Stage, range: Range<usize>) -> Vec<usize> {
         let mut ready = Vec::with_capacity(range.len());
-        for place in range.filter(|place| self.verdicts[*place] == Verdict::Kept).collect::<Vec<_>>() {
-            if stage.partial_images || stage.inputs.iter().all(|input| self.is_there(place, &input.origin)) {
+        let takes_all = stage.partial_images || stage.inputs.iter().all(|input| self.is_everywhere(&input.origin));
+        for place in range {
+            if self.verdicts[place] != Verdict::Kept {
+                continue;
+            }
+            if takes_all || stage.inputs.iter().all(|input| self.has(place, &input.origin)) {
                 ready.push(place);
             } else if stage.filters {
                 self.verdicts[place] = Verdict::Unknown;
@@ -151,98 +147,138 @@ impl<'a> Images<'a> {
         self.verdicts[place] = Verdict::Unknown;
     }
 
-    /// Takes the module's answer about an image, which is at `row` of its batch. A row with an error has none.
-    pub(crate) fn take(&mut self, stage: &Stage, result: &BatchResult, row: usize, place: usize) -> Result<(), TaskError> {
-        if !result.keeps(row) {
-            self.verdicts[place] = Verdict::Dropped;
-            return Ok(());
+    /// Takes the module's answer about the images at these places, in the order of its batch. A row with an error has none.
+    pub(crate) fn take(&mut self, stage: &Stage, mut result: BatchResult, places: &[usize]) {
+        let columns = result.take_columns();
+        for (_, place) in places.iter().enumerate().filter(|(row, _)| !result.keeps(*row)) {
+            self.verdicts[*place] = Verdict::Dropped;
         }
-        for ((cell, _), column) in stage.outputs.iter().zip(result.columns()) {
-            match column.value(row) {
-                _ if column.is_absent(row) => self.computed.set_unchanged(place, *cell),
-                Value::Null => self.computed.set_null(place, *cell),
-                value => {
-                    let set = self.computed.set_with(place, *cell, |out| value.write_neutral(out));
-                    set.map_err(|error| row_error(self.table, "batch", error.to_string()))?;
+        let all = self.len();
+        for ((cell, _), column) in stage.outputs.iter().zip(columns) {
+            self.computed[*cell].take(column, places, all, |row| result.keeps(row) && !result.failed(row));
+        }
+    }
+
+    /// Appends the images at these places to a batch, column by column.
+    pub(crate) fn fill(&self, stage: &Stage, places: &[usize], builder: &mut BatchBuilder) -> Result<(), TaskError> {
+        places.iter().for_each(|place| builder.push_kind(self.sent.kind(*place)));
+        for (column, input) in stage.inputs.iter().enumerate() {
+            // Who looks for the row at fault sends one alone, and wants to know what is wrong.
+            if places.len() > 1 && self.fill_plainly(&input.origin, places, column, builder) {
+                continue;
+            }
+            for place in places {
+                if stage.partial_images && !self.has(*place, &input.origin) {
+                    builder.push_absent(column);
+                    continue;
                 }
+                let value = self.value(*place, input)?;
+                builder.push_value(column, &value).map_err(|error| row_error(self.table, "value_not_representable", error.to_string()))?;
             }
         }
         Ok(())
     }
 
-    /// Appends an image to a batch.
-    pub(crate) fn push(&self, stage: &Stage, place: usize, builder: &mut BatchBuilder) -> Result<(), TaskError> {
-        let (table, row) = (self.table, self.sent.row(place));
-        builder.push_kind(self.sent.kind(place));
+    /// Appends cells of a load that are plain texts or numbers without a look at each as a value. False when they are not, and then
+    /// nothing is appended.
+    fn fill_plainly(&self, origin: &InputOrigin, places: &[usize], column: usize, builder: &mut BatchBuilder) -> bool {
+        let (InputOrigin::Column(ColumnOrigin::Source(index)), Sent::Loaded(rows, _)) = (origin, &self.sent) else { return false };
+        let cells = places.iter().map(|place| rows.cell(*place, *index).unwrap_or(Cell::Absent));
+        let pushed = match self.table.source.decoder.form(*index) {
+            CellForm::Decoded => return false,
+            CellForm::Utf8 => builder.push_texts(column, cells),
+            // One loop for each form, so that none asks for the form again.
+            CellForm::Int16Be => builder.push_integers(column, cells, |bytes| CellForm::Int16Be.integer(bytes)),
+            CellForm::Int32Be => builder.push_integers(column, cells, |bytes| CellForm::Int32Be.integer(bytes)),
+            CellForm::Int64Be => builder.push_integers(column, cells, |bytes| CellForm::Int64Be.integer(bytes)),
+            CellForm::Int64Le => builder.push_integers(column, cells, |bytes| CellForm::Int64Le.integer(bytes)),
+        };
+        if pushed.is_err() {
+            builder.clear_column(column);
+        }
+        pushed.is_ok()
+    }
+
+    /// What an image has for an input.
+    fn value<'b>(&'b self, place: usize, input: &'b Input) -> Result<Value<'b>, TaskError> {
+        let table = self.table;
         let decode = |index: usize, cell| match table.source.decoder.decode(index, cell) {
             Ok(value) if is_zero_date(table, index, &value) => Ok(Value::Null),
             Ok(value) => Ok(value),
             Err(error) if error.unfit.is_some_and(|found| table.target.unfit.is_null(found)) => Ok(Value::Null),
             Err(error) => Err(row_error(table, "value_not_representable", error.to_string())),
         };
-        for (column, input) in stage.inputs.iter().enumerate() {
-            let value = match &input.origin {
-                origin if stage.partial_images && !self.has(place, origin) => {
-                    builder.push_absent(column);
-                    continue;
-                }
-                InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, row.cell(*index).unwrap_or(Cell::Absent))?,
-                InputOrigin::Column(ColumnOrigin::Computed(cell)) => match self.computed.cell(place, *cell) {
-                    Some(Cell::Binary(bytes)) => Value::from_neutral(&input.sql_type, bytes)
-                        .map_err(|error| row_error(table, "value_not_representable", error.to_string()))?,
-                    _ => Value::Null,
-                },
-                InputOrigin::Column(ColumnOrigin::Constant(None)) => Value::Null,
-                InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => Value::Text(text),
-                InputOrigin::Before(index) => decode(*index, self.before(place, *index))?,
-                InputOrigin::Header(header) => {
-                    let value = self.sent.header(place).value(*header);
-                    value.ok_or_else(|| TaskError::Panicked("an image without a header came to a module that reads it".into()))?
-                }
-            };
-            builder.push_value(column, &value).map_err(|error| row_error(table, "value_not_representable", error.to_string()))?;
+        match &input.origin {
+            InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, self.sent.cell(place, *index).unwrap_or(Cell::Absent)),
+            InputOrigin::Column(ColumnOrigin::Computed(cell)) => Ok(self.computed[*cell].value(place).unwrap_or(Value::Null)),
+            InputOrigin::Column(ColumnOrigin::Constant(None)) => Ok(Value::Null),
+            InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => Ok(Value::Text(text)),
+            InputOrigin::Before(index) => decode(*index, self.before(place, *index)),
+            InputOrigin::Header(header) => {
+                let value = self.sent.header(place).value(*header);
+                value.ok_or_else(|| TaskError::Panicked("an image without a header came to a module that reads it".into()))
+            }
         }
-        Ok(())
     }
 
     /// What became of rows of the load.
-    pub(crate) fn finish_loaded(self) -> LoadedRows {
+    pub(crate) fn finish_loaded(self) -> Result<LoadedRows, TaskError> {
+        let Self { sent, verdicts, mut rejections, computed, .. } = self;
+        let Sent::Loaded(rows, _) = sent else { return Err(TaskError::Panicked("images of changes were judged as loaded rows".into())) };
+        let mut rejected = Vec::new();
+        let is_whole = verdicts.iter().all(|verdict| *verdict == Verdict::Kept);
+        let kept = (!is_whole).then(|| {
+            let mut kept = Vec::with_capacity(verdicts.len());
+            for (place, verdict) in verdicts.iter().enumerate() {
+                match verdict {
+                    Verdict::Kept => kept.push(place as u32),
+                    Verdict::Dropped => {}
+                    Verdict::Unknown | Verdict::Rejected => rejected.push((rows.row(place), rejections.remove(&place))),
+                }
+            }
+            kept
+        });
+        Ok(LoadedRows { batch: LoadBatch { rows, kept, computed }, rejected })
+    }
+
+    /// What became of the images of changes, in their order.
+    pub(crate) fn finish(self) -> Result<impl Iterator<Item = Judged>, TaskError> {
         let Self { table, sent, verdicts, mut rejections, computed } = self;
-        let mut computed = (table.computed > 0).then(|| computed.finish());
-        let mut loaded = LoadedRows { images: Vec::with_capacity(verdicts.len()), rejected: Vec::new() };
-        for (place, (row, verdict)) in sent.into_rows().zip(verdicts).enumerate() {
-            let computed = computed.as_mut().and_then(Iterator::next);
-            match verdict {
-                Verdict::Kept => loaded.images.push(Image { row, computed }),
-                Verdict::Dropped => {}
-                Verdict::Unknown | Verdict::Rejected => loaded.rejected.push((row, rejections.remove(&place))),
+        let Sent::Changed(images) = sent else { return Err(TaskError::Panicked("loaded rows were judged as images of changes".into())) };
+        let mut rows = RowsBuilder::new(images.len(), computed.len());
+        for (cell, computed) in computed.iter().enumerate() {
+            for place in 0..images.len() {
+                match computed.value(place) {
+                    None => {}
+                    Some(Value::Null) => rows.set_null(place, cell),
+                    Some(value) => {
+                        let set = rows.set_with(place, cell, |out| value.write_neutral(out));
+                        set.map_err(|error| row_error(table, "batch", error.to_string()))?;
+                    }
+                }
             }
         }
-        loaded
-    }
-
-    /// What became of the images, in their order.
-    pub(crate) fn finish(self) -> impl Iterator<Item = Judged> {
-        let Self { table, sent, verdicts, mut rejections, computed } = self;
-        let mut computed = (table.computed > 0).then(|| computed.finish());
-        sent.into_rows().zip(verdicts).enumerate().map(move |(place, (row, verdict))| Judged {
+        let mut computed = (!computed.is_empty()).then(|| rows.finish());
+        Ok(images.into_iter().zip(verdicts).enumerate().map(move |(place, (image, verdict))| Judged {
             verdict,
-            image: Image { row, computed: computed.as_mut().and_then(Iterator::next) },
+            image: Image { row: image.row, computed: computed.as_mut().and_then(Iterator::next) },
             rejection: if verdict == Verdict::Rejected { rejections.remove(&place) } else { None },
-        })
+        }))
     }
 
-    /// As [`Images::has`], without a look at what is always there: a row of the load has all of its cells. The first look at a row is a
-    /// wait for memory, and there is one when its values are decoded.
-    fn is_there(&self, place: usize, origin: &InputOrigin) -> bool {
-        let is_whole = matches!(self.sent, Sent::Loaded(..)) && matches!(origin, InputOrigin::Column(ColumnOrigin::Source(_)));
-        is_whole || self.has(place, origin)
+    /// True for what every image has, so that none has to be asked: a row of the load has all of its cells.
+    fn is_everywhere(&self, origin: &InputOrigin) -> bool {
+        match origin {
+            InputOrigin::Column(ColumnOrigin::Source(_)) => matches!(self.sent, Sent::Loaded(..)),
+            InputOrigin::Column(ColumnOrigin::Constant(_)) | InputOrigin::Header(_) => true,
+            InputOrigin::Column(ColumnOrigin::Computed(_)) | InputOrigin::Before(_) => false,
+        }
     }
 
     fn has(&self, place: usize, origin: &InputOrigin) -> bool {
         match origin {
-            InputOrigin::Column(ColumnOrigin::Source(index)) => is_known(self.sent.row(place).cell(*index)),
-            InputOrigin::Column(ColumnOrigin::Computed(cell)) => is_known(self.computed.cell(place, *cell)),
+            InputOrigin::Column(ColumnOrigin::Source(index)) => is_known(self.sent.cell(place, *index)),
+            InputOrigin::Column(ColumnOrigin::Computed(cell)) => self.computed[*cell].value(place).is_some(),
             InputOrigin::Column(ColumnOrigin::Constant(_)) | InputOrigin::Header(_) => true,
             InputOrigin::Before(index) => is_known(Some(self.before(place, *index))),
         }
@@ -266,13 +302,12 @@ impl<'a> Images<'a> {
 
     /// A source column's cell before the change.
     fn before(&self, place: usize, index: usize) -> Cell<'_> {
-        let row = self.sent.row(place);
         let cell = match (self.sent.kind(place), self.sent.before(place)) {
             (ImageKind::Snapshot | ImageKind::Insert, _) => return Cell::Null,
-            (ImageKind::UpdateBefore | ImageKind::Delete, _) => row.cell(index),
+            (ImageKind::UpdateBefore | ImageKind::Delete, _) => self.sent.cell(place, index),
             (ImageKind::UpdateAfter, Some(old)) => old.cell(index),
             // Without an old image, the columns that identify the row are as they were.
-            (ImageKind::UpdateAfter, None) if self.table.source.schema.identity.contains(&index) => row.cell(index),
+            (ImageKind::UpdateAfter, None) if self.table.source.schema.identity.contains(&index) => self.sent.cell(place, index),
             (ImageKind::UpdateAfter, None) => None,
         };
         cell.unwrap_or(Cell::Absent)

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use serde_json::Value as Json;
 use tidegate_connector::types::base_name;
 use tidegate_connector::{ColumnOrigin, Finding, RowId, SourceTable, TargetTable, UnfitPolicy};
-use tidegate_model::{Cell, Column, Engine, Row, RowBuilder, RowChange, SqlType, TableName};
+use tidegate_model::{Cell, Column, Engine, Row, RowBatch, RowBuilder, RowChange, SqlType, TableName};
 
 use crate::load_rules::rule_id;
 use crate::rejection::{Rejection, row_id};
@@ -137,7 +137,7 @@ pub(crate) struct LargePlan {
 /// Rows of a full load, within the task's limit.
 #[derive(Debug)]
 pub(crate) struct LimitedRows {
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: RowBatch,
     /// Of these, the ones that were cut.
     pub(crate) cut: HashMap<RowId, Oversize>,
     /// Rows at fault.
@@ -270,12 +270,13 @@ impl LargePlan {
     }
 
     /// Rows of a full load as the target gets them.
-    pub(crate) fn rows(&self, source: &SourceTable, rows: Vec<Row>) -> LimitedRows {
+    pub(crate) fn rows(&self, source: &SourceTable, rows: RowBatch) -> LimitedRows {
         let mut limited = LimitedRows { rows, cut: HashMap::new(), too_large: Vec::new() };
-        if self.columns.is_empty() {
+        if !self.concerns(&limited.rows) {
             return limited;
         }
-        for row in std::mem::take(&mut limited.rows) {
+        let empty = RowBatch::with_capacity(limited.rows.cells(), limited.rows.len(), 0);
+        for row in std::mem::replace(&mut limited.rows, empty).iter() {
             let (smaller, oversize) = self.row(&row);
             let row = smaller.unwrap_or(row);
             match oversize {
@@ -284,12 +285,23 @@ impl LargePlan {
                     if let Some(id) = row_id(source, &row) {
                         limited.cut.insert(id, oversize);
                     }
-                    limited.rows.push(row);
+                    limited.rows.push_row(&row);
                 }
-                None => limited.rows.push(row),
+                None => limited.rows.push_row(&row),
             }
         }
         limited
+    }
+
+    /// True when a value of these rows is above the limit, or left out.
+    fn concerns(&self, rows: &RowBatch) -> bool {
+        self.columns.iter().any(|(index, treatment)| {
+            (0..rows.len()).any(|row| match (treatment, rows.cell(row, *index)) {
+                (Treatment::LeaveOut, cell) => cell != Some(Cell::Null),
+                (Treatment::Limit(_, most), Some(Cell::Binary(bytes) | Cell::Text(bytes))) => bytes.len() > *most,
+                (Treatment::Limit(..), _) => false,
+            })
+        })
     }
 
     /// True when the row tells the value of every column that may be cut.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use tidegate_connector::{
-    Chunk, ChunkRecord, ConnectorError, CutParts, Image, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source,
+    Chunk, ChunkRecord, ConnectorError, CutParts, LoadBatch, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source,
     TablePreparation, Target, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, Row, TableName, TableState, Window};
@@ -261,8 +261,8 @@ async fn find_refused(
     let mut reader = load.snapshot.read(table.source.clone(), &job.chunk).await?;
     while let Some(rows) = reader.next_rows().await? {
         let rows = table.large.rows(&table.source, rows).rows;
-        let SnapshotRows { images, .. } = transformer.snapshot_rows(table, rows, now_us()).await?;
-        refused::of_load(lane.as_mut(), &table.target, images, found).await?;
+        let SnapshotRows { batch, .. } = transformer.snapshot_rows(table, rows, now_us()).await?;
+        refused::of_load(lane.as_mut(), &table.target, &batch, found).await?;
     }
     Ok(())
 }
@@ -289,33 +289,32 @@ async fn copy(
         let Some(rows) = reader.next_rows().await? else { break };
         drop(reading);
         let decoded = reader.decoded().saturating_sub(before).min(since.elapsed());
-        let bytes: usize = rows.iter().map(Row::bytes_held).sum();
+        let bytes = rows.bytes_held();
         let transforming = board.meter.enter(Stage::Transform);
         let LimitedRows { rows, cut, too_large } = planned.large.rows(&planned.source, rows);
-        let SnapshotRows { mut images, mut rejected } = transformer.snapshot_rows(planned, rows, read_at_us).await?;
+        let SnapshotRows { mut batch, mut rejected } = transformer.snapshot_rows(planned, rows, read_at_us).await?;
         drop(transforming);
         rejected.extend(too_large);
         if !left_out.is_empty() {
-            images.retain(|image| match row_id(&planned.source, &image.row).and_then(|id| left_out.get(&id)) {
-                Some(error) => {
-                    let statement = load.context.row_errors.statement(&planned.target, RejectedOperation::Load, image);
-                    rejected.push((image.row.clone(), refused::rejection(error).of_statement(statement)));
-                    false
-                }
-                None => true,
+            batch.retain(|loaded| {
+                let image = loaded.image();
+                let Some(error) = row_id(&planned.source, &image.row).and_then(|id| left_out.get(&id)) else { return true };
+                let statement = load.context.row_errors.statement(&planned.target, RejectedOperation::Load, &image);
+                rejected.push((image.row, refused::rejection(error).of_statement(statement)));
+                false
             });
         }
-        let mut entries = name_cut(load, planned, &images, &cut)?;
+        let mut entries = name_cut(load, planned, &batch, &cut)?;
         if rejected.is_empty() {
-            load.context.row_errors.accepted(images.len() as u64);
+            load.context.row_errors.accepted(batch.len() as u64);
         } else {
-            entries.extend(reject(load, planned, rejected, images.len())?);
+            entries.extend(reject(load, planned, rejected, batch.len())?);
         }
         if !entries.is_empty() {
             loader.reject(entries).await?;
         }
         let _writing = board.meter.enter(Stage::Target);
-        loader.write(images).await?;
+        loader.write(batch).await?;
         board.update(|progress| {
             progress.bytes_written += bytes as u64;
             progress.bytes_loaded += bytes as u64;
@@ -341,14 +340,14 @@ fn reject(load: &Load, table: &PlannedTable, rows: Vec<(Row, Rejection)>, accept
 }
 
 /// What goes to the error table of rows that were cut, of those that the modules left in.
-fn name_cut(load: &Load, table: &PlannedTable, images: &[Image], cut: &HashMap<RowId, Oversize>) -> Result<Vec<RejectedRow>, TaskError> {
+fn name_cut(load: &Load, table: &PlannedTable, batch: &LoadBatch, cut: &HashMap<RowId, Oversize>) -> Result<Vec<RejectedRow>, TaskError> {
     let mut entries = Vec::new();
     if cut.is_empty() {
         return Ok(entries);
     }
-    for image in images {
-        let Some(oversize) = row_id(&table.source, &image.row).and_then(|id| cut.get(&id)) else { continue };
-        let rejected = Rejected { table: &table.source, operation: RejectedOperation::Load, position: None, row: &image.row };
+    for row in batch.loaded().map(|loaded| loaded.row()) {
+        let Some(oversize) = row_id(&table.source, &row).and_then(|id| cut.get(&id)) else { continue };
+        let rejected = Rejected { table: &table.source, operation: RejectedOperation::Load, position: None, row: &row };
         entries.extend(load.context.row_errors.cut(&rejected, oversize)?);
     }
     Ok(entries)

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_connector::{
-    ConnectorError, Group, Image, Lane, NetChange, OrderedChange, RejectedOperation, RowFault, RowId, Step, Strictness, TargetTable,
+    ConnectorError, Group, Lane, LoadBatch, NetChange, OrderedChange, RejectedOperation, RowFault, RowId, Step, Strictness, TargetTable,
 };
 use tidegate_model::{Row, TableName};
 
@@ -106,17 +106,17 @@ pub(crate) async fn take_out(
     Ok(ids)
 }
 
-/// The rows among the images of a load that the target refuses, with its reasons.
+/// The rows of a load that the target refuses, with its reasons.
 ///
 /// # Errors
 /// What else went wrong.
 pub(crate) async fn of_load(
     lane: &mut dyn Lane,
     table: &Arc<TargetTable>,
-    images: Vec<Image>,
+    batch: &LoadBatch,
     into: &mut HashMap<RowId, ConnectorError>,
 ) -> Result<(), TaskError> {
-    let mut images = images.into_iter().peekable();
+    let mut images = batch.images().peekable();
     while images.peek().is_some() {
         let changes: Vec<NetChange> = images.by_ref().take(ROWS_MAX).map(NetChange::Insert).collect();
         let step = Step::Net { table: table.clone(), strictness: Strictness::Idempotent, changes };

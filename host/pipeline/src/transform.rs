@@ -24,8 +24,8 @@
 
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, Image, OrderedChange, SourceTable, Strictness};
-use tidegate_model::{ImageKind, Row, RowChange};
+use tidegate_connector::{ColumnOrigin, Image, LoadBatch, OrderedChange, SourceTable, Strictness};
+use tidegate_model::{ImageKind, Row, RowBatch, RowChange};
 
 use crate::guests::Guests;
 use crate::header::ImageHeader;
@@ -56,10 +56,10 @@ pub(crate) enum Transformed {
 }
 
 /// What comes of rows of the full load.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SnapshotRows {
-    /// The images that stay.
-    pub(crate) images: Vec<Image>,
+    /// The rows that stay.
+    pub(crate) batch: LoadBatch,
     /// The rows at fault.
     pub(crate) rejected: Vec<(Row, Rejection)>,
 }
@@ -97,18 +97,17 @@ impl Transformer {
     pub(crate) async fn snapshot_rows(
         &mut self,
         table: &Arc<PlannedTable>,
-        rows: Vec<Row>,
+        rows: RowBatch,
         read_at_us: i64,
     ) -> Result<SnapshotRows, TaskError> {
         if table.stages.is_empty() {
-            let images = rows.into_iter().map(|row| Image { row, computed: None }).collect();
-            return Ok(SnapshotRows { images, rejected: Vec::new() });
+            return Ok(SnapshotRows { batch: rows.into(), rejected: Vec::new() });
         }
         let table = table.clone();
         let work = move |guests: &mut Guests| {
             let loaded = guests.judge_loaded(&table, rows, ImageHeader::Loaded { at_us: read_at_us })?;
             let rejected = loaded.rejected.into_iter().map(|(row, rejection)| (row, why(&table, rejection))).collect();
-            Ok(SnapshotRows { images: loaded.images, rejected })
+            Ok(SnapshotRows { batch: loaded.batch, rejected })
         };
         self.instances.with_first_here(work).await
     }

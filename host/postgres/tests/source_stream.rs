@@ -82,7 +82,7 @@ async fn a_transaction_that_is_open_while_its_table_is_added_loses_no_row() {
             let mut reader = snapshot.read(table.clone(), &chunk).await.expect("a reader");
             window = Some(reader.window());
             while let Some(rows) = reader.next_rows().await.expect("rows") {
-                loaded.extend(rows.iter().map(|row| text(&table, row, "id")));
+                loaded.extend(rows.iter().map(|row| text(&table, &row, "id")));
             }
         }
         let window = window.expect("a table has a chunk");

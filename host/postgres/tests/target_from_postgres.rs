@@ -5,7 +5,7 @@ mod target_support;
 use std::sync::Arc;
 
 use target_support::{Bench, chunk, task, window};
-use tidegate_connector::{CaptureScope, ColumnOrigin, Image, Snapshot, Source, Target, TargetColumn, TargetTable};
+use tidegate_connector::{CaptureScope, ColumnOrigin, Snapshot, Source, Target, TargetColumn, TargetTable};
 use tidegate_model::TableName;
 use tidegate_postgres::source::PostgresSource;
 
@@ -56,7 +56,7 @@ async fn every_type_of_a_postgres_source_arrives_unchanged() {
     for part in snapshot.chunks(&described, 40).await.unwrap() {
         let mut reader = snapshot.read(Arc::clone(&described), &part).await.unwrap();
         while let Some(rows) = reader.next_rows().await.unwrap() {
-            loader.write(rows.into_iter().map(|row| Image { row, computed: None }).collect()).await.unwrap();
+            loader.write(rows.into()).await.unwrap();
         }
     }
     assert_eq!(loader.finish(&window(1)).await.unwrap(), 100);

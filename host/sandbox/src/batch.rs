@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use tidegate_model::{ImageKind, SqlType, Value};
+use tidegate_model::{Cell, ImageKind, SqlType, Value};
 
 use crate::contract::tidegate::transform::types as wit;
 use crate::layout::{Layout, bit, bitmap_bytes, set_bit};
@@ -99,6 +99,82 @@ impl BatchBuilder {
         *count += 1;
         self.batch.bytes += bytes;
         Ok(())
+    }
+
+    /// Adds the next values of a column of text, out of cells that are their text in UTF-8. What is checked of the text is checked of
+    /// all of it at once.
+    ///
+    /// # Errors
+    /// [`BatchError`] for a cell without a value, a text that is not UTF-8 and a column that is not of text; the column must then be
+    /// [cleared](BatchBuilder::clear_column).
+    pub fn push_texts<'a>(&mut self, column: usize, cells: impl Iterator<Item = Cell<'a>>) -> Result<(), BatchError> {
+        let form = BatchError::ValueForm { column };
+        let (Some(target), Some(count)) = (self.batch.wit.columns.get_mut(column), self.counts.get_mut(column)) else { return Err(form) };
+        let wit::Values::Utf8(var) = &mut target.values else { return Err(form) };
+        let (first, known) = (var.data.len(), var.offsets.len());
+        for cell in cells {
+            match cell {
+                Cell::Binary(bytes) | Cell::Text(bytes) => var.data.extend_from_slice(bytes),
+                Cell::Null => set_bit(&mut target.nulls, *count),
+                Cell::Unchanged | Cell::Absent => return Err(form),
+            }
+            // As for single values, an offset beyond u32 is never read.
+            var.offsets.push(var.data.len() as u32);
+            *count += 1;
+        }
+        let (added, offsets) = (&var.data[first..], &var.offsets[known..]);
+        if !added.is_ascii() {
+            let text = std::str::from_utf8(added).map_err(|_| form.clone())?;
+            if !offsets.iter().all(|offset| text.is_char_boundary((*offset as usize).wrapping_sub(first))) {
+                return Err(form);
+            }
+        }
+        self.batch.bytes += added.len() + 4 * offsets.len();
+        Ok(())
+    }
+
+    /// Adds the next values of a column of signed integers. `read` makes the number of a cell's bytes.
+    ///
+    /// # Errors
+    /// [`BatchError`] for a cell without a value, bytes that `read` refuses and a column of another layout; the column must then be
+    /// [cleared](BatchBuilder::clear_column).
+    pub fn push_integers<'a>(
+        &mut self,
+        column: usize,
+        cells: impl Iterator<Item = Cell<'a>>,
+        read: impl Fn(&[u8]) -> Option<i64>,
+    ) -> Result<(), BatchError> {
+        let form = BatchError::ValueForm { column };
+        let (Some(target), Some(count)) = (self.batch.wit.columns.get_mut(column), self.counts.get_mut(column)) else { return Err(form) };
+        let first = *count;
+        for cell in cells {
+            let number = match cell {
+                Cell::Binary(bytes) => read(bytes).ok_or_else(|| form.clone())?,
+                Cell::Null => {
+                    set_bit(&mut target.nulls, *count);
+                    0
+                }
+                Cell::Text(_) | Cell::Unchanged | Cell::Absent => return Err(form),
+            };
+            match &mut target.values {
+                wit::Values::Int32(list) => list.push(i32::try_from(number).map_err(|_| form.clone())?),
+                wit::Values::Int64(list) => list.push(number),
+                _ => return Err(form),
+            }
+            *count += 1;
+        }
+        self.batch.bytes += 8 * (*count - first);
+        Ok(())
+    }
+
+    /// Takes the values of a column out again that were added since it was cleared or the builder was new.
+    pub fn clear_column(&mut self, column: usize) {
+        if let (Some(target), Some(count)) = (self.batch.wit.columns.get_mut(column), self.counts.get_mut(column)) {
+            target.nulls.clear();
+            target.absent.clear();
+            clear_values(&mut target.values);
+            *count = 0;
+        }
     }
 
     /// Adds a place for a value that the log does not carry.
@@ -346,6 +422,38 @@ mod tests {
         short.push_kind(ImageKind::Insert);
         short.push_value(0, &Value::Int(1)).unwrap();
         assert!(matches!(short.finish(), Err(BatchError::Uneven { column: 1, found: 0, rows: 1 })));
+    }
+
+    #[test]
+    fn cells_of_a_column_are_the_values_pushed_one_by_one() {
+        let texts = [Cell::Binary("é".as_bytes()), Cell::Null, Cell::Text(b""), Cell::Binary(b"ab")];
+        let numbers = [1i32, -1, i32::MAX, 0].map(i32::to_be_bytes);
+        let read = |bytes: &[u8]| bytes.try_into().ok().map(|bytes| i64::from(i32::from_be_bytes(bytes)));
+        let (mut at_once, mut singly) = (builder(), builder());
+        for (row, text) in texts.iter().enumerate() {
+            at_once.push_kind(ImageKind::Snapshot);
+            singly.push_kind(ImageKind::Snapshot);
+            let number = if row == 1 { Value::Null } else { Value::Int(read(&numbers[row]).unwrap()) };
+            singly.push_value(0, &number).unwrap();
+            let text =
+                if let Cell::Binary(bytes) | Cell::Text(bytes) = text { Value::Text(str::from_utf8(bytes).unwrap()) } else { Value::Null };
+            singly.push_value(1, &text).unwrap();
+        }
+        let cells = |row: usize| if row == 1 { Cell::Null } else { Cell::Binary(&numbers[row]) };
+        // What failed before leaves nothing behind.
+        assert!(at_once.push_integers(0, [cells(0), Cell::Binary(b"x")].into_iter(), read).is_err());
+        at_once.clear_column(0);
+        at_once.push_integers(0, (0..4).map(cells), read).unwrap();
+        for halves in [[&b"\xc3"[..], b"\xa9"], [b"a", b"\xff"]] {
+            assert!(at_once.push_texts(1, halves.into_iter().map(Cell::Binary)).is_err());
+            at_once.clear_column(1);
+        }
+        assert!(at_once.push_texts(1, [Cell::Unchanged].into_iter()).is_err());
+        at_once.clear_column(1);
+        at_once.push_texts(1, texts.into_iter()).unwrap();
+        let (at_once, singly) = (at_once.finish().unwrap(), singly.finish().unwrap());
+        assert_eq!(format!("{:?}", at_once.wit), format!("{:?}", singly.wit));
+        assert!(builder().push_texts(0, texts.into_iter()).is_err() && builder().push_integers(1, [Cell::Null].into_iter(), read).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which layout a column of each type travels in.
 
 use tidegate_model::SqlType;
+pub(crate) use tidegate_model::column::bit;
 
 /// The cases of `values` in the contract, without `strings`, which is another spelling of [`Layout::Utf8`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +34,6 @@ impl Layout {
             | SqlType::Other(_) => Layout::Utf8,
         }
     }
-}
-
-/// True when bit `row` is set; a bitmap that is too short (an empty one) has no bit set there.
-#[inline]
-pub(crate) fn bit(bitmap: &[u8], row: usize) -> bool {
-    bitmap.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1)
 }
 
 /// Sets bit `row`, growing the bitmap up to it.

@@ -48,7 +48,7 @@ pub use input::{BEFORE_PREFIX, Header, InputSource};
 pub use plan::{
     ColumnOrigin, MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TargetColumn, TextLayout,
 };
-pub use result::{BatchResult, ResultColumn, RowError};
+pub use result::{BatchResult, RowError};
 pub use sandbox::{ModuleInfo, Sandbox};
 pub use threads::run_on_guest_thread;
 pub use usage::Usage;

@@ -1,7 +1,7 @@
 //! What a module answers to a batch, believed only after every part of it has been checked.
 
 use serde::de::IgnoredAny;
-use tidegate_model::{SqlType, Value};
+use tidegate_model::{SqlType, Value, ValueColumn, Values};
 
 use crate::contract::tidegate::transform::types as wit;
 use crate::error::SandboxError;
@@ -23,7 +23,7 @@ const CODE_BYTES_MAX: usize = 64;
 pub struct BatchResult {
     rows: usize,
     keep: Vec<u8>,
-    columns: Vec<ResultColumn>,
+    columns: Vec<ValueColumn>,
     errors: Vec<RowError>,
     bytes: usize,
 }
@@ -37,26 +37,6 @@ pub struct RowError {
     pub code: String,
     /// The module's message, cut to 1 KiB.
     pub message: String,
-}
-
-/// One computed column. Values of rows that are not kept, or have an error, are meaningless.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResultColumn {
-    sql_type: SqlType,
-    nulls: Vec<u8>,
-    absent: Vec<u8>,
-    values: Values,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Values {
-    Bool8(Vec<u8>),
-    Int32(Vec<i32>),
-    Int64(Vec<i64>),
-    UInt64(Vec<u64>),
-    Float64(Vec<f64>),
-    Utf8(Vec<u32>, String),
-    Binary(Vec<u32>, Vec<u8>),
 }
 
 /// What an answer must fit.
@@ -80,10 +60,21 @@ impl BatchResult {
         self.keep.is_empty() || bit(&self.keep, row)
     }
 
-    /// The computed outputs of the plan, in its order.
+    /// True when the module could not handle the row.
     #[inline]
-    pub fn columns(&self) -> &[ResultColumn] {
+    pub fn failed(&self, row: usize) -> bool {
+        self.errors.binary_search_by_key(&row, |error| error.row).is_ok()
+    }
+
+    /// The computed outputs of the plan, in its order. Values of rows that are not kept, or have an error, are meaningless.
+    #[inline]
+    pub fn columns(&self) -> &[ValueColumn] {
         &self.columns
+    }
+
+    /// Likewise; none are left.
+    pub fn take_columns(&mut self) -> Vec<ValueColumn> {
+        std::mem::take(&mut self.columns)
     }
 
     /// Rows for the error table, in order, each at most once.
@@ -112,7 +103,7 @@ impl BatchResult {
         let rows = wanted.rows;
         check_bitmap(&found.keep, rows, "keep")?;
         let errors = check_errors(found.errors, rows)?;
-        let failed = |row: usize| errors.binary_search_by_key(&row, |error| error.row).is_ok();
+        let failed = |row: usize| errors.binary_search_by_key(&row, |error: &RowError| error.row).is_ok();
         let keeps = |row: usize| found.keep.is_empty() || bit(&found.keep, row);
         if !wanted.filters && !found.keep.is_empty() && (0..rows).any(|row| !keeps(row) && !failed(row)) {
             return Err(SandboxError::malformed("it drops rows, but its plan does not say that it filters"));
@@ -128,9 +119,9 @@ impl BatchResult {
         let mut bytes = 0;
         let mut columns = Vec::with_capacity(found.columns.len());
         for (column, output) in found.columns.into_iter().zip(wanted.computed) {
-            let column = ResultColumn::check(column, output, wanted, &live)
+            let column = check_column(column, output, wanted, &live)
                 .map_err(|problem| SandboxError::malformed(format!("column \"{}\": {problem}", output.name)))?;
-            bytes += column.var_bytes();
+            bytes += var_bytes(&column);
             columns.push(column);
         }
         let bytes_max = (wanted.input_bytes * BYTES_PER_INPUT_BYTE).max(rows * BYTES_PER_ROW) + BYTES_FREE;
@@ -141,134 +132,63 @@ impl BatchResult {
     }
 }
 
-impl ResultColumn {
-    /// The value of a row; NULL for an absent one too.
-    #[inline]
-    pub fn value(&self, row: usize) -> Value<'_> {
-        if bit(&self.nulls, row) || bit(&self.absent, row) {
-            return Value::Null;
-        }
-        self.raw_value(row).unwrap_or(Value::Null)
+fn var_bytes(column: &ValueColumn) -> usize {
+    match &column.values {
+        Values::Utf8(_, text) => text.len(),
+        Values::Binary(_, data) => data.len(),
+        Values::Bool8(_) | Values::Int32(_) | Values::Int64(_) | Values::UInt64(_) | Values::Float64(_) => 0,
     }
+}
 
-    /// True when the module leaves the column of this row as it is in the target.
-    #[inline]
-    pub fn is_absent(&self, row: usize) -> bool {
-        bit(&self.absent, row)
+fn check_column(found: wit::Column, output: &Output, wanted: &Wanted<'_>, live: &impl Fn(usize) -> bool) -> Result<ValueColumn, String> {
+    let rows = wanted.rows;
+    let text = |error: SandboxError| error.to_string();
+    check_bitmap(&found.nulls, rows, "nulls").map_err(text)?;
+    check_bitmap(&found.absent, rows, "absent").map_err(text)?;
+    let values = check_values(found.values, Layout::of(&output.sql_type), rows)?;
+    let column = ValueColumn { sql_type: output.sql_type.clone(), nulls: found.nulls, absent: found.absent, values };
+    let (has_nulls, has_absent) = (!column.nulls.is_empty(), !column.absent.is_empty());
+    let checks_values = needs_value_check(&column.sql_type);
+    if !has_nulls && !has_absent && !checks_values {
+        return Ok(column);
     }
-
-    /// The type that the plan declared.
-    pub fn sql_type(&self) -> &SqlType {
-        &self.sql_type
-    }
-
-    #[inline]
-    fn raw_value(&self, row: usize) -> Option<Value<'_>> {
-        Some(match &self.values {
-            Values::Bool8(list) => Value::Bool(*list.get(row)? == 1),
-            Values::Int32(list) => {
-                let number = *list.get(row)?;
-                match self.sql_type {
-                    SqlType::Date => Value::Date(number),
-                    SqlType::UInt8 | SqlType::UInt16 => Value::UInt(u64::from(number.unsigned_abs())),
-                    _ => Value::Int(i64::from(number)),
-                }
+    for row in (0..rows).filter(|row| live(*row)) {
+        if bit(&column.absent, row) {
+            if !wanted.partial_images {
+                return Err(format!("row {row} is absent, but the plan does not take partial images"));
             }
-            Values::Int64(list) => {
-                let number = *list.get(row)?;
-                match self.sql_type {
-                    SqlType::Time => Value::Time(number),
-                    SqlType::Timestamp => Value::Timestamp(number),
-                    SqlType::TimestampTz => Value::TimestampTz(number),
-                    SqlType::UInt32 => Value::UInt(number.unsigned_abs()),
-                    _ => Value::Int(number),
-                }
+        } else if bit(&column.nulls, row) {
+            if !output.nullable {
+                return Err(format!("row {row} is NULL, but the plan declares it as not null"));
             }
-            Values::UInt64(list) => Value::UInt(*list.get(row)?),
-            Values::Float64(list) => {
-                let number = *list.get(row)?;
-                // A float32 column: the declared type asks for the narrower value.
-                if self.sql_type == SqlType::Float32 { Value::Float32(number as f32) } else { Value::Float64(number) }
-            }
-            Values::Utf8(offsets, text) => {
-                let text = text.get(span(offsets, row)?)?;
-                match self.sql_type {
-                    SqlType::Decimal { .. } => Value::Decimal(text),
-                    SqlType::Json => Value::Json(text),
-                    _ => Value::Text(text),
-                }
-            }
-            Values::Binary(offsets, data) => {
-                let bytes = data.get(span(offsets, row)?)?;
-                match self.sql_type {
-                    SqlType::Uuid => Value::Uuid(bytes.try_into().ok()?),
-                    SqlType::Bits(_) => Value::Bits(bytes),
-                    _ => Value::Bytes(bytes),
-                }
-            }
-        })
-    }
-
-    fn var_bytes(&self) -> usize {
-        match &self.values {
-            Values::Utf8(_, text) => text.len(),
-            Values::Binary(_, data) => data.len(),
-            Values::Bool8(_) | Values::Int32(_) | Values::Int64(_) | Values::UInt64(_) | Values::Float64(_) => 0,
+        } else if checks_values {
+            check_value(&column, row).map_err(|problem| format!("row {row}: {problem}"))?;
         }
     }
+    Ok(column)
+}
 
-    fn check(found: wit::Column, output: &Output, wanted: &Wanted<'_>, live: &impl Fn(usize) -> bool) -> Result<Self, String> {
-        let rows = wanted.rows;
-        let text = |error: SandboxError| error.to_string();
-        check_bitmap(&found.nulls, rows, "nulls").map_err(text)?;
-        check_bitmap(&found.absent, rows, "absent").map_err(text)?;
-        let values = check_values(found.values, Layout::of(&output.sql_type), rows)?;
-        let column = Self { sql_type: output.sql_type.clone(), nulls: found.nulls, absent: found.absent, values };
-        let (has_nulls, has_absent) = (!column.nulls.is_empty(), !column.absent.is_empty());
-        let checks_values = needs_value_check(&column.sql_type);
-        if !has_nulls && !has_absent && !checks_values {
-            return Ok(column);
+fn check_value(column: &ValueColumn, row: usize) -> Result<(), String> {
+    let value = match &column.values {
+        Values::Int32(list) => return check_range(i64::from(list[row]), &column.sql_type),
+        Values::Int64(list) => return check_range(list[row], &column.sql_type),
+        Values::Bool8(list) if list[row] > 1 => return Err("a boolean is neither 0 nor 1".to_owned()),
+        _ => column.raw_value(row).ok_or("the value has not the length of its type")?,
+    };
+    let fits = match (&column.sql_type, &value) {
+        (SqlType::Decimal { .. }, Value::Decimal(text)) => is_decimal(text),
+        (SqlType::Json, Value::Json(text)) => is_json(text),
+        (SqlType::Array(_), Value::Text(text)) => text.trim_start().starts_with('[') && is_json(text),
+        (SqlType::Enumeration(labels), Value::Text(text)) => labels.iter().any(|label| label == text),
+        (SqlType::SetOf(labels), Value::Text(text)) => {
+            text.is_empty() || text.split(',').all(|part| labels.iter().any(|label| label == part))
         }
-        for row in (0..rows).filter(|row| live(*row)) {
-            if bit(&column.absent, row) {
-                if !wanted.partial_images {
-                    return Err(format!("row {row} is absent, but the plan does not take partial images"));
-                }
-            } else if bit(&column.nulls, row) {
-                if !output.nullable {
-                    return Err(format!("row {row} is NULL, but the plan declares it as not null"));
-                }
-            } else if checks_values {
-                column.check_value(row).map_err(|problem| format!("row {row}: {problem}"))?;
-            }
-        }
-        Ok(column)
-    }
-
-    fn check_value(&self, row: usize) -> Result<(), String> {
-        let value = match &self.values {
-            Values::Int32(list) => return check_range(i64::from(list[row]), &self.sql_type),
-            Values::Int64(list) => return check_range(list[row], &self.sql_type),
-            Values::Bool8(list) if list[row] > 1 => return Err("a boolean is neither 0 nor 1".to_owned()),
-            _ => self.raw_value(row).ok_or("the value has not the length of its type")?,
-        };
-        let fits = match (&self.sql_type, &value) {
-            (SqlType::Decimal { .. }, Value::Decimal(text)) => is_decimal(text),
-            (SqlType::Json, Value::Json(text)) => is_json(text),
-            (SqlType::Array(_), Value::Text(text)) => text.trim_start().starts_with('[') && is_json(text),
-            (SqlType::Enumeration(labels), Value::Text(text)) => labels.iter().any(|label| label == text),
-            (SqlType::SetOf(labels), Value::Text(text)) => {
-                text.is_empty() || text.split(',').all(|part| labels.iter().any(|label| label == part))
-            }
-            (SqlType::Text { chars_max: Some(max) }, Value::Text(text)) => {
-                text.len() <= *max as usize || text.chars().count() <= *max as usize
-            }
-            (SqlType::Bytes { bytes_max: Some(max) }, Value::Bytes(bytes)) => bytes.len() <= *max as usize,
-            (SqlType::Bits(count), Value::Bits(bytes)) => bytes.len() == count.div_ceil(8) as usize,
-            _ => true,
-        };
-        if fits { Ok(()) } else { Err(format!("the value is not of the declared type {:?}", self.sql_type)) }
-    }
+        (SqlType::Text { chars_max: Some(max) }, Value::Text(text)) => text.len() <= *max as usize || text.chars().count() <= *max as usize,
+        (SqlType::Bytes { bytes_max: Some(max) }, Value::Bytes(bytes)) => bytes.len() <= *max as usize,
+        (SqlType::Bits(count), Value::Bits(bytes)) => bytes.len() == count.div_ceil(8) as usize,
+        _ => true,
+    };
+    if fits { Ok(()) } else { Err(format!("the value is not of the declared type {:?}", column.sql_type)) }
 }
 
 fn check_bitmap(bitmap: &[u8], rows: usize, name: &str) -> Result<(), SandboxError> {
@@ -303,7 +223,8 @@ fn check_values(found: wit::Values, layout: Layout, rows: usize) -> Result<Value
         (wit::Values::Utf8(var), Layout::Utf8) => {
             let (offsets, data) = check_offsets(var, rows)?;
             let text = String::from_utf8(data).map_err(|_| "text that is not UTF-8")?;
-            if !offsets.iter().all(|offset| text.is_char_boundary(*offset as usize)) {
+            // In ASCII a character begins at each byte.
+            if !text.is_ascii() && !offsets.iter().all(|offset| text.is_char_boundary(*offset as usize)) {
                 return Err("an offset inside a character".to_owned());
             }
             (rows, Values::Utf8(offsets, text))
@@ -349,10 +270,6 @@ fn layout_name(values: &wit::Values) -> &'static str {
         wit::Values::Binary(_) => "binary",
         wit::Values::Strings(_) => "strings",
     }
-}
-
-fn span(offsets: &[u32], row: usize) -> Option<std::ops::Range<usize>> {
-    Some(*offsets.get(row)? as usize..*offsets.get(row + 1)? as usize)
 }
 
 /// True for types whose layout allows more than the type does.

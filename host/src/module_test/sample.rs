@@ -30,7 +30,7 @@ pub(crate) async fn first_rows(source: &dyn Source, name: TableName, limit: usiz
     for chunk in snapshot.chunks(&table, CHUNK_ROWS).await.map_err(failed)? {
         let mut reader = snapshot.read(table.clone(), &chunk).await.map_err(failed)?;
         while let Some(rows) = reader.next_rows().await.map_err(failed)? {
-            for row in rows {
+            for row in rows.iter() {
                 if sample.rows.len() >= limit || bytes >= BYTES_MAX {
                     return Ok(sample);
                 }

@@ -16,7 +16,7 @@ pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
     let mut loader = target.loader(fence).await.unwrap();
     loader.begin(&table, &chunk(0), false).await.unwrap();
     for part in 0..10 {
-        loader.write((0..5_000).map(|id| note(part * 5_000 + id, "a text of some length")).collect()).await.unwrap();
+        loader.write(loaded((0..5_000).map(|id| note(part * 5_000 + id, "a text of some length")))).await.unwrap();
     }
     assert_eq!(target.chunk_mark(fence, &name, &chunk(0)).await.unwrap(), None);
     assert_eq!(loader.finish(&window(7)).await.unwrap(), 50_000);
@@ -26,9 +26,9 @@ pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
 
     // A chunk that is begun again without being finished is void.
     loader.begin(&table, &chunk(1), false).await.unwrap();
-    loader.write(vec![note(60_000, "void")]).await.unwrap();
+    loader.write(loaded([note(60_000, "void")])).await.unwrap();
     loader.begin(&table, &chunk(1), false).await.unwrap();
-    loader.write(vec![note(60_001, "kept")]).await.unwrap();
+    loader.write(loaded([note(60_001, "kept")])).await.unwrap();
     loader.finish(&window(8)).await.unwrap();
     let rows = async || {
         let mut rows = bench.rows("loaded", &["id", "note"]).await;
@@ -39,17 +39,17 @@ pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
 
     // The same chunk twice is refused, unless it replaces.
     loader.begin(&table, &chunk(1), false).await.unwrap();
-    loader.write(vec![note(60_002, "twice")]).await.unwrap();
+    loader.write(loaded([note(60_002, "twice")])).await.unwrap();
     assert_eq!(loader.finish(&window(8)).await.unwrap_err().code(), "chunk_unknown");
     loader.begin(&table, &chunk(1), false).await.unwrap();
-    let written = loader.write(vec![note(60_001, "duplicate")]).await;
+    let written = loader.write(loaded([note(60_001, "duplicate")])).await;
     let error = match written {
         Ok(()) => loader.finish(&window(8)).await.unwrap_err(),
         Err(error) => error,
     };
     assert_eq!(error.code(), "target_diverged");
     loader.begin(&table, &chunk(1), true).await.unwrap();
-    loader.write(vec![note(60_001, "replaced"), note(60_003, "new")]).await.unwrap();
+    loader.write(loaded([note(60_001, "replaced"), note(60_003, "new")])).await.unwrap();
     assert_eq!(loader.finish(&window(9)).await.unwrap(), 2);
     assert_eq!(rows().await, ["60001,replaced", "60003,new"]);
 
@@ -77,7 +77,7 @@ pub async fn withheld_key_comes_back_behind_the_rows(bench: &dyn Bench) {
     let mut loader = target.loader(fence).await.unwrap();
     for (index, ids) in [(0, [2, 1]), (1, [3, 1])] {
         loader.begin(&table, &chunk(index), false).await.unwrap();
-        loader.write(ids.map(|id| note(id, "late")).to_vec()).await.unwrap();
+        loader.write(loaded(ids.map(|id| note(id, "late")))).await.unwrap();
         assert_eq!(loader.finish(&window(7)).await.unwrap(), 2, "nothing compares keys yet");
     }
     let error = target.return_key(fence, &table, &key).await.unwrap_err();
@@ -146,7 +146,7 @@ pub async fn older_worker_can_do_nothing_after_a_take_over(bench: &dyn Bench) {
     let mut loader = target.loader(fence).await.unwrap();
     // Both have a transaction open when the other worker comes, which does not wait for them for long.
     loader.begin(&table, &chunk(0), false).await.unwrap();
-    loader.write(vec![note(1, "zombie")]).await.unwrap();
+    loader.write(loaded([note(1, "zombie")])).await.unwrap();
     let insert = |id| net(&table, Strictness::Strict, vec![NetChange::Insert(note(id, "zombie"))]);
     lane.add_steps(vec![insert(2)]).await.unwrap();
     let started = std::time::Instant::now();

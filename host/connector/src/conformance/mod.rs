@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidegate_model::schema::RowEncoding;
 use tidegate_model::{
-    BeforeImages, Cell, Column, Engine, Fence, Lsn, Position, RowBuilder, SqlType, TableName, TableSchema, TaskId, Value, Window,
+    BeforeImages, Cell, Column, Engine, Fence, Lsn, Position, RowBatch, RowBuilder, SqlType, TableName, TableSchema, TaskId, Value, Window,
 };
 
 pub use control_tables::*;
@@ -20,8 +20,8 @@ pub use lane::*;
 pub use load::*;
 
 use crate::{
-    Chunk, ColumnOrigin, ConnectorError, Group, Image, Lane, NetChange, NeutralDecoder, OrderedChange, SourceTable, Step, Strictness,
-    TablePreparation, Target, TargetColumn, TargetTable,
+    Chunk, ColumnOrigin, ConnectorError, Group, Image, Lane, LoadBatch, NetChange, NeutralDecoder, OrderedChange, SourceTable, Step,
+    Strictness, TablePreparation, Target, TargetColumn, TargetTable,
 };
 
 /// A target on a server of its own, with the task [`task`] taken over and begun at [`at`]`(0)`.
@@ -162,6 +162,11 @@ pub fn image(cells: &[In<'_>]) -> Image {
 /// A row of [`notes`].
 pub fn note(id: i64, text: &str) -> Image {
     image(&[In::Is(Value::Int(id)), In::Is(Value::Text(text))])
+}
+
+/// Rows for a load. None of them has computed cells.
+pub fn loaded(images: impl IntoIterator<Item = Image>) -> LoadBatch {
+    images.into_iter().map(|image| image.row).collect::<RowBatch>().into()
 }
 
 /// A row of [`notes`] of which only the key is known.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tidegate_connector::{ConnectorError, Decoding, Dialect, RowReader, SourceTable};
-use tidegate_model::{Cell, LARGE_BYTES, Row, RowBuilder, SqlType, TableName, Window};
+use tidegate_connector::{ConnectorError, Decoding, Dialect, LOADED_ROWS_MAX, RowReader, SourceTable};
+use tidegate_model::{Cell, LARGE_BYTES, RowBatch, SqlType, TableName, Window};
 use tokio::sync::mpsc;
 
 use crate::binlog::bytes::Fault;
@@ -21,8 +21,8 @@ use crate::raw::{Column, Field, RawConn, fields};
 /// Bytes of rows in one batch.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// Rows, and how long it took so far to make rows of what the driver brought.
-type Batch = (Vec<Row>, Duration);
+/// Rows, `None` behind the last, and how long it took so far to make rows of what the driver brought.
+type Batch = (Option<RowBatch>, Duration);
 
 /// A read in progress. The rows come from a task of its own, so that the server is read while a target is written; the
 /// channel's bound of one batch keeps it from running far ahead.
@@ -41,8 +41,8 @@ impl ChunkReader {
             if let Err(error) = read(conn, &table, &condition, &sender).await {
                 let _ = sender.send(Err(error)).await;
             } else {
-                // An empty batch says that the end was reached; a channel that just closes does not.
-                let _ = sender.send(Ok(Batch::default())).await;
+                // This says that the end was reached; a channel that just closes does not.
+                let _ = sender.send(Ok((None, Duration::ZERO))).await;
             }
         });
         Self { window, batches, decoded: Duration::ZERO, reading, finished: false }
@@ -61,16 +61,16 @@ impl RowReader for ChunkReader {
         self.window.clone()
     }
 
-    async fn next_rows(&mut self) -> Result<Option<Vec<Row>>, ConnectorError> {
+    async fn next_rows(&mut self) -> Result<Option<RowBatch>, ConnectorError> {
         if self.finished {
             return Ok(None);
         }
         match self.batches.recv().await {
-            Some(Ok((rows, _))) if rows.is_empty() => {
+            Some(Ok((None, _))) => {
                 self.finished = true;
                 Ok(None)
             }
-            Some(Ok((rows, decoded))) => {
+            Some(Ok((Some(rows), decoded))) => {
                 self.decoded = decoded;
                 Ok(Some(rows))
             }
@@ -107,17 +107,15 @@ async fn read(
         .collect();
     let sql = format!("select {} from {}{condition}", expressions.join(", "), Dialect::MYSQL.table(name));
     conn.select(&sql).await.map_err(fault)?;
-    let (mut batch, mut bytes) = (Vec::new(), 0);
+    let empty = || RowBatch::with_capacity(table.schema.columns.len(), 0, 0);
+    let mut batch = empty();
     let mut decoding = Decoding::default();
     let mut stretch = decoding.begin();
     while let Some(packet) = stretch.wait(conn.next_row()).await.map_err(fault)? {
-        let row = row(table, &packet, conn.row_columns())?;
-        bytes += row.bytes_held();
-        batch.push(row);
-        if bytes >= BATCH_BYTES {
-            bytes = 0;
+        push_row(table, &packet, conn.row_columns(), &mut batch)?;
+        if batch.bytes_held() >= BATCH_BYTES || batch.len() >= LOADED_ROWS_MAX {
             stretch.end();
-            if sender.send(Ok((std::mem::take(&mut batch), decoding.total()))).await.is_err() {
+            if sender.send(Ok((Some(std::mem::replace(&mut batch, empty())), decoding.total()))).await.is_err() {
                 return Ok(());
             }
             stretch = decoding.begin();
@@ -125,36 +123,36 @@ async fn read(
     }
     stretch.end();
     if !batch.is_empty() {
-        let _ = sender.send(Ok((batch, decoding.total()))).await;
+        let _ = sender.send(Ok((Some(batch), decoding.total()))).await;
     }
     conn.quit().await;
     Ok(())
 }
 
-fn row(table: &SourceTable, packet: &Bytes, types: &[Column]) -> Result<Row, ConnectorError> {
+fn push_row(table: &SourceTable, packet: &Bytes, types: &[Column], batch: &mut RowBatch) -> Result<(), ConnectorError> {
     let columns = &table.schema.columns;
     let malformed = |fault| fault::decode(Some(&table.schema.name), None, "in the full load", &fault);
-    let mut builder = RowBuilder::with_capacity(columns.len(), packet.len().min(LARGE_BYTES));
     let mut found = fields(packet, types).map_err(malformed)?;
     for column in columns {
         let at_fault = |fault: Fault| misread(&table.schema.name, &column.name, &fault);
         let field = found.next().unwrap_or(Err(MISFIT)).map_err(at_fault)?;
         match field {
-            Field::Null => builder.push(Cell::Null),
+            Field::Null => batch.push(Cell::Null),
             Field::Bytes(bytes) if bytes.len() >= LARGE_BYTES && is_verbatim(&column.sql_type, bytes) => {
-                builder.push_within(Cell::Binary(bytes), packet);
+                batch.push_within(Cell::Binary(bytes), packet);
             }
             field => match odd_date(&column.sql_type, field).map_err(at_fault)? {
-                Some(text) => builder.push(Cell::Text(text.as_bytes())),
+                Some(text) => batch.push(Cell::Text(text.as_bytes())),
                 None => {
                     let mut result = Ok(());
-                    builder.push_with(|out| result = write_value(&column.sql_type, field, out));
+                    batch.push_with(|out| result = write_value(&column.sql_type, field, out));
                     result.map_err(at_fault)?;
                 }
             },
         }
     }
-    Ok(builder.finish())
+    batch.end_row();
+    Ok(())
 }
 
 /// A value that is not of its column's type is of another definition than was described: the server replaces a column at once,

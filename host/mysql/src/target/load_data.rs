@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::poll_fn;
 use mysql_async::prelude::Queryable;
-use tidegate_connector::{ConnectorError, Image};
+use tidegate_connector::{ConnectorError, ImageCells};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -77,7 +77,7 @@ impl LoadData {
     }
 
     /// Adds a complete row.
-    pub(crate) async fn add(&mut self, image: &Image) -> Result<(), ConnectorError> {
+    pub(crate) async fn add(&mut self, image: &impl ImageCells) -> Result<(), ConnectorError> {
         for column in 0..self.plan.columns.len() {
             if column > 0 {
                 self.part.push(b'\t');

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_connector::{Chunk, ConnectorError, ErrorClass, Image, Loader, RejectedRow, ServerSettings, TargetTable};
+use tidegate_connector::{Chunk, ConnectorError, ErrorClass, Image, LoadBatch, Loader, RejectedRow, ServerSettings, TargetTable};
 use tidegate_model::{Fence, Window};
 
 use super::load_data::LoadData;
@@ -92,16 +92,17 @@ impl Loader for MysqlLoader {
         Ok(())
     }
 
-    async fn write(&mut self, images: Vec<Image>) -> Result<(), ConnectorError> {
+    async fn write(&mut self, batch: LoadBatch) -> Result<(), ConnectorError> {
         // Taken out, so that a write that fails or is cancelled leaves no half chunk that could be finished.
         let Some(mut load) = self.load.take() else { return Err(no_chunk()) };
         match &mut load.way {
             Way::File(file) => {
-                for image in &images {
-                    file.add(image).await?;
+                for loaded in batch.loaded() {
+                    file.add(&loaded).await?;
                 }
             }
             Way::Statements { writer, rows } => {
+                let images: Vec<Image> = batch.images().collect();
                 let images: Vec<&Image> = images.iter().collect();
                 if load.replace && !load.plan.primary_key.is_empty() {
                     writer.delete_all(&load.plan, &images, false).await?;

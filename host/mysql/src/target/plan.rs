@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, TargetTable};
+use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, ImageCells, TargetTable};
 use tidegate_model::{Cell, SqlType, Value};
 
 use super::encode::{Refusal, put_value};
@@ -121,7 +121,7 @@ impl TablePlan {
     ///
     /// # Errors
     /// Table-definite, with the column and never the value, when the cell cannot be converted.
-    pub(crate) fn put_cell(&self, column: usize, image: &Image, out: &mut Vec<u8>) -> Result<Put, ConnectorError> {
+    pub(crate) fn put_cell(&self, column: usize, image: &impl ImageCells, out: &mut Vec<u8>) -> Result<Put, ConnectorError> {
         let plan = &self.columns[column];
         match plan.put(&self.table, image, out) {
             Ok(Put::Null) if !plan.is_nullable => Err(self.refused(plan, "null_refused", "found NULL, wanted a value")),
@@ -140,11 +140,11 @@ impl TablePlan {
 
     /// The bytes of a large cell that the target gets as they are; `None` for every other cell, and for one at fault, which
     /// [`TablePlan::put_cell`] refuses.
-    pub(crate) fn large_cell<'a>(&self, column: usize, image: &'a Image) -> Option<&'a [u8]> {
+    pub(crate) fn large_cell<'a>(&self, column: usize, image: &'a impl ImageCells) -> Option<&'a [u8]> {
         let plan = &self.columns[column];
         let ColumnOrigin::Source(index) = plan.origin else { return None };
-        image.row.large_cell(index)?;
-        match (&plan.form, self.table.source.decoder.decode(index, image.row.cell(index)?).ok()?) {
+        image.large_cell(index)?;
+        match (&plan.form, self.table.source.decoder.decode(index, image.cell(index)?).ok()?) {
             (Form::Text, Value::Text(text) | Value::Json(text)) => Some(text.as_bytes()),
             (Form::Bytes, Value::Bytes(bytes)) => Some(bytes),
             (Form::Json, Value::Json(text)) => check_json(text).ok().map(|()| text.as_bytes()),
@@ -243,7 +243,7 @@ impl ColumnPlan {
         })
     }
 
-    fn put(&self, table: &TargetTable, image: &Image, out: &mut Vec<u8>) -> Result<Put, Refusal> {
+    fn put(&self, table: &TargetTable, image: &impl ImageCells, out: &mut Vec<u8>) -> Result<Put, Refusal> {
         let value = match self.origin {
             ColumnOrigin::Constant(_) => {
                 return Ok(match &self.constant {
@@ -254,7 +254,7 @@ impl ColumnPlan {
                     None => Put::Null,
                 });
             }
-            ColumnOrigin::Source(index) => match image.row.cell(index) {
+            ColumnOrigin::Source(index) => match image.cell(index) {
                 None | Some(Cell::Unchanged | Cell::Absent) => return Ok(Put::Unknown),
                 Some(Cell::Null) => return Ok(Put::Null),
                 Some(cell) => table
@@ -263,15 +263,13 @@ impl ColumnPlan {
                     .decode(index, cell)
                     .map_err(|error| error.unfit.map_or(Refusal::Misfit(error.reason), Refusal::Unfit))?,
             },
-            ColumnOrigin::Computed(index) => match image.computed.as_ref().and_then(|row| row.cell(index)) {
-                None | Some(Cell::Unchanged | Cell::Absent) => return Ok(Put::Unknown),
-                Some(Cell::Null) => return Ok(Put::Null),
-                Some(Cell::Binary(bytes) | Cell::Text(bytes)) => {
-                    Value::from_neutral(&self.value_type, bytes).map_err(|error| Refusal::Misfit(error.to_string()))?
-                }
-            },
+            ColumnOrigin::Computed(index) => {
+                let value = image.computed(index, &self.value_type).map_err(|error| Refusal::Misfit(error.to_string()))?;
+                let Some(value) = value else { return Ok(Put::Unknown) };
+                value
+            }
         };
-        if value == Value::Null {
+        if matches!(value, Value::Null) {
             return Ok(Put::Null);
         }
         put_value(&self.form, &value, out).map(|()| Put::Value)

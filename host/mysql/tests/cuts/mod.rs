@@ -24,7 +24,7 @@ async fn ids(snapshot: &dyn Snapshot, table: &Arc<SourceTable>, chunk: &Chunk) -
     let mut reader = snapshot.read(table.clone(), chunk).await?;
     let mut ids = Vec::new();
     while let Some(rows) = reader.next_rows().await? {
-        for row in &rows {
+        for row in rows.iter() {
             let Some(Cell::Binary(bytes)) = row.cell(0) else { panic!("a number comes first") };
             ids.push(i64::from_le_bytes(bytes.try_into().expect("eight bytes")));
         }

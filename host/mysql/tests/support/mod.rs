@@ -92,7 +92,7 @@ pub(crate) async fn read_chunks(
         let mut reader = snapshot.read(table.clone(), &chunk).await?;
         let mut rows = Vec::new();
         while let Some(more) = reader.next_rows().await? {
-            rows.extend(more);
+            rows.extend(more.iter());
         }
         all.push((reader.window(), rows));
     }

@@ -9,16 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
-use tidegate_connector::{ConnectorError, Decoding, RowReader};
-use tidegate_model::{Cell, LARGE_BYTES, Row, RowBuilder, TableName, Window};
+use tidegate_connector::{ConnectorError, Decoding, LOADED_ROWS_MAX, RowReader};
+use tidegate_model::{RowBatch, TableName, Window};
 use tokio_postgres::{Client, CopyOutStream};
 
 use super::too_large;
 use crate::fault::{ROW_TOO_LARGE, pg_error};
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-/// A batch of rows is returned at about this size.
-const BATCH_BYTES: usize = 256 << 10;
+/// A batch of rows is returned at about this size. Modules judge a batch in several calls, and are handed over to once for all of them.
+const BATCH_BYTES: usize = 512 << 10;
 
 /// Reads one chunk. Dropping it ends its connection, and with it the statement.
 pub(crate) struct CopyReader {
@@ -46,19 +46,15 @@ impl RowReader for CopyReader {
         self.window.clone()
     }
 
-    async fn next_rows(&mut self) -> Result<Option<Vec<Row>>, ConnectorError> {
-        let mut rows = Vec::new();
-        let mut bytes = 0;
+    async fn next_rows(&mut self) -> Result<Option<RowBatch>, ConnectorError> {
+        let mut rows = self.parser.batch();
         let mut stretch = self.decoding.begin();
-        while bytes < BATCH_BYTES && !self.ended {
-            match self.parser.next()? {
-                Some(row) => {
-                    bytes += row.bytes_held();
-                    rows.push(row);
-                }
+        while rows.bytes_held() < BATCH_BYTES && rows.len() < LOADED_ROWS_MAX && !self.ended {
+            match self.parser.next(&mut rows)? {
+                true => {}
                 // After the end mark the stream must not be asked again: it would read the answer to the statement.
-                None if self.parser.is_complete() => self.ended = true,
-                None => match stretch.wait(self.stream.next()).await {
+                false if self.parser.is_complete() => self.ended = true,
+                false => match stretch.wait(self.stream.next()).await {
                     Some(data) => match data {
                         Ok(data) => self.parser.add(data)?,
                         Err(error) => return Err(failed(&self.client, &self.table, error).await),
@@ -69,6 +65,7 @@ impl RowReader for CopyReader {
                 },
             }
         }
+        self.parser.row_bytes = rows.bytes_held() / rows.len().max(1);
         Ok(if rows.is_empty() { None } else { Some(rows) })
     }
 
@@ -84,17 +81,26 @@ enum State {
     Complete,
 }
 
-/// Cuts the stream into rows. PostgreSQL sends each row as a message of its own, which is not copied then.
+/// Cuts the stream into rows. PostgreSQL sends each row as a message of its own, whose cells are copied as they are.
 #[derive(Debug)]
 pub(crate) struct CopyParser {
     buffer: Bytes,
     state: State,
     text: Vec<bool>,
+    /// What a row held in the last batch, for the room of the next one.
+    row_bytes: usize,
 }
 
 impl CopyParser {
     pub(crate) fn new(text: Vec<bool>) -> Self {
-        Self { buffer: Bytes::new(), state: State::Header, text }
+        Self { buffer: Bytes::new(), state: State::Header, text, row_bytes: 0 }
+    }
+
+    /// A batch for rows, with none yet.
+    fn batch(&self) -> RowBatch {
+        let rows = LOADED_ROWS_MAX.min(BATCH_BYTES / self.row_bytes.max(1));
+        let bytes = (LOADED_ROWS_MAX * self.row_bytes).min(BATCH_BYTES);
+        RowBatch::with_capacity(self.text.len(), rows, bytes).with_spelled(&self.text)
     }
 
     fn add(&mut self, data: Bytes) -> Result<(), ConnectorError> {
@@ -116,27 +122,26 @@ impl CopyParser {
         self.state == State::Complete
     }
 
-    /// The next row, if it has arrived as a whole.
-    fn next(&mut self) -> Result<Option<Row>, ConnectorError> {
+    /// Appends the next row to `rows`, if it has arrived as a whole.
+    fn next(&mut self, rows: &mut RowBatch) -> Result<bool, ConnectorError> {
         if self.state == State::Header && !self.header()? {
-            return Ok(None);
+            return Ok(false);
         }
         if self.state == State::Complete {
-            return Ok(None);
+            return Ok(false);
         }
-        let Some(count) = self.buffer.first_chunk::<2>().map(|count| i16::from_be_bytes(*count)) else { return Ok(None) };
+        let Some(count) = self.buffer.first_chunk::<2>().map(|count| i16::from_be_bytes(*count)) else { return Ok(false) };
         if count == -1 {
             self.state = State::Complete;
             self.buffer.advance(2);
-            return if self.buffer.is_empty() { Ok(None) } else { Err(malformed("bytes after its end mark")) };
+            return if self.buffer.is_empty() { Ok(false) } else { Err(malformed("bytes after its end mark")) };
         }
         if usize::try_from(count).ok() != Some(self.text.len()) {
             return Err(malformed("a row with another count of columns than was asked for"));
         }
-        let Some(end) = self.row_end()? else { return Ok(None) };
-        let row = self.row(end);
+        let Some(end) = rows.push_framed(&self.buffer, 2).map_err(|error| malformed(&error.to_string()))? else { return Ok(false) };
         self.buffer.advance(end);
-        Ok(Some(row))
+        Ok(true)
     }
 
     /// True when the header is behind.
@@ -152,40 +157,6 @@ impl CopyParser {
         self.buffer.advance(length);
         self.state = State::Rows;
         Ok(true)
-    }
-
-    fn row_end(&self) -> Result<Option<usize>, ConnectorError> {
-        let mut at = 2;
-        for _ in 0..self.text.len() {
-            let Some(length) = self.cell_length(at) else { return Ok(None) };
-            at += 4 + match length {
-                -1 => 0,
-                length => usize::try_from(length).map_err(|_| malformed("a cell with a negative length"))?,
-            };
-        }
-        Ok(if self.buffer.len() >= at { Some(at) } else { None })
-    }
-
-    fn row(&self, end: usize) -> Row {
-        let mut builder = RowBuilder::with_capacity(self.text.len(), end.min(LARGE_BYTES));
-        let mut at = 2;
-        for text in &self.text {
-            let length = self.cell_length(at).expect("row_end has walked over all cells");
-            at += 4;
-            match usize::try_from(length) {
-                Err(_) => builder.push(Cell::Null),
-                Ok(length) => {
-                    let bytes = &self.buffer[at..at + length];
-                    builder.push_within(if *text { Cell::Text(bytes) } else { Cell::Binary(bytes) }, &self.buffer);
-                    at += length;
-                }
-            }
-        }
-        builder.finish()
-    }
-
-    fn cell_length(&self, at: usize) -> Option<i32> {
-        self.buffer.get(at..)?.first_chunk::<4>().map(|length| i32::from_be_bytes(*length))
     }
 }
 
@@ -211,6 +182,8 @@ async fn failed(client: &Client, table: &TableName, error: tokio_postgres::Error
 
 #[cfg(test)]
 mod tests {
+    use tidegate_model::Cell;
+
     use super::*;
 
     fn copy() -> Vec<u8> {
@@ -221,16 +194,15 @@ mod tests {
     fn rows_are_the_same_however_the_bytes_arrive() {
         for step in 1..copy().len() {
             let mut parser = CopyParser::new(vec![false, true]);
-            let mut cells = Vec::new();
+            let mut rows = parser.batch();
             for part in copy().chunks(step) {
                 parser.add(Bytes::copy_from_slice(part)).expect("before the end mark");
-                while let Some(row) = parser.next().expect("well formed") {
-                    cells.extend(row.cells().map(|cell| format!("{cell:?}")));
-                }
+                while parser.next(&mut rows).expect("well formed") {}
             }
             assert!(parser.is_complete());
-            let wanted = [Cell::Binary(b"ab"), Cell::Null, Cell::Binary(b""), Cell::Text(b"c")];
-            assert_eq!(cells, wanted.map(|cell| format!("{cell:?}")));
+            let wanted = [[Cell::Binary(b"ab"), Cell::Null], [Cell::Binary(b""), Cell::Text(b"c")]];
+            let found: Vec<_> = rows.iter().collect();
+            assert_eq!(found.iter().map(|row| row.cells().collect::<Vec<_>>()).collect::<Vec<_>>(), wanted);
         }
     }
 
@@ -240,14 +212,16 @@ mod tests {
         for cut in 0..whole.len() {
             let mut parser = CopyParser::new(vec![false, true]);
             parser.add(Bytes::copy_from_slice(&whole[..cut])).expect("before the end mark");
-            while parser.next().expect("well formed so far").is_some() {}
+            let mut rows = parser.batch();
+            while parser.next(&mut rows).expect("well formed so far") {}
             assert!(!parser.is_complete(), "cut at {cut}");
         }
         let mut other = CopyParser::new(vec![false]);
         other.add(whole.clone().into()).expect("before the end mark");
-        assert!(other.next().is_err());
+        assert!(other.next(&mut other.batch()).is_err());
         let mut more = CopyParser::new(vec![false, true]);
         more.add([&whole[..], b"x"].concat().into()).expect("before the end mark");
-        assert!((0..3).any(|_| more.next().is_err()));
+        let mut rows = more.batch();
+        assert!((0..3).any(|_| more.next(&mut rows).is_err()));
     }
 }

@@ -242,7 +242,7 @@ fn check_widths(table: &TargetTable, real: &RealTable, findings: &mut Vec<Findin
         else {
             continue;
         };
-        let is_same_kind = super::plan::without_modifiers(&source.native_type) == found.native;
+        let is_same_kind = super::real::without_modifiers(&source.native_type) == found.native;
         if table.source.schema.engine == tidegate_model::Engine::Postgres
             && is_same_kind
             && source.native_type != found.native_full

@@ -2,15 +2,16 @@
 //!
 //! Source of the form: PostgreSQL manual, "COPY", "Binary Format".
 
+use std::ops::Range;
 use std::pin::Pin;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
-use tidegate_connector::{ConnectorError, Image};
+use tidegate_connector::{ConnectorError, Image, LoadBatch};
 use tidegate_model::TableName;
 use tokio_postgres::{Client, CopyInSink};
 
-use super::plan::{Large, TablePlan};
+use super::plan::{ColumnPlan, Large, TablePlan};
 use super::session::table_error;
 use super::statements::STAGE_HEAD;
 
@@ -29,10 +30,19 @@ pub(crate) struct StageMark {
     pub(crate) mask: i32,
 }
 
+/// Neighbouring columns of a table that is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Piece {
+    columns: Range<usize>,
+    /// The source's neighbouring cells that they get as they are: one copy for all of them.
+    cells: Option<Range<usize>>,
+}
+
 /// A running COPY. Dropped, it is cancelled and the server discards its rows.
 pub(crate) struct CopyRows {
     sink: Pin<Box<CopyInSink<Bytes>>>,
     part: BytesMut,
+    pieces: Vec<Piece>,
     /// At the source, for errors.
     table: TableName,
     attempted: String,
@@ -45,20 +55,13 @@ impl CopyRows {
         let sink = client.copy_in(sql).await.map_err(|error| table_error(&table, &attempted, error))?;
         let mut part = BytesMut::with_capacity(PART_BYTES + PART_BYTES / 4);
         part.put_slice(SIGNATURE);
-        Ok(CopyRows { sink: Box::pin(sink), part, table, attempted })
+        let pieces = pieces(plan.columns.iter().map(ColumnPlan::passes));
+        Ok(CopyRows { sink: Box::pin(sink), part, pieces, table, attempted })
     }
 
     /// Adds a complete row. Columns that a staged row's mark does not need may be unknown.
     pub(crate) async fn add(&mut self, plan: &TablePlan, image: &Image, mark: Option<StageMark>) -> Result<(), ConnectorError> {
-        let head = if mark.is_some() { STAGE_HEAD } else { 0 };
-        let count = i16::try_from(plan.columns.len()).expect("PostgreSQL has no table of more than 1600 columns") + head;
-        self.part.put_i16(count);
-        if let Some(mark) = mark {
-            self.part.put_i32(1);
-            self.part.put_u8(mark.operation);
-            self.part.put_i32(4);
-            self.part.put_i32(mark.mask);
-        }
+        self.begin_row(plan, mark);
         let needs_all = mark.is_none_or(|mark| matches!(mark.operation, b'I' | b'R'));
         let is_deleted = mark.is_some_and(|mark| mark.operation == b'D');
         for column in 0..plan.columns.len() {
@@ -80,6 +83,43 @@ impl CopyRows {
             self.send().await?;
         }
         Ok(())
+    }
+
+    /// Adds the rows of a load. Cells that are as they were at the source are copied in as few pieces as there are.
+    pub(crate) async fn add_loaded(&mut self, plan: &TablePlan, batch: &LoadBatch, mark: Option<StageMark>) -> Result<(), ConnectorError> {
+        for loaded in batch.loaded() {
+            self.begin_row(plan, mark);
+            for index in 0..self.pieces.len() {
+                let Piece { columns, cells } = self.pieces[index].clone();
+                if let Some(bytes) = cells.and_then(|cells| loaded.run(cells)) {
+                    self.part.extend_from_slice(bytes);
+                    continue;
+                }
+                for column in columns {
+                    if let Some(large) = plan.large_cell(column, &loaded)? {
+                        self.add_large(large).await?;
+                    } else if !plan.put_cell(column, &loaded, &mut self.part)? {
+                        return Err(incomplete(plan));
+                    }
+                }
+            }
+            if self.part.len() >= PART_BYTES {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_row(&mut self, plan: &TablePlan, mark: Option<StageMark>) {
+        let head = if mark.is_some() { STAGE_HEAD } else { 0 };
+        let count = i16::try_from(plan.columns.len()).expect("PostgreSQL has no table of more than 1600 columns") + head;
+        self.part.put_i16(count);
+        if let Some(mark) = mark {
+            self.part.put_i32(1);
+            self.part.put_u8(mark.operation);
+            self.part.put_i32(4);
+            self.part.put_i32(mark.mask);
+        }
     }
 
     /// Ends the COPY and returns its rows.
@@ -124,8 +164,44 @@ impl CopyRows {
     }
 }
 
+/// Of each column, the source's column whose cells it gets as they are.
+fn pieces(columns: impl Iterator<Item = Option<usize>>) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (column, from) in columns.enumerate() {
+        match (pieces.last_mut(), from) {
+            (Some(Piece { columns, cells: Some(cells) }), Some(from)) if cells.end == from => {
+                columns.end = column + 1;
+                cells.end = from + 1;
+            }
+            _ => pieces.push(Piece { columns: column..column + 1, cells: from.map(|from| from..from + 1) }),
+        }
+    }
+    pieces
+}
+
 /// An image that lacks values where a whole row is needed.
 pub(crate) fn incomplete(plan: &TablePlan) -> ConnectorError {
     let message = format!("table \"{}\": found a row without all of its values, wanted a complete row", plan.table.name);
     ConnectorError::table(&plan.table.source.schema.name, "incomplete_image", message).hint("reload the table")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_at_the_source_and_in_the_target_are_one_piece() {
+        let found = pieces([Some(0), Some(1), None, Some(3), Some(2), Some(3), None, None].into_iter());
+        let piece = |columns, cells| Piece { columns, cells };
+        let wanted = [
+            piece(0..2, Some(0..2)),
+            piece(2..3, None),
+            piece(3..4, Some(3..4)),
+            piece(4..6, Some(2..4)),
+            piece(6..7, None),
+            piece(7..8, None),
+        ];
+        assert_eq!(found, wanted);
+        assert_eq!(pieces([].into_iter()), []);
+    }
 }

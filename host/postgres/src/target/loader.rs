@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_connector::{Chunk, ConnectorError, Image, Loader, RejectedRow, ServerSettings, TargetTable};
+use tidegate_connector::{Chunk, ConnectorError, LoadBatch, Loader, RejectedRow, ServerSettings, TargetTable};
 use tidegate_model::{Fence, Window};
 use tokio_postgres::Client;
 
@@ -110,15 +110,13 @@ impl Loader for PostgresLoader {
         Ok(())
     }
 
-    async fn write(&mut self, images: Vec<Image>) -> Result<(), ConnectorError> {
+    async fn write(&mut self, batch: LoadBatch) -> Result<(), ConnectorError> {
         // Taken out, so that a write that fails or is cancelled leaves no half chunk that could be finished.
         let Some(mut load) = self.load.take() else { return Err(no_chunk()) };
         let mark = load.is_staged.then_some(LOADED);
-        for image in &images {
-            if let Err(error) = load.rows.add(&load.plan, image, mark).await {
-                self.session = None;
-                return Err(error);
-            }
+        if let Err(error) = load.rows.add_loaded(&load.plan, &batch, mark).await {
+            self.session = None;
+            return Err(error);
         }
         self.load = Some(load);
         Ok(())

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, RowFault, TargetTable};
+use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, ImageCells, RowFault, TargetTable};
 use tidegate_model::schema::RowEncoding;
-use tidegate_model::{Cell, SqlType, Value};
+use tidegate_model::{Cell, SqlType, Value, shared_part};
 use tokio_postgres::types::{Kind, Type};
 
 use super::labels::Labels;
-use super::real::{RealColumn, RealTable};
+use super::real::{RealColumn, RealTable, without_modifiers};
 use crate::types::encode::{EncodeError, Form, JSONB_VERSION, is_kept, put_value};
 
 /// Bytes of one value. Source: `MaxAllocSize` of memutils.h, less the length that stands in front of a value in memory.
@@ -149,10 +149,20 @@ impl TablePlan {
     ///
     /// # Errors
     /// Table-definite, with the column and never the value, when the cell cannot be converted.
-    pub(crate) fn put_cell(&self, column: usize, image: &Image, out: &mut BytesMut) -> Result<bool, ConnectorError> {
+    pub(crate) fn put_cell(&self, column: usize, image: &impl ImageCells, out: &mut BytesMut) -> Result<bool, ConnectorError> {
         let plan = &self.columns[column];
         if plan.lacks_label(image) {
             return Err(self.unknown_label(plan));
+        }
+        // The most frequent computed value, without the other cases.
+        if let (Path::Neutral(sql_type, form), ColumnOrigin::Computed(index)) = (&plan.path, &plan.origin)
+            && let Ok(Some(Value::Text(text))) = image.computed(*index, sql_type)
+            && *form != Form::Jsonb
+            && is_kept(*form, text)
+        {
+            out.put_i32(self.field_length(plan, text.len())?);
+            out.extend_from_slice(text.as_bytes());
+            return Ok(true);
         }
         let start = out.len();
         out.put_i32(-1);
@@ -182,16 +192,16 @@ impl TablePlan {
     ///
     /// # Errors
     /// Table-definite (`value_too_large`), with the column, for a value that no column of PostgreSQL holds.
-    pub(crate) fn large_cell(&self, column: usize, image: &Image) -> Result<Option<Large>, ConnectorError> {
+    pub(crate) fn large_cell(&self, column: usize, image: &impl ImageCells) -> Result<Option<Large>, ConnectorError> {
         let plan = &self.columns[column];
         let ColumnOrigin::Source(index) = plan.origin else { return Ok(None) };
-        let (Some(whole), Some(cell)) = (image.row.large_cell(index), image.row.cell(index)) else { return Ok(None) };
+        let (Some(whole), Some(cell)) = (image.large_cell(index), image.cell(index)) else { return Ok(None) };
         let (head, bytes) = match (&plan.path, cell) {
             (Path::Pass, Cell::Binary(_)) | (Path::Decode(Form::ViaText), Cell::Text(_)) => (None, Some(whole.clone())),
             (Path::Decode(form), cell) => match self.table.source.decoder.decode(index, cell) {
-                Ok(Value::Bytes(found)) if *form == Form::Bytea => (None, image.row.large_part(index, found)),
+                Ok(Value::Bytes(found)) if *form == Form::Bytea => (None, shared_part(whole, found)),
                 Ok(Value::Text(found) | Value::Json(found)) if is_kept(*form, found) => {
-                    ((*form == Form::Jsonb).then_some(JSONB_VERSION), image.row.large_part(index, found.as_bytes()))
+                    ((*form == Form::Jsonb).then_some(JSONB_VERSION), shared_part(whole, found.as_bytes()))
                 }
                 _ => return Ok(None),
             },
@@ -291,22 +301,36 @@ impl ColumnPlan {
         })
     }
 
-    fn lacks_label(&self, image: &Image) -> bool {
-        let (Some(labels), ColumnOrigin::Source(index)) = (&self.labels, &self.origin) else { return false };
-        image.row.cell(*index).is_some_and(|cell| !labels.has(cell))
+    /// The source's column whose binary cells go to this one as they are, whatever they hold.
+    pub(crate) fn passes(&self) -> Option<usize> {
+        match (&self.path, &self.labels, &self.origin) {
+            (Path::Pass, None, ColumnOrigin::Source(index)) => Some(*index),
+            _ => None,
+        }
     }
 
-    fn put(&self, table: &TargetTable, image: &Image, out: &mut BytesMut) -> Result<Put, EncodeError> {
+    fn lacks_label(&self, image: &impl ImageCells) -> bool {
+        let (Some(labels), ColumnOrigin::Source(index)) = (&self.labels, &self.origin) else { return false };
+        image.cell(*index).is_some_and(|cell| !labels.has(cell))
+    }
+
+    fn put(&self, table: &TargetTable, image: &impl ImageCells, out: &mut BytesMut) -> Result<Put, EncodeError> {
         let cell = match self.origin {
-            ColumnOrigin::Source(index) => image.row.cell(index),
-            ColumnOrigin::Computed(index) => image.computed.as_ref().and_then(|row| row.cell(index)),
-            ColumnOrigin::Constant(_) => None,
+            ColumnOrigin::Source(index) => image.cell(index),
+            ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => None,
         };
-        let value = match (&self.path, cell) {
+        let (form, value) = match (&self.path, cell) {
             (Path::Constant(None), _) => return Ok(Put::Null),
             (Path::Constant(Some(bytes)), _) => {
                 out.put_slice(bytes);
                 return Ok(Put::Bytes);
+            }
+            (Path::Neutral(sql_type, form), _) => {
+                let ColumnOrigin::Computed(index) = self.origin else {
+                    return Err("found a computed form for a column of the source".into());
+                };
+                let Some(value) = image.computed(index, sql_type).map_err(|error| error.to_string())? else { return Ok(Put::Unknown) };
+                (form, value)
             }
             (_, None | Some(Cell::Unchanged | Cell::Absent)) => return Ok(Put::Unknown),
             (_, Some(Cell::Null)) => return Ok(Put::Null),
@@ -335,14 +359,11 @@ impl ColumnPlan {
                 let decoded = table.source.decoder.decode(index, cell);
                 (form, decoded.map_err(|error| error.unfit.map_or(EncodeError::Misfit(error.reason), EncodeError::Unfit))?)
             }
-            (Path::Neutral(sql_type, form), Some(Cell::Binary(bytes) | Cell::Text(bytes))) => {
-                (form, Value::from_neutral(sql_type, bytes).map_err(|error| error.to_string())?)
-            }
         };
-        if value.1 == Value::Null {
+        if matches!(value, Value::Null) {
             return Ok(Put::Null);
         }
-        put_value(*value.0, &value.1, out)?;
+        put_value(*form, &value, out)?;
         Ok(Put::Bytes)
     }
 }
@@ -456,36 +477,4 @@ fn check_key(table: &TargetTable, real: &RealTable) -> Result<(), ConnectorError
 
 pub(crate) fn misfit(table: &TargetTable, code: &'static str, found: String) -> ConnectorError {
     ConnectorError::table(&table.source.schema.name, code, format!("table \"{}\" of the target: {found}", table.name))
-}
-
-/// `numeric(10,2)[]` without `(10,2)`. Parentheses inside a quoted name stay.
-pub(crate) fn without_modifiers(native: &str) -> String {
-    let (mut text, mut in_quotes, mut depth) = (String::with_capacity(native.len()), false, 0u32);
-    for letter in native.chars() {
-        match letter {
-            '"' => in_quotes = !in_quotes,
-            '(' if !in_quotes => depth += 1,
-            _ => {}
-        }
-        if depth == 0 {
-            text.push(letter);
-        }
-        if letter == ')' && !in_quotes {
-            depth = depth.saturating_sub(1);
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modifiers_are_dropped_but_quoted_names_kept() {
-        assert_eq!(without_modifiers("character varying(64)"), "character varying");
-        assert_eq!(without_modifiers("timestamp(3) without time zone"), "timestamp without time zone");
-        assert_eq!(without_modifiers("numeric(10,2)[]"), "numeric[]");
-        assert_eq!(without_modifiers(r#"s."odd(1)"(2)"#), r#"s."odd(1)""#);
-    }
 }

@@ -141,3 +141,35 @@ pub(crate) async fn read_real(client: &impl GenericClient, table: &TableName) ->
         is_referenced: facts.get(1),
     }))
 }
+
+/// `numeric(10,2)[]` without `(10,2)`. Parentheses inside a quoted name stay.
+pub(crate) fn without_modifiers(native: &str) -> String {
+    let (mut text, mut in_quotes, mut depth) = (String::with_capacity(native.len()), false, 0u32);
+    for letter in native.chars() {
+        match letter {
+            '"' => in_quotes = !in_quotes,
+            '(' if !in_quotes => depth += 1,
+            _ => {}
+        }
+        if depth == 0 {
+            text.push(letter);
+        }
+        if letter == ')' && !in_quotes {
+            depth = depth.saturating_sub(1);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modifiers_are_dropped_but_quoted_names_kept() {
+        assert_eq!(without_modifiers("character varying(64)"), "character varying");
+        assert_eq!(without_modifiers("timestamp(3) without time zone"), "timestamp without time zone");
+        assert_eq!(without_modifiers("numeric(10,2)[]"), "numeric[]");
+        assert_eq!(without_modifiers(r#"s."odd(1)"(2)"#), r#"s."odd(1)""#);
+    }
+}

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_connector::{CellDecoder, CellError, Unfit};
+use tidegate_connector::{CellDecoder, CellError, CellForm, Unfit};
 use tidegate_model::{Cell, Value};
 
 use super::{Form, array, calendar, numeric, printed};
@@ -53,6 +53,16 @@ impl CellDecoder for PostgresDecoder {
 
     fn reads(&self, column: usize) -> bool {
         self.columns.get(column).is_some_and(|(_, form)| *form != Form::Opaque)
+    }
+
+    fn form(&self, column: usize) -> CellForm {
+        match self.columns.get(column).map(|(_, form)| form) {
+            Some(Form::Text | Form::Json) => CellForm::Utf8,
+            Some(Form::Int2) => CellForm::Int16Be,
+            Some(Form::Int4) => CellForm::Int32Be,
+            Some(Form::Int8) => CellForm::Int64Be,
+            _ => CellForm::Decoded,
+        }
     }
 }
 
@@ -191,6 +201,23 @@ mod tests {
         assert_eq!(from_text(&Form::Bit, b"101010111100"), Ok(Value::OwnedBytes(vec![0x0a, 0xbc])));
         assert!(from_binary(&Form::Bit, &[0, 0, 0, 9, 0xff]).is_err());
         assert!(from_binary(&Form::Bit, &[0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+
+    #[test]
+    fn what_a_plain_form_says_is_what_is_decoded() {
+        let cells: [&[u8]; 6] = [b"text", b"", &[0xff; 2], &[0xff, 0, 0, 1], &[0x80, 0, 0, 0, 0, 0, 0, 1], b"{}"];
+        for form in [Form::Text, Form::Json, Form::Int2, Form::Int4, Form::Int8, Form::Bool, Form::Numeric] {
+            let decoder = PostgresDecoder::new(vec![("c".to_owned(), form.clone())]);
+            for bytes in cells {
+                let decoded = decoder.decode(0, Cell::Binary(bytes));
+                let same = match decoder.form(0) {
+                    CellForm::Decoded => continue,
+                    CellForm::Utf8 => decoded.is_ok_and(|value| value.as_text().map(str::as_bytes) == Some(bytes)),
+                    integer => decoded.ok() == integer.integer(bytes).map(Value::Int),
+                };
+                assert!(same || std::str::from_utf8(bytes).is_err(), "{form:?}, {} bytes", bytes.len());
+            }
+        }
     }
 
     #[test]

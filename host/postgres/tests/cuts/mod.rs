@@ -22,7 +22,7 @@ async fn parts(snapshot: &dyn Snapshot, table: &Arc<SourceTable>, parts: CutPart
         let mut reader = snapshot.read(table.clone(), &chunk).await?;
         let mut ids: Vec<u32> = Vec::new();
         while let Some(rows) = reader.next_rows().await? {
-            ids.extend(rows.iter().map(|row| text(table, row, "id").parse::<u32>().expect("a number")));
+            ids.extend(rows.iter().map(|row| text(table, &row, "id").parse::<u32>().expect("a number")));
         }
         ids.sort_unstable();
         found.push(ids);
