@@ -4,7 +4,7 @@ mod target_support;
 
 use std::sync::Arc;
 
-use target_support::{Bench, In, binary, chunk, encoded_table, group, image, notes, table, task, window};
+use target_support::{Bench, In, binary, chunk, encoded_table, group, image, loaded, notes, table, task, window};
 use tidegate_connector::{ControlTable, ControlTables, ErrorClass, NetChange, Step, Strictness, TablePreparation, Target};
 use tidegate_model::schema::RowEncoding;
 use tidegate_model::{SqlType, Value};
@@ -246,7 +246,7 @@ async fn entries_that_no_index_takes_are_rows_at_fault(bench: &Bench) {
             bench.target.save_chunks(&bench.fence, &table.source.schema.name, &[chunk(0)]).await.expect("the server does it");
             let mut loader = bench.target.loader(&bench.fence).await.expect("the server does it");
             loader.begin(&table, &chunk(0), false).await.expect("the server does it");
-            let written = match loader.write(vec![row(word)]).await {
+            let written = match loader.write(loaded([row(word)])).await {
                 Ok(()) => loader.finish(&window(1)).await.map(|_| ()),
                 Err(error) => Err(error),
             };

@@ -125,7 +125,7 @@ pub async fn a_unique_index_goes_before_a_table_is_loaded_again_and_comes_back(b
         let mut loader = target.loader(fence).await.unwrap();
         for part in [0, 1] {
             loader.begin(&table, &chunk(part), false).await.unwrap();
-            loader.write(vec![row(i64::from(part), 7)]).await.unwrap();
+            loader.write(loaded([row(i64::from(part), 7)])).await.unwrap();
             loader.finish(&window(7)).await.unwrap_or_else(|error| panic!("{preparation:?}: {}", error.chain()));
         }
         bench.run(&format!("update {} set code = 8 where id = 1", bench.name("again"))).await;

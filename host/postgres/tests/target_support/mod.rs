@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use tidegate_connector::conformance;
-pub(crate) use tidegate_connector::conformance::{In, at, chunk, encoded_table, group, image, notes, table, task, window};
+pub(crate) use tidegate_connector::conformance::{In, at, chunk, encoded_table, group, image, loaded, notes, table, task, window};
 use tidegate_connector::{ConnectorError, Dialect, Image, Lane, ServerSettings, Target, TargetTable, TlsMode};
 use tidegate_harness::{PostgresServer, PostgresVersion};
 use tidegate_model::{Cell, Engine, Fence, Row, RowBuilder, TableName};
