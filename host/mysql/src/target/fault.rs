@@ -87,6 +87,12 @@ pub(crate) fn altered(plan: &TablePlan, count: u16) -> ConnectorError {
         .hint("widen the target's columns, or let the table be created anew")
 }
 
+/// The server left rows out for a check of the table.
+pub(crate) fn violated(plan: &TablePlan, count: u64) -> ConnectorError {
+    let message = format!("table \"{}\" of the target: {count} rows violate a check of the table", plan.table.name);
+    ConnectorError::table(&plan.table.source.schema.name, "check_violated", message).of_a_row(RowFault::Constraint)
+}
+
 /// An image that lacks values where a whole row is needed.
 pub(crate) fn incomplete(plan: &TablePlan) -> ConnectorError {
     let message = format!("table \"{}\": found a row without all of its values, wanted a complete row", plan.table.name);
