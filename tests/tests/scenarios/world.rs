@@ -96,7 +96,7 @@ impl Source {
     }
 
     /// The server by another port, where a proxy listens.
-    fn endpoint_at(&self, name: &str, role: &str, port: u16) -> Value {
+    pub(crate) fn endpoint_at(&self, name: &str, role: &str, port: u16) -> Value {
         match self {
             Source::Postgres(server) => json!({"name": name, "role": role, "engine": "postgres", "host": server.host(),
                 "port": port, "username": "postgres", "password": "none", "database": "postgres", "tls": "disable"}),

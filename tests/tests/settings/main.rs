@@ -4,7 +4,10 @@
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod world;
 
+mod control_tables;
 mod keys;
+mod pair;
+mod policies;
 mod positions;
 mod ranges;
 mod runs;

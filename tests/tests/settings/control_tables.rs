@@ -1,0 +1,63 @@
+//! The control tables of DMS, from the first row of a load to the end of a run.
+
+use serde_json::json;
+
+use crate::pair::Pair;
+
+pub(crate) async fn control_tables_tell_what_a_task_does(pair: &Pair<'_>) {
+    pair.prepare(
+        "kept",
+        &["t (id int primary key, n int)", "u (id int primary key)", "awsdms_status (id int primary key)"],
+        &["t (id int primary key, n int, check (n >= 0))", "u (id int primary key)"],
+    )
+    .await;
+    pair.source.sql("insert into kept.t select id, case when id = 5 then -5 else id end from generate_series(1, 10) id").await;
+    let control_tables = json!({"schema": "ops", "status": true, "suspended_tables": true, "history": true});
+    let settings = json!({"row_errors": {"data": "log"}, "table_errors": "suspend-table", "control_tables": control_tables});
+    pair.start("kept", settings).await;
+    pair.world.wait_phase("kept", "replicating").await;
+
+    // A row of the load, then one of the stream.
+    pair.source.sql("insert into kept.t values (11, -11); insert into kept.t values (12, 12)").await;
+    pair.wait("select count(*) from kept_copy.t", "10").await;
+    let columns = ["TABLE_OWNER", "TABLE_NAME", "STATEMENT"].map(|column| pair.quoted(column)).join(", ");
+    let mine = format!("from ops.awsdms_apply_exceptions where {} = 'kept'", pair.quoted("TASK_NAME"));
+    let statement = |id: i32| {
+        let [schema, table, key, n] = ["kept_copy", "t", "id", "n"].map(|name| pair.quoted(name));
+        format!("kept,t,INSERT INTO {schema}.{table} ({key}, {n}) VALUES ({id}, -{id})")
+    };
+    pair.wait(&format!("select {columns} {mine} order by 3 desc"), &[statement(5), statement(11)].join("|")).await;
+    let why = pair.ask(&format!("select {} {mine}", pair.quoted("ERROR"))).await.expect("the table is there");
+    assert!(why.split('|').all(|why| why.contains(": ") && !why.contains("-11")), "{why}");
+    let log = pair.world.host.log();
+    assert!(!log.contains("VALUES (11"), "a row value is in the log");
+
+    // A table that differs leaves the task, and comes back.
+    let suspended = "select table_owner, table_name, suspend_reason from ops.awsdms_suspended_tables where task_name = 'kept'";
+    pair.target.sql("insert into kept_copy.u values (1)").await;
+    pair.source.sql("insert into kept.u values (1)").await;
+    pair.wait(suspended, "kept,u,target_diverged").await;
+    let tables = pair.world.host.get("/v1/tasks/kept/tables").await.ok();
+    assert_eq!(tables["tables"].as_array().map(Vec::len), Some(2), "DMS's own table is none of the task's: {tables}");
+    let table = json!({"tables": [{"schema": "kept", "table": "u"}]});
+    pair.world.host.post("/v1/tasks/kept/tables/reload", &table).await.ok();
+    pair.wait(suspended, "").await;
+    pair.wait("select count(*) from kept_copy.u", "1").await;
+
+    let known = ["source_tail_position", "source_current_timestamp", "source_timestamp_applied"];
+    let known = known.map(|column| format!("count({column})")).join(", ");
+    let status = format!("select min(task_status), min(pending_changes), {known} from ops.awsdms_status where task_name = 'kept'");
+    let words = "select task_status from ops.awsdms_status where task_name = 'kept'";
+    pair.wait(words, "CHANGE PROCESSING").await;
+    pair.world.stop_task("kept").await;
+    assert_eq!(pair.ask(&status).await.as_deref(), Ok("NOT RUNNING,0,1,1,1"), "one row, in which everything is known");
+    let kinds = "select distinct timeslot_type from ops.awsdms_history where task_name = 'kept' and timeslot_records > 0
+        and timeslot_duration > 0 and timeslot_volume > 0 order by 1";
+    assert_eq!(pair.ask(kinds).await.as_deref(), Ok("CHANGE PROCESSING|FULL LOAD"), "the slot of the run that ended");
+
+    // A start goes on with the one row of the task's status.
+    pair.world.start_task("kept").await;
+    pair.wait(words, "CHANGE PROCESSING").await;
+    pair.world.stop_task("kept").await;
+    assert_eq!(pair.ask(words).await.as_deref(), Ok("NOT RUNNING"));
+}
