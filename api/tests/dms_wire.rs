@@ -257,7 +257,8 @@ async fn connections_and_schemas_are_asked_of_the_host() {
     let bad = client.endpoint("bad", "source", "unreachable.test").await;
     for (endpoint, wanted) in [(&good, "successful"), (&bad, "failed")] {
         let asked = client.ok("TestConnection", json!({"ReplicationInstanceArn": instance, "EndpointArn": endpoint})).await;
-        assert_eq!(asked["Connection"]["Status"], "testing");
+        // The host may have answered already.
+        assert!(["testing", wanted].iter().any(|status| asked["Connection"]["Status"] == *status), "{asked}");
         let filters = json!({"Filters": [{"Name": "endpoint-arn", "Values": [endpoint]}]});
         let tested = async || with_status(client.ok("DescribeConnections", filters.clone()).await["Connections"][0].clone(), wanted);
         let connection = client.wait_for(wanted, tested).await;

@@ -57,8 +57,9 @@ fn workspace(root: &Path, lints: Lints, words: &[&str]) -> Command {
     let mut command = cargo(root);
     command.args(words).args(["--workspace", "--locked"]);
     if lints == Lints::Deny {
+        // Not by the environment: tests that call cargo on a tenant's project would have it, too.
+        command.arg("--config").arg(format!("build.rustc-workspace-wrapper = {:?}", clippy_driver()));
         // What `cargo clippy -- -D warnings` hands to its driver.
-        command.env("RUSTC_WORKSPACE_WRAPPER", clippy_driver());
         command.env("CLIPPY_ARGS", ["-D", "warnings"].map(|word| format!("{word}__CLIPPY_HACKERY__")).concat());
     }
     command
