@@ -184,6 +184,7 @@ pub fn bit(bitmap: &[u8], row: usize) -> bool {
     bitmap.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1)
 }
 
+#[inline]
 fn span(offsets: &[u32], row: usize) -> Option<std::ops::Range<usize>> {
     Some(*offsets.get(row)? as usize..*offsets.get(row + 1)? as usize)
 }
