@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, setpriority_process};
-
 const WATCHDOG: &str = r#"
 pid=-
 while read -r line; do pid=$line; done
@@ -21,6 +19,13 @@ while read -r line; do pid=$line; done
 # The children of a killed PostgreSQL take a moment to notice, and may still create files.
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && [ ! -e "$1" ] && exit; sleep 0.2; done
 "#;
+
+/// Lets a process or a thread run only while nobody else wants the processor. A low priority is not enough: who wakes up waits for the
+/// end of the slice of time of whoever runs, some milliseconds, whatever the priorities are.
+pub(crate) fn give_way(id: u32) {
+    let done = Command::new("chrt").args(["--idle", "--pid", "0", &id.to_string()]).status();
+    assert!(done.expect("chrt is there on every system").success(), "one's own processes can be made to give way");
+}
 
 /// What a signal is for; the names are the shell's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +110,9 @@ impl Instance {
         self.process.as_ref().map(Child::id)
     }
 
-    /// Gives the process the lowest priority, and so what it starts from now on.
+    /// From now on the process, and what it starts, runs only while nobody else wants the processor.
     pub(crate) fn give_way(&self) {
-        let id = self.process.as_ref().and_then(|process| Pid::from_raw(process.id().cast_signed()));
-        setpriority_process(Some(id.expect("the process runs")), 19).expect("one's own processes can be given a lower priority");
+        give_way(self.process.as_ref().expect("the process runs").id());
     }
 
     /// True while the process runs.

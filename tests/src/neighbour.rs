@@ -11,9 +11,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::setpriority_process;
 use serde_json::{Value, json};
 
+use crate::instance::give_way;
 use crate::process::root_dir;
 use crate::{PostgresServer, PostgresVersion, Tidegate, wait_for};
 
@@ -34,7 +34,7 @@ pub struct NeighbourPlan {
     pub pairs: u32,
     /// The server's `modules.total_memory_mib`.
     pub total_memory_mib: u32,
-    /// The strangers' databases and clients have the lowest priority: what is asked is what goes on within the process, and
+    /// The strangers' databases and clients run only while nobody else wants the processor: what is asked is what goes on within the process, and
     /// elsewhere they have machines of their own. On a busy machine they would get nowhere.
     pub strangers_give_way: bool,
 }
@@ -223,7 +223,7 @@ impl Scene {
         let gives_way = plan.strangers_give_way;
         std::thread::spawn(move || {
             if gives_way {
-                setpriority_process(None, 19).expect("a thread may give way");
+                give_way(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
             // Nobody waits any more when the measurement has failed.

@@ -111,7 +111,7 @@ impl PostgresServer {
         unreachable!("the loop returns or panics")
     }
 
-    /// The same server at the lowest priority, for one that stands for a machine of its own in a measurement.
+    /// The same server, which runs only while nobody else wants the processor, for one that stands for a machine of its own in a measurement.
     pub fn giving_way(self) -> PostgresServer {
         self.instance.give_way();
         self
