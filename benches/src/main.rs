@@ -114,7 +114,7 @@ enum Part {
         /// Pairs of a quiet and a hostile phase.
         #[arg(long, default_value_t = 3)]
         pairs: u32,
-        /// The strangers' databases and clients have the priority of everything else, not the lowest.
+        /// The strangers' databases and clients do not give way to everything else.
         #[arg(long)]
         strangers_push: bool,
     },

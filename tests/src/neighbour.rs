@@ -217,7 +217,7 @@ impl Scene {
         rows.iter().map(|row| row[0].as_deref().expect("commits have times").parse().expect("a latency is a number")).collect()
     }
 
-    /// [`misbehave`](Self::misbehave) on a thread of its own, which has a priority of its own.
+    /// [`misbehave`](Self::misbehave) on a thread of its own, which gives way where the plan says so.
     async fn misbehave_aside(self: Arc<Self>, plan: &NeighbourPlan, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
         let (told, counts) = tokio::sync::oneshot::channel();
         let gives_way = plan.strangers_give_way;

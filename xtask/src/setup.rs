@@ -54,6 +54,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     create_dir(servers)?;
     let _lock = lock(&servers.join("setup.lock"))?;
     install_packages()?;
+    install_components()?;
     for (major, suite) in POSTGRES {
         install_postgres(root, servers, major, suite)?;
     }
@@ -118,6 +119,20 @@ fn install_packages() -> Result<(), String> {
         missing.push("tzdata");
     }
     if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+/// Formatter and lints, which a minimal Rust lacks.
+fn install_components() -> Result<(), String> {
+    let missing: Vec<&str> = [("rustfmt", "rustfmt"), ("clippy-driver", "clippy")]
+        .iter()
+        .filter(|(program, _)| said(program, &["--version"]).is_none())
+        .map(|(_, name)| *name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("install the Rust components by hand: rustup component add {}", missing.join(" "));
+    run_patiently(Command::new("rustup").args(["component", "add"]).args(&missing)).map_err(|error| format!("{error}; {by_hand}"))
 }
 
 /// Installs Debian packages.

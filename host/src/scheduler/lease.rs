@@ -134,7 +134,7 @@ impl HeldLease {
         // Before the catalog says so: a renewal that finds it given back must not take it for lost.
         self.forget();
         if let Err(error) = self.catalog.release_lease(&self.key.1, self.generation).await {
-            warn!(tenant = %self.key.0, task = self.key.1, error = chain(&error), "release lease; it ends by itself");
+            warn!(tenant = %self.key.0, task = self.key.1, error = chain(&error), "release lease; it stays this process's own until that ends");
         }
     }
 
