@@ -148,7 +148,7 @@ async fn main() {
                 interval: Duration::from_millis(5),
                 pairs: *pairs,
                 total_memory_mib: 256,
-                strangers_give_way: !strangers_push,
+                strangers_elsewhere: !strangers_push,
             };
             eprintln!("{}", measure_neighbour(plan).await.text());
         }

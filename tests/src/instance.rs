@@ -20,11 +20,13 @@ while read -r line; do pid=$line; done
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && [ ! -e "$1" ] && exit; sleep 0.2; done
 "#;
 
-/// Lets a process or a thread run only while nobody else wants the processor. A low priority is not enough: who wakes up waits for the
-/// end of the slice of time of whoever runs, some milliseconds, whatever the priorities are.
-pub(crate) fn give_way(id: u32) {
-    let done = Command::new("chrt").args(["--idle", "--pid", "0", &id.to_string()]).status();
-    assert!(done.expect("chrt is there on every system").success(), "one's own processes can be made to give way");
+/// Lets the threads of a process, or one thread, and what they start run on these processors only (`taskset`'s list).
+pub(crate) fn keep_to(processors: &str, id: u32, threads: bool) -> bool {
+    let all: &[&str] = if threads { &["--all-tasks"] } else { &[] };
+    let mut command = Command::new("taskset");
+    command.args(all).args(["--pid", "--cpu-list", processors, &id.to_string()]);
+    let done = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    done.expect("taskset is there on every system").success()
 }
 
 /// What a signal is for; the names are the shell's.
@@ -110,9 +112,14 @@ impl Instance {
         self.process.as_ref().map(Child::id)
     }
 
-    /// From now on the process, and what it starts, runs only while nobody else wants the processor.
-    pub(crate) fn give_way(&self) {
-        give_way(self.process.as_ref().expect("the process runs").id());
+    /// From now on the process, and what it starts, keeps to these processors.
+    pub(crate) fn keep_to(&self, processors: &str) {
+        let process = self.process.as_ref().expect("the process runs").id();
+        // Children that come later are as their parent is, and one that is there may have just ended.
+        assert!(keep_to(processors, process, true), "one's own processes can be bound to processors");
+        for child in children_of(process) {
+            keep_to(processors, child, true);
+        }
     }
 
     /// True while the process runs.

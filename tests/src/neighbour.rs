@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::instance::give_way;
+use crate::instance::keep_to;
 use crate::process::root_dir;
 use crate::{PostgresServer, PostgresVersion, Tidegate, wait_for};
 
@@ -34,9 +34,18 @@ pub struct NeighbourPlan {
     pub pairs: u32,
     /// The server's `modules.total_memory_mib`.
     pub total_memory_mib: u32,
-    /// The strangers' databases and clients run only while nobody else wants the processor: what is asked is what goes on within the process, and
-    /// elsewhere they have machines of their own. On a busy machine they would get nowhere.
-    pub strangers_give_way: bool,
+    /// The strangers' databases and clients have the last processor for themselves, and everything else, with the server, has the others: what
+    /// is asked is what goes on within the process, and elsewhere they have machines of their own.
+    pub strangers_elsewhere: bool,
+}
+
+impl NeighbourPlan {
+    /// The processors of everything else, and the strangers' one.
+    fn processors(&self) -> Option<(String, String)> {
+        let count =
+            std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default().lines().filter(|line| line.starts_with("processor")).count();
+        (self.strangers_elsewhere && count > 1).then(|| (format!("0-{}", count - 2), (count - 1).to_string()))
+    }
 }
 
 /// What was measured.
@@ -133,11 +142,19 @@ pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
 
 impl Scene {
     async fn start(plan: &NeighbourPlan) -> Scene {
+        let elsewhere = plan.processors();
+        if let Some((ours, _)) = &elsewhere {
+            // What is started from here on keeps to them, too.
+            assert!(keep_to(ours, std::process::id(), true), "one's own process can be bound to processors");
+        }
         let source = PostgresServer::start(PostgresVersion::V17).await;
         let target = PostgresServer::start_with(PostgresVersion::V17, &["track_commit_timestamp=on"]).await;
         let stranger = async || {
             let server = PostgresServer::start(PostgresVersion::V17).await;
-            if plan.strangers_give_way { server.giving_way() } else { server }
+            match &elsewhere {
+                Some((_, theirs)) => server.keeping_to(theirs),
+                None => server,
+            }
         };
         let theirs = [stranger().await, stranger().await];
         let data = tempfile::tempdir().expect("a temporary directory can be made");
@@ -217,13 +234,14 @@ impl Scene {
         rows.iter().map(|row| row[0].as_deref().expect("commits have times").parse().expect("a latency is a number")).collect()
     }
 
-    /// [`misbehave`](Self::misbehave) on a thread of its own, which gives way where the plan says so.
+    /// [`misbehave`](Self::misbehave) on a thread of its own, elsewhere where the plan says so.
     async fn misbehave_aside(self: Arc<Self>, plan: &NeighbourPlan, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
         let (told, counts) = tokio::sync::oneshot::channel();
-        let gives_way = plan.strangers_give_way;
+        let elsewhere = plan.processors();
         std::thread::spawn(move || {
-            if gives_way {
-                give_way(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+            if let Some((_, theirs)) = elsewhere {
+                let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+                assert!(keep_to(&theirs, thread, false), "one's own thread can be bound to processors");
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
             // Nobody waits any more when the measurement has failed.

@@ -111,9 +111,9 @@ impl PostgresServer {
         unreachable!("the loop returns or panics")
     }
 
-    /// The same server, which runs only while nobody else wants the processor, for one that stands for a machine of its own in a measurement.
-    pub fn giving_way(self) -> PostgresServer {
-        self.instance.give_way();
+    /// The same server, which keeps to these processors, for one that stands for a machine of its own in a measurement.
+    pub fn keeping_to(self, processors: &str) -> PostgresServer {
+        self.instance.keep_to(processors);
         self
     }
 

@@ -1,26 +1,27 @@
 //! How long a call may take.
 //!
 //! A tenant is charged for the CPU time of its own thread, not for its neighbours': on a crowded machine 200 ms of
-//! work may take seconds. The wall clock bounds that at ten times the budget. The check runs at each tick of the
-//! engine's epoch (10 ms), so a spinning module is stopped within 10 ms of its budget.
+//! work may take seconds. The wall clock bounds that at ten times the budget, without the time in which the thread waited for a
+//! processor. The check runs at each tick of the engine's epoch (10 ms), so a spinning module is stopped within 10 ms of its budget.
 //!
 //! Asking for a thread's CPU time is a call of the kernel: a quarter of a microsecond at best, 1.6 µs where the kernel is
 //! behind another layer, which is more than a call of a module takes. So nobody asks before the first tick; until then
 //! the wall clock stands for it, which cannot say more than a tick, since a call that is running notices every tick.
 //!
 //! A call that has used 20 ms is no ordinary batch: from there on it rests four times as long as it runs, after each millisecond or so, and
-//! longer when others like it run too, so that all of them together leave the processor to the tasks beside them, and runs at the lowest
-//! priority ([`threads`](crate::threads)). Rests count neither as CPU time nor as wall time.
+//! longer when others like it run too, so that all of them together leave the processor to the tasks beside them, and runs only while no
+//! other thread wants its processor ([`threads`](crate::threads)). Rests count neither as CPU time nor as wall time.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::TICK;
-use crate::threads::lower_priority;
+use crate::threads::give_way;
 
 /// Wall time allowed for each unit of CPU time allowed.
 const WALL_FACTOR: u32 = 10;
@@ -34,24 +35,63 @@ const REST_STEP: Duration = Duration::from_millis(10);
 /// Calls beyond this do not make rests longer: a slow module that means well would never end beside many that do not.
 const RESTING_MAX: u32 = 8;
 
-/// Counts the calls of the process that are made to rest.
+/// The calls of the process that are made to rest.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pacer(Arc<AtomicU32>);
+pub(crate) struct Pacer(Arc<Paces>);
+
+#[derive(Debug, Default)]
+struct Paces {
+    resting: AtomicU32,
+    /// Those of them that do not rest in this moment.
+    awake: AtomicU32,
+    clock: OnceLock<Thread>,
+}
 
 impl Pacer {
     /// Calls that are made to rest.
     pub(crate) fn resting(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
+        self.0.resting.load(Ordering::Acquire)
+    }
+
+    /// Of these, calls that do not rest in this moment.
+    pub(crate) fn awake(&self) -> u32 {
+        self.0.awake.load(Ordering::Acquire)
+    }
+
+    /// The thread that is woken when such a call wakes up.
+    pub(crate) fn set_clock(&self, clock: Thread) {
+        // There is one clock, which is set once.
+        let _ = self.0.clock.set(clock);
+    }
+
+    fn wakes(&self) {
+        self.0.awake.fetch_add(1, Ordering::AcqRel);
+        if let Some(clock) = self.0.clock.get() {
+            clock.unpark();
+        }
+    }
+
+    fn sleeps(&self) {
+        self.0.awake.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// One of them.
+/// One of them, awake.
 #[derive(Debug)]
 struct Paced(Pacer);
 
+impl Paced {
+    fn new(pacer: &Pacer) -> Self {
+        pacer.0.resting.fetch_add(1, Ordering::AcqRel);
+        pacer.wakes();
+        Self(pacer.clone())
+    }
+}
+
 impl Drop for Paced {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.sleeps();
+        self.0.0.resting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -81,6 +121,8 @@ pub(crate) struct Budget {
     cpu_allowed: Duration,
     wall_start: Instant,
     first_tick: Option<FirstTick>,
+    /// How long the thread had waited for a processor since it began, asked when the call had taken a while.
+    waited_before: Option<Duration>,
     cancel: Arc<AtomicBool>,
     rested: Duration,
     /// CPU time used by the end of the last rest.
@@ -103,6 +145,7 @@ impl Budget {
             cpu_allowed,
             wall_start: Instant::now(),
             first_tick: None,
+            waited_before: None,
             cancel,
             rested: Duration::ZERO,
             rested_at: Duration::ZERO,
@@ -134,7 +177,12 @@ impl Budget {
         if used > self.cpu_allowed {
             return Err(Stop::Cpu { used, allowed: self.cpu_allowed });
         }
+        let waited_before = *self.waited_before.get_or_insert_with(thread_waited);
         let (used, allowed) = (self.wall_start.elapsed().saturating_sub(self.rested), self.cpu_allowed * WALL_FACTOR);
+        if used <= allowed {
+            return Ok(());
+        }
+        let used = used.saturating_sub(thread_waited().saturating_sub(waited_before));
         if used > allowed { Err(Stop::Wall { used, allowed }) } else { Ok(()) }
     }
 
@@ -145,17 +193,18 @@ impl Budget {
             return;
         }
         if self.paced.is_none() {
-            lower_priority();
-            pacer.0.fetch_add(1, Ordering::AcqRel);
-            self.paced = Some(Paced(pacer.clone()));
+            give_way();
+            self.paced = Some(Paced::new(pacer));
         }
         let since = Instant::now();
+        pacer.sleeps();
         // What it ran before its first rest is not made up for.
         let ran = used.saturating_sub(self.rested_at).min(TICK);
         let rest = ran * REST_FACTOR * pacer.resting().clamp(1, RESTING_MAX);
         while let Some(left) = rest.checked_sub(since.elapsed()).filter(|left| !left.is_zero() && !self.is_cancelled()) {
             std::thread::sleep(left.min(REST_STEP));
         }
+        pacer.wakes();
         self.rested += since.elapsed();
         self.rested_at = used;
     }
@@ -170,4 +219,49 @@ impl Budget {
 fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// How long this thread has waited for a processor while it could have run, so far. Nothing where the kernel does not say it.
+///
+/// The second number, nanoseconds: <https://docs.kernel.org/scheduler/sched-stats.html>, `/proc/PID/schedstat`.
+fn thread_waited() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').nth(1).and_then(|waited| waited.parse().ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::run_on_guest_thread;
+
+    #[test]
+    fn waiting_for_a_processor_uses_up_neither_clock() {
+        let done = Arc::new(AtomicBool::new(false));
+        let crowd: Vec<_> = (0..std::thread::available_parallelism().unwrap().get())
+            .map(|_| {
+                let done = done.clone();
+                std::thread::spawn(move || while !done.load(Ordering::Relaxed) {})
+            })
+            .collect();
+        let (told, stopped) = std::sync::mpsc::channel();
+        run_on_guest_thread(move || {
+            let mut budget = Budget::new(Duration::from_millis(2), Arc::default());
+            // What waits from the first tick on is known.
+            budget.check().unwrap();
+            give_way();
+            let stop = loop {
+                if let Err(stop) = budget.check() {
+                    break stop;
+                }
+            };
+            told.send((stop, budget.wall_start.elapsed())).unwrap();
+        })
+        .unwrap();
+        let (stop, wall) = stopped.recv().unwrap();
+        done.store(true, Ordering::Relaxed);
+        for one in crowd {
+            one.join().unwrap();
+        }
+        assert!(matches!(stop, Stop::Cpu { .. }), "{stop:?} after {wall:?}");
+    }
 }

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
@@ -21,9 +21,9 @@ use crate::guest::Guest;
 /// How often running modules are checked against their budget.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// The same while a call is made to rest: a thread of the lowest priority may keep a core for some milliseconds though others want it, so
-/// such a call gives it back by itself before that.
-const TICK_WHEN_RESTING: Duration = Duration::from_millis(1);
+/// The same while a call that is made to rest is awake. Its thread gives way to whoever wakes up, but one that has just given way to another
+/// waits for the end of a module's turn, which the kernel makes some milliseconds long. So such a call rests before that.
+const TICK_WHEN_RESTING: Duration = Duration::from_micros(200);
 
 /// Core instances, memories and tables that one component may have: a JavaScript component has three memories and two
 /// dozen core instances.
@@ -237,21 +237,31 @@ struct TickerState {
 impl Ticker {
     fn start(engine: &wasmtime::Engine, pacer: Pacer) -> Result<Self, SandboxError> {
         let state = Arc::new(TickerState::default());
-        let (shared, engine) = (Arc::clone(&state), engine.clone());
+        let (shared, engine, paces) = (Arc::clone(&state), engine.clone(), pacer.clone());
         let run = move || {
             while !shared.stopped.load(Ordering::Acquire) {
                 if shared.active.load(Ordering::Acquire) == 0 {
                     std::thread::park();
-                } else {
-                    std::thread::sleep(if pacer.resting() == 0 { TICK } else { TICK_WHEN_RESTING });
-                    engine.increment_epoch();
+                    continue;
                 }
+                if pacer.awake() == 0 {
+                    let since = Instant::now();
+                    std::thread::park_timeout(TICK);
+                    if since.elapsed() < TICK {
+                        // A call has woken up, and may run for a while. Or it is the end.
+                        continue;
+                    }
+                } else {
+                    std::thread::sleep(TICK_WHEN_RESTING);
+                }
+                engine.increment_epoch();
             }
         };
         let thread = std::thread::Builder::new()
             .name("sandbox-clock".to_owned())
             .spawn(run)
             .map_err(|error| SandboxError::Start(format!("start the clock thread: {error}")))?;
+        paces.set_clock(thread.thread().clone());
         Ok(Self { state, thread: Some(thread) })
     }
 }

@@ -1,18 +1,20 @@
 //! Threads for calls of modules, apart from those that do I/O.
 //!
-//! Whoever waits for a core waits for a spinning module's slice of time, some milliseconds, unless the module's thread has a lower
-//! priority than his. A call that is made to rest ([`Budget`](crate::budget::Budget)) lowers the priority of its thread, if that is one of
-//! these. Only a privileged process may raise one again, so such a thread ends with the call, and another one takes its place.
+//! Whoever wakes on a core where a module spins waits until the next tick of the kernel's clock, up to 4 ms, also when the module's thread has the
+//! lowest niceness: having just woken itself, it keeps its slice. Only a thread of the policy `SCHED_IDLE` gives way at once. A call that is
+//! made to rest ([`Budget`](crate::budget::Budget)) puts its thread under that policy, if it is one of these. Only a privileged process may undo
+//! it, so such a thread ends with the call, and another one takes its place.
 
 use std::cell::Cell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use rustix::process::setpriority_process;
+use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 
-/// The niceness of a thread whose call is made to rest: the lowest priority.
-const NICENESS: i32 = 19;
+/// The policy of a thread whose call is made to rest.
+const GIVES_WAY: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 
 /// A thread without work ends after this time.
 const KEPT: Duration = Duration::from_secs(10);
@@ -37,8 +39,8 @@ enum Kind {
     /// Not one of these threads.
     Foreign,
     Ours,
-    /// Ours, with a lowered priority.
-    Lowered,
+    /// Ours, and gives way to all others.
+    GivesWay,
 }
 
 /// Runs `job` on one of the threads; a new one where none is without work. A job that panics takes its thread along.
@@ -58,12 +60,13 @@ pub fn run_on_guest_thread(job: impl FnOnce() + Send + 'static) -> std::io::Resu
     std::thread::Builder::new().name("guest".into()).spawn(move || work(job)).map(drop)
 }
 
-/// Lowers this thread's priority if it is one of these.
-pub(crate) fn lower_priority() {
+/// Makes this thread give way to all others if it is one of these.
+pub(crate) fn give_way() {
     if KIND.get() == Kind::Ours {
-        // The process's own niceness may be as low, and a system may forbid it: then the call rests at its usual priority.
-        let _ = setpriority_process(None, NICENESS);
-        KIND.set(Kind::Lowered);
+        // A system may forbid it: then the call rests at its usual priority. Where the process has a niceness of its own, that stays, which is
+        // an error here and means nothing under this policy.
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, GIVES_WAY);
+        KIND.set(Kind::GivesWay);
     }
 }
 
@@ -114,29 +117,29 @@ mod tests {
         answered.recv().unwrap()
     }
 
-    fn niceness() -> i32 {
-        rustix::process::getpriority_process(None).unwrap()
+    fn policy() -> ThreadSchedulePolicy {
+        thread_priority::unix::thread_schedule_policy().unwrap()
     }
 
     #[test]
-    fn a_thread_with_a_lowered_priority_does_nothing_afterwards() {
-        let usual = niceness();
-        let lowered = ask(|| {
-            lower_priority();
-            (std::thread::current().id(), niceness())
+    fn a_thread_that_gave_way_does_nothing_afterwards() {
+        let usual = policy();
+        let gave_way = ask(|| {
+            give_way();
+            (std::thread::current().id(), policy())
         });
-        assert_eq!(lowered.1, NICENESS);
+        assert_eq!(gave_way.1, GIVES_WAY);
         for _ in 0..20 {
-            let (thread, nice) = ask(|| (std::thread::current().id(), niceness()));
-            assert!(thread != lowered.0 && nice == usual, "{nice}");
+            let (thread, policy) = ask(|| (std::thread::current().id(), policy()));
+            assert!(thread != gave_way.0 && policy == usual, "{policy:?}");
         }
     }
 
     #[test]
-    fn other_threads_keep_their_priority() {
-        let usual = niceness();
-        lower_priority();
-        assert_eq!(niceness(), usual);
+    fn other_threads_do_not_give_way() {
+        let usual = policy();
+        give_way();
+        assert_eq!(policy(), usual);
     }
 
     #[test]

@@ -13,7 +13,7 @@ async fn hostile_modules_hold_up_neither_a_neighbour_nor_the_process() {
         interval: Duration::from_millis(40),
         pairs: 1,
         total_memory_mib: 96,
-        strangers_give_way: false,
+        strangers_elsewhere: false,
     };
     let report = measure(plan).await;
     println!("{}", report.text());
