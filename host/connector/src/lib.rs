@@ -39,7 +39,7 @@ pub use rejected::{CUT, RejectedId, RejectedOperation, RejectedRow, Resolved, Ro
 pub use server::{Secret, ServerSettings, TlsMode};
 pub use source::{
     CaptureScope, CaptureStart, CellDecoder, CellError, CellForm, ChangeStream, Chunk, LOADED_ROWS_MAX, LOG_HELD_WARNED_BYTES, Lineage,
-    NeutralDecoder, Partition, RowReader, Snapshot, Source, SourceTable, StreamEvent, TxId,
+    NeutralDecoder, Partition, Reading, RowReader, Snapshot, Source, SourceTable, StreamEvent, TxId,
 };
 pub use spell::spell;
 pub use target::{

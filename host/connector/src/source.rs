@@ -39,11 +39,22 @@ pub trait CellDecoder: Send + Sync + fmt::Debug {
     /// [`CellError`] for bytes that are not of the column's form, and for `Unchanged` and `Absent` cells.
     fn decode<'a>(&self, column: usize, cell: Cell<'a>) -> Result<Value<'a>, CellError>;
 
-    /// False for a column whose cells can only be passed on to a target of the same kind.
-    fn reads(&self, column: usize) -> bool;
+    /// What a target of another kind gets of a column's values.
+    fn reading(&self, column: usize) -> Reading;
 
     /// What stands in a column's cells, where it is plain: who reads many of them need not ask for each.
     fn form(&self, column: usize) -> CellForm;
+}
+
+/// What is read of a column's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Each value.
+    Value,
+    /// The bytes of its binary form, as hexadecimal digits: its type is known to its own server alone.
+    BinaryForm,
+    /// Nothing: its cells can only be passed on to a target of the same kind.
+    Nothing,
 }
 
 /// What the bytes of a column's cells are. [`CellDecoder::decode`] says the same of them.
@@ -108,8 +119,8 @@ impl CellDecoder for NeutralDecoder {
         }
     }
 
-    fn reads(&self, column: usize) -> bool {
-        column < self.columns.len()
+    fn reading(&self, column: usize) -> Reading {
+        if column < self.columns.len() { Reading::Value } else { Reading::Nothing }
     }
 
     fn form(&self, column: usize) -> CellForm {

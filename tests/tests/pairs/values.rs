@@ -66,6 +66,30 @@ const POSTGRES: &[(&str, &str, &str, &str)] = &[
     ("inet[]", "'{10.0.0.1/8,NULL}'", "json", "longtext"),
     ("citext", "'Case'", "longtext", "longtext"),
     ("ltree", "'Top.Science'", "longtext", "longtext"),
+    ("lquery", "'Top.*{2,}.!a|b'", "longtext", "longtext"),
+    ("ltxtquery", "'Europe & !Russia@*'", "longtext", "longtext"),
+    ("tsquery", "'fat & (rat | !cat:*A) <-> it''''s'", "longtext", "longtext"),
+    ("tsquery[]", "'{a & b,NULL}'", "json", "longtext"),
+    ("cube", "'(1,2),(3,4.5)'", "longtext", "longtext"),
+    ("cube[]", "array['(1),(2)'::cube, null]", "json", "longtext"),
+    ("isbn", "'0-393-04002-X'", "longtext", "longtext"),
+    ("ean13", "'978-0-393-04002-9'", "longtext", "longtext"),
+    ("weak_isbn", "'0-393-04002-X'", "longtext", "longtext"),
+    ("seg", "'1.50 .. 2.5'", "longtext", "longtext"),
+    ("query_int", "'1&(2|!3)'", "longtext", "longtext"),
+    ("aclitem", "'=r/postgres'", "longtext", "longtext"),
+    ("macaddr8", "'08:00:2b:01:02:03:04:05'", "longtext", "longtext"),
+    ("xid8", "'18446744073709551615'", "longtext", "longtext"),
+    ("tid", "'(4294967295,65535)'", "longtext", "longtext"),
+    ("jsonpath", "'$.\"a\"[*] ? (@ > 1)'", "longtext", "longtext"),
+    ("\"char\"", "'\\377'", "longtext", "longtext"),
+    ("name", "'Name'", "longtext", "longtext"),
+    ("refcursor", "'cur'", "longtext", "longtext"),
+    ("pg_snapshot", "'10:20:10,14,15'", "longtext", "longtext"),
+    ("int2vector", "'1 -2'", "longtext", "longtext"),
+    ("datemultirange", "'{[2020-01-01,2020-02-01),[2021-01-01,)}'", "longtext", "longtext"),
+    ("spot", r"'\x0001ff'", "longtext", "longtext"),
+    ("spot[]", r"array['\x00']::spot[]", "json", "longtext"),
     ("uuid", "'123e4567-e89b-12d3-a456-426614174000'", "char(36)", "char(36)"),
     // Of no version that MariaDB's own type knows.
     ("uuid", "'b6dd4fae-0183-b18a-6eca-69eed36f259f'", "char(36)", "char(36)"),
@@ -114,7 +138,18 @@ const COMMON: &[(&str, &str)] = &[
     ("blob", "x'00ff5c270d0a091a'"),
     ("json", "'{\"b\": 1, \"a\": [1.5, null, \"x\\\\n\"]}'"),
     ("point", "st_geomfromtext('POINT(1 2)')"),
+    ("linestring", "st_geomfromtext('LINESTRING(1 2,3 4)')"),
+    ("polygon", "st_geomfromtext('POLYGON((0 0,1 0,1 1,0 0))')"),
+    ("multipoint", "st_geomfromtext('MULTIPOINT(1 2,3 4)')"),
+    ("multilinestring", "st_geomfromtext('MULTILINESTRING((1 2,3 4))')"),
+    ("multipolygon", "st_geomfromtext('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))')"),
+    ("geometrycollection", "st_geomfromtext('GEOMETRYCOLLECTION(POINT(1 2))')"),
+    ("year(4)", "1901"),
+    ("float(7,3)", "1234.5"),
+    ("double unsigned", "0.1"),
 ];
+
+const MYSQL: &[(&str, &str)] = &[("vector(3)", "string_to_vector('[1,2.5,-3]')")];
 
 const MARIADB: &[(&str, &str)] = &[
     ("uuid", "'123e4567-e89b-12d3-a456-426614174000'"),
@@ -172,7 +207,13 @@ async fn every_type_of_postgres_arrives_in_mysql_and_mariadb() {
     source
         .sql(
             "create type mood as enum ('so so', 'a,b', 'it''s', ''); create table marker (id integer primary key);
-             create extension hstore; create extension citext; create extension ltree;
+             create extension hstore; create extension citext; create extension ltree; create extension cube; create extension isn;
+             create extension seg; create extension intarray; create domain weak_isbn as isbn;
+             create type spot; create function spot_in(cstring) returns spot language internal immutable strict as 'byteain';
+             create function spot_out(spot) returns cstring language internal immutable strict as 'byteaout';
+             create function spot_recv(internal) returns spot language internal immutable strict as 'bytearecv';
+             create function spot_send(spot) returns bytea language internal immutable strict as 'byteasend';
+             create type spot (input = spot_in, output = spot_out, receive = spot_recv, send = spot_send, like = bytea);
              create type span as range (subtype = float8); create type pair as (n int, t text, f float8[], d date);
              create domain pair_domain as pair",
         )
@@ -189,6 +230,10 @@ async fn every_type_of_postgres_arrives_in_mysql_and_mariadb() {
         let found: Vec<String> = world.target.rows(&sql).await.into_iter().flatten().flatten().collect();
         let wanted: Vec<&str> = POSTGRES.iter().map(|kind| if is_mariadb { kind.3 } else { kind.2 }).collect();
         assert_eq!(found, wanted);
+        let findings = world.host.post(&format!("/v1/tasks/{name}/check"), &json!({})).await.ok()["findings"].clone();
+        let of_table = |found: &&serde_json::Value| found["code"] == "type_as_bytes" && found["object"].to_string().contains(&name);
+        let told: Vec<&serde_json::Value> = findings.as_array().into_iter().flatten().filter(of_table).collect();
+        assert!(told.len() == 2 && told.iter().all(|found| found["found"].to_string().contains("type public.spot")), "{findings}");
     }
 }
 
@@ -197,17 +242,25 @@ async fn every_type_of_mysql_arrives_in_mysql_and_mariadb() {
     let _turn = TURN.lock().await;
     let source = Arc::new(Source::mysql(MysqlFlavour::Mysql97).await);
     source.sql("create table marker (id integer primary key)").await;
+    let columns: Vec<(String, String)> = owned(COMMON).into_iter().chain(owned(MYSQL)).collect();
     for (name, flavour) in [("tomysql", MysqlFlavour::Mysql97), ("tomariadb", MysqlFlavour::Mariadb1011)] {
-        arrive(source.clone(), Source::mysql(flavour).await, name, &owned(COMMON), SESSION).await;
+        arrive(source.clone(), Source::mysql(flavour).await, name, &columns, SESSION).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_type_of_mariadb_arrives_in_mysql_and_mariadb() {
+async fn every_type_of_mariadb_arrives_in_every_kind_of_target() {
     let _turn = TURN.lock().await;
     let source = Arc::new(Source::mysql(MysqlFlavour::Mariadb118).await);
     source.sql("create table marker (id integer primary key)").await;
     let columns: Vec<(String, String)> = owned(COMMON).into_iter().chain(owned(MARIADB)).collect();
+    // PostgreSQL has no texts with a zero character.
+    let without = columns.iter().filter(|(_, value)| !value.contains("\\0")).cloned().collect::<Vec<_>>();
+    let world = arrive(source.clone(), Source::postgres(PostgresVersion::V17).await, "topostgres", &without, SESSION).await;
+    let sql = "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = 'copy.topostgres'::regclass order by attnum desc limit 4";
+    let found: Vec<String> = world.target.rows(sql).await.into_iter().flatten().flatten().collect();
+    assert_eq!(found, ["bytea", "text", "text", "uuid"]);
+    source.sql("drop table topostgres").await;
     for (name, flavour) in [("tomysql", MysqlFlavour::Mysql97), ("tomariadb", MysqlFlavour::Mariadb118)] {
         arrive(source.clone(), Source::mysql(flavour).await, name, &columns, SESSION).await;
     }

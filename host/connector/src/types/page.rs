@@ -24,7 +24,9 @@ const POSTGRES: &str = "
 Enumerations are made in the table's target schema unless the type's own schema has them there; a domain becomes the type
 below it where the target does not have it (its checks held at the source). Composites, ranges of the user's and types of
 extensions must be in the target: the check says `type_missing`. `regclass` and the other object identifier types (not `oid`)
-are refused (`column_type`). Generated columns stay generated with the same expression, since logs up to PostgreSQL 17 do not
+are refused into every target (`column_type`): their values are numbers of objects of one database, and the log does not tell the names.
+Likewise refused are arrays, composites and ranges over a type without a binary form (`isbn[]`), which PostgreSQL cannot send inside of
+others; the type itself goes as the text that the server prints for it. Generated columns stay generated with the same expression, since logs up to PostgreSQL 17 do not
 have their values; what the target refuses, and with `\"schema\": \"minimal\"` all of them, is left out and named.
 
 A large value that an update did not touch is not in the log (TOAST); the target keeps the one it has. With `replica
@@ -42,7 +44,8 @@ refused by the check.
 const TO_MYSQL: &str = "
 Texts of a PostgreSQL source get a binary collation without padding (`utf8mb4_0900_bin`, in MariaDB `utf8mb4_nopad_bin`), so
 that no two rows become one. A key has at most 3,072 bytes: texts without a length become `varchar` of what the key's other
-columns leave. A row of more than 65,535 bytes gets `longtext` in place of its widest `varchar` columns. An existing table with
+columns leave. What goes as text has the text's equality: two values that PostgreSQL holds equal and prints differently (`seg`) are two
+keys. A row of more than 65,535 bytes gets `longtext` in place of its widest `varchar` columns. An existing table with
 a case-insensitive key is refused (`key_collation`).
 ";
 

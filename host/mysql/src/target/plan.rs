@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, ImageCells, TargetTable};
+use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, ImageCells, Reading, TargetTable};
 use tidegate_model::{Cell, SqlType, Value};
 
 use super::encode::{Refusal, put_value};
@@ -205,7 +205,7 @@ impl ColumnPlan {
             misfit(table, "column_type", found).hint("change the column's type, or let the table be created anew")
         };
         if let ColumnOrigin::Source(at) = wanted.origin
-            && !table.source.decoder.reads(at)
+            && table.source.decoder.reading(at) == Reading::Nothing
         {
             return Err(unreadable(table, at));
         }

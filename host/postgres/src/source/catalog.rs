@@ -94,8 +94,8 @@ const TYPES: &str = "select t.oid::pg_catalog.oid, t.typname::pg_catalog.text, t
     array(select a.atttypmod::pg_catalog.int4 from pg_catalog.pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid \
       and a.attnum > 0 and not a.attisdropped order by a.attnum), \
     coalesce((select r.rngsubtype from pg_catalog.pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)), 0)::pg_catalog.oid, \
-    case when t.oid = $2 then pg_catalog.scale(0::pg_catalog.int4::pg_catalog.money::pg_catalog.numeric) else 0 end::pg_catalog.int4 \
-    from pg_catalog.pg_type t where t.oid = any($1)";
+    case when t.oid = $2 then pg_catalog.scale(0::pg_catalog.int4::pg_catalog.money::pg_catalog.numeric) else 0 end::pg_catalog.int4, \
+    t.typsend::pg_catalog.oid <> 0 from pg_catalog.pg_type t where t.oid = any($1)";
 
 /// The parts of partitioned tables. One that was made as a partition is entered as such by the same transaction, two steps after
 /// its row type (seen on PostgreSQL 15 and 18); one that was filled before it was attached, later.
@@ -247,6 +247,7 @@ pub(crate) async fn types(client: &Client, wanted: Vec<u32>) -> Result<HashMap<u
                 fields: get::<Vec<u32>>(&row, 7, attempted)?.into_iter().zip(get::<Vec<i32>>(&row, 8, attempted)?).collect(),
                 bound: get(&row, 9, attempted)?,
                 money_digits: u8::try_from(get::<i32>(&row, 10, attempted)?).unwrap_or(0),
+                sends: get(&row, 11, attempted)?,
             };
             next.extend([entry.base.0, entry.element, entry.bound]);
             next.extend(entry.fields.iter().map(|(oid, _)| *oid));

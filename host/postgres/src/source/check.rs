@@ -12,6 +12,7 @@ use super::names::capture_name;
 use super::slot::{is_taken, log_held};
 use crate::connect;
 use crate::fault::pg_error;
+use crate::types::unsent_part;
 
 /// `publish_via_partition_root` with streaming and binary, TID range scans: PostgreSQL 14.
 const VERSION_MIN: i32 = 140_000;
@@ -75,9 +76,29 @@ pub(crate) async fn check(
             }
         }
     }
+    check_types(&client, &facts, &mut findings).await?;
     check_beside(&client, &facts, &mut findings).await?;
     findings.extend(check_locks(&client, &facts).await?);
     Ok(findings)
+}
+
+/// Types whose values neither COPY nor the log can send: they have a binary form, and a part of them has none.
+async fn check_types(client: &Client, tables: &[TableFacts], findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    let types =
+        catalog::types(client, tables.iter().flat_map(|table| table.columns.iter().map(|column| column.type_oid)).collect()).await?;
+    for table in tables {
+        for column in table.columns.iter().filter(|column| !column.generated) {
+            let Some(part) = unsent_part(&types, column.type_oid) else { continue };
+            let object = format!("column \"{}\" of table \"{}\"", column.name, table.name);
+            let found = format!("a type with parts of type {}, which the server cannot send inside of others", part.name);
+            let (name, target) = (Dialect::POSTGRES.identifier(&column.name), Dialect::POSTGRES.table(&table.name));
+            let finding = Finding::error("column_type", object, found, "a type of which every part has a binary form");
+            findings.push(
+                finding.fix(format!("alter table {target} alter column {name} type text using {name}::text; or leave the table out")),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A snapshot locks every table of the task against rewriting, so there has to be room for the locks.

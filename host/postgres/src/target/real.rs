@@ -30,7 +30,7 @@ pub(crate) struct RealColumn {
     pub(crate) element_oid: u32,
     /// Of a true array, `pg_type.typtype` of its elements.
     pub(crate) element_kind: u8,
-    /// The type can be sent and received in binary.
+    /// The type can be sent and received in binary. Not so `int2vector` and `oidvector`, which receive no empty one (seen on PostgreSQL 17).
     pub(crate) has_binary: bool,
     /// The function that makes the binary form, as SQL.
     pub(crate) send: String,
@@ -73,7 +73,7 @@ select a.attname::text, a.attnotnull, a.atthasdef, a.attgenerated::text, a.attid
        format_type(a.atttypid, null), format_type(a.atttypid, a.atttypmod),
        b.oid, n.nspname::text, b.typname::text, b.typtype::text,
        case when b.typlen = -1 and b.typelem <> 0 and b.typcategory = 'A' then b.typelem else 0::oid end,
-       b.typsend <> 0 and b.typreceive <> 0, b.typsend::regproc::text,
+       b.typsend <> 0 and b.typreceive <> 0 and b.oid not in (22, 30), b.typsend::regproc::text,
        coalesce((select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_enum e where e.enumtypid in (b.oid, l.oid)), '{}'),
        coalesce(l.typtype::text, '')
 from pg_attribute a

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_connector::{CellDecoder, CellError, CellForm, Unfit};
+use tidegate_connector::{CellDecoder, CellError, CellForm, Reading, Unfit};
 use tidegate_model::{Cell, Value};
 
 use super::{Form, array, calendar, numeric, printed};
@@ -51,8 +51,12 @@ impl CellDecoder for PostgresDecoder {
         read.map_err(|reason| CellError { column: name.clone(), reason: reason.into_owned(), unfit })
     }
 
-    fn reads(&self, column: usize) -> bool {
-        self.columns.get(column).is_some_and(|(_, form)| *form != Form::Opaque)
+    fn reading(&self, column: usize) -> Reading {
+        match self.columns.get(column) {
+            None | Some((_, Form::Opaque)) => Reading::Nothing,
+            Some((_, form)) if has_foreign(form) => Reading::BinaryForm,
+            Some(_) => Reading::Value,
+        }
     }
 
     fn form(&self, column: usize) -> CellForm {
@@ -63,6 +67,16 @@ impl CellDecoder for PostgresDecoder {
             Some(Form::Int8) => CellForm::Int64Be,
             _ => CellForm::Decoded,
         }
+    }
+}
+
+/// True for values that are made of those of a type that is not known here.
+fn has_foreign(form: &Form) -> bool {
+    match form {
+        Form::Foreign => true,
+        Form::Array(inner) | Form::Range(inner) | Form::Multirange(inner) => has_foreign(inner),
+        Form::Composite(fields) => fields.iter().any(|(_, form)| has_foreign(form)),
+        _ => false,
     }
 }
 
@@ -95,15 +109,20 @@ pub(crate) fn from_binary<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>,
         Form::Uuid => Value::Uuid(fixed(bytes)?),
         Form::Bit => Value::OwnedBytes(right_aligned(bits(bytes)?)),
         Form::Array(element) => Value::OwnedText(array::json(element, bytes)?),
-        Form::Spelled(_) | Form::Composite(_) | Form::Range(_) | Form::Multirange(_) | Form::Pairs | Form::Money(_) => {
-            Value::OwnedText(printed::printed(form, bytes)?)
-        }
+        Form::Spelled(_)
+        | Form::Composite(_)
+        | Form::Range(_)
+        | Form::Multirange(_)
+        | Form::Pairs
+        | Form::Money(_)
+        | Form::Unsent
+        | Form::Foreign => Value::OwnedText(printed::printed(form, bytes)?),
         Form::Opaque => return Err("the binary form of its type is passed through and not read".into()),
     })
 }
 
 /// Reads the text (output) form under the pinned session settings. The server sends it only for types without a
-/// binary form, none of which has a reader here; the simple types are read all the same, the rest is refused.
+/// binary form; the simple types are read all the same, the rest is refused.
 fn from_text<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>, Reason> {
     let text = utf8(bytes)?;
     Ok(match form {
@@ -116,7 +135,7 @@ fn from_text<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>, Reason> {
         Form::Float4 => Value::Float32(text.parse().map_err(|_| "text is no number")?),
         Form::Float8 => Value::Float64(text.parse().map_err(|_| "text is no number")?),
         Form::Numeric => Value::Decimal(text),
-        Form::Text | Form::Spelled(_) | Form::Opaque => Value::Text(text),
+        Form::Text | Form::Spelled(_) | Form::Unsent | Form::Opaque => Value::Text(text),
         Form::Composite(_) | Form::Range(_) | Form::Multirange(_) | Form::Pairs => Value::Text(text),
         Form::Json | Form::Jsonb => Value::Json(text),
         Form::Bytea => Value::OwnedBytes(hex(text.strip_prefix("\\x").ok_or("text does not start with \\x")?)?),
@@ -132,7 +151,9 @@ fn from_text<'a>(form: &Form, bytes: &'a [u8]) -> Result<Value<'a>, Reason> {
             Value::Uuid(fixed(&hex(&digits)?)?)
         }
         Form::Bit => Value::OwnedBytes(bits_of_text(text)?),
-        Form::Interval | Form::Array(_) | Form::Money(_) => return Err("the text form of its type is passed through and not read".into()),
+        Form::Interval | Form::Array(_) | Form::Money(_) | Form::Foreign => {
+            return Err("the text form of its type is passed through and not read".into());
+        }
     })
 }
 

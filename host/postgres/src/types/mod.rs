@@ -6,6 +6,7 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod numeric;
 pub(crate) mod printed;
+mod query;
 mod ranges;
 pub(crate) mod spelled;
 
@@ -46,7 +47,11 @@ pub(crate) enum Form {
     Pairs,
     /// `money`, with so many digits after the point.
     Money(u8),
-    /// Known to the server alone; passed through.
+    /// A type without a binary form, which the server sends as its text.
+    Unsent,
+    /// A type of an extension that is not known here, in the binary form that its own functions make.
+    Foreign,
+    /// Means something in its own database alone, or is made of parts that cannot be read; passed through.
     Opaque,
 }
 
@@ -69,6 +74,8 @@ pub(crate) struct TypeEntry {
     pub(crate) bound: u32,
     /// For `money`: digits after the point, by the server's locale.
     pub(crate) money_digits: u8,
+    /// It has a binary form.
+    pub(crate) sends: bool,
 }
 
 /// Domains can stand on domains and arrays on domains; deeper than this is no catalog but a loop.
@@ -76,6 +83,9 @@ const DEPTH_MAX: u32 = 32;
 
 /// Object id of `money`. Source: pg_type.dat.
 pub(crate) const MONEY: u32 = 790;
+
+/// The first object id that PostgreSQL gives to a user's objects. Source: src/include/access/transam.h.
+const FIRST_USER_OID: u32 = 16_384;
 
 /// The normalised type and the form of a type with a modifier. `native` names it when it is none of the normalised ones.
 pub(crate) fn resolve(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32, native: &str) -> (SqlType, Form) {
@@ -92,6 +102,19 @@ pub(crate) fn below_domain(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: 
         }
     }
     at
+}
+
+/// The part of a type (an element, a field, a bound) by which neither COPY nor the log can send its values: it has no binary form,
+/// and the type has one, in which the part must stand. `None` for a type that can be sent.
+pub(crate) fn unsent_part(types: &HashMap<u32, TypeEntry>, oid: u32) -> Option<&TypeEntry> {
+    let entry = types.get(&below_domain(types, oid, -1).0)?;
+    first_unsent(types, entry, 0)
+}
+
+fn first_unsent<'a>(types: &'a HashMap<u32, TypeEntry>, entry: &'a TypeEntry, depth: u32) -> Option<&'a TypeEntry> {
+    let parts = [entry.element, entry.bound].into_iter().chain(entry.fields.iter().map(|(oid, _)| *oid)).filter(|oid| *oid != 0);
+    let mut parts = parts.filter_map(|oid| types.get(&below_domain(types, oid, -1).0)).filter(|_| depth < DEPTH_MAX);
+    parts.find_map(|part| if part.sends { first_unsent(types, part, depth + 1) } else { Some(part) })
 }
 
 fn resolve_at(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32, native: &str, depth: u32) -> (SqlType, Form) {
@@ -126,29 +149,32 @@ fn resolve_at(types: &HashMap<u32, TypeEntry>, oid: u32, modifier: i32, native: 
             let Some(entry) = types.get(&oid).filter(|_| depth < DEPTH_MAX) else { return other(Form::Opaque) };
             let below = |oid, modifier| resolve_at(types, oid, modifier, native, depth + 1);
             // What cannot be read in full is not read at all.
+            let is_readable = |form: &Form| !matches!(form, Form::Opaque | Form::Unsent);
             let of = |oid, made: fn(Box<Form>) -> Form| match below(oid, -1) {
-                (_, Form::Opaque) => other(Form::Opaque),
-                (_, form) => other(made(Box::new(form))),
+                (_, form) if is_readable(&form) => other(made(Box::new(form))),
+                _ => other(Form::Opaque),
             };
             match entry.kind {
                 b'd' => below(entry.base.0, entry.base.1),
                 b'e' => (SqlType::Enumeration(entry.labels.clone()), Form::Text),
                 b'c' => {
                     let fields: Vec<_> = entry.fields.iter().map(|(oid, modifier)| (*oid, below(*oid, *modifier).1)).collect();
-                    let is_readable = fields.iter().all(|(_, form)| *form != Form::Opaque);
-                    other(if is_readable { Form::Composite(fields) } else { Form::Opaque })
+                    other(if fields.iter().all(|(_, form)| is_readable(form)) { Form::Composite(fields) } else { Form::Opaque })
                 }
                 b'r' => of(entry.bound, Form::Range),
                 b'm' => of(entry.bound, Form::Multirange),
                 _ if entry.element != 0 => match below(entry.element, modifier) {
-                    (_, Form::Opaque) => other(Form::Opaque),
-                    (element, form) => (SqlType::Array(Box::new(element)), Form::Array(Box::new(form))),
+                    (element, form) if is_readable(&form) => (SqlType::Array(Box::new(element)), Form::Array(Box::new(form))),
+                    _ => other(Form::Opaque),
                 },
                 _ if oid == MONEY => other(Form::Money(entry.money_digits)),
+                _ if !entry.sends => other(Form::Unsent),
+                // `regclass` and its kin: numbers that name objects of one database.
+                _ if oid < FIRST_USER_OID && entry.name.starts_with("reg") => other(Form::Opaque),
                 _ => match entry.name.as_str() {
                     "citext" => (SqlType::Text { chars_max: None }, Form::Text),
                     "hstore" => other(Form::Pairs),
-                    name => other(spelled::Spelled::by_name(name).map_or(Form::Opaque, Form::Spelled)),
+                    name => other(spelled::Spelled::by_name(name).map_or(Form::Foreign, Form::Spelled)),
                 },
             }
         }
@@ -170,7 +196,8 @@ mod tests {
     use super::*;
 
     fn entry(kind: u8, base: (u32, i32), element: u32) -> TypeEntry {
-        TypeEntry { name: "t".into(), kind, base, element, labels: vec!["a".into()], fields: vec![], bound: 0, money_digits: 2 }
+        let (name, labels) = ("t".into(), vec!["a".into()]);
+        TypeEntry { name, kind, base, element, labels, fields: vec![], bound: 0, money_digits: 2, sends: true }
     }
 
     #[test]
@@ -222,5 +249,40 @@ mod tests {
         assert_eq!(of(5), (other.clone(), Form::Opaque));
         assert_eq!(of(6).0, other, "a loop ends");
         assert_eq!((of(7).1, of(MONEY).1), (Form::Pairs, Form::Money(2)));
+    }
+
+    #[test]
+    fn a_type_that_is_not_known_is_read_by_its_text_or_by_its_binary_form_and_object_names_are_not() {
+        let base = |name: &str, sends| TypeEntry { name: name.into(), sends, ..entry(b'b', (0, -1), 0) };
+        let types = HashMap::from([
+            (20_001, base("isbn", false)),
+            (20_002, base("geometry", true)),
+            (20_003, entry(b'b', (0, -1), 20_001)),
+            (20_004, entry(b'b', (0, -1), 20_002)),
+            (20_005, TypeEntry { fields: vec![(23, -1), (20_006, -1)], ..entry(b'c', (0, -1), 0) }),
+            (20_006, entry(b'd', (20_001, -1), 0)),
+            (20_007, TypeEntry { bound: 20_001, ..entry(b'r', (0, -1), 0) }),
+            (20_008, base("regular", true)),
+            (20_009, entry(b'd', (20_003, -1), 0)),
+            (20_010, entry(b'b', (0, -1), 20_005)),
+            (2205, base("regclass", true)),
+        ]);
+        let of = |oid| resolve(&types, oid, -1, "n").1;
+        assert_eq!((of(20_001), of(20_002), of(20_008), of(2205)), (Form::Unsent, Form::Foreign, Form::Foreign, Form::Opaque));
+        assert_eq!((of(20_004), of(20_006)), (Form::Array(Box::new(Form::Foreign)), Form::Unsent));
+        for (oid, part) in [
+            (20_001, None),
+            (20_004, None),
+            (20_006, None),
+            (23, None),
+            (20_003, Some("isbn")),
+            (20_005, Some("isbn")),
+            (20_007, Some("isbn")),
+            (20_009, Some("isbn")),
+            (20_010, Some("isbn")),
+        ] {
+            assert_eq!(unsent_part(&types, oid).map(|entry| entry.name.as_str()), part, "{oid}");
+            assert!(part.is_none() || of(oid) == Form::Opaque, "{oid}");
+        }
     }
 }

@@ -33,7 +33,8 @@ pub(crate) fn printed(form: &Form, bytes: &[u8]) -> Result<String, Reason> {
         Form::Numeric => numeric::text(bytes)?,
         Form::Text | Form::Json => utf8(bytes)?.to_owned(),
         Form::Jsonb => utf8(bytes.split_first().ok_or("jsonb has no version")?.1)?.to_owned(),
-        Form::Bytea => bytes.iter().fold(String::from("\\x"), |mut text, byte| {
+        // Of a type that is not known here, the bytes that its own functions read.
+        Form::Bytea | Form::Foreign => bytes.iter().fold(String::from("\\x"), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         }),
@@ -55,6 +56,7 @@ pub(crate) fn printed(form: &Form, bytes: &[u8]) -> Result<String, Reason> {
         Form::Multirange(bound) => ranges::multirange(bound, bytes)?,
         Form::Pairs => pairs(bytes)?,
         Form::Money(digits) => money(i64::from_be_bytes(fixed(bytes)?), *digits),
+        Form::Unsent => return Err("found the binary form of a type that has none".into()),
         Form::Opaque => return Err("the binary form of its type is passed through and not read".into()),
     })
 }

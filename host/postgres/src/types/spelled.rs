@@ -1,13 +1,14 @@
 //! Types whose values are read as the text that the server prints for them.
 //!
 //! Sources of the binary forms: `network.c`, `mac.c`, `mac8.c`, `varbit.c`, `date.c`, `pg_lsn.c`, `xml.c`, `geo_ops.c`, `char.c`,
-//! `tid.c`, `jsonpath.c`, `tsvector.c` of PostgreSQL, `ltree_io.c` of contrib.
+//! `tid.c`, `jsonpath.c`, `tsvector.c`, `xid8funcs.c`, `arrayfuncs.c` of PostgreSQL, `ltree_io.c` and `cube.c` of contrib.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::calendar::time_text;
 use super::decode::{Reason, fixed, utf8};
-use super::printed::{bit_text, double};
+use super::printed::{bit_text, double, take_i32, take_value};
+use super::query;
 
 /// A type that is read as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +25,10 @@ pub(crate) enum Spelled {
     Lsn,
     /// `time with time zone`.
     TimeTz,
-    /// `bit varying`.
+    /// `bit varying`, and `bit` of a length that is not told.
     Bits,
-    /// `xml`: the document as it is, in the session's UTF-8.
-    Xml,
+    /// `xml` and `refcursor`: the text as it is, in the session's UTF-8.
+    Plain,
     /// `"char"`: one byte.
     Letter,
     /// `tid`: a row's block and place.
@@ -38,6 +39,14 @@ pub(crate) enum Spelled {
     Shape(Shape),
     /// `tsvector`.
     Lexemes,
+    /// `tsquery`.
+    Query,
+    /// `cube`.
+    Cube,
+    /// `pg_snapshot` and `txid_snapshot`.
+    Snapshot,
+    /// `int2vector` and `oidvector`: arrays from index 0 on, printed with blanks.
+    Vector,
 }
 
 /// Geometric types.
@@ -63,8 +72,8 @@ impl Spelled {
             5069 => Spelled::TransactionId,
             3220 => Spelled::Lsn,
             1266 => Spelled::TimeTz,
-            1562 => Spelled::Bits,
-            142 => Spelled::Xml,
+            1560 | 1562 => Spelled::Bits,
+            142 | 1790 => Spelled::Plain,
             18 => Spelled::Letter,
             27 => Spelled::Place,
             4072 => Spelled::Versioned,
@@ -76,13 +85,20 @@ impl Spelled {
             628 => Spelled::Shape(Shape::Line),
             718 => Spelled::Shape(Shape::Circle),
             3614 => Spelled::Lexemes,
+            3615 => Spelled::Query,
+            2970 | 5038 => Spelled::Snapshot,
+            22 | 30 => Spelled::Vector,
             _ => return None,
         })
     }
 
     /// By the name of an extension's type.
     pub(crate) fn by_name(name: &str) -> Option<Spelled> {
-        matches!(name, "ltree" | "lquery" | "ltxtquery").then_some(Spelled::Versioned)
+        match name {
+            "ltree" | "lquery" | "ltxtquery" => Some(Spelled::Versioned),
+            "cube" => Some(Spelled::Cube),
+            _ => None,
+        }
     }
 
     /// The text of a binary form.
@@ -97,7 +113,7 @@ impl Spelled {
                 format!("{:X}/{:X}", number >> 32, number & 0xffff_ffff)
             }
             Spelled::TimeTz => time_tz(fixed(bytes)?)?,
-            Spelled::Xml => utf8(bytes)?.to_owned(),
+            Spelled::Plain => utf8(bytes)?.to_owned(),
             Spelled::Bits => bit_text(bytes)?,
             Spelled::Letter => match fixed(bytes)? {
                 [0] => String::new(),
@@ -114,6 +130,10 @@ impl Spelled {
             },
             Spelled::Shape(shape) => shape.text(bytes)?,
             Spelled::Lexemes => lexemes(bytes)?,
+            Spelled::Query => query::text(bytes)?,
+            Spelled::Cube => cube(bytes)?,
+            Spelled::Snapshot => snapshot(bytes)?,
+            Spelled::Vector => vector(bytes)?,
         })
     }
 }
@@ -172,6 +192,55 @@ fn lexemes(bytes: &[u8]) -> Result<String, Reason> {
     if rest.is_empty() { Ok(all.join(" ")) } else { Err("tsvector is longer than its lexemes".into()) }
 }
 
+/// `(1, 2),(3, 4)`, and `(1, 2)` of a point. The highest bit of the count of dimensions says that there is one corner alone; two
+/// equal ones are printed as one, too.
+fn cube(bytes: &[u8]) -> Result<String, Reason> {
+    let mut rest = bytes;
+    let head = take_i32(&mut rest)?;
+    let (is_point, dimensions) = (head < 0, (head & i32::MAX) as usize);
+    let numbers = if is_point { dimensions } else { dimensions.saturating_mul(2) };
+    if numbers.checked_mul(8) != Some(rest.len()) {
+        return Err("cube's dimensions do not fit its bytes".into());
+    }
+    let numbers: Vec<f64> = rest.chunks_exact(8).map(|number| Ok(f64::from_be_bytes(fixed(number)?))).collect::<Result<_, Reason>>()?;
+    let corner = |numbers: &[f64]| format!("({})", numbers.iter().map(|number| double(*number)).collect::<Vec<_>>().join(", "));
+    let (one, other) = numbers.split_at(dimensions);
+    Ok(if is_point || one == other { corner(one) } else { format!("{},{}", corner(one), corner(other)) })
+}
+
+/// `10:20:10,14,15`.
+fn snapshot(bytes: &[u8]) -> Result<String, Reason> {
+    let mut rest = bytes;
+    let count = usize::try_from(take_i32(&mut rest)?).map_err(|_| "snapshot has a negative count")?;
+    if count.checked_add(2).and_then(|count| count.checked_mul(8)) != Some(rest.len()) {
+        return Err("snapshot's count does not fit its bytes".into());
+    }
+    let numbers: Vec<String> =
+        rest.chunks_exact(8).map(|number| Ok(u64::from_be_bytes(fixed(number)?).to_string())).collect::<Result<_, Reason>>()?;
+    Ok(format!("{}:{}:{}", numbers[0], numbers[1], numbers[2..].join(",")))
+}
+
+fn vector(bytes: &[u8]) -> Result<String, Reason> {
+    let mut rest = bytes;
+    let (dimensions, _has_null, _element) = (take_i32(&mut rest)?, take_i32(&mut rest)?, take_i32(&mut rest)?);
+    if !(0..=1).contains(&dimensions) {
+        return Err("vector has more than one dimension".into());
+    }
+    for _ in 0..dimensions * 2 {
+        // Length and lower bound: the elements end where the bytes do.
+        take_i32(&mut rest)?;
+    }
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        all.push(match take_value(&mut rest)? {
+            Some(&[a, b]) => i16::from_be_bytes([a, b]).to_string(),
+            Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]).to_string(),
+            _ => return Err("vector has an element that is no number".into()),
+        });
+    }
+    Ok(all.join(" "))
+}
+
 fn address(bytes: &[u8]) -> Result<String, Reason> {
     let [_family, prefix, is_cidr, length, address @ ..] = bytes else { return Err("address is cut off".into()) };
     if usize::from(*length) != address.len() {
@@ -206,7 +275,7 @@ mod tests {
 
     #[test]
     fn texts_are_those_that_the_server_prints() {
-        let cases: [(Spelled, &[u8], &str); 14] = [
+        let cases: [(Spelled, &[u8], &str); 17] = [
             (Spelled::Address, &[2, 8, 0, 4, 10, 0, 0, 1], "10.0.0.1/8"),
             (Spelled::Address, &[2, 32, 0, 4, 10, 0, 0, 1], "10.0.0.1"),
             (Spelled::Address, &[2, 32, 1, 4, 10, 0, 0, 1], "10.0.0.1/32"),
@@ -220,6 +289,9 @@ mod tests {
             (Spelled::Letter, &[0], ""),
             (Spelled::Place, &[0, 0, 0, 9, 0, 3], "(9,3)"),
             (Spelled::Versioned, b"\x01Top.Science", "Top.Science"),
+            (Spelled::Snapshot, &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 11], "9:256:11"),
+            (Spelled::Vector, &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 21, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0xff, 0xff], "-1"),
+            (Spelled::Vector, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 26], ""),
             (Spelled::Lexemes, b"\0\0\0\x02it's\0\0\x02\xc0\x01\0\x02b\0\0\0", "'it''s':1A,2 'b'"),
         ];
         for (kind, bytes, text) in cases {
@@ -227,6 +299,25 @@ mod tests {
         }
         assert!(Spelled::Address.text(&[2, 8, 0, 4, 10]).is_err() && Spelled::Lsn.text(&[1]).is_err());
         assert!(Spelled::Lexemes.text(b"\0\0\0\x01a").is_err() && Spelled::Versioned.text(b"\x02a").is_err());
+    }
+
+    #[test]
+    fn cubes_of_one_corner_are_points() {
+        let bytes = |head: u32, numbers: &[f64]| {
+            [&head.to_be_bytes()[..], &numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>()].concat()
+        };
+        for (head, numbers, text) in [
+            (1 << 31 | 2, &[1.0, -2.5][..], "(1, -2.5)"),
+            (2, &[1.0, 2.0, 3.0, 1e20], "(1, 2),(3, 1e+20)"),
+            (1, &[1.0, 1.0], "(1)"),
+            (1, &[f64::NAN, f64::NAN], "(NaN),(NaN)"),
+            (1 << 31, &[], "()"),
+        ] {
+            let bytes = bytes(head, numbers);
+            assert_eq!(Spelled::Cube.text(&bytes).as_deref(), Ok(text));
+            assert!(Spelled::Cube.text(&[&bytes[..], &[0; 8]].concat()).is_err() && Spelled::Cube.text(&bytes[..bytes.len() - 1]).is_err());
+        }
+        assert!(Spelled::Cube.text(&[0x7f, 0xff, 0xff, 0xff]).is_err() && Spelled::Snapshot.text(&[0x7f, 0xff, 0xff, 0xff]).is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Finding, Severity, TablePreparation, TargetTable};
+use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Finding, Reading, Severity, TablePreparation, TargetTable};
 use tidegate_model::{Engine, SqlType, TableName};
 
 use crate::connect::rows;
@@ -43,6 +43,7 @@ pub(super) async fn check(
     if !check_names(table, findings) {
         return Ok(());
     }
+    check_foreign(table, findings);
     let found = read_real(server, &table.name).await?;
     let is_ours = found.is_none() || preparation == TablePreparation::DropAndCreate;
     if is_ours {
@@ -100,6 +101,20 @@ fn check_names(table: &TargetTable, findings: &mut Vec<Finding>) -> bool {
     findings.len() == before
 }
 
+/// Types that are known to the source's own server alone.
+fn check_foreign(table: &TargetTable, findings: &mut Vec<Finding>) {
+    for column in &table.columns {
+        let ColumnOrigin::Source(at) = column.origin else { continue };
+        let Some(source) = table.source.schema.columns.get(at).filter(|_| table.source.decoder.reading(at) == Reading::BinaryForm) else {
+            continue;
+        };
+        let object = format!("column \"{}\" of {}", column.name, object(&table.name));
+        let found = format!("type {}: its values arrive as the hexadecimal digits of their binary form", source.native_type);
+        let finding = Finding::warning("type_as_bytes", object, found, "a type that both kinds of server have");
+        findings.push(finding.fix("make it text at the source, or take the column out of the task with a remove-column rule"));
+    }
+}
+
 /// A table that is to be created.
 fn check_new(table: &TargetTable, facts: &Facts, findings: &mut Vec<Finding>) {
     let mut refuse = |code, found: String, wanted: &str| findings.push(Finding::error(code, object(&table.name), found, wanted));
@@ -115,7 +130,7 @@ fn check_new(table: &TargetTable, facts: &Facts, findings: &mut Vec<Finding>) {
     for (index, column) in table.columns.iter().enumerate() {
         let object = || format!("column \"{}\" of {}", column.name, object(&table.name));
         if let ColumnOrigin::Source(at) = column.origin
-            && !table.source.decoder.reads(at)
+            && table.source.decoder.reading(at) == Reading::Nothing
         {
             let error = unreadable(table, at);
             let finding = Finding::error(error.code(), object(), error.to_string(), "a type that the target has");
