@@ -19,7 +19,8 @@ use crate::{
 pub enum ColumnOrigin {
     /// The source column at this index.
     Source(usize),
-    /// The cell at this index of the image's computed row, in the neutral form of the column's type.
+    /// The cell at this index of the image's computed row, in the neutral form of the type that [`TargetTable::computed`] tells. The
+    /// column may have another type, to which its values are converted.
     Computed(usize),
     /// The same text for each row, converted to the column's type; `None` is NULL.
     Constant(Option<String>),
@@ -57,6 +58,8 @@ pub struct TargetTable {
     pub objects: Arc<TargetObjects>,
     /// What becomes of values that the target's types have no place for.
     pub unfit: UnfitPolicy,
+    /// The type of each cell of images' computed rows.
+    pub computed: Vec<SqlType>,
 }
 
 /// The rest of a table's definition as the target shall have it.
@@ -89,6 +92,7 @@ impl TargetTable {
                 && self.primary_key == other.primary_key
                 && self.identity == other.identity
                 && self.unfit == other.unfit
+                && self.computed == other.computed
                 && (Arc::ptr_eq(&self.source, &other.source) || self.source.schema == other.source.schema))
     }
 }

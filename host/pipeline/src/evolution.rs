@@ -334,6 +334,7 @@ pub(crate) fn as_before(planned: &PlannedTable, changes: &[SchemaChange], before
         source: target.source.clone(),
         objects: target.objects.clone(),
         unfit: target.unfit,
+        computed: target.computed.clone(),
     };
     Some(planned.with_target(Arc::new(target), before.clone()))
 }

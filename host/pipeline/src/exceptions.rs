@@ -111,7 +111,8 @@ impl Cells<'_> {
             }
             ColumnOrigin::Computed(index) => {
                 let cell = self.image.computed.as_ref()?.cell(*index).filter(tidegate_model::Cell::is_known)?;
-                let decoder = NeutralDecoder::new([(column.name.clone(), column.sql_type.clone())]);
+                let sql_type = self.table.computed.get(*index).unwrap_or(&column.sql_type);
+                let decoder = NeutralDecoder::new([(column.name.clone(), sql_type.clone())]);
                 decoder.decode(0, cell).map_or_else(|_| unreadable(), |value| json_value(&value))
             }
         };
@@ -191,6 +192,7 @@ mod tests {
             source: Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None }),
             objects: Arc::default(),
             unfit: Default::default(),
+            computed: vec![SqlType::Text { chars_max: None }],
         }
     }
 

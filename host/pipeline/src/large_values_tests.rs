@@ -45,6 +45,7 @@ fn table(engine: Engine, columns: &[(&str, &str, SqlType)], is_keyed: bool) -> (
         source: Arc::new(source.clone()),
         objects: Arc::default(),
         unfit: UnfitPolicy::default(),
+        computed: Vec::new(),
     };
     (source, target)
 }

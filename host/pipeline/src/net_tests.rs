@@ -54,6 +54,7 @@ pub(crate) fn table(keyed: bool) -> Arc<TargetTable> {
         source,
         objects: Arc::default(),
         unfit: Default::default(),
+        computed: Vec::new(),
     })
 }
 

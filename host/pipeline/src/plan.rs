@@ -195,6 +195,7 @@ impl Draft {
             source: self.source.clone(),
             objects: Arc::default(),
             unfit: values.unfit,
+            computed: self.stages.iter().flat_map(|stage| &stage.outputs).map(|(_, sql_type)| sql_type.clone()).collect(),
         });
         let planned = PlannedTable {
             definition: Arc::new(Definition::of(&self.source).in_target(&self.view.name)),
@@ -345,5 +346,69 @@ impl PlannedTable {
                 hint: Some(format!("alter table {} replica identity full", tidegate_connector::Dialect::POSTGRES.table(&schema.name))),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_connector::NeutralDecoder;
+    use tidegate_model::schema::RowEncoding;
+    use tidegate_model::{Engine, SqlType};
+    use tidegate_sandbox::{Output, RowPlan};
+
+    use super::*;
+
+    const TEXT: SqlType = SqlType::Text { chars_max: None };
+
+    fn source() -> Arc<SourceTable> {
+        let id = Column {
+            name: "id".into(),
+            sql_type: SqlType::Int64,
+            native_type: "bigint".into(),
+            collation: None,
+            nullable: false,
+            generated: false,
+        };
+        let schema = TableSchema {
+            name: TableName::new("s", "t"),
+            engine: Engine::Mysql,
+            columns: vec![id],
+            primary_key: vec![0],
+            unique_keys: Vec::new(),
+            identity: vec![0],
+            before_images: BeforeImages::Full,
+            encoding: RowEncoding::Neutral,
+            version: 1,
+        };
+        let decoder = NeutralDecoder::new([("id".to_owned(), SqlType::Int64)]);
+        Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None })
+    }
+
+    #[test]
+    fn a_computed_column_that_is_copied_under_another_type_keeps_the_type_of_its_values() {
+        let output = |name: &str, sql_type, source| Output { name: name.into(), sql_type, nullable: true, source };
+        let rows = |inputs: &[&str]| RowPlan {
+            inputs: inputs.iter().map(|name| (*name).to_owned()).collect(),
+            filters: false,
+            deterministic: true,
+            partial_images: false,
+            text_layout: TextLayout::Buffers,
+        };
+        let mut draft = Draft::new(source());
+        let outputs = vec![output("a", SqlType::Int64, OutputSource::Computed), output("b", SqlType::Date, OutputSource::Computed)];
+        draft.apply(0, "first", &TablePlan { outputs, rows: Some(rows(&["id"])), ..TablePlan::unchanged() }).expect("it fits");
+        let outputs = vec![output("copy", TEXT, OutputSource::CopyOf("a".into())), output("c", TEXT, OutputSource::Computed)];
+        draft.apply(1, "second", &TablePlan { outputs, rows: Some(rows(&["b"])), ..TablePlan::unchanged() }).expect("it fits");
+        let target = draft.finish(ValueSettings::default()).expect("it fits").target;
+        assert_eq!(target.computed, [SqlType::Int64, SqlType::Date, TEXT]);
+        let found: Vec<_> = target.columns.iter().map(|column| (&*column.name, &column.sql_type, &column.origin)).collect();
+        let wanted = [
+            ("id", &SqlType::Int64, &ColumnOrigin::Source(0)),
+            ("a", &SqlType::Int64, &ColumnOrigin::Computed(0)),
+            ("b", &SqlType::Date, &ColumnOrigin::Computed(1)),
+            ("copy", &TEXT, &ColumnOrigin::Computed(0)),
+            ("c", &TEXT, &ColumnOrigin::Computed(2)),
+        ];
+        assert_eq!(found, wanted);
     }
 }

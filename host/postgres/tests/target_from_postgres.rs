@@ -45,6 +45,7 @@ async fn every_type_of_a_postgres_source_arrives_unchanged() {
         source: Arc::clone(&described),
         objects: Arc::default(),
         unfit: Default::default(),
+        computed: Vec::new(),
     };
     let table = Arc::new(table);
     into.prepare(&table).await.unwrap();

@@ -1,6 +1,6 @@
 //! Groups: effects, counts, and the checkpoint in the same transaction.
 
-use tidegate_model::{SqlType, Value};
+use tidegate_model::{ComputedCells, SqlType, Value, ValueColumn, Values};
 
 use super::*;
 use crate::ErrorClass;
@@ -199,6 +199,7 @@ pub async fn computed_and_constant_columns_are_written_like_others(bench: &dyn B
     wanted.columns.push(made("sum", SqlType::Int32, ColumnOrigin::Computed(0)));
     wanted.columns.push(made("day", SqlType::Date, ColumnOrigin::Constant(Some("2020-02-29".into()))));
     wanted.columns.push(made("nothing", SqlType::Date, ColumnOrigin::Constant(None)));
+    wanted.computed = vec![SqlType::Int32];
     let table = Arc::new(wanted);
     prepare(bench, &table).await;
     let row = |id: i64| Image { computed: Some(image(&[In::Is(Value::Int(id * 10))]).row), ..note(id, "a") };
@@ -208,6 +209,36 @@ pub async fn computed_and_constant_columns_are_written_like_others(bench: &dyn B
     apply(&mut *lane, 0, vec![net(&table, Strict, many), net(&table, Strict, few)]).await.unwrap();
     let found = bench.rows("made", &["count(*)", "sum(sum)", "min(day)", "max(day)", "count(nothing)"]).await;
     assert_eq!(found, ["51,12750,2020-02-29,2020-02-29,0"]);
+}
+
+/// A module may copy what an earlier one computed to a column of another type: its values are converted, whichever way they come.
+pub async fn computed_values_go_to_columns_of_another_type_in_loads_and_changes_alike(bench: &dyn Bench) {
+    let mut wanted = (*notes("copied")).clone();
+    let copied = |name: &str, sql_type| TargetColumn { name: name.into(), sql_type, nullable: true, origin: ColumnOrigin::Computed(0) };
+    wanted.columns.push(copied("number", SqlType::Int64));
+    wanted.columns.push(copied("spelled", SqlType::Text { chars_max: None }));
+    wanted.columns.push(copied("exact", SqlType::Decimal { precision: Some(30), scale: Some(2) }));
+    wanted.computed = vec![SqlType::Int64];
+    let (table, name) = (Arc::new(wanted), TableName::new("app", "copied"));
+    prepare(bench, &table).await;
+    let mut lane = new_lane(bench).await;
+    bench.target().save_chunks(bench.fence(), &name, &[chunk(0)]).await.unwrap();
+    let mut loader = bench.target().loader(bench.fence()).await.unwrap();
+    loader.begin(&table, &chunk(0), false).await.unwrap();
+    // As text, each would be eight letters.
+    let numbers = [0x6161_6161_6161_6161, -7];
+    let mut computed = ComputedCells::default();
+    let values = Values::Int64(numbers.to_vec());
+    computed.take(ValueColumn { sql_type: SqlType::Int64, nulls: Vec::new(), absent: Vec::new(), values }, &[0, 1], 2, |_| true);
+    loader.write(LoadBatch { computed: vec![computed], ..loaded([note(1, "loaded"), note(2, "loaded")]) }).await.unwrap();
+    assert_eq!(loader.finish(&window(1)).await.unwrap(), 2);
+    let row = |id: i64, number: i64| Image { computed: Some(image(&[In::Is(Value::Int(number))]).row), ..note(id, "changed") };
+    let changes = vec![NetChange::Insert(row(3, numbers[0])), NetChange::Insert(row(4, numbers[1])), NetChange::Insert(row(5, 0))];
+    apply(&mut *lane, 0, vec![net(&table, Strict, changes)]).await.unwrap();
+    apply(&mut *lane, 1, vec![net(&table, Strict, vec![NetChange::Update(row(5, numbers[1]))])]).await.unwrap();
+    let rows = bench.rows("copied", &["id", "number", "spelled", "exact"]).await;
+    let wanted = [(1, numbers[0]), (2, -7), (3, numbers[0]), (4, -7), (5, -7)];
+    assert_eq!(rows, wanted.map(|(id, number)| format!("{id},{number},{number},{number}.00")));
 }
 
 /// An identity other than the primary key, one row of which is NULL.

@@ -127,6 +127,7 @@ pub fn encoded_table(
         source: Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None }),
         objects: Arc::default(),
         unfit: Default::default(),
+        computed: Vec::new(),
     })
 }
 

@@ -198,7 +198,13 @@ impl ColumnPlan {
                 Some(column) => column.sql_type.clone(),
                 None => return Err(misfit(table, "column_missing", format!("found no column #{at} in the source's row"))),
             },
-            ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => wanted.sql_type.clone(),
+            ColumnOrigin::Computed(cell) => match table.computed.get(cell) {
+                Some(sql_type) => sql_type.clone(),
+                None => {
+                    return Err(misfit(table, "column_missing", format!("found no computed cell #{cell} for column \"{}\"", wanted.name)));
+                }
+            },
+            ColumnOrigin::Constant(_) => wanted.sql_type.clone(),
         };
         let unfit = |what: &str| {
             let found = format!("found column \"{}\" of type {}, {what}", real.name, real.column_type);

@@ -271,9 +271,13 @@ impl ColumnPlan {
         let wanted = &table.columns[index];
         let (path, via_text) = match &wanted.origin {
             ColumnOrigin::Source(at) => source_path(table, *at, real)?,
-            ColumnOrigin::Computed(_) => {
-                let form = form_for(table, &wanted.sql_type, real)?;
-                (Path::Neutral(wanted.sql_type.clone(), form), form == Form::ViaText)
+            ColumnOrigin::Computed(cell) => {
+                let Some(computed) = table.computed.get(*cell) else {
+                    let found = format!("found no computed cell #{cell} for column \"{}\"", wanted.name);
+                    return Err(misfit(table, "column_missing", found));
+                };
+                let form = form_for(table, computed, real)?;
+                (Path::Neutral(computed.clone(), form), form == Form::ViaText)
             }
             ColumnOrigin::Constant(None) => (Path::Constant(None), !real.has_binary),
             // The bytes are asked of the server; until then, and for types without a binary form, they are the text.
