@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidegate_connector::{ColumnOrigin, ConnectorError, Lineage, SourceTable, TargetTable};
-use tidegate_model::{SqlType, TableName, Upheaval};
+use tidegate_model::{Engine, SqlType, TableName, Upheaval};
 
 use crate::plan::PlannedTable;
 use crate::settings::{DdlAction, DdlPolicy};
@@ -284,6 +284,13 @@ pub(crate) fn only_labels(changes: &[SchemaChange]) -> bool {
     !changes.is_empty() && changes.iter().all(|change| matches!(change, SchemaChange::LabelsAdded { .. }))
 }
 
+/// The first change because of which rows that were read before it are to be read again. Labels that came are in none of them, and a
+/// target that takes labels gets them with the first change that has one.
+pub(crate) fn outdates(before: &Definition, now: &Definition, target: Engine) -> Option<SchemaChange> {
+    let is_met = |change: &SchemaChange| matches!(change, SchemaChange::LabelsAdded { .. }) && target == Engine::Postgres;
+    differences(before, now).into_iter().find(|change| !is_met(change))
+}
+
 /// The end of an attempt at a definition that changed.
 pub(crate) fn changed(table: &TableName, changes: &[SchemaChange], action: DdlAction) -> TaskError {
     let told = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -413,6 +420,9 @@ mod tests {
             let told = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             assert_eq!(told, wanted, "({before}) ({now})");
             assert_eq!(only_labels(&changes), wanted.contains("labels"), "({before}) ({now})");
+            let outdated = |target| outdates(&of(before, number, in_array), &of(now, number, in_array), target).is_some();
+            assert_eq!(outdated(Engine::Postgres), !wanted.is_empty() && !wanted.contains("labels"), "({before}) ({now})");
+            assert_eq!(outdated(Engine::Mysql), !wanted.is_empty(), "({before}) ({now})");
         }
     }
 

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::TableStage;
 use crate::board::{Board, now_us};
-use crate::evolution::{Definition, differences};
+use crate::evolution::{Definition, outdates};
 use crate::gate::Gate;
 use crate::large_values::{LimitedRows, Oversize};
 use crate::meter::Stage;
@@ -384,8 +384,7 @@ async fn refuse_changed(context: &LoadContext, planned: &PlannedTable) -> Result
     let name = &planned.source.schema.name;
     let now = context.source.describe(std::slice::from_ref(name)).await?;
     let before = Definition::of(&planned.source);
-    let change = now.first().and_then(|now| differences(&before, &Definition::of(now)).into_iter().next());
-    match change {
+    match now.first().and_then(|now| outdates(&before, &Definition::of(now), context.target.engine())) {
         None => Ok(()),
         Some(change) => {
             let text = format!("the definition of table \"{name}\" changed while it was loaded: {change}");
