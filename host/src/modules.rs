@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidegate_catalog::{Catalog, CatalogError, ModuleRecord, ModuleState, ModuleVersion};
 use tidegate_model::TenantId;
 use tidegate_pipeline::{ModuleReference, ModuleSet};
 use tidegate_sandbox::{
     ArtefactCache, Compiled, Engine, HelperLimits, Limits, ModuleError, ModuleInfo, Sandbox, SandboxCount, SandboxError, builtin_rules,
+    run_on_guest_thread,
 };
 
 use crate::cli::COMPILE_COMMAND;
@@ -22,7 +24,9 @@ use crate::module_settings::ModuleSettings;
 /// The code of a failure that says nothing about the module: try again.
 pub(crate) const BUSY: &str = "sandbox_busy";
 
-/// Priority of compiling what a tenant uploads: nobody who replicates waits for it.
+/// How long what a tenant uploads is compiled only while nobody else wants the processor, so that nobody who replicates waits for it.
+const UPLOAD_GIVES_WAY: Duration = Duration::from_secs(20);
+/// Its priority afterwards.
 const UPLOAD_NICENESS: u8 = 15;
 
 /// The digests that a task uses where its rules say `latest`, by module name, or name an alias, by `module@alias`.
@@ -82,7 +86,7 @@ impl ModuleStore {
     /// A failure of code `module_rejected` that says what is wrong with it.
     pub(crate) async fn examine(&self, name: &str, bytes: Vec<u8>) -> Result<(Compiled, ModuleInfo), Failure> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
-        blocking(move || {
+        on_guest_thread(move || {
             let rejected = |error: &dyn std::error::Error, hint: Option<String>| Failure {
                 hint,
                 ..Failure::failed("module_rejected", format!("module \"{name}\": {}", chain(error)))
@@ -91,7 +95,7 @@ impl ModuleStore {
                 true => Failure::failed(BUSY, format!("module \"{name}\": {error}")),
                 false => rejected(&error, None),
             };
-            let upload = HelperLimits { niceness: UPLOAD_NICENESS, ..shared.settings.helper };
+            let upload = HelperLimits { niceness: UPLOAD_NICENESS, gives_way: Some(UPLOAD_GIVES_WAY), ..shared.settings.helper };
             let compiled = compile(&shared.artefacts, &shared.engine, upload, &bytes).map_err(|error| rejected(&error, error.hint()))?;
             let mut sandbox = Sandbox::new(&shared.engine, &compiled, Limits::default()).map_err(refused)?;
             let info = sandbox.describe().map_err(refused)?;
@@ -228,8 +232,17 @@ async fn read(name: &str, path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Compiling takes seconds: it must not hold up the threads that do I/O.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::failed("bug", "compiling a module panicked (this is a fault of tidegate: please report it)")),
-    }
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
+}
+
+/// The same for what calls a module that nobody knows: where it takes long, it gives way to everybody else.
+async fn on_guest_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    let (done, result) = tokio::sync::oneshot::channel();
+    run_on_guest_thread(move || drop(done.send(work())))
+        .map_err(|error| Failure::environment("sandbox", format!("start a thread: {error}")))?;
+    result.await.unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> Failure {
+    Failure::failed("bug", "compiling a module panicked (this is a fault of tidegate: please report it)")
 }

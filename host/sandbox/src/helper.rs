@@ -1,7 +1,7 @@
 //! Compiles uploads in a process of their own.
 //!
 //! A code generator is a large program, and an upload is a stranger's input to it: the helper has its own CPU and
-//! address-space limits and is killed when it uses them up, and it works only when nobody else wants the CPU. The module
+//! address-space limits and is killed when it uses them up, and it works at a low priority. The module
 //! goes in on stdin, the artefact comes out on stdout; exit code 2 means that stderr says why the module is refused (and,
 //! after a line feed, what to do about it), anything else that the helper itself failed.
 
@@ -17,6 +17,7 @@ use crate::compile::{MODULE_BYTES_MAX, as_component};
 use crate::engine::{EngineSettings, config};
 use crate::error::ModuleError;
 use crate::guest::cut;
+use crate::threads::give_way_for_good;
 
 const CPU_ENV: &str = "TIDEGATE_COMPILE_CPU_S";
 const MEMORY_ENV: &str = "TIDEGATE_COMPILE_MEMORY_BYTES";
@@ -41,6 +42,9 @@ pub struct HelperLimits {
     pub memory_bytes_max: u64,
     /// Priority, 0 (as everybody) to 19 (only when nobody else wants the CPU).
     pub niceness: u8,
+    /// At first the helper runs only while no other thread wants its processor. Where it is not done after this time, it is started again with
+    /// `niceness`, since on a saturated machine it would never be.
+    pub gives_way: Option<Duration>,
 }
 
 impl Default for HelperLimits {
@@ -48,7 +52,7 @@ impl Default for HelperLimits {
     /// replicate hardly notice, and not the lowest: with that, a server on a saturated machine was not ready within a
     /// minute, since it compiles its rules at the first start.
     fn default() -> Self {
-        Self { cpu_seconds: 120, memory_bytes_max: 2 << 30, niceness: 5 }
+        Self { cpu_seconds: 120, memory_bytes_max: 2 << 30, niceness: 5, gives_way: None }
     }
 }
 
@@ -62,6 +66,28 @@ pub(crate) fn compile(
     if bytes.len() > settings.module_bytes_max {
         return Err(ModuleError::TooLarge { bytes: bytes.len(), bytes_max: settings.module_bytes_max });
     }
+    if let Some(patience) = limits.gives_way {
+        let giving_way = || {
+            give_way_for_good();
+            run(command, limits, settings, bytes, patience)
+        };
+        let done = std::thread::scope(|scope| scope.spawn(giving_way).join());
+        if let Some(code) = done.unwrap_or_else(|_| Err(ModuleError::Helper("its thread panicked".to_owned())))? {
+            return Ok(code);
+        }
+    }
+    let patience = Duration::from_secs(limits.cpu_seconds.saturating_mul(WALL_FACTOR));
+    run(command, limits, settings, bytes, patience)?.ok_or_else(|| too_much_time(limits))
+}
+
+/// `None` when it is not done after `patience`.
+fn run(
+    command: &mut Command,
+    limits: HelperLimits,
+    settings: &EngineSettings,
+    bytes: &[u8],
+    patience: Duration,
+) -> Result<Option<Vec<u8>>, ModuleError> {
     let failed = |error: std::io::Error| ModuleError::Helper(error.to_string());
     let mut child = command
         .env(CPU_ENV, limits.cpu_seconds.to_string())
@@ -76,14 +102,14 @@ pub(crate) fn compile(
         .map_err(failed)?;
     let code = child.stdout.take().map(|pipe| read_all(pipe, ARTEFACT_BYTES_MAX));
     let message = child.stderr.take().map(|pipe| read_all(pipe, MESSAGE_BYTES_MAX));
-    let wall = Duration::from_secs(limits.cpu_seconds.saturating_mul(WALL_FACTOR));
     let status = std::thread::scope(|scope| {
         if let Some(mut pipe) = child.stdin.take() {
             // A helper that refuses early closes its end; its exit code tells.
             scope.spawn(move || drop(pipe.write_all(bytes)));
         }
-        wait(&mut child, wall)
+        wait(&mut child, patience)
     })?;
+    let Some(status) = status else { return Ok(None) };
     let (code, message) = (joined(code)?, joined(message)?);
     let message = cut(String::from_utf8_lossy(&message).trim().to_owned(), MESSAGE_BYTES_MAX as usize);
     let refused = |message: &str, hint: Option<&str>| ModuleError::Refused { message: message.to_owned(), hint: hint.map(str::to_owned) };
@@ -91,14 +117,14 @@ pub(crate) fn compile(
         if code.len() as u64 > ARTEFACT_BYTES_MAX {
             return Err(refused(&format!("the compiled module has more than {ARTEFACT_BYTES_MAX} bytes"), None));
         }
-        return Ok(code);
+        return Ok(Some(code));
     }
     if status.code() == Some(REFUSED) {
         return Err(message.split_once('\n').map_or_else(|| refused(&message, None), |(text, hint)| refused(text, Some(hint))));
     }
     let signal = |signal: Signal| status.signal() == Some(signal.as_raw());
     if signal(Signal::XCPU) || signal(Signal::KILL) {
-        return Err(ModuleError::TooCostly(format!("{} CPU seconds", limits.cpu_seconds)));
+        return Err(too_much_time(limits));
     }
     if message.contains("memory allocation of") {
         return Err(ModuleError::TooCostly(format!("{} bytes of memory", limits.memory_bytes_max)));
@@ -106,16 +132,22 @@ pub(crate) fn compile(
     Err(ModuleError::Helper(format!("it ended with {status}")))
 }
 
-fn wait(child: &mut Child, wall: Duration) -> Result<std::process::ExitStatus, ModuleError> {
+fn too_much_time(limits: HelperLimits) -> ModuleError {
+    ModuleError::TooCostly(format!("{} CPU seconds", limits.cpu_seconds))
+}
+
+/// `None` when it was killed after `patience`.
+fn wait(child: &mut Child, patience: Duration) -> Result<Option<std::process::ExitStatus>, ModuleError> {
     let failed = |error: std::io::Error| ModuleError::Helper(error.to_string());
-    let end = Instant::now() + wall;
+    let end = Instant::now() + patience;
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
-            return Ok(status);
+            return Ok(Some(status));
         }
         if Instant::now() >= end {
             child.kill().map_err(failed)?;
-            return child.wait().map_err(failed);
+            child.wait().map_err(failed)?;
+            return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -63,11 +63,16 @@ pub fn run_on_guest_thread(job: impl FnOnce() + Send + 'static) -> std::io::Resu
 /// Makes this thread give way to all others if it is one of these.
 pub(crate) fn give_way() {
     if KIND.get() == Kind::Ours {
-        // A system may forbid it: then the call rests at its usual priority. Where the process has a niceness of its own, that stays, which is
-        // an error here and means nothing under this policy.
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, GIVES_WAY);
+        give_way_for_good();
         KIND.set(Kind::GivesWay);
     }
+}
+
+/// Makes this thread, and the processes that it starts, give way to all others until it ends.
+pub(crate) fn give_way_for_good() {
+    // A system may forbid it: then the thread goes on at its usual priority. Where the process has a niceness of its own, that stays, which is
+    // an error here and means nothing under this policy.
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, GIVES_WAY);
 }
 
 fn idle() -> MutexGuard<'static, Idle> {

@@ -125,3 +125,18 @@ fn a_module_that_is_slow_to_compile_is_given_up() {
     assert_eq!(error, ModuleError::TooCostly("1 CPU seconds".to_owned()));
     assert!(cache.load(&ENGINE, &digest_of(&bytes)).unwrap().is_none());
 }
+
+#[test]
+fn a_helper_that_gave_way_in_vain_is_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ArtefactCache::open(dir.path()).unwrap();
+    let mut helper = Command::new(env!("CARGO_BIN_EXE_compile-module"));
+    let mut compile = |gives_way, bytes: &[u8]| {
+        let limits = HelperLimits { cpu_seconds: 1, gives_way: Some(Duration::from_millis(gives_way)), ..HelperLimits::default() };
+        cache.compile(&ENGINE, &mut helper, limits, bytes).unwrap_err()
+    };
+    assert_eq!(compile(1, &slow_to_compile()), ModuleError::TooCostly("1 CPU seconds".to_owned()));
+    for gives_way in [1, 60_000] {
+        assert!(matches!(compile(gives_way, b"garbage"), ModuleError::Refused { .. }));
+    }
+}
