@@ -9,6 +9,7 @@ use mysql_async::{Conn, OptsBuilder, Row, Value};
 
 use crate::binaries::{mysql_prefix, running_as_root};
 use crate::instance::{Instance, Signal};
+use crate::keyring::Keyring;
 use crate::lease::Lease;
 use crate::template::{copy, run, template};
 
@@ -72,6 +73,7 @@ pub struct MysqlServer {
     lease: Lease,
     flavour: MysqlFlavour,
     options: Vec<String>,
+    keyring: Option<Keyring>,
 }
 
 impl MysqlServer {
@@ -82,6 +84,16 @@ impl MysqlServer {
 
     /// Starts a server with options of its own, each `--name=value`. They come last and win.
     pub async fn start_with(flavour: MysqlFlavour, options: &[&str]) -> MysqlServer {
+        Self::start_on(flavour, options, |_| None).await
+    }
+
+    /// The same with a keyring, which MySQL needs for whatever it is told to encrypt; MariaDB has none.
+    pub async fn start_with_keyring(flavour: MysqlFlavour, options: &[&str]) -> MysqlServer {
+        let plugins = plugin_dir(&mysql_prefix(flavour.directory(), flavour.server(), flavour.version()));
+        Self::start_on(flavour, options, |dir| Some(Keyring::new(dir.join("keyring"), &plugins))).await
+    }
+
+    async fn start_on(flavour: MysqlFlavour, options: &[&str], keyring: impl Fn(&Path) -> Option<Keyring>) -> MysqlServer {
         let prefix = mysql_prefix(flavour.directory(), flavour.server(), flavour.version());
         let program = prefix.join("usr/sbin").join(flavour.server());
         let ready = template(flavour.directory(), &program, |draft| create(flavour, draft)).await;
@@ -90,7 +102,8 @@ impl MysqlServer {
             let instance = Instance::new(flavour.directory());
             copy(&ready.join("data"), &instance.dir().join("data"));
             let lease = Lease::take().await;
-            let mut server = MysqlServer { instance, lease, flavour, options: options.clone() };
+            let keyring = keyring(instance.dir());
+            let mut server = MysqlServer { instance, lease, flavour, options: options.clone(), keyring };
             match server.launch().await {
                 Ok(()) => return server,
                 Err(log) if log.contains("Address already in use") && attempt < 5 => {}
@@ -217,6 +230,9 @@ impl MysqlServer {
             command.args(["--gtid-mode=ON", "--enforce-gtid-consistency=ON"]);
         }
         command.args(&self.options);
+        if let Some(keyring) = &self.keyring {
+            keyring.give(&mut command);
+        }
         self.instance.spawn(command);
         let since = Instant::now();
         while self.instance.running() && since.elapsed() < PATIENCE {
@@ -254,12 +270,16 @@ fn server(flavour: MysqlFlavour, data: &Path) -> Command {
         command.arg("--performance-schema=OFF");
     }
     if prefix != Path::new("/") {
-        command.arg(format!("--plugin-dir={}", usr.join("lib/mysql/plugin").display()));
+        command.arg(format!("--plugin-dir={}", plugin_dir(&prefix).display()));
     }
     if running_as_root() {
         command.arg("--user=root");
     }
     command
+}
+
+fn plugin_dir(prefix: &Path) -> PathBuf {
+    prefix.join("usr/lib/mysql/plugin")
 }
 
 /// Messages, character sets and the system tables' statements.
@@ -282,7 +302,7 @@ async fn create(flavour: MysqlFlavour, draft: PathBuf) {
     let instance = Instance::new(flavour.directory());
     copy(&data, &instance.dir().join("data"));
     std::fs::remove_dir_all(&data).expect("the template's directory is writable");
-    let mut first = MysqlServer { instance, lease: Lease::take().await, flavour, options };
+    let mut first = MysqlServer { instance, lease: Lease::take().await, flavour, options, keyring: None };
     if let Err(log) = first.launch().await {
         panic!("{flavour:?} did not start for the first time:\n{log}");
     }

@@ -10,6 +10,7 @@ use crate::binaries::{postgres_bin, running_as_root};
 use crate::certificate;
 use crate::instance::{Instance, Signal, set_mode};
 use crate::lease::Lease;
+use crate::small_disk::SmallDisk;
 use crate::template::{copy, run, template};
 
 /// How long a start or a stop may take on a busy machine.
@@ -59,6 +60,7 @@ pub struct PostgresServer {
     version: PostgresVersion,
     bin: PathBuf,
     settings: Vec<String>,
+    slots_disk: Option<SmallDisk>,
 }
 
 impl PostgresServer {
@@ -69,7 +71,19 @@ impl PostgresServer {
 
     /// Starts a server with settings of `postgresql.conf` of its own, each `name=value`.
     pub async fn start_with(version: PostgresVersion, settings: &[&str]) -> PostgresServer {
-        Self::start_on(version, settings, |_| {}).await
+        Self::start_on(version, settings, |_| {}, None).await
+    }
+
+    /// The same with a disk of so many bytes for its replication slots and what decoding puts on disk for them, which lives as long as the
+    /// server runs. Only root may do so.
+    pub async fn start_with_slots_disk(version: PostgresVersion, settings: &[&str], bytes: u64) -> PostgresServer {
+        Self::start_on(version, settings, |_| {}, Some(SmallDisk::new("pg_replslot", bytes))).await
+    }
+
+    /// Gives the disk of [`PostgresServer::start_with_slots_disk`] another size.
+    pub fn resize_slots_disk(&self, bytes: u64) {
+        let disk = self.slots_disk.as_ref().expect("the server was started with such a disk");
+        disk.resize(self.instance.process_id().expect("the server runs"), &self.data_dir(), bytes);
     }
 
     /// A standby of this server, which was started with `wal_keep_size` so that it still has its first log. Both begin as
@@ -81,17 +95,28 @@ impl PostgresServer {
         ];
         lines.extend(settings.iter().map(|setting| (*setting).to_owned()));
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
-        Self::start_on(self.version, &settings, |data| {
-            let path = data.join("postgresql.auto.conf");
-            let before = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
-            std::fs::write(&path, before + &lines.join("\n") + "\n").unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
-            std::fs::write(data.join("standby.signal"), "").unwrap_or_else(|error| panic!("write standby.signal: {error}"));
-        })
+        Self::start_on(
+            self.version,
+            &settings,
+            |data| {
+                let path = data.join("postgresql.auto.conf");
+                let before = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+                std::fs::write(&path, before + &lines.join("\n") + "\n")
+                    .unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+                std::fs::write(data.join("standby.signal"), "").unwrap_or_else(|error| panic!("write standby.signal: {error}"));
+            },
+            None,
+        )
         .await
     }
 
     /// Starts a server on a new data directory that `prepare` has changed.
-    async fn start_on(version: PostgresVersion, settings: &[&str], prepare: impl Fn(&Path)) -> PostgresServer {
+    async fn start_on(
+        version: PostgresVersion,
+        settings: &[&str],
+        prepare: impl Fn(&Path),
+        slots_disk: Option<SmallDisk>,
+    ) -> PostgresServer {
         let bin = postgres_bin(version.major());
         let name = format!("postgresql-{}", version.major());
         let ready = template(&name, &bin.join("postgres"), |draft| create(bin.clone(), draft)).await;
@@ -101,7 +126,8 @@ impl PostgresServer {
             copy(&ready.join("data"), &instance.dir().join("data"));
             let lease = Lease::take().await;
             prepare(&instance.dir().join("data"));
-            let mut server = PostgresServer { instance, lease, version, bin: bin.clone(), settings: settings.clone() };
+            let mut server =
+                PostgresServer { instance, lease, version, bin: bin.clone(), settings: settings.clone(), slots_disk: slots_disk.clone() };
             match server.launch().await {
                 Ok(()) => return server,
                 Err(log) if log.contains("Address already in use") && attempt < 5 => {}
@@ -224,6 +250,9 @@ impl PostgresServer {
     /// Starts the process and waits until it lets us in; otherwise the end of its log.
     async fn launch(&mut self) -> Result<(), String> {
         let mut command = unprivileged(&self.bin.join("postgres"));
+        if let Some(disk) = &self.slots_disk {
+            command = disk.around(command, &self.data_dir());
+        }
         command.arg("-D").arg(self.data_dir()).arg("-p").arg(self.port().to_string());
         for setting in &self.settings {
             command.arg("-c").arg(setting);

@@ -12,6 +12,7 @@ use tidegate_model::{Engine, LogPlace, Position, TaskId};
 use crate::connect::{Connector, rows};
 use crate::snapshot::position;
 use crate::stream::ChangeReader;
+use crate::stream::wire::HEARTBEAT;
 
 /// Events that are asked for at a time: the server holds the log's lock while it answers.
 const EVENTS_AT_A_TIME: usize = 2_000;
@@ -126,7 +127,7 @@ impl Log<'_> {
         if seen.covers_position(&self.end) {
             return Ok(());
         }
-        let mut reader = ChangeReader::open(self.connector, self.engine, &self.scope, base).await?;
+        let mut reader = ChangeReader::open(self.connector, self.engine, &self.scope, base, HEARTBEAT).await?;
         loop {
             for event in reader.next_events().await? {
                 match event {
@@ -254,14 +255,15 @@ async fn events(conn: &mut Conn, file: &str, from: u64, most: usize) -> Result<V
     let found: Vec<Row> = rows(conn, what, &sql).await?;
     let read = |row: &Row| {
         let text = row.get_opt::<Vec<u8>, _>(5)?.ok()?;
-        Some(Event {
-            at: row.get_opt(1)?.ok()?,
-            kind: row.get_opt(2)?.ok()?,
-            end: row.get_opt(4)?.ok()?,
-            text: String::from_utf8_lossy(&text).into_owned(),
-        })
+        let (at, end): (u64, u64) = (row.get_opt(1)?.ok()?, row.get_opt(4)?.ok()?);
+        Some(Event { at, kind: row.get_opt(2)?.ok()?, end: end_behind(at, end), text: String::from_utf8_lossy(&text).into_owned() })
     };
     found.iter().map(|row| read(row).ok_or_else(|| ConnectorError::definite("unexpected_answer", what))).collect()
+}
+
+/// Where an event ends that begins at `at`: the event itself tells the lowest 32 bits of it, and a file may be larger.
+fn end_behind(at: u64, told: u64) -> u64 {
+    at + u64::from((told as u32).wrapping_sub(at as u32))
 }
 
 fn same_base(one: &str, two: &str) -> bool {
@@ -309,6 +311,15 @@ mod tests {
         ]);
         for (offset, last) in [(4, 4), (197, 4), (276, 4), (480, 4), (481, 5), (500, 5), (639, 5), (640, 6), (700, 6)] {
             assert_eq!(position_before(Engine::Mysql, &log, offset), format!("mysql:{uuid}:1-{last}"), "{offset}");
+        }
+    }
+
+    #[test]
+    fn an_event_above_4_gib_ends_behind_its_beginning() {
+        const GIB: u64 = 1 << 30;
+        for (at, end) in [(4, 126), (3 * GIB, 4 * GIB + 7), (4 * GIB + 7, 4 * GIB + 50), (9 * GIB, 9 * GIB + 1)] {
+            assert_eq!(end_behind(at, end & u64::from(u32::MAX)), end, "{at}");
+            assert_eq!(end_behind(at, end), end, "{at}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! place, statements that look like something else.
 
 mod support;
+mod unusual;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use tidegate_connector::{ConnectorError, StreamEvent, TxId};
 use tidegate_model::change::RelationId;
 use tidegate_model::position::uuid_text;
-use tidegate_model::{Change, Engine, LogPlace, Position, RowChange, TableName, TxMark, Upheaval};
+use tidegate_model::{Change, Engine, Position, RowChange, TableName, TxMark, Upheaval};
 
+use super::file_place::FilePlace;
 use super::relation::{Resolved, resolve};
 use super::scope::Scope;
 use crate::binlog::bytes::{Fault, Reader};
@@ -65,7 +66,7 @@ pub(crate) struct Assembler {
     prepared_elsewhere: HashSet<String>,
     next_tx: u64,
     next_relation: u32,
-    file: String,
+    place: FilePlace,
     out: Vec<StreamEvent>,
     out_bytes: usize,
 }
@@ -84,7 +85,7 @@ impl Assembler {
             prepared_elsewhere: HashSet::new(),
             next_tx: 1,
             next_relation: 1,
-            file: String::new(),
+            place: FilePlace::default(),
             out: Vec::new(),
             out_bytes: 0,
         }
@@ -116,11 +117,12 @@ impl Assembler {
 
     /// Takes one event that is no transaction payload.
     pub(crate) fn apply(&mut self, event: &RawEvent) -> Result<Taken, ConnectorError> {
+        self.place.pass(event);
         let Some(kind) = Kind::of(event.code) else {
             if event.ignorable() {
                 return Ok(Taken::Done);
             }
-            let text = format!("binary log event of unknown kind {} {}", event.code, self.place(event));
+            let text = format!("binary log event of unknown kind {} {}", event.code, self.place());
             return Err(
                 ConnectorError::definite("unknown_event", text).hint("this server version writes events that this version cannot read")
             );
@@ -128,11 +130,11 @@ impl Assembler {
         match kind {
             Kind::Passive => self.passive(event),
             Kind::Heartbeat => self.idle(),
-            Kind::MysqlGtid => self.open(event, mysql_gtid(&event.body))?,
-            Kind::MysqlTaggedGtid => self.open(event, mysql_tagged_gtid(&event.body))?,
-            Kind::MariadbGtid => self.open(event, mariadb_gtid(&event.body, event.server))?,
+            Kind::MysqlGtid => self.open(mysql_gtid(&event.body))?,
+            Kind::MysqlTaggedGtid => self.open(mysql_tagged_gtid(&event.body))?,
+            Kind::MariadbGtid => self.open(mariadb_gtid(&event.body, event.server))?,
             Kind::AnonymousGtid => {
-                let text = format!("transaction without a GTID {}", self.place(event));
+                let text = format!("transaction without a GTID {}", self.place());
                 return Err(ConnectorError::definite("gtid_mode", text).hint("set persist gtid_mode = ON"));
             }
             Kind::Query { compressed } => self.query(event, compressed)?,
@@ -141,24 +143,22 @@ impl Assembler {
             Kind::TableMap => return self.table_map(event),
             Kind::Rows { kind, version, compressed } => self.rows(event, kind, version, compressed)?,
             Kind::PartialUpdate => {
-                let text = format!("partial JSON update {}", self.place(event));
+                let text = format!("partial JSON update {}", self.place());
                 return Err(ConnectorError::definite("partial_json", text).hint("set persist binlog_row_value_options = ''"));
             }
-            Kind::Payload => return Err(self.broken(event, "transaction payload within a payload")),
+            Kind::Payload => return Err(self.broken("transaction payload within a payload")),
             Kind::Incident => {
-                let text = format!("the source lost events of its binary log {}", self.place(event));
+                let text = format!("the source lost events of its binary log {}", self.place());
                 return Err(ConnectorError::definite("incident", text).hint("load the task again"));
             }
-            Kind::StatementFormat => return Err(self.statement_format(event, "LOAD DATA or variables")),
+            Kind::StatementFormat => return Err(self.statement_format("LOAD DATA or variables")),
         }
         Ok(Taken::Done)
     }
 
     fn passive(&mut self, event: &RawEvent) {
         if event.code == 4 {
-            // A rotation names the next file.
-            let body = event.without_checksum();
-            self.file = body.iter().skip(8).take_while(|byte| byte.is_ascii_graphic()).map(|byte| char::from(*byte)).collect();
+            // The next file has maps of its own.
             self.maps.clear();
         }
         if event.code == 15 {
@@ -177,13 +177,13 @@ impl Assembler {
         }
     }
 
-    fn open(&mut self, event: &RawEvent, gtid: Result<Gtid, Fault>) -> Result<(), ConnectorError> {
-        let gtid = gtid.map_err(|fault| self.decode(event, None, None, &fault))?;
+    fn open(&mut self, gtid: Result<Gtid, Fault>) -> Result<(), ConnectorError> {
+        let gtid = gtid.map_err(|fault| self.decode(None, None, &fault))?;
         if self.group.is_some() {
-            return Err(self.broken(event, "a transaction begins before the one before it ended"));
+            return Err(self.broken("a transaction begins before the one before it ended"));
         }
         if self.position.covers(&gtid.mark) {
-            let text = format!("GTID {} is not after the position {} {}", mark_text(&gtid.mark), self.position, self.place(event));
+            let text = format!("GTID {} is not after the position {} {}", mark_text(&gtid.mark), self.position, self.place());
             return Err(ConnectorError::definite("gtid_order", text)
                 .hint("GTIDs of one domain must rise: set global gtid_strict_mode = ON, then load the task again"));
         }
@@ -195,16 +195,16 @@ impl Assembler {
     }
 
     fn query(&mut self, event: &RawEvent, compressed: bool) -> Result<(), ConnectorError> {
-        let logged = query(&event.body).map_err(|fault| self.decode(event, None, None, &fault))?;
+        let logged = query(&event.body).map_err(|fault| self.decode(None, None, &fault))?;
         let unfolded;
         let text = if compressed {
-            unfolded = mariadb_compressed(logged.text, UNFOLDED_BYTES_MAX).map_err(|fault| self.decode(event, None, None, &fault))?;
+            unfolded = mariadb_compressed(logged.text, UNFOLDED_BYTES_MAX).map_err(|fault| self.decode(None, None, &fault))?;
             &unfolded[..]
         } else {
             logged.text
         };
         if is_illegible(text, self.scope.names()) {
-            let text = format!("a definition changed by a statement whose names are not in UTF-8 {}", self.place(event));
+            let text = format!("a definition changed by a statement whose names are not in UTF-8 {}", self.place());
             return Err(ConnectorError::definite("statement_charset", text)
                 .hint("a session changes definitions in another character set: set names utf8mb4 in it, then load the task again"));
         }
@@ -213,25 +213,25 @@ impl Assembler {
         if let Some(table) = (!self.logs_cascades).then(|| gets_cascade(text, &said)).flatten()
             && let Some(table) = self.scope.named(&table).cloned()
         {
-            let text = format!("table \"{table}\" got a foreign key whose actions this server does not log {}", self.place(event));
+            let text = format!("table \"{table}\" got a foreign key whose actions this server does not log {}", self.place());
             return Err(ConnectorError::table(&table, "cascade_not_logged", text)
                 .hint("drop the foreign key, add it again without actions (RESTRICT), and reload the table"));
         }
         match judge(text, &said, self.scope.names()) {
-            Statement::Begin => self.group_mut(event)?.began = true,
+            Statement::Begin => self.group_mut()?.began = true,
             Statement::XaStart => {
-                let group = self.group_mut(event)?;
+                let group = self.group_mut()?;
                 (group.began, group.xa) = (true, true);
             }
             Statement::Commit => return self.commit(event),
             Statement::Rollback => return self.rollback(event),
-            Statement::RollbackTo => return self.rollback_to(event),
-            Statement::Dml(verb) => return Err(self.statement_format(event, &verb)),
+            Statement::RollbackTo => return self.rollback_to(),
+            Statement::Dml(verb) => return Err(self.statement_format(&verb)),
             Statement::XaFinish { commit, name } => return self.xa_finish(event, commit, &name),
-            Statement::Truncate(table) => self.truncate(event, &table)?,
+            Statement::Truncate(table) => self.truncate(&table)?,
             Statement::Breaks(tables) => {
                 for (table, upheaval) in tables {
-                    self.unlogged(event, &table, upheaval)?;
+                    self.unlogged(&table, upheaval)?;
                 }
             }
             Statement::Neutral => {}
@@ -240,20 +240,20 @@ impl Assembler {
         if self.group.as_ref().is_some_and(|group| !group.began) { self.commit(event) } else { Ok(()) }
     }
 
-    fn truncate(&mut self, event: &RawEvent, table: &TableName) -> Result<(), ConnectorError> {
+    fn truncate(&mut self, table: &TableName) -> Result<(), ConnectorError> {
         let Some(name) = self.scope.named(table).cloned() else { return Ok(()) };
-        let relation = self.announced(event, &name)?;
-        self.change(event, Change::Truncate { relations: vec![relation] })
+        let relation = self.announced(&name)?;
+        self.change(Change::Truncate { relations: vec![relation] })
     }
 
-    fn unlogged(&mut self, event: &RawEvent, table: &TableName, upheaval: Upheaval) -> Result<(), ConnectorError> {
-        let relation = self.announced(event, table)?;
-        self.change(event, Change::Unlogged { relation, upheaval })
+    fn unlogged(&mut self, table: &TableName, upheaval: Upheaval) -> Result<(), ConnectorError> {
+        let relation = self.announced(table)?;
+        self.change(Change::Unlogged { relation, upheaval })
     }
 
     /// The number of a table of the scope, which the catalog's description gets where no row came yet.
-    fn announced(&mut self, event: &RawEvent, name: &TableName) -> Result<RelationId, ConnectorError> {
-        let place = self.place(event);
+    fn announced(&mut self, name: &TableName) -> Result<RelationId, ConnectorError> {
+        let place = self.place();
         let missing =
             || ConnectorError::table(name, "table_missing", format!("table \"{name}\" is gone, and its log was not read {place}"));
         let known = self.scope.get_mut(name).ok_or_else(missing)?;
@@ -269,15 +269,14 @@ impl Assembler {
     }
 
     fn table_map(&mut self, event: &RawEvent) -> Result<Taken, ConnectorError> {
-        let head = table_map_head(&event.body).map_err(|fault| self.decode(event, None, None, &fault))?;
+        let head = table_map_head(&event.body).map_err(|fault| self.decode(None, None, &fault))?;
         let id = head.id;
         let Some(name) = self.scope.named(&head.table).cloned() else {
             self.maps.insert(id, Mapped::Ignored);
             return Ok(Taken::Done);
         };
-        let map =
-            head.read(&self.collations, self.engine == Engine::Mariadb).map_err(|fault| self.decode(event, Some(&name), None, &fault))?;
-        let place = self.place(event);
+        let map = head.read(&self.collations, self.engine == Engine::Mariadb).map_err(|fault| self.decode(Some(&name), None, &fault))?;
+        let place = self.place();
         let Some(known) = self.scope.get_mut(&name) else { return Ok(Taken::Done) };
         if known.last.as_ref().is_none_or(|(last, _)| *last != map) {
             let resolved = resolve(&map, known.catalog.as_ref(), self.engine, &place)?;
@@ -304,29 +303,29 @@ impl Assembler {
     }
 
     fn rows(&mut self, event: &RawEvent, kind: RowsKind, version: u8, compressed: bool) -> Result<(), ConnectorError> {
-        let head = rows_event(&event.body, kind, version).map_err(|fault| self.decode(event, None, None, &fault))?;
+        let head = rows_event(&event.body, kind, version).map_err(|fault| self.decode(None, None, &fault))?;
         let (table, relation, columns) = match self.maps.get(&head.table_id) {
             Some(Mapped::Ignored) => return Ok(()),
             Some(Mapped::Scoped { table, relation, columns }) => (table.clone(), *relation, columns.clone()),
             // The server ends a statement without rows by an event for this number.
             None if head.table_id == 0xff_ffff => return Ok(()),
-            None => return Err(self.broken(event, "rows of a table that was not described")),
+            None => return Err(self.broken("rows of a table that was not described")),
         };
         if head.columns != columns.len() {
-            return Err(self.broken(event, "rows with another count of columns than their table"));
+            return Err(self.broken("rows with another count of columns than their table"));
         }
         if !head.has_all(&columns) {
-            let text = format!("table \"{table}\": a row image without all columns {}", self.place(event));
+            let text = format!("table \"{table}\": a row image without all columns {}", self.place());
             return Err(ConnectorError::table(&table, "row_image", text)
                 .hint("a session had binlog_row_image other than FULL: set it to FULL everywhere, then reload the table"));
         }
         if self.group.as_ref().is_some_and(|group| group.xa) {
-            return Err(self.xa_rows(event, &table));
+            return Err(self.xa_rows(&table));
         }
         let unfolded: Bytes;
         let (images, whole) = if compressed {
             let plain = mariadb_compressed(head.images, UNFOLDED_BYTES_MAX);
-            unfolded = plain.map_err(|fault| self.decode(event, Some(&table), None, &fault))?;
+            unfolded = plain.map_err(|fault| self.decode(Some(&table), None, &fault))?;
             (&unfolded[..], &unfolded)
         } else {
             (head.images, &event.body)
@@ -337,7 +336,7 @@ impl Assembler {
             let mut next = |side| {
                 head.image(side, &mut reader, &columns, whole).map_err(|(index, fault)| {
                     let column = self.column_name(&table, index);
-                    self.decode(event, Some(&table), column.as_deref(), &fault)
+                    self.decode(Some(&table), column.as_deref(), &fault)
                 })
             };
             let change = match kind {
@@ -349,9 +348,9 @@ impl Assembler {
                 RowsKind::Delete => RowChange::Delete { old: next(Side::Before)? },
             };
             if reader.len() == before {
-                return Err(self.broken(event, "rows of a table without columns"));
+                return Err(self.broken("rows of a table without columns"));
             }
-            self.change(event, Change::Row { relation, change })?;
+            self.change(Change::Row { relation, change })?;
         }
         Ok(())
     }
@@ -361,8 +360,8 @@ impl Assembler {
         map.columns.get(index).map(|column| column.name.clone())
     }
 
-    fn change(&mut self, event: &RawEvent, change: Change) -> Result<(), ConnectorError> {
-        let group = self.group_mut(event)?;
+    fn change(&mut self, change: Change) -> Result<(), ConnectorError> {
+        let group = self.group_mut()?;
         group.touched = true;
         let tx = group.id;
         self.out_bytes += change.bytes_held();
@@ -372,12 +371,12 @@ impl Assembler {
 
     fn commit(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
         let Some(group) = self.group.take() else {
-            return Err(self.broken(event, "a commit without a GTID"));
+            return Err(self.broken("a commit without a GTID"));
         };
         let committed_at_us = group.gtid.committed_at_us.unwrap_or(i64::from(event.timestamp) * 1_000_000);
         self.position.advance(&group.gtid.mark);
         self.out_bytes += size_of::<StreamEvent>();
-        let place = Some(LogPlace { file: self.file.clone(), offset: u64::from(event.end) });
+        let place = Some(self.place.named());
         self.out.push(StreamEvent::Commit { tx: group.id, mark: group.gtid.mark, committed_at_us, place });
         Ok(())
     }
@@ -386,7 +385,7 @@ impl Assembler {
     /// happened, and the server's own replicas roll back what can be. Without changes of ours it only moves on.
     fn rollback(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
         if self.group.as_ref().is_some_and(|group| group.touched) {
-            let text = format!("a rolled-back group with changes of tables without transactions {}", self.place(event));
+            let text = format!("a rolled-back group with changes of tables without transactions {}", self.place());
             return Err(ConnectorError::definite("rollback_logged", text).hint("convert the tables to InnoDB, then reload them"));
         }
         self.commit(event)
@@ -394,11 +393,11 @@ impl Assembler {
 
     /// What was rolled back to a savepoint is cut out of the log, unless the group also changed what cannot be rolled
     /// back: then the rows stay in the log, with this statement behind them.
-    fn rollback_to(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
-        if !self.group_mut(event)?.touched {
+    fn rollback_to(&mut self) -> Result<(), ConnectorError> {
+        if !self.group_mut()?.touched {
             return Ok(());
         }
-        let text = format!("rows that were rolled back to a savepoint stand in the log {}", self.place(event));
+        let text = format!("rows that were rolled back to a savepoint stand in the log {}", self.place());
         Err(ConnectorError::definite("rollback_logged", text)
             .hint("a transaction changed tables without transactions, too: convert them to InnoDB, then load the task again"))
     }
@@ -413,7 +412,7 @@ impl Assembler {
             let (global, branch) = (hex(reader.take(global)?), hex(reader.take(branch)?));
             Ok((one_phase, format!("x'{global}',x'{branch}',{format}")))
         };
-        let (one_phase, name) = read().map_err(|fault| self.decode(event, None, None, &fault))?;
+        let (one_phase, name) = read().map_err(|fault| self.decode(None, None, &fault))?;
         if !one_phase {
             self.prepared_elsewhere.insert(name);
         }
@@ -425,44 +424,44 @@ impl Assembler {
         // prepared before this stream may hold rows of ours.
         let known = self.prepared_elsewhere.remove(&name.to_ascii_lowercase());
         if commit && !known {
-            let text = format!("XA COMMIT of a transaction that was prepared before this stream began {}", self.place(event));
+            let text = format!("XA COMMIT of a transaction that was prepared before this stream began {}", self.place());
             return Err(ConnectorError::definite("xa_unsupported", text)
                 .hint("end all XA transactions (XA RECOVER lists them), then load the task again"));
         }
         self.commit(event)
     }
 
-    fn xa_rows(&self, event: &RawEvent, table: &TableName) -> ConnectorError {
-        let text = format!("table \"{table}\" was changed by an XA transaction {}", self.place(event));
+    fn xa_rows(&self, table: &TableName) -> ConnectorError {
+        let text = format!("table \"{table}\" was changed by an XA transaction {}", self.place());
         ConnectorError::table(table, "xa_unsupported", text)
             .hint("XA transactions on replicated tables are not supported: take the table out of the task, or reload it")
     }
 
-    fn statement_format(&self, event: &RawEvent, verb: &str) -> ConnectorError {
-        let text = format!("{verb} was logged as text instead of rows {}", self.place(event));
+    fn statement_format(&self, verb: &str) -> ConnectorError {
+        let text = format!("{verb} was logged as text instead of rows {}", self.place());
         ConnectorError::definite("binlog_format", text)
             .hint("a session had binlog_format other than ROW: set it to ROW everywhere, then load the task again")
     }
 
-    fn group_mut(&mut self, event: &RawEvent) -> Result<&mut OpenGroup, ConnectorError> {
+    fn group_mut(&mut self) -> Result<&mut OpenGroup, ConnectorError> {
         if self.group.is_none() {
-            return Err(self.broken(event, "a change without a GTID"));
+            return Err(self.broken("a change without a GTID"));
         }
         Ok(self.group.as_mut().expect("checked above"))
     }
 
-    fn broken(&self, event: &RawEvent, what: &str) -> ConnectorError {
-        ConnectorError::definite("binlog_malformed", format!("{what} {}", self.place(event)))
+    fn broken(&self, what: &str) -> ConnectorError {
+        ConnectorError::definite("binlog_malformed", format!("{what} {}", self.place()))
     }
 
-    fn decode(&self, event: &RawEvent, table: Option<&TableName>, column: Option<&str>, fault: &Fault) -> ConnectorError {
-        fault::decode(table, column, &self.place(event), fault)
+    fn decode(&self, table: Option<&TableName>, column: Option<&str>, fault: &Fault) -> ConnectorError {
+        fault::decode(table, column, &self.place(), fault)
     }
 
-    /// Where an event stands, for errors.
-    fn place(&self, event: &RawEvent) -> String {
+    /// Where the event stands, for errors.
+    fn place(&self) -> String {
         let gtid = self.group.as_ref().map(|group| format!(", GTID {}", mark_text(&group.gtid.mark))).unwrap_or_default();
-        format!("in binary log \"{}\" before position {}{gtid}", self.file, event.end)
+        format!("in binary log \"{}\" before position {}{gtid}", self.place.file(), self.place.offset())
     }
 }
 

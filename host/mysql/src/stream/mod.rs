@@ -4,6 +4,7 @@
 //! is never finished, and the reader of the stream drops it.
 
 mod assemble;
+mod file_place;
 mod relation;
 mod scope;
 pub(crate) mod wire;
@@ -43,7 +44,13 @@ pub(crate) struct ChangeReader {
 
 impl ChangeReader {
     /// Opens the stream after `from`.
-    pub(crate) async fn open(connector: &Connector, engine: Engine, scope: &CaptureScope, from: &Position) -> Result<Self, ConnectorError> {
+    pub(crate) async fn open(
+        connector: &Connector,
+        engine: Engine,
+        scope: &CaptureScope,
+        from: &Position,
+        heartbeat: Duration,
+    ) -> Result<Self, ConnectorError> {
         let mut conn = connector.open().await?;
         check_position(&mut conn, engine, from).await?;
         let collations = catalog::collations(&mut conn, engine).await?;
@@ -54,7 +61,7 @@ impl ChangeReader {
         }
         let scoped = Scope::new(tables, name_case(&mut conn).await?);
         let _ = conn.disconnect().await;
-        let mut wire = Wire::start(connector.open_raw().await?, &scope.task, from).await?;
+        let mut wire = Wire::start(connector.open_raw().await?, &scope.task, from, heartbeat).await?;
         // A server that refuses the position says so in place of the first event.
         let first = wire.next().await?;
         let assembler = Assembler::new(engine, collations, logs_cascades, scoped, from.clone());

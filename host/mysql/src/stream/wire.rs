@@ -17,11 +17,11 @@ use crate::raw::{Packets, RawConn, server_error};
 
 /// How often an idle server says that it lives. As rarely as replicas ask for by default: nothing waits for it, and for a task that
 /// sleeps it is most of what it does.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// Silence after which the connection counts as dead: four heartbeats, because a server that writes a large event to its log
-/// sends none.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Heartbeats that must fail to come for the connection to count as dead: four, because a server that writes a large event to its
+/// log sends none.
+const HEARTBEATS_MISSED: u32 = 4;
 
 /// The server id of a task's reader: the same for its successor, which so takes the stream over from a worker that
 /// was thought dead. The highest bit keeps clear of ids that people give.
@@ -36,13 +36,16 @@ pub(crate) struct Wire {
     /// See [`RawEvent::sent`].
     is_summed: bool,
     log_bytes: u64,
+    /// Silence after which the connection counts as dead.
+    silence_max: Duration,
 }
 
 impl Wire {
-    /// Starts a dump of everything that `from` does not cover.
-    pub(crate) async fn start(mut conn: RawConn, task: &TaskId, from: &Position) -> Result<Wire, ConnectorError> {
+    /// Starts a dump of everything that `from` does not cover, in which an idle server says as often as `heartbeat` that it lives.
+    pub(crate) async fn start(mut conn: RawConn, task: &TaskId, from: &Position, heartbeat: Duration) -> Result<Wire, ConnectorError> {
         let what = "start the binary log stream";
-        let heartbeat = HEARTBEAT.as_nanos();
+        let silence_max = heartbeat * HEARTBEATS_MISSED;
+        let heartbeat = heartbeat.as_nanos();
         let server = server_id(task);
         let request = match from {
             Position::Mariadb(positions) => {
@@ -83,7 +86,7 @@ impl Wire {
         conn.run(what, "set @master_binlog_checksum = 'ALL'").await?;
         conn.command(what, &ComRegisterSlave::new(server)).await?;
         let packets = conn.hand_over(what, &request.as_cmd()).await?;
-        Ok(Wire { packets, is_summed: false, log_bytes: 0 })
+        Ok(Wire { packets, is_summed: false, log_bytes: 0, silence_max })
     }
 
     /// Bytes of the events that came from the log.
@@ -118,7 +121,7 @@ impl Wire {
     async fn packet(&mut self, what: &str) -> Result<Bytes, ConnectorError> {
         loop {
             let received = self.packets.received();
-            match tokio::time::timeout(SILENCE_MAX, self.packets.next()).await {
+            match tokio::time::timeout(self.silence_max, self.packets.next()).await {
                 Ok(Ok(packet)) => return Ok(packet),
                 Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
                     return Err(ConnectorError::definite("binlog_malformed", format!("{what}: a packet is malformed")).caused_by(error));
@@ -126,7 +129,7 @@ impl Wire {
                 Ok(Err(error)) => return Err(fault::driver(what, Error::Io(IoError::Io(error)))),
                 Err(_) if self.packets.received() > received => {}
                 Err(_) => {
-                    let text = format!("{what}: the source was silent for {} s", SILENCE_MAX.as_secs());
+                    let text = format!("{what}: the source was silent for {} s", self.silence_max.as_secs());
                     return Err(ConnectorError::transient("source_silent", text));
                 }
             }

@@ -27,7 +27,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn start(flavour: MysqlFlavour, engine: Engine) -> Bench {
-        let server = MysqlServer::start(flavour).await;
+        Bench::on(MysqlServer::start(flavour).await, engine).await
+    }
+
+    /// The same on a server that was started in its own way.
+    pub(crate) async fn on(server: MysqlServer, engine: Engine) -> Bench {
         let source = MysqlSource::connect(settings(&server, engine)).await.expect("the harness's server lets us in");
         Bench { server, engine, source }
     }
