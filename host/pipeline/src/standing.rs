@@ -1,6 +1,6 @@
 //! Where a task stands in its target when an attempt begins, and what follows for each of its tables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, ErrorClass, Snapshot, TablePreparation, TableRecord, TaskRecord};
@@ -64,9 +64,10 @@ impl Attempt<'_> {
         let drops = self.spec.preparation == TablePreparation::DropAndCreate;
         let late_keys = self.spec.run.primary_keys == PrimaryKeys::AfterLoad;
         let (mut anew, mut fitting) = (Vec::new(), Vec::new());
+        let unloaded: HashMap<&TableName, &Unloaded> =
+            standing.unloaded.iter().map(|unloaded| (&unloaded.table.source.schema.name, unloaded)).collect();
         for (table, _) in &standing.places {
-            let is_it = |unloaded: &&Unloaded| unloaded.table.source.schema.name == table.source.schema.name;
-            match standing.unloaded.iter().find(is_it) {
+            match unloaded.get(&table.source.schema.name) {
                 Some(unloaded) if drops && (late_keys || unloaded.chunks.iter().all(|record| record.loaded.is_none())) => {
                     anew.push(table.clone());
                 }
@@ -228,7 +229,8 @@ impl Attempt<'_> {
         }
         // The selection knows only the tables that the rules name, where they name each; these are no longer among them, or gone.
         let left: Vec<TableName> = records.keys().cloned().collect();
-        let existing = if left.is_empty() { left } else { self.source.existing_tables(&left).await? };
+        let existing: HashSet<TableName> =
+            if left.is_empty() { HashSet::new() } else { self.source.existing_tables(&left).await?.into_iter().collect() };
         let (there, gone): (Vec<_>, Vec<_>) = records.into_values().partition(|record| existing.contains(&record.table));
         self.let_go(&standing, there.into_iter()).await?;
         self.settle_gone(&standing, gone).await?;

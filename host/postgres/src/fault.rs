@@ -128,6 +128,10 @@ const SIZE_HINT: &str = "PostgreSQL makes no message above 1 GB: the values of a
 const MEMORY_HINT: &str =
     "if the server says \"shared memory\", it has no room for more locks: raise max_locks_per_transaction and restart it";
 
+/// What takes room at a server that is read, beside its tables and its log.
+const DISK_HINT: &str = "the server's disk is full: make room there. Of long transactions, a source keeps on disk what it decodes above \
+    logical_decoding_work_mem (pg_replslot), and its log until the task has read it (pg_wal)";
+
 fn meaning(sqlstate: &str) -> (ErrorClass, &'static str, Option<&'static str>) {
     use ErrorClass::{TaskDefinite, Transient};
     let class = sqlstate.get(..2).unwrap_or_default();
@@ -141,6 +145,7 @@ fn meaning(sqlstate: &str) -> (ErrorClass, &'static str, Option<&'static str>) {
         (_, "25006") => (Transient, "read_only_server", Some("the server is a standby or read-only; connect to the primary")),
         ("08", _) => (Transient, "connection_failed", None),
         (_, "53200") => (Transient, "server_resources", Some(MEMORY_HINT)),
+        (_, "53100") => (Transient, "server_resources", Some(DISK_HINT)),
         ("53", _) => (Transient, "server_resources", None),
         ("58", _) => (Transient, "server_io", None),
         (_, "28P01" | "28000") => (TaskDefinite, "password_refused", Some("check user, password and pg_hba.conf of the endpoint")),

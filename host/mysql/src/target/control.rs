@@ -3,6 +3,8 @@
 //!
 //! The fence has a table of its own: many transactions share its row while a lane moves the checkpoint beside them.
 
+use std::collections::HashMap;
+
 use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Dialect, TableRecord};
 use tidegate_model::{Fence, Position, TableName, TableState, TaskId, Window};
 
@@ -82,6 +84,7 @@ pub(crate) async fn read_tables(server: &mut Server, task: &TaskId) -> Result<Ve
         let (table, definition) = (TableName::new(row.0.clone(), row.1.clone()), row.6.clone());
         tables.push(TableRecord { table, state: state_of(row)?, chunks: Vec::new(), definition });
     }
+    let places: HashMap<TableName, usize> = tables.iter().enumerate().map(|(place, record)| (record.table.clone(), place)).collect();
     let sql = format!(
         "select schema_name, table_name, chunk_index, bounds, window_low, window_high, row_count from tidegate.chunk \
          where task = {} order by 1, 2, 3",
@@ -90,8 +93,8 @@ pub(crate) async fn read_tables(server: &mut Server, task: &TaskId) -> Result<Ve
     for (schema, name, index, bounds, low, high, count) in rows::<ChunkRow>(&mut server.conn, what, &sql).await? {
         let name = TableName::new(schema, name);
         let loaded = window_of(low, high)?.zip(count);
-        if let Some(table) = tables.iter_mut().find(|table| table.table == name) {
-            table.chunks.push(ChunkRecord { chunk: Chunk { index, bounds }, loaded });
+        if let Some(place) = places.get(&name) {
+            tables[*place].chunks.push(ChunkRecord { chunk: Chunk { index, bounds }, loaded });
         }
     }
     Ok(tables)

@@ -4,7 +4,7 @@
 //! open by then, so that a transaction which began before the publication cannot be half published. And the slot's
 //! snapshot is exactly its consistent point: what committed until then is in the snapshot, the rest in the stream.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ErrorClass, ServerSettings, Snapshot, SourceTable};
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
@@ -268,8 +268,9 @@ async fn drop_publication(client: &Client, name: &str) -> Result<(), ConnectorEr
 
 /// A published table without identity makes the customer's own updates fail, so it is never published.
 fn check_identities(scope: &CaptureScope, tables: &[std::sync::Arc<SourceTable>]) -> Result<(), ConnectorError> {
+    let tables: HashMap<&TableName, &SourceTable> = tables.iter().map(|table| (&table.schema.name, table.as_ref())).collect();
     for wanted in &scope.tables {
-        let Some(table) = tables.iter().find(|table| table.schema.name == *wanted) else {
+        let Some(table) = tables.get(wanted) else {
             return Err(ConnectorError::table(wanted, "table_missing", format!("found no table \"{wanted}\" to capture")));
         };
         if table.schema.before_images == BeforeImages::None {

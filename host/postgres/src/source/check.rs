@@ -1,6 +1,6 @@
 //! What would stop or falsify a task, found before anything is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Dialect, Finding, LOG_HELD_WARNED_BYTES, ServerSettings, Severity, SourceTable};
@@ -67,9 +67,10 @@ pub(crate) async fn check(
     let user = check_server(&client, task, cdc, &mut findings).await?;
     let names: Vec<_> = tables.iter().map(|table| table.schema.name.clone()).collect();
     let facts = catalog::tables_by_name(&client, &names).await?;
+    let by_name: HashMap<&TableName, &TableFacts> = facts.iter().map(|facts| (&facts.name, facts)).collect();
     for table in tables {
         let name = &table.schema.name;
-        match facts.iter().find(|facts| facts.name == *name) {
+        match by_name.get(name) {
             Some(facts) => check_table(table, facts, &user, cdc, &mut findings),
             None => {
                 findings.push(Finding::error("object_missing", format!("table \"{name}\""), "nothing", "a table that the user may see"))

@@ -26,6 +26,7 @@ mod snapshot;
 mod stream;
 mod too_large;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -81,10 +82,11 @@ impl Source for PostgresSource {
         let client = self.client().await?;
         let facts = catalog::tables_by_name(&client, tables).await?;
         let described = describe::from_catalog(&client, &facts).await?;
+        let described: HashMap<&TableName, &Arc<SourceTable>> = described.iter().map(|table| (&table.schema.name, table)).collect();
         tables
             .iter()
             .map(|name| {
-                described.iter().find(|table| table.schema.name == *name).cloned().ok_or_else(|| {
+                described.get(name).copied().cloned().ok_or_else(|| {
                     ConnectorError::table(name, "table_missing", format!("found no table \"{name}\" that the user may see"))
                         .hint("check its spelling: names are case-sensitive; a partition is named by its root")
                 })

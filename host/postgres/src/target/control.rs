@@ -4,6 +4,7 @@
 //! A take-over locks the task's checkpoint row `for update`, so it waits for every transaction that holds the fence
 //! (`for key share`) and for a lane that is about to commit; it ends sessions of older workers that hold it up.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Dialect, ServerSettings, TableRecord, TaskRecord};
@@ -136,6 +137,7 @@ async fn read_tables(client: &impl GenericClient, task: &TaskId) -> Result<Vec<T
             definition: row.get(6),
         });
     }
+    let places: HashMap<TableName, usize> = tables.iter().enumerate().map(|(place, record)| (record.table.clone(), place)).collect();
     let sql = "select schema_name, table_name, chunk_index, bounds, window_low, window_high, row_count from tidegate.chunk \
                where task = $1 order by 1, 2, 3";
     for row in client.query(sql, &[&task.as_str()]).await.map_err(failed)? {
@@ -144,8 +146,8 @@ async fn read_tables(client: &impl GenericClient, task: &TaskId) -> Result<Vec<T
         let window = window_of(row.get(4), row.get(5))?;
         let loaded = window.zip(row.get::<_, Option<i64>>(6)).map(|(window, rows)| (window, rows.unsigned_abs()));
         let chunk = Chunk { index, bounds: row.get(3) };
-        if let Some(table) = tables.iter_mut().find(|table| table.table == name) {
-            table.chunks.push(ChunkRecord { chunk, loaded });
+        if let Some(place) = places.get(&name) {
+            tables[*place].chunks.push(ChunkRecord { chunk, loaded });
         }
     }
     Ok(tables)

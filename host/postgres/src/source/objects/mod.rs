@@ -48,10 +48,11 @@ impl Tables {
 pub(crate) async fn describe(client: &Client, names: &[TableName]) -> Result<Vec<TableObjects>, ConnectorError> {
     let facts = tables_by_name(client, names).await?;
     let mut tables = Tables { oids: Vec::new(), places: HashMap::new(), objects: vec![TableObjects::default(); names.len()] };
+    let oids: HashMap<&TableName, u32> = facts.iter().map(|facts| (&facts.name, facts.oid)).collect();
     for (place, name) in names.iter().enumerate() {
-        if let Some(found) = facts.iter().find(|facts| facts.name == *name) {
-            tables.oids.push(found.oid);
-            tables.places.insert(found.oid, place);
+        if let Some(oid) = oids.get(name) {
+            tables.oids.push(*oid);
+            tables.places.insert(*oid, place);
         }
     }
     columns::read(client, &mut tables).await?;

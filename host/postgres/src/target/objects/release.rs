@@ -1,6 +1,7 @@
 //! Takes away what stands in the way of a load: foreign keys between tables that are to be dropped, and on tables that
 //! are loaded again what this task built and a load cannot stand.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Dialect, TablePreparation, TargetTable};
@@ -47,8 +48,9 @@ pub(crate) async fn release(
         tables.iter().filter(|(_, preparation)| wanted.contains(preparation)).map(|(table, _)| &table.name).collect()
     };
     let dropped = of(&[TablePreparation::DropAndCreate]);
+    let is_dropped: HashSet<&TableName> = dropped.iter().copied().collect();
     for reference in references(tx, &dropped).await? {
-        if dropped.contains(&&reference.from) {
+        if is_dropped.contains(&reference.from) {
             drop_constraint(tx, &reference.from, &reference.constraint).await?;
         }
     }
