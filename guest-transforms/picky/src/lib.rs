@@ -10,8 +10,10 @@
 //! | `2` | capitals | capitals | capitals |
 //! | `3` | traps | traps | traps |
 //! | `4` | as 2, and the plan adds a column | | |
+//! | `5` | as 2 in an instance's first batch; the second one traps | | |
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidegate_transform_sdk::{
     Batch, BatchResult, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, RowError, RowNeeds, ScalarType, SqlType, TableSchema,
@@ -19,6 +21,9 @@ use tidegate_transform_sdk::{
 };
 
 static MARKER: [u8; 17] = *b"picky-behaviour:1";
+
+/// Batches of this instance so far.
+static BATCHES: AtomicU32 = AtomicU32::new(0);
 
 fn behaviour() -> u8 {
     black_box(&MARKER)[16]
@@ -51,6 +56,9 @@ impl Transform for Picky {
     }
 
     fn transform(&mut self, batch: &Batch) -> Result<BatchResult, String> {
+        if behaviour() == b'5' && BATCHES.fetch_add(1, Ordering::Relaxed) > 0 {
+            panic!("asked once more");
+        }
         let mut written = TextBuilder::new(batch.rows);
         let mut errors = Vec::new();
         let column = &batch.columns[0];

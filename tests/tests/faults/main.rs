@@ -6,6 +6,7 @@
 mod checkpoint;
 mod commit;
 mod network;
+mod points;
 mod pressure;
 mod reload;
 mod rig;

@@ -1,6 +1,6 @@
 //! Tables that come to a running task, and go: added, loaded again, suspended, left out. The others stream on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -195,6 +195,39 @@ const SUM_AT_SOURCE: &str = "select concat(count(*), ' ', sum(id), ' ', sum(case
 #[tokio::test(flavor = "multi_thread")]
 async fn an_added_table_and_a_reload_hold_nobody_up_from_postgres_15() {
     an_added_table_and_a_reload_hold_nobody_up(Source::postgres(PostgresVersion::V15).await).await;
+}
+
+/// PG-105: a slot is made while a transaction is open, and waits for it. What a role allows its statements is no limit for that.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes as long as the transaction is open, ten minutes"]
+async fn a_transaction_of_ten_minutes_holds_up_the_added_table_alone_and_no_stop() {
+    let seconds = std::env::var("TIDEGATE_LONG_SECONDS").map_or(600, |text| text.parse().expect("TIDEGATE_LONG_SECONDS is a number"));
+    let source = Source::postgres(PostgresVersion::V15).await;
+    source.sql("alter role postgres set statement_timeout = '20s'").await;
+    let world = streaming_small(source).await;
+    let hold = Hold::take(&world.source).await;
+    select(&world, "live", Vec::new()).await;
+    let since = Instant::now();
+    let (mut id, mut stopped_at) = (100, Instant::now());
+    while since.elapsed() < Duration::from_secs(seconds) {
+        id += 1;
+        world.source_sql(&format!("insert into small values ({id})")).await;
+        wait_target(&world, &format!("select count(*) from copy.small where id = {id}"), "1").await;
+        let found = state(&world, "big").await;
+        assert!(matches!(found.as_str(), "" | "waiting" | "loading"), "big is {found}");
+        if stopped_at.elapsed() > Duration::from_secs(seconds / 4) {
+            stopped_at = Instant::now();
+            world.stop_task("live").await;
+            println!("{id}: stopped in {:?}", stopped_at.elapsed());
+            world.start_task("live").await;
+        }
+    }
+    println!("{} rows meanwhile; the task: {}", id - 100, world.task("live").await["progress"]);
+    small_streams_while_big_is_held(&world, hold, 1).await;
+    let expected = world.source.value(SUM_AT_SOURCE).await;
+    wait_target(&world, SUM, &expected).await;
+    world.wait_phase("live", "replicating").await;
+    wait_target(&world, "select count(*) from copy.small", &(id - 100 + 3).to_string()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,12 @@
 mod crash;
 mod dms;
 mod fence;
+mod full_disk;
 mod huge_value;
 mod lanes;
 mod large_value;
 mod live_tables;
+mod many_tables;
 mod memory;
 mod modules;
 mod neighbour;

@@ -240,8 +240,8 @@ async fn each_policy_does_what_its_name_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_bad_rows_stop_the_task_at_its_checkpoint() {
-    let (world, _) = prepared(Source::postgres(PostgresVersion::V15).await).await;
+async fn too_many_bad_rows_stop_the_task_and_a_rule_that_fails_at_the_second_try_is_tried_afresh() {
+    let (mut world, _) = prepared(Source::postgres(PostgresVersion::V15).await).await;
     upload(&world, b'1').await;
     let settings = json!({"row_errors": {"data": "log", "consecutive_max": 1}});
     world.create_task_with("many", "full-load-and-cdc", "do-nothing", settings, vec![picky_rule("public")]).await;
@@ -249,6 +249,38 @@ async fn too_many_bad_rows_stop_the_task_at_its_checkpoint() {
     world.wait_level("many").await;
     world.source_sql("insert into item values (9001, 'refuse'), (9002, 'refuse')").await;
     assert_eq!(world.wait_failed("many").await["code"], "too_many_rejected_rows");
+    a_rule_that_fails_when_it_is_asked_again(&mut world).await;
+}
+
+/// EO-011: all that a module could know of an earlier try is its instance's memory, and that goes with a failure and with an attempt.
+/// So whoever fails only when asked again is asked by a fresh one, whose answer is the first one's.
+async fn a_rule_that_fails_when_it_is_asked_again(world: &mut World) {
+    upload(world, b'5').await;
+    let settings = json!({"row_errors": {"data": "log"}, "chunk_rows": 1000});
+    world.create_task_with("again", "full-load-and-cdc", "drop-and-create", settings, vec![picky_rule("public")]).await;
+    world.start_task("again").await;
+    world.wait_level("again").await;
+    for id in 10_000..10_010 {
+        world.source_sql(&format!("insert into item values ({id}, 'note {id}'); update item set note = 'bomb' where id = {id} - 1")).await;
+        match id {
+            10_005 => world.kill_and_restart().await,
+            // What was on the way is judged a second time; then a batch for each of these.
+            10_006.. => world.wait_level("again").await,
+            _ => {}
+        }
+    }
+    let digest =
+        |note: &str, schema: &str| format!("select count(*) || ' ' || md5(string_agg(id || {note}, ',' order by id)) from {schema}.item");
+    let wanted = world.source.value(&digest("upper(note)", "public")).await;
+    assert_eq!(world.target.value(&digest("note", "copy")).await, wanted);
+    assert_eq!(errors(world, "again").await, Vec::<Value>::new());
+    wait_for("the failures to be shown", PATIENCE, async || {
+        let metrics = text(&world.host.get("/metrics").await.ok());
+        let is_ours = |line: &&str| line.starts_with("tidegate_module_failures_total{") && line.contains("task=\"again\"");
+        let failures = metrics.lines().find(is_ours).and_then(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        if failures.is_some_and(|failures| failures >= 3.0) { Ok(()) } else { Err(failures) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
