@@ -8,6 +8,7 @@
 //! up) is a request or a desired state there, which the host process carries out. Every error is
 //! `application/problem+json` with a stable code; unknown keys are refused; passwords go in and never come out.
 
+mod characters;
 mod console;
 pub mod dms;
 mod endpoint_body;

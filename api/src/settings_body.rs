@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::characters;
 use crate::fields::{Fields, key_problem, wrong_type};
 use crate::problem::Problem;
 
@@ -121,6 +122,9 @@ pub(crate) fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
     }
     if let Some(schema) = schema_name(&mut given, "target_schema")? {
         settings.insert("target_schema".to_owned(), schema);
+    }
+    if let Some(value) = given.value("characters") {
+        settings.insert("characters".to_owned(), characters::checked(value, given.path("characters"))?);
     }
     if let Some(tables) = given.value("control_tables") {
         settings.insert("control_tables".to_owned(), control_tables(tables, given.path("control_tables"))?);

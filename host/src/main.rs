@@ -9,6 +9,7 @@
 //!
 //! Only this package knows all the others. It holds no rule about rows: those are in the pipeline and below it.
 
+mod characters_form;
 mod cli;
 mod client;
 mod config;

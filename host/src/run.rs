@@ -106,7 +106,7 @@ fn task_spec(file: &TaskFile, modules: ModuleSet, spool_dir: PathBuf) -> TaskSpe
         row_errors: file.row_errors,
         control_tables: file.control_tables.clone(),
         run: file.run.clone(),
-        values: file.values,
+        values: file.values.clone(),
         units: Units::fixed(u32::try_from(file.limits.load_lanes).unwrap_or(u32::MAX)),
     }
 }

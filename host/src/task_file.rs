@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tidegate_capacity::UNIT_CACHE_BYTES;
@@ -24,6 +25,7 @@ use tidegate_pipeline::{
     TableErrorPolicy, ValueSettings,
 };
 
+use crate::characters_form::CharactersForm;
 use crate::control_tables_form::ControlTablesForm;
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
@@ -105,6 +107,8 @@ pub(crate) struct LimitsForm {
     large_values: LargeValuesForm,
     #[serde(default)]
     unfit_values: UnfitValuesForm,
+    #[serde(default)]
+    characters: CharactersForm,
     control_tables: Option<ControlTablesForm>,
 }
 
@@ -140,9 +144,13 @@ enum TableErrors {
 }
 
 impl LimitsForm {
-    /// What happens with values that are large, or that the target has no place for.
+    /// What happens with values that are large, or that the target has no place for, and with characters.
     pub(crate) fn values(&self) -> Result<ValueSettings, Failure> {
-        Ok(ValueSettings { large: self.large_values.setting()?, unfit: self.unfit_values.policy() })
+        Ok(ValueSettings {
+            large: self.large_values.setting()?,
+            unfit: self.unfit_values.policy(),
+            characters: self.characters.characters()?.map(Arc::new),
+        })
     }
 
     /// DMS's control tables, in which the task has this name.

@@ -441,7 +441,7 @@ impl Assembler {
                 Route::Aside(table) => self.set_aside(&table, transaction, number, &Change::Row { relation, change }),
                 Route::Apply(table, strictness) => {
                     self.counts.entry(table.source.schema.name.clone()).or_default().add(&change);
-                    let (change, oversize) = table.large.change(change);
+                    let (change, oversize) = table.large.change(table.characters.change(change));
                     let bytes = row_bytes(&change);
                     self.changes += 1;
                     self.bytes += bytes as u64;

@@ -159,7 +159,7 @@ impl Attempt<'_> {
             tables,
             loads,
             transformer: Transformer::following(
-                self.spec.modules.for_target(self.target.engine(), self.spec.values),
+                self.spec.modules.for_target(self.target.engine(), self.spec.values.clone()),
                 self.watched.row_errors.clone(),
                 self.spec.units.clone(),
             ),
@@ -355,7 +355,7 @@ impl Attempt<'_> {
             fence: fence.clone(),
             limits: self.spec.limits,
             chunk_rows: if exact { self.spec.limits.chunk_rows } else { u64::MAX },
-            modules: self.spec.modules.for_target(self.target.engine(), self.spec.values),
+            modules: self.spec.modules.for_target(self.target.engine(), self.spec.values.clone()),
             board: self.watched.board.clone(),
             row_errors: self.watched.row_errors.clone(),
             lanes: Arc::new(Gate::new(self.spec.units.clone(), self.spec.limits.load_lanes)),

@@ -58,7 +58,7 @@ impl Attempt<'_> {
     /// [`TaskError::Definition`] for a table whose definition is another.
     pub(crate) async fn tables_changed(&self, watch: Watch) -> Result<(), TaskError> {
         let Watch { names: mut known, mut tables } = watch;
-        let modules = self.spec.modules.for_target(self.target.engine(), self.spec.values);
+        let modules = self.spec.modules.for_target(self.target.engine(), self.spec.values.clone());
         let mut transformer = Transformer::new(modules, self.watched.row_errors.clone());
         let mut read_at: Option<Instant> = None;
         loop {

@@ -12,12 +12,14 @@
 //! grammar would be none of that type, so it is never made.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 use tidegate_connector::types::base_name;
 use tidegate_connector::{ColumnOrigin, Finding, RowId, SourceTable, TargetTable, UnfitPolicy};
 use tidegate_model::{Cell, Column, Engine, Row, RowBatch, RowBuilder, RowChange, SqlType, TableName};
 
+use crate::characters::Characters;
 use crate::load_rules::rule_id;
 use crate::rejection::{Rejection, row_id};
 use crate::task::TaskError;
@@ -38,12 +40,14 @@ pub enum LargeValues {
 }
 
 /// What a task wants of values that are large, or that the target has no place for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ValueSettings {
     /// For tables without a rule of their own.
     pub large: LargeValues,
     /// For values without a place in the target's types.
     pub unfit: UnfitPolicy,
+    /// Characters that are replaced in text columns; `None`: none.
+    pub characters: Option<Arc<Characters>>,
 }
 
 /// The `lob-settings` of a mapping's rules of the type `table-settings`, by table.

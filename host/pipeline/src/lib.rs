@@ -14,6 +14,7 @@ mod capture;
 mod carry;
 mod catalog_watch;
 mod catch_up;
+mod characters;
 mod control_tables;
 mod error_log;
 mod error_rate;
@@ -66,6 +67,7 @@ mod units;
 mod upheaval;
 mod write_order;
 
+pub use characters::{CharacterSet, Characters};
 pub use control_tables::ControlTableSettings;
 pub use large_values::{LargeValues, ValueSettings};
 pub use modules::{ModuleReference, ModuleSet, RULES};

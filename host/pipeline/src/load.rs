@@ -260,7 +260,7 @@ async fn find_refused(
     let mut lane = load.context.target.lane(&load.context.fence).await?;
     let mut reader = load.snapshot.read(table.source.clone(), &job.chunk).await?;
     while let Some(rows) = reader.next_rows().await? {
-        let rows = table.large.rows(&table.source, rows).rows;
+        let rows = table.large.rows(&table.source, table.characters.rows(rows)).rows;
         let SnapshotRows { batch, .. } = transformer.snapshot_rows(table, rows, now_us()).await?;
         refused::of_load(lane.as_mut(), &table.target, &batch, found).await?;
     }
@@ -291,7 +291,7 @@ async fn copy(
         let decoded = reader.decoded().saturating_sub(before).min(since.elapsed());
         let bytes = rows.bytes_held();
         let transforming = board.meter.enter(Stage::Transform);
-        let LimitedRows { rows, cut, too_large } = planned.large.rows(&planned.source, rows);
+        let LimitedRows { rows, cut, too_large } = planned.large.rows(&planned.source, planned.characters.rows(rows));
         let SnapshotRows { mut batch, mut rejected } = transformer.snapshot_rows(planned, rows, read_at_us).await?;
         drop(transforming);
         rejected.extend(too_large);

@@ -186,7 +186,7 @@ impl Modules {
     /// What is wanted of a table's values.
     pub(crate) fn values_of(&self, table: &TableName) -> ValueSettings {
         let large = self.set.large.get(table).copied().unwrap_or(self.values.large);
-        ValueSettings { large, ..self.values }
+        ValueSettings { large, ..self.values.clone() }
     }
 
     pub(crate) fn module(&self, index: usize) -> &ModuleUse {

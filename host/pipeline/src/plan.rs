@@ -10,6 +10,7 @@ use tidegate_connector::{ColumnOrigin, Finding, Severity, SourceTable, TargetCol
 use tidegate_model::{BeforeImages, Column, SqlType, TableName, TableSchema};
 use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, Header, InputSource, OutputSource, TablePlan, TextLayout};
 
+use crate::characters::CharacterPlan;
 use crate::evolution::Definition;
 use crate::large_values::{LargePlan, ValueSettings};
 use crate::task::TaskError;
@@ -28,6 +29,8 @@ pub(crate) struct PlannedTable {
     /// The definition at the source that the target's table is of: an earlier one than `source` has where a change of it is
     /// ignored.
     pub(crate) definition: Arc<Definition>,
+    /// What happens to characters, before all else.
+    pub(crate) characters: Arc<CharacterPlan>,
     /// What happens to large values.
     pub(crate) large: Arc<LargePlan>,
     /// Notes of the modules for the tenant.
@@ -199,6 +202,7 @@ impl Draft {
         });
         let planned = PlannedTable {
             definition: Arc::new(Definition::of(&self.source).in_target(&self.view.name)),
+            characters: Arc::new(CharacterPlan::new(values.characters.as_ref(), &self.source)),
             large: Arc::new(LargePlan::new(values.large, &self.source, &target)),
             source: self.source,
             target,
@@ -315,6 +319,7 @@ impl PlannedTable {
             );
         }
         findings.extend(self.large.findings());
+        findings.extend(self.characters.finding(&self.source));
         findings
     }
 

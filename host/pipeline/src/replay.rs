@@ -91,6 +91,7 @@ async fn replay_table(
             report.left += 1;
             continue;
         };
+        // Its characters were replaced before it was kept.
         let (change, oversize) = planned.large.change(change);
         match (oversize, &change) {
             (Some(oversize), _) if !oversize.is_cut => {

@@ -305,7 +305,7 @@ pub(crate) async fn plan_tables(spec: &TaskSpec, source: &dyn Source, target: &d
         described => described?,
     };
     let row_errors = Arc::new(RowErrors::new(spec.row_errors, Arc::default()));
-    let mut transformer = Transformer::new(spec.modules.for_target(target.engine(), spec.values), row_errors);
+    let mut transformer = Transformer::new(spec.modules.for_target(target.engine(), spec.values.clone()), row_errors);
     let mut planned = Vec::new();
     for table in described {
         if let Some(table) = transformer.plan(table).await? {

@@ -1,5 +1,5 @@
 //! Values that a target's types have no place for: NULL where the task says so, rows at fault otherwise, and never
-//! another value; loaded and streamed.
+//! another value; loaded and streamed. On the same servers: characters that a task replaces.
 
 use std::sync::Arc;
 
@@ -20,6 +20,38 @@ async fn told(world: &World, task: &str) -> Vec<String> {
 async fn texts(world: &World, query: &str) -> Vec<String> {
     let one = |row: Vec<Option<String>>| row.into_iter().map(|value| value.unwrap_or("NULL".into())).collect::<Vec<_>>().join(" | ");
     world.target.rows(query).await.into_iter().map(one).collect()
+}
+
+/// `b` becomes `a`, `x` goes, and what Latin-9 does not have becomes `?`: in keys, in old and new images, and only in texts.
+fn replacements() -> Value {
+    json!({"replace": {"0062": "0061", "0078": ""}, "character_set": "iso-8859-15", "replace_others": "003F"})
+}
+
+/// Texts are keys of `words` and identify the rows of `loose`, which has no key. `heap` is what a table needs at this source
+/// to tell its rows whole.
+async fn make_words(source: &Source, heap: &str) {
+    let make = "create table words (word varchar(40) primary key, note text, doc json, n integer); create table loose (word varchar(40), n integer)";
+    source.sql(&format!("{make}; {heap}")).await;
+    let sql = "insert into words values ('bob', 'xé€日', '{\"b\": \"x\"}', 1), ('cob', 'plain', null, 2), ('dob', null, null, 3);
+        insert into loose values ('bx', 1), ('bx', 1), ('b', 2)";
+    source.sql(sql).await;
+}
+
+async fn change_words(source: &Source) {
+    source
+        .sql(
+            "insert into words values ('new日b', 'b', null, 4); update words set n = 10 where word = 'bob';
+             update words set word = 'mob', note = '日b' where word = 'cob'; delete from words where word = 'dob';
+             delete from loose where word = 'b'; update loose set word = 'bxb' where n = 1",
+        )
+        .await;
+}
+
+/// What becomes of it, by `document`, the column of JSON as the target spells it.
+async fn check_words(world: &World, document: &str) {
+    let words = texts(world, &format!("select word, note, {document}, n from copy.words order by n")).await;
+    assert_eq!(words, ["moa | ?a | NULL | 2", "new?a | a | NULL | 4", "aoa | é€? | b:x | 10"]);
+    assert_eq!(texts(world, "select word, n from copy.loose").await, ["aa | 1", "aa | 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,13 +79,18 @@ async fn values_without_a_place_in_mysql_become_null_or_rows_at_fault() {
             rows(1)
         ))
         .await;
-    let nulls = json!({"unfit_values": {"not_finite": "null", "moments": "null"}, "row_errors": {"data": "log"}});
+    make_words(&world.source, "alter table loose replica identity full").await;
+    let nulls =
+        json!({"unfit_values": {"not_finite": "null", "moments": "null"}, "row_errors": {"data": "log"}, "characters": replacements()});
     world.create_task("nulls", "full-load-and-cdc", "drop-and-create", nulls).await;
     let findings = world.host.post("/v1/tasks/nulls/check", &json!({})).await.ok();
     let warned = findings["findings"].as_array().expect("a list of findings").iter().find(|finding| finding["code"] == "unfit_not_null");
     assert!(warned.is_some_and(|finding| finding["found"].as_str().is_some_and(|found| found.contains("\"must\""))), "{findings}");
+    let warned = findings["findings"].as_array().into_iter().flatten().filter(|finding| finding["code"] == "characters_in_key").count();
+    assert_eq!(warned, 1, "{findings}");
     world.start_task("nulls").await;
     world.wait_phase("nulls", "replicating").await;
+    change_words(&world.source).await;
     world.source_sql(&format!("{}; update odd set n = 'NaN' where id = 1; delete from heap where n = 1", rows(11))).await;
     world.wait_level("nulls").await;
     let found = texts(&world, "select id, n + 0e0, f, d, t, z, must from copy.odd order by id").await;
@@ -61,6 +98,7 @@ async fn values_without_a_place_in_mysql_become_null_or_rows_at_fault() {
     let nothing = |id: u32, must: u32| format!("{id} | NULL | NULL | NULL | NULL | NULL | {must}");
     assert_eq!(found, [whole(1, "NULL"), nothing(2, 2), nothing(3, 3), whole(11, "1.5"), nothing(12, 2), nothing(13, 3)]);
     assert_eq!(texts(&world, "select n, f from copy.heap order by n").await, ["2 | 0.5", "3 | NULL"]);
+    check_words(&world, "concat('b:', doc->>'$.b')").await;
     assert_eq!(told(&world, "nulls").await, ["odd {id:14} value_refused", "odd {id:4} value_refused"]);
     world.stop_task("nulls").await;
 
@@ -94,13 +132,15 @@ async fn zero_dates_stay_between_their_own_servers_and_are_null_in_others() {
         rows(1)
     ))
     .await;
-    let nulls = json!({"unfit_values": {"zero_dates": "null"}, "row_errors": {"data": "log"}});
+    make_words(&own.source, "alter table words convert to character set utf8mb4").await;
+    let nulls = json!({"unfit_values": {"zero_dates": "null"}, "row_errors": {"data": "log"}, "characters": replacements()});
     own.create_task("own", "full-load-and-cdc", "drop-and-create", json!({})).await;
     other.create_task("other", "full-load-and-cdc", "drop-and-create", nulls).await;
     for (world, task) in [(&own, "own"), (&other, "other")] {
         world.start_task(task).await;
         world.wait_phase(task, "replicating").await;
     }
+    change_words(&own.source).await;
     let changes = "set sql_mode = ''; update zeros set d = '0000-00-00' where id = 3; update by_date set v = 3 where d = '2020-01-01'";
     own.source_sql(&format!("set time_zone = '+00:00'; {}; {changes}", rows(11))).await;
     own.wait_level("own").await;
@@ -118,5 +158,7 @@ async fn zero_dates_stay_between_their_own_servers_and_are_null_in_others() {
     let nothing = |id: u32| format!("{id} | NULL | NULL | NULL");
     assert_eq!(found, [nothing(1), nothing(2), whole(3, "NULL"), nothing(11), nothing(12), whole(13, "2020-02-29")]);
     assert_eq!(texts(&other, "select d, v from copy.by_date").await, ["2020-01-01 | 3"]);
+    check_words(&other, "'b:' || (doc ->> 'b')").await;
+    assert_eq!(texts(&own, "select word from copy.words where n = 10").await, ["bob"], "only where the task says so");
     assert_eq!(told(&other, "other").await, ["by_date {d:0000-00-00} zero_date"]);
 }

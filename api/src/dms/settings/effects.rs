@@ -27,7 +27,6 @@ const OTHER_TARGETS: &str = "it is for other targets than databases";
 const NO_VALIDATION: &str = "rows are not compared after the load";
 const TIME_TRAVEL: &str = "no log of rows is written to S3";
 const NO_LOOPBACK: &str = "changes that came from the other direction are not told from others";
-const NO_REPLACEMENT: &str = "characters arrive as they are";
 const RETRY: &str = "`retry`, from the first of the five `RecoverableError…` keys that has another value than DMS's default; otherwise a task \
                      tries again for ever, at least every 8 s";
 
@@ -243,8 +242,18 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
     ("LoopbackPreventionSettings", "EnableLoopbackPrevention", Refused(NO_LOOPBACK)),
     ("LoopbackPreventionSettings", "SourceSchema", Nothing(NO_LOOPBACK)),
     ("LoopbackPreventionSettings", "TargetSchema", Nothing(NO_LOOPBACK)),
-    ("CharacterSetSettings", "CharacterReplacements", Refused(NO_REPLACEMENT)),
-    ("CharacterSetSettings", "CharacterSetSupport", Refused(NO_REPLACEMENT)),
+    (
+        "CharacterSetSettings",
+        "CharacterReplacements",
+        Does(
+            "`characters.replace`, in every column of text, also those that AWS takes for LOBs. Code points with letters are strings: `\"2FB6\"`",
+        ),
+    ),
+    (
+        "CharacterSetSettings",
+        "CharacterSetSupport",
+        Does("`characters.character_set` and `replace_others`; a set that is not among [these](#characters) is refused"),
+    ),
     ("", "FailTaskWhenCleanTaskResourceFailed", Nothing("a deletion that cannot clean up always fails, and keeps the task")),
     ("", "PostProcessingRules", Refused("they are for S3")),
 ];

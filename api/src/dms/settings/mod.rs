@@ -5,6 +5,7 @@
 //! whose silent absence would put other rows into the target than the user asked for. What has no effect here is kept,
 //! echoed, and listed (`effects.rs`). The default for large values is another than AWS's, and shown so (`lobs.rs`).
 
+mod characters;
 pub(crate) mod effects;
 mod native;
 
@@ -90,8 +91,6 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("BeforeImageSettings", "EnableBeforeImage", Only("false", "it is for streaming targets only")),
     ("BeforeImageSettings", "ColumnFilter", OneOf(&["pk-only", "non-lob", "all"])),
     ("LoopbackPreventionSettings", "EnableLoopbackPrevention", Only("false", NOT_YET)),
-    ("CharacterSetSettings", "CharacterReplacements", Only("[]", NOT_YET)),
-    ("CharacterSetSettings", "CharacterSetSupport", Only("null", NOT_YET)),
 ];
 
 /// Keys that the default document does not show, with a value of their type.
@@ -235,6 +234,7 @@ fn check_document(document: &Value) -> Result<(), Fault> {
     {
         return Err(invalid("ChangeProcessingTuning.BatchApplyTimeoutMin is above ChangeProcessingTuning.BatchApplyTimeoutMax"));
     }
+    characters::check(&document["CharacterSetSettings"]).map_err(invalid)?;
     lobs::check(&document["TargetMetadata"]).map_err(invalid)
 }
 

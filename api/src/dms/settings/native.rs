@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 use tidegate_catalog::Preparation;
 
 use super::super::lobs;
+use super::characters;
 
 /// Native keys that a DMS document decides about. Those that it leaves at the native default are absent.
-pub(super) const NATIVE_KEYS: [&str; 16] = [
+pub(super) const NATIVE_KEYS: [&str; 17] = [
     "load_lanes",
     "chunk_rows",
     "cache_mib",
@@ -23,6 +24,7 @@ pub(super) const NATIVE_KEYS: [&str; 16] = [
     "transaction_wait",
     "batch",
     "control_tables",
+    "characters",
 ];
 
 /// Bounds of the native settings that DMS's wider ones are moved into.
@@ -100,6 +102,9 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
     }
     if let Some(tables) = control_tables(&document["ControlTablesSettings"]) {
         set("control_tables", tables);
+    }
+    if let Some(replaced) = characters::native(&document["CharacterSetSettings"]) {
+        set("characters", replaced);
     }
     native
 }
