@@ -19,6 +19,7 @@ mod guard;
 mod health;
 mod history;
 mod keys;
+mod loopback;
 mod module_test;
 mod modules;
 mod name;

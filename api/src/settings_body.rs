@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::characters;
 use crate::fields::{Fields, key_problem, wrong_type};
+use crate::loopback;
 use crate::problem::Problem;
 
 /// A key with its least and its greatest value.
@@ -122,6 +123,9 @@ pub(crate) fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
     }
     if let Some(schema) = schema_name(&mut given, "target_schema")? {
         settings.insert("target_schema".to_owned(), schema);
+    }
+    if let Some(value) = given.value("loopback") {
+        settings.insert("loopback".to_owned(), loopback::checked(value, &given.path("loopback"))?);
     }
     if let Some(value) = given.value("characters") {
         settings.insert("characters".to_owned(), characters::checked(value, given.path("characters"))?);

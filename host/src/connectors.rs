@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_connector::{ConnectorError, ServerSettings, Source, Target};
+use tidegate_connector::{ConnectorError, Loopback, ServerSettings, Source, Target};
 use tidegate_model::Engine;
 use tidegate_mysql::MysqlSource;
 use tidegate_mysql::target::MysqlTarget;
@@ -14,9 +14,18 @@ use tidegate_postgres::target::PostgresTarget;
 /// # Errors
 /// The connector's: unreachable, refused, not fit.
 pub(crate) async fn source(server: ServerSettings) -> Result<Arc<dyn Source>, ConnectorError> {
+    source_of(server, None).await
+}
+
+/// The same for a task.
+///
+/// # Errors
+/// As for [`source`].
+pub(crate) async fn source_of(server: ServerSettings, loopback: Option<&Loopback>) -> Result<Arc<dyn Source>, ConnectorError> {
+    let left_out = loopback.map(|loopback| loopback.source.clone());
     match server.engine {
-        Engine::Postgres => Ok(Arc::new(PostgresSource::connect(server).await?)),
-        Engine::Mysql | Engine::Mariadb => Ok(Arc::new(MysqlSource::connect(server).await?)),
+        Engine::Postgres => Ok(Arc::new(PostgresSource::connect(server).await?.leaving_out(left_out))),
+        Engine::Mysql | Engine::Mariadb => Ok(Arc::new(MysqlSource::connect(server).await?.leaving_out(left_out))),
     }
 }
 
@@ -25,8 +34,17 @@ pub(crate) async fn source(server: ServerSettings) -> Result<Arc<dyn Source>, Co
 /// # Errors
 /// The connector's: unreachable, refused, not fit.
 pub(crate) async fn target(server: ServerSettings) -> Result<Arc<dyn Target>, ConnectorError> {
+    target_of(server, None).await
+}
+
+/// The same for a task.
+///
+/// # Errors
+/// As for [`target`].
+pub(crate) async fn target_of(server: ServerSettings, loopback: Option<&Loopback>) -> Result<Arc<dyn Target>, ConnectorError> {
+    let mark = loopback.map(|loopback| loopback.target.clone());
     match server.engine {
-        Engine::Postgres => Ok(Arc::new(PostgresTarget::connect(server).await?)),
-        Engine::Mysql | Engine::Mariadb => Ok(Arc::new(MysqlTarget::connect(server).await?)),
+        Engine::Postgres => Ok(Arc::new(PostgresTarget::connect(server).await?.marking(mark))),
+        Engine::Mysql | Engine::Mariadb => Ok(Arc::new(MysqlTarget::connect(server).await?.marking(mark))),
     }
 }

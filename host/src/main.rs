@@ -21,6 +21,7 @@ mod endpoint;
 mod exit;
 mod findings;
 mod logging;
+mod loopback_form;
 mod machine;
 mod metric;
 mod module_command;

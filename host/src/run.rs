@@ -76,8 +76,10 @@ async fn prepare(file: &TaskFile, dir: &Path) -> Result<Ready, Failure> {
     let spool = RunDir::create(&dir.join("spool").join(file.id.as_str()))?;
     let store = ModuleStore::open(dir.join("artefacts")).await?;
     let modules = store.of_files(&file.table_mappings, &file.modules).await?;
-    let source = connectors::source(file.source.clone()).await.map_err(|error| connect_failure("source", &error))?;
-    let target = connectors::target(file.target.clone()).await.map_err(|error| connect_failure("target", &error))?;
+    let source =
+        connectors::source_of(file.source.clone(), file.loopback.as_ref()).await.map_err(|error| connect_failure("source", &error))?;
+    let target =
+        connectors::target_of(file.target.clone(), file.loopback.as_ref()).await.map_err(|error| connect_failure("target", &error))?;
     Ok(Ready { source, target, modules, spool })
 }
 

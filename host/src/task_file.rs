@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use tidegate_capacity::UNIT_CACHE_BYTES;
-use tidegate_connector::{ServerSettings, TablePreparation};
+use tidegate_connector::{Loopback, ServerSettings, TablePreparation};
 use tidegate_model::{StartPoint, StopPoint, TaskId};
 use tidegate_pipeline::{
     CacheMemory, ControlTableSettings, DdlAction, DdlPolicy, MigrationType, PipelineLimits, RowErrorPolicy, RunSettings, SchemaScope,
@@ -29,6 +29,7 @@ use crate::characters_form::CharactersForm;
 use crate::control_tables_form::ControlTablesForm;
 use crate::endpoint::EndpointFile;
 use crate::exit::Failure;
+use crate::loopback_form::{self, LoopbackForm};
 use crate::row_errors_form::RowErrorsForm;
 use crate::run_settings_form::{AfterLoadForm, BatchForm, NoTablesForm, PrimaryKeysForm, RetryForm, TransactionWaitForm};
 use crate::values_form::{LargeValuesForm, UnfitValuesForm};
@@ -55,6 +56,7 @@ pub(crate) struct TaskFile {
     pub(crate) ddl: DdlPolicy,
     pub(crate) run: RunSettings,
     pub(crate) control_tables: Option<ControlTableSettings>,
+    pub(crate) loopback: Option<Loopback>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +111,7 @@ pub(crate) struct LimitsForm {
     unfit_values: UnfitValuesForm,
     #[serde(default)]
     characters: CharactersForm,
+    loopback: Option<LoopbackForm>,
     control_tables: Option<ControlTablesForm>,
 }
 
@@ -161,6 +164,14 @@ impl LimitsForm {
         self.control_tables.as_ref().map(|form| form.settings(task_name.to_owned())).transpose()
     }
 
+    /// The marks of a task with another one in the opposite direction.
+    ///
+    /// # Errors
+    /// A usage failure that names the setting that is no mark.
+    pub(crate) fn loopback(&self) -> Result<Option<Loopback>, Failure> {
+        self.loopback.as_ref().map(LoopbackForm::loopback).transpose()
+    }
+
     /// How much of the tables' definitions the target gets.
     pub(crate) fn schema(&self) -> Result<SchemaScope, Failure> {
         match &self.schema {
@@ -190,7 +201,7 @@ impl LimitsForm {
             Some(DdlWord::Stop) => DdlAction::Stop,
             None => default,
         };
-        DdlPolicy {
+        let policy = DdlPolicy {
             add_column: action(add_column, default.add_column),
             drop_column: action(drop_column, default.drop_column),
             rename_column: action(rename_column, default.rename_column),
@@ -199,7 +210,8 @@ impl LimitsForm {
             drop_table: action(drop_table, default.drop_table),
             rename_table: action(rename_table, default.rename_table),
             create_table: action(create_table, default.create_table),
-        }
+        };
+        if self.loopback.is_some() { loopback_form::careful(policy) } else { policy }
     }
 
     /// How runs begin, wait, retry and end.
@@ -262,6 +274,7 @@ impl TaskFile {
     fn from_form(form: FileForm, beside: impl Fn(PathBuf) -> PathBuf) -> Result<Self, Failure> {
         let usage = |code: &str, error: &dyn std::fmt::Display| Failure::usage(code, error.to_string());
         let control_tables = form.settings.control_tables(&form.name)?;
+        let loopback = form.settings.loopback()?;
         Ok(Self {
             id: TaskId::new(form.name).map_err(|error| usage("name", &error))?,
             source: form.source.settings("source")?,
@@ -280,6 +293,7 @@ impl TaskFile {
             ddl: form.settings.ddl(),
             run: form.settings.run()?,
             control_tables,
+            loopback,
         })
     }
 }

@@ -17,6 +17,7 @@ mod check;
 mod connect;
 mod fault;
 mod log_place;
+mod loopback;
 mod neutral;
 mod objects;
 mod raw;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mysql_async::Conn;
 use tidegate_connector::{
-    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, Partition, ServerSettings, Snapshot, Source, SourceTable,
+    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, LoopMark, Partition, ServerSettings, Snapshot, Source,
+    SourceTable,
 };
 use tidegate_model::{Engine, LogPlace, Position, TableName, TableObjects, TaskId};
 
@@ -22,6 +23,7 @@ pub struct MysqlSource {
     connector: Connector,
     engine: Engine,
     heartbeat: Duration,
+    left_out: Option<LoopMark>,
 }
 
 /// The shortest time between two heartbeats: a server that is busy may be late.
@@ -45,13 +47,18 @@ impl MysqlSource {
             let text = format!("the endpoint's engine is {}, found {} {version}", server.engine.as_str(), engine.as_str());
             return Err(ConnectorError::definite("engine_mismatch", text).hint(format!("set the endpoint's engine to {}", engine.as_str())));
         }
-        Ok(Self { connector, engine, heartbeat: HEARTBEAT })
+        Ok(Self { connector, engine, heartbeat: HEARTBEAT, left_out: None })
     }
 
     /// The same with streams in which an idle server says as often as this that it lives, instead of every 30 s, and which are given up
     /// after the fourfold of it without a word. Less than a second counts as one.
     pub fn with_heartbeat(self, heartbeat: Duration) -> Self {
         Self { heartbeat: heartbeat.clamp(HEARTBEAT_MIN, HEARTBEAT), ..self }
+    }
+
+    /// The same, whose streams leave out transactions with this mark.
+    pub fn leaving_out(self, mark: Option<LoopMark>) -> Self {
+        Self { left_out: mark, ..self }
     }
 
     async fn end_of_log(&self, conn: &mut Conn) -> Result<Position, ConnectorError> {
@@ -138,7 +145,8 @@ impl Source for MysqlSource {
     }
 
     async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError> {
-        Ok(Box::new(ChangeReader::open(&self.connector, self.engine, scope, from, self.heartbeat).await?))
+        let reader = ChangeReader::open(&self.connector, self.engine, scope, from, self.heartbeat).await?;
+        Ok(Box::new(reader.leaving_out(self.left_out.as_ref())))
     }
 
     async fn check_position(&self, _scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {

@@ -5,10 +5,11 @@ mod support;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use support::{Bench, FLAVOURS, follow, inserted, stop, table_name};
-use tidegate_connector::{ErrorClass, Source, StreamEvent};
+use support::{Bench, FLAVOURS, follow, inserted, scope, settings, stop, table_name};
+use tidegate_connector::{ErrorClass, LoopMark, Source, StreamEvent};
 use tidegate_harness::{MysqlFlavour, wait_for};
 use tidegate_model::{Cell, Change, Engine, Position, Row, RowChange, TableName};
+use tidegate_mysql::MysqlSource;
 
 fn number(row: &Row, index: usize) -> i64 {
     match row.cell(index) {
@@ -62,7 +63,38 @@ async fn a_stream_resumed_anywhere_gives_each_transaction_once() {
         let rest = follow(&mut *resumed, &middle, &end).await.expect("the stream goes on");
         assert_eq!(inserted(&rest), rows[rows.len() - inserted(&rest).len()..]);
         assert_eq!(rest.len() + 7, all.len());
+        marked_transactions_are_left_out_whole(&bench).await;
     }
+}
+
+/// On the servers of another test.
+async fn marked_transactions_are_left_out_whole(bench: &Bench) {
+    let columns = "(session bigint unsigned not null primary key, transactions bigint unsigned not null)";
+    bench.run(&["create database tidegate"]).await;
+    for mark in ["a", "b"] {
+        bench.run(&[&format!("create table tidegate.loopback_{mark} {columns}")]).await;
+    }
+    let start = bench.source.log_end().await.expect("log end");
+    for (mark, id) in [("b", 301), ("a", 302)] {
+        let marked = format!("insert into tidegate.loopback_{mark} values (1, 1)");
+        let truncated = format!("truncate table r /* tidegate loopback {mark} */");
+        bench.run(&["start transaction", &marked, &format!("insert into r values ({id}, 1)"), "commit", &truncated]).await;
+    }
+    bench.run(&["update tidegate.loopback_a set transactions = 2", "insert into r values (303, 1)"]).await;
+    let end = bench.source.log_end().await.expect("log end");
+    let source = MysqlSource::connect(settings(&bench.server, bench.engine)).await.expect("the harness's server lets us in");
+    let source = source.leaving_out(LoopMark::new("b"));
+    let mut stream = source.open_stream(&scope(&["r"]), &start).await.expect("the position is there");
+    let done = follow(&mut *stream, &start, &end).await.expect("the stream goes on");
+    let told: Vec<String> = done
+        .iter()
+        .map(|committed| match &committed.changes[..] {
+            [(_, Change::Row { change: RowChange::Insert { new }, .. })] => number(new, 0).to_string(),
+            [(_, Change::Truncate { .. })] => "truncated".into(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["302", "truncated", "303"], "what concerns no table of ours is told as a place: {:?}", bench.engine);
 }
 
 #[tokio::test]

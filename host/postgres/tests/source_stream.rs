@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fixture::{Fixture, public, read_until, rows_of, scope, text};
-use tidegate_connector::{ErrorClass, Source};
+use tidegate_connector::{ErrorClass, LoopMark, Source};
 use tidegate_harness::PostgresVersion;
 use tidegate_model::{Change, RowChange, TableName};
 
@@ -223,7 +223,31 @@ async fn rolled_back_savepoints_of_streamed_transactions_are_voided() {
             let Change::Row { relation, .. } = change else { panic!("only rows") };
             assert!(seen.table(*relation).schema.column_index("d").is_none(), "column d was rolled back");
         }
+        drop(stream);
+        marked_transactions_are_left_out_whole(&fixture, &tables).await;
     }
+}
+
+/// On the server of another test, where transactions of some size are streamed before they end.
+async fn marked_transactions_are_left_out_whole(fixture: &Fixture, tables: &[TableName]) {
+    let position = fixture.end().await;
+    let mark = |mark: &str| format!("begin; select pg_logical_emit_message(true, 'tidegate.loopback', '{mark}')");
+    let many = |from: u32| format!("insert into s select g, repeat('x', 200) from generate_series({from}, {from} + 700) g");
+    let sql = [
+        format!("{}; {}; savepoint a; {}; rollback to a; commit", mark("b"), many(50_001), many(60_001)),
+        format!("{}; {}; rollback", mark("b"), many(70_001)),
+        format!("{}; {}; commit", mark("a"), many(80_001)),
+        format!("{}; truncate s; commit", mark("b")),
+        "select pg_logical_emit_message(false, 'tidegate.loopback', 'b'); insert into s values (1, 'no transaction has this mark')".into(),
+    ];
+    for statements in sql {
+        fixture.run(&statements).await;
+    }
+    let source = fixture.another_source().await.leaving_out(LoopMark::new("b"));
+    let mut stream = source.open_stream(&scope(tables), &position).await.expect("a stream");
+    let seen = read_until(stream.as_mut(), &fixture.end().await).await;
+    assert_eq!(seen.commits.iter().map(|commit| commit.changes.len()).collect::<Vec<_>>(), [701, 1]);
+    assert!(!seen.is_any_open(), "of the others no step came");
 }
 
 #[tokio::test(flavor = "multi_thread")]

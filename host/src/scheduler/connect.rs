@@ -40,12 +40,13 @@ pub(crate) async fn connect(
     let definition = &record.definition;
     let source = spec::server_settings(&node.catalog.get_endpoint(&definition.source).await?.spec);
     let target = spec::server_settings(&node.catalog.get_endpoint(&definition.target).await?.spec);
+    let loopback = spec::settings(record)?.loopback()?;
     let deadline = patience.map(|patience| Instant::now() + patience);
     let retry = Retry { node, task: definition.name.as_str(), deadline, stop };
     let role = format!("source endpoint \"{}\"", definition.source);
-    let Some(source) = retry.until_done(&role, || connectors::source(source.clone())).await? else { return Ok(None) };
+    let Some(source) = retry.until_done(&role, || connectors::source_of(source.clone(), loopback.as_ref())).await? else { return Ok(None) };
     let role = format!("target endpoint \"{}\"", definition.target);
-    let Some(target) = retry.until_done(&role, || connectors::target(target.clone())).await? else { return Ok(None) };
+    let Some(target) = retry.until_done(&role, || connectors::target_of(target.clone(), loopback.as_ref())).await? else { return Ok(None) };
     Ok(Some(Ends { source, target }))
 }
 

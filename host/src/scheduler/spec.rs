@@ -30,6 +30,18 @@ pub(crate) fn server_settings(endpoint: &EndpointSpec) -> ServerSettings {
     }
 }
 
+/// A task's settings.
+///
+/// # Errors
+/// A failure that names the setting that does not read.
+pub(crate) fn settings(record: &TaskRecord) -> Result<LimitsForm, Failure> {
+    match &record.definition.settings {
+        serde_json::Value::Null => Ok(LimitsForm::default()),
+        document => serde_json::from_value(document.clone())
+            .map_err(|error| Failure::failed("settings", format!("settings of task \"{}\": {error}", record.definition.name))),
+    }
+}
+
 /// What the pipeline is to do, on as many lanes as `units` grant, with a directory of its own in `spool_root`.
 ///
 /// # Errors
@@ -37,11 +49,7 @@ pub(crate) fn server_settings(endpoint: &EndpointSpec) -> ServerSettings {
 pub(crate) fn task_spec(record: &TaskRecord, modules: ModuleSet, spool_root: &Path, units: Units) -> Result<TaskSpec, Failure> {
     let definition = &record.definition;
     let id = record.outside_name();
-    let settings = match &definition.settings {
-        serde_json::Value::Null => LimitsForm::default(),
-        document => serde_json::from_value(document.clone())
-            .map_err(|error| Failure::failed("settings", format!("settings of task \"{}\": {error}", definition.name)))?,
-    };
+    let settings = settings(record)?;
     let (limits, run) = (settings.limits()?, settings.run()?);
     let start_position = point(definition.start_position.as_deref(), "start_position", definition.name.as_str())?;
     let stop_position = point(definition.stop_position.as_deref(), "stop_position", definition.name.as_str())?;

@@ -6,6 +6,7 @@ mod world;
 
 mod control_tables;
 mod keys;
+mod loopback;
 mod pair;
 mod policies;
 mod positions;

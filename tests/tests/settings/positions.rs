@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_harness::{MysqlFlavour, PostgresVersion, wait_for};
 
 use crate::keys::keys_come_behind_the_rows;
+use crate::loopback::changes_of_two_directions_arrive_once_and_nothing_goes_round;
 use crate::ranges::tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled;
 use crate::runs::wait_target;
 use crate::world::{Source, World};
@@ -135,6 +136,7 @@ async fn binlog_positions_start_and_stop_tasks_exactly(flavour: MysqlFlavour) {
 
     tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(&mut world).await;
     keys_come_behind_the_rows(&mut world).await;
+    changes_of_two_directions_arrive_once_and_nothing_goes_round(&mut world).await;
 
     // A start without the stop position goes on from there.
     world.host.patch("/v1/tasks/coming", &json!({"stop_position": null})).await.ok();

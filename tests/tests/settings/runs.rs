@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_harness::{Fault, PostgresVersion, Proxy, wait_for};
 
 use crate::control_tables::control_tables_tell_what_a_task_does;
+use crate::loopback::changes_of_two_directions_arrive_once_and_nothing_goes_round;
 use crate::pair::Pair;
 use crate::policies::row_policies_do_what_their_names_say;
 use crate::positions::postgres_positions_start_and_stop_tasks_exactly;
@@ -57,6 +58,7 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
     );
     postgres_positions_start_and_stop_tasks_exactly(&world).await;
     tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(&mut world).await;
+    changes_of_two_directions_arrive_once_and_nothing_goes_round(&mut world).await;
     let pair = Pair::of(&world);
     tokio::join!(control_tables_tell_what_a_task_does(&pair), row_policies_do_what_their_names_say(&pair));
     open_transactions_hold_up_the_start_and_are_told_or_end_it(&world).await;

@@ -26,7 +26,6 @@ const LOGGING: &str = "the process has one log, whose level its operator sets";
 const OTHER_TARGETS: &str = "it is for other targets than databases";
 const NO_VALIDATION: &str = "rows are not compared after the load";
 const TIME_TRAVEL: &str = "no log of rows is written to S3";
-const NO_LOOPBACK: &str = "changes that came from the other direction are not told from others";
 const RETRY: &str = "`retry`, from the first of the five `RecoverableError…` keys that has another value than DMS's default; otherwise a task \
                      tries again for ever, at least every 8 s";
 
@@ -239,9 +238,15 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
     ("BeforeImageSettings", "EnableBeforeImage", Refused("the rule action `add-before-image-columns` is for tables")),
     ("BeforeImageSettings", "FieldName", Nothing(OTHER_TARGETS)),
     ("BeforeImageSettings", "ColumnFilter", Nothing(OTHER_TARGETS)),
-    ("LoopbackPreventionSettings", "EnableLoopbackPrevention", Refused(NO_LOOPBACK)),
-    ("LoopbackPreventionSettings", "SourceSchema", Nothing(NO_LOOPBACK)),
-    ("LoopbackPreventionSettings", "TargetSchema", Nothing(NO_LOOPBACK)),
+    ("LoopbackPreventionSettings", "EnableLoopbackPrevention", Does("`loopback` ([two directions](#two-directions))")),
+    (
+        "LoopbackPreventionSettings",
+        "SourceSchema",
+        Does(
+            "`loopback.source_mark`, in small letters. It is a name and no schema: it has to be the `TargetSchema` of the other task, as at AWS",
+        ),
+    ),
+    ("LoopbackPreventionSettings", "TargetSchema", Does("`loopback.target_mark`, likewise the `SourceSchema` of the other task")),
     (
         "CharacterSetSettings",
         "CharacterReplacements",

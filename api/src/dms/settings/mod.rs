@@ -90,7 +90,6 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("ValidationSettings", "ThreadCount", Between(1, i64::MAX)),
     ("BeforeImageSettings", "EnableBeforeImage", Only("false", "it is for streaming targets only")),
     ("BeforeImageSettings", "ColumnFilter", OneOf(&["pk-only", "non-lob", "all"])),
-    ("LoopbackPreventionSettings", "EnableLoopbackPrevention", Only("false", NOT_YET)),
 ];
 
 /// Keys that the default document does not show, with a value of their type.
@@ -235,6 +234,7 @@ fn check_document(document: &Value) -> Result<(), Fault> {
         return Err(invalid("ChangeProcessingTuning.BatchApplyTimeoutMin is above ChangeProcessingTuning.BatchApplyTimeoutMax"));
     }
     characters::check(&document["CharacterSetSettings"]).map_err(invalid)?;
+    native::check_loopback(&document["LoopbackPreventionSettings"]).map_err(invalid)?;
     lobs::check(&document["TargetMetadata"]).map_err(invalid)
 }
 
@@ -387,6 +387,17 @@ mod tests {
         let alone = json!({"status": false, "suspended_tables": false, "history": false, "history_minutes": 5, "schema": "ops"});
         assert_eq!(native(json!({"ControlSchema": "ops"}))["control_tables"], alone);
         assert!(!native(json!({"HistoryTimeslotInMinutes": 10})).contains_key("control_tables"));
+    }
+
+    #[test]
+    fn schemas_of_the_loopback_tables_are_marks() {
+        let native = |given: Value| merge(defaults(), Some(&json!({"LoopbackPreventionSettings": given}).to_string())).unwrap().native;
+        let given = json!({"EnableLoopbackPrevention": true, "SourceSchema": "LOOP_DATA", "TargetSchema": "loop_data2"});
+        assert_eq!(native(given)["loopback"], json!({"source_mark": "loop_data", "target_mark": "loop_data2"}));
+        assert_eq!(native(json!({"EnableLoopbackPrevention": true}))["loopback"], json!({}));
+        assert!(!native(json!({"SourceSchema": "a"})).contains_key("loopback"));
+        let wrong = r#"{"LoopbackPreventionSettings":{"EnableLoopbackPrevention":true,"TargetSchema":"a b"}}"#;
+        assert!(message(wrong).contains("LoopbackPreventionSettings.TargetSchema"));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use tidegate_catalog::Preparation;
 
 use super::super::lobs;
 use super::characters;
+use crate::loopback::is_mark;
 
 /// Native keys that a DMS document decides about. Those that it leaves at the native default are absent.
-pub(super) const NATIVE_KEYS: [&str; 17] = [
+pub(super) const NATIVE_KEYS: [&str; 18] = [
     "load_lanes",
     "chunk_rows",
     "cache_mib",
@@ -25,6 +26,7 @@ pub(super) const NATIVE_KEYS: [&str; 17] = [
     "batch",
     "control_tables",
     "characters",
+    "loopback",
 ];
 
 /// Bounds of the native settings that DMS's wider ones are moved into.
@@ -103,6 +105,9 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
     if let Some(tables) = control_tables(&document["ControlTablesSettings"]) {
         set("control_tables", tables);
     }
+    if let Some(marks) = loopback(&document["LoopbackPreventionSettings"]) {
+        set("loopback", marks);
+    }
     if let Some(replaced) = characters::native(&document["CharacterSetSettings"]) {
         set("characters", replaced);
     }
@@ -124,6 +129,32 @@ fn control_tables(given: &Value) -> Option<Value> {
     }
     let is_asked_for = schema.is_some() || ["status", "suspended_tables", "history"].iter().any(|key| tables[key] == true);
     is_asked_for.then_some(tables)
+}
+
+/// The schemas in which DMS has its tables of marks are the marks' names here.
+const LOOPBACK_KEYS: [(&str, &str); 2] = [("SourceSchema", "source_mark"), ("TargetSchema", "target_mark")];
+
+/// What is wrong with the schemas of a task that prevents loopback.
+pub(super) fn check_loopback(given: &Value) -> Result<(), String> {
+    let marks = loopback(given).unwrap_or_default();
+    match LOOPBACK_KEYS.iter().find(|(_, ours)| marks[ours].as_str().is_some_and(|mark| !is_mark(mark))) {
+        None => Ok(()),
+        Some((theirs, _)) => Err(format!("LoopbackPreventionSettings.{theirs} must be at most 40 letters of English, digits, _, - and $")),
+    }
+}
+
+/// DMS compares names as the servers do, which may fold their letters.
+fn loopback(given: &Value) -> Option<Value> {
+    if given["EnableLoopbackPrevention"] != true {
+        return None;
+    }
+    let mut marks = Map::new();
+    for (theirs, ours) in LOOPBACK_KEYS {
+        if let Some(schema) = given[theirs].as_str().filter(|schema| !schema.is_empty()) {
+            marks.insert(ours.to_owned(), schema.to_lowercase().into());
+        }
+    }
+    Some(Value::Object(marks))
 }
 
 /// Policies for changes that do not find in the target what they must.

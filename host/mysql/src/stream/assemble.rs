@@ -15,10 +15,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_connector::{ConnectorError, StreamEvent, TxId};
 use tidegate_model::change::RelationId;
-use tidegate_model::position::uuid_text;
 use tidegate_model::{Change, Engine, Position, RowChange, TableName, TxMark, Upheaval};
 
 use super::file_place::FilePlace;
+use super::names::{mark_text, xa_prepared};
 use super::relation::{Resolved, resolve};
 use super::scope::Scope;
 use crate::binlog::bytes::{Fault, Reader};
@@ -30,6 +30,7 @@ use crate::binlog::table_map::table_map_head;
 use crate::catalog::Described;
 use crate::charset::Collations;
 use crate::fault;
+use crate::loopback::{self, LeftOut};
 
 /// What the caller must do before the event is taken.
 pub(crate) enum Taken {
@@ -47,6 +48,10 @@ struct OpenGroup {
     xa: bool,
     /// Holds changes of the scope.
     touched: bool,
+    /// Another task wrote it, whose changes are left out.
+    left_out: bool,
+    /// Has rows of other tables than our own.
+    foreign: bool,
 }
 
 enum Mapped {
@@ -64,6 +69,7 @@ pub(crate) struct Assembler {
     group: Option<OpenGroup>,
     position: Position,
     prepared_elsewhere: HashSet<String>,
+    left_out: Option<LeftOut>,
     next_tx: u64,
     next_relation: u32,
     place: FilePlace,
@@ -83,12 +89,18 @@ impl Assembler {
             group: None,
             position: from,
             prepared_elsewhere: HashSet::new(),
+            left_out: None,
             next_tx: 1,
             next_relation: 1,
             place: FilePlace::default(),
             out: Vec::new(),
             out_bytes: 0,
         }
+    }
+
+    /// The same, which leaves out what has a mark.
+    pub(crate) fn leaving_out(self, left_out: Option<LeftOut>) -> Self {
+        Self { left_out, ..self }
     }
 
     /// Bytes of changes that wait to be taken.
@@ -172,9 +184,18 @@ impl Assembler {
     }
 
     fn idle(&mut self) {
-        if self.group.is_none() {
-            self.out.push(StreamEvent::Idle { position: self.position.clone() });
+        if self.group.is_some() {
+            return;
         }
+        let event = StreamEvent::Idle { position: self.position.clone() };
+        match self.out.last_mut() {
+            Some(last @ StreamEvent::Idle { .. }) => *last = event,
+            _ => self.out.push(event),
+        }
+    }
+
+    fn is_left_out(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.left_out)
     }
 
     fn open(&mut self, gtid: Result<Gtid, Fault>) -> Result<(), ConnectorError> {
@@ -190,7 +211,7 @@ impl Assembler {
         let id = TxId(self.next_tx);
         self.next_tx += 1;
         let began = matches!(gtid.mark, TxMark::Mariadb { .. }) && !gtid.standalone;
-        self.group = Some(OpenGroup { id, xa: gtid.xa, gtid, began, touched: false });
+        self.group = Some(OpenGroup { id, xa: gtid.xa, gtid, began, touched: false, left_out: false, foreign: false });
         Ok(())
     }
 
@@ -203,6 +224,11 @@ impl Assembler {
         } else {
             logged.text
         };
+        if self.left_out.as_ref().is_some_and(|left_out| left_out.is_noted(text)) {
+            let group = self.group_mut()?;
+            group.left_out = true;
+            return if group.began { Ok(()) } else { self.commit(event) };
+        }
         if is_illegible(text, self.scope.names()) {
             let text = format!("a definition changed by a statement whose names are not in UTF-8 {}", self.place());
             return Err(ConnectorError::definite("statement_charset", text)
@@ -271,6 +297,16 @@ impl Assembler {
     fn table_map(&mut self, event: &RawEvent) -> Result<Taken, ConnectorError> {
         let head = table_map_head(&event.body).map_err(|fault| self.decode(None, None, &fault))?;
         let id = head.id;
+        if let Some(left_out) = &self.left_out
+            && let Some(group) = &mut self.group
+        {
+            group.left_out |= left_out.is_mark(&head.table);
+            group.foreign |= head.table.schema != loopback::DATABASE;
+        }
+        if self.is_left_out() {
+            self.maps.insert(id, Mapped::Ignored);
+            return Ok(Taken::Done);
+        }
         let Some(name) = self.scope.named(&head.table).cloned() else {
             self.maps.insert(id, Mapped::Ignored);
             return Ok(Taken::Done);
@@ -376,6 +412,11 @@ impl Assembler {
         let committed_at_us = group.gtid.committed_at_us.unwrap_or(i64::from(event.timestamp) * 1_000_000);
         self.position.advance(&group.gtid.mark);
         self.out_bytes += size_of::<StreamEvent>();
+        if self.left_out.is_some() && !group.touched && (group.left_out || !group.foreign) {
+            // Two tasks would go on for ever to tell each other how far they are.
+            self.idle();
+            return Ok(());
+        }
         let place = Some(self.place.named());
         self.out.push(StreamEvent::Commit { tx: group.id, mark: group.gtid.mark, committed_at_us, place });
         Ok(())
@@ -403,16 +444,7 @@ impl Assembler {
     }
 
     fn xa_prepare(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
-        let mut reader = Reader::new(&event.body, "XA prepare event");
-        let mut read = || -> Result<(bool, String), Fault> {
-            let one_phase = reader.u8()? != 0;
-            let format = reader.u32()?;
-            let (global, branch) = (reader.u32()? as usize, reader.u32()? as usize);
-            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            let (global, branch) = (hex(reader.take(global)?), hex(reader.take(branch)?));
-            Ok((one_phase, format!("x'{global}',x'{branch}',{format}")))
-        };
-        let (one_phase, name) = read().map_err(|fault| self.decode(None, None, &fault))?;
+        let (one_phase, name) = xa_prepared(&event.body).map_err(|fault| self.decode(None, None, &fault))?;
         if !one_phase {
             self.prepared_elsewhere.insert(name);
         }
@@ -462,14 +494,5 @@ impl Assembler {
     fn place(&self) -> String {
         let gtid = self.group.as_ref().map(|group| format!(", GTID {}", mark_text(&group.gtid.mark))).unwrap_or_default();
         format!("in binary log \"{}\" before position {}{gtid}", self.place.file(), self.place.offset())
-    }
-}
-
-fn mark_text(mark: &TxMark) -> String {
-    match mark {
-        TxMark::Mysql { source, sequence } if source.tag.is_empty() => format!("{}:{sequence}", uuid_text(&source.uuid)),
-        TxMark::Mysql { source, sequence } => format!("{}:{}:{sequence}", uuid_text(&source.uuid), source.tag),
-        TxMark::Mariadb { domain, server, sequence } => format!("{domain}-{server}-{sequence}"),
-        TxMark::Postgres { end } => end.to_string(),
     }
 }

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod file_place;
+mod names;
 mod relation;
 mod scope;
 pub(crate) mod wire;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use tidegate_connector::{CaptureScope, ChangeStream, ConnectorError, ErrorClass, StreamEvent};
+use tidegate_connector::{CaptureScope, ChangeStream, ConnectorError, ErrorClass, LoopMark, StreamEvent};
 use tidegate_model::{Engine, Position, TableName};
 
 use self::assemble::{Assembler, Taken};
@@ -26,6 +27,7 @@ use crate::binlog::statement::NameCase;
 use crate::catalog::{self, Described};
 use crate::connect::{Connector, row, rows};
 use crate::fault;
+use crate::loopback::LeftOut;
 
 /// Bytes of changes after which a batch is handed out.
 const BATCH_BYTES: usize = 1 << 20;
@@ -66,6 +68,11 @@ impl ChangeReader {
         let first = wire.next().await?;
         let assembler = Assembler::new(engine, collations, logs_cascades, scoped, from.clone());
         Ok(Self { connector: connector.clone(), engine, wire, pending: VecDeque::from([first]), assembler, decoded: Duration::ZERO })
+    }
+
+    /// The same, which leaves out transactions with this mark.
+    pub(crate) fn leaving_out(self, mark: Option<&LoopMark>) -> Self {
+        Self { assembler: self.assembler.leaving_out(mark.map(LeftOut::new)), ..self }
     }
 
     /// Works off what arrived, up to a batch. Safe to cancel: an event leaves `pending` only when it is done.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidegate_connector::{Applied, ConnectorError, Dialect, Group, Lane, ServerSettings, Step};
+use tidegate_connector::{Applied, ConnectorError, Dialect, Group, Lane, LoopMark, ServerSettings, Step};
 use tidegate_model::Fence;
 
 use super::batch::{Batch, Expected};
@@ -20,6 +20,7 @@ use super::plans::Plans;
 use super::session::{LOCK_TIMEOUT_S, open};
 use super::writer::Writer;
 use super::{control, net, ordered, rejected};
+use crate::loopback;
 
 /// Seconds that a statement of a group that is written before its turn waits for a lock: the least that there is.
 const AHEAD_LOCK_TIMEOUT_S: u32 = 1;
@@ -32,9 +33,13 @@ pub(crate) struct MysqlLane {
     settings: ServerSettings,
     fence: Fence,
     plans: Arc<Plans>,
+    /// The statement that marks a transaction, where the task has a mark.
+    mark_sql: Option<String>,
     writer: Option<Writer>,
     /// BEGIN was sent or waits to be.
     is_begun: bool,
+    /// The transaction has its mark.
+    is_marked: bool,
     /// A call is running; still true at the next one when it was cancelled.
     is_busy: bool,
     /// The session waits for locks only briefly.
@@ -44,9 +49,26 @@ pub(crate) struct MysqlLane {
 }
 
 impl MysqlLane {
-    pub(crate) async fn new(settings: ServerSettings, fence: Fence, plans: Arc<Plans>) -> Result<MysqlLane, ConnectorError> {
-        let writer = Writer::new(open(&settings, &fence).await?);
-        Ok(MysqlLane { settings, fence, plans, writer: Some(writer), is_begun: false, is_busy: false, is_hasty: false, rows: 0 })
+    pub(crate) async fn new(
+        settings: ServerSettings,
+        fence: Fence,
+        plans: Arc<Plans>,
+        mark: Option<LoopMark>,
+    ) -> Result<MysqlLane, ConnectorError> {
+        let writer = Some(Writer::new(open(&settings, &fence).await?));
+        let mark_sql = mark.as_ref().map(loopback::mark_sql);
+        Ok(MysqlLane {
+            settings,
+            fence,
+            plans,
+            mark_sql,
+            writer,
+            is_begun: false,
+            is_marked: false,
+            is_busy: false,
+            is_hasty: false,
+            rows: 0,
+        })
     }
 
     /// Takes the session, a new one where there is none, with the group's transaction begun.
@@ -70,6 +92,7 @@ impl MysqlLane {
             }
             writer.batch.begin();
             self.is_begun = true;
+            self.is_marked = false;
         }
         Ok(writer)
     }
@@ -77,6 +100,10 @@ impl MysqlLane {
     async fn run_steps(&mut self, steps: &[Step], is_ahead: bool) -> Result<Writer, ConnectorError> {
         self.is_busy = true;
         let mut writer = self.begun(is_ahead).await?;
+        if let Some(sql) = self.mark_sql.as_ref().filter(|_| !steps.is_empty() && !self.is_marked) {
+            writer.batch.push(sql.as_bytes(), Expected::Anything("mark a transaction"));
+            self.is_marked = true;
+        }
         for step in steps {
             match run_step(&mut writer, &self.plans, step).await {
                 Ok(rows) => self.rows += rows,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_connector::{Chunk, ConnectorError, ErrorClass, Image, LoadBatch, Loader, RejectedRow, ServerSettings, TargetTable};
+use tidegate_connector::{Chunk, ConnectorError, ErrorClass, Image, LoadBatch, Loader, LoopMark, RejectedRow, ServerSettings, TargetTable};
 use tidegate_model::{Fence, Window};
 
 use super::load_data::LoadData;
@@ -16,12 +16,15 @@ use super::plans::Plans;
 use super::session::{Server, open};
 use super::writer::Writer;
 use super::{control, rejected};
+use crate::connect::run;
+use crate::loopback;
 
 /// A connection that loads. What is not finished is rolled back: at the next chunk, or by the end of the connection.
 pub(crate) struct MysqlLoader {
     settings: ServerSettings,
     fence: Fence,
     plans: Arc<Plans>,
+    mark: Option<LoopMark>,
     /// Between chunks.
     session: Option<Server>,
     load: Option<Load>,
@@ -43,13 +46,21 @@ enum Way {
 }
 
 impl MysqlLoader {
-    pub(crate) async fn new(settings: ServerSettings, fence: Fence, plans: Arc<Plans>) -> Result<MysqlLoader, ConnectorError> {
+    pub(crate) async fn new(
+        settings: ServerSettings,
+        fence: Fence,
+        plans: Arc<Plans>,
+        mark: Option<LoopMark>,
+    ) -> Result<MysqlLoader, ConnectorError> {
         let session = open(&settings, &fence).await?;
-        Ok(MysqlLoader { settings, fence, plans, session: Some(session), load: None, is_open: false })
+        Ok(MysqlLoader { settings, fence, plans, mark, session: Some(session), load: None, is_open: false })
     }
 
     async fn start(&self, mut session: Server, table: &Arc<TargetTable>, chunk: &Chunk, replace: bool) -> Result<Load, ConnectorError> {
         session.begin_fenced(&self.fence).await?;
+        if let Some(mark) = &self.mark {
+            run(&mut session.conn, "mark a transaction", &loopback::mark_sql(mark)).await?;
+        }
         let plan = self.plans.get(&mut session, table).await?;
         let by_key = replace && !plan.primary_key.is_empty();
         let way = if session.facts().takes_files && !by_key {

@@ -25,7 +25,7 @@ mod plan;
 mod plans;
 mod real;
 mod rejected;
-mod session;
+pub(crate) mod session;
 mod sql;
 mod takeover;
 mod writer;
@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, Loader, RejectedId,
+    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, Loader, LoopMark, RejectedId,
     ServerSettings, StoredRejection, TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
@@ -44,6 +44,7 @@ use self::loader::MysqlLoader;
 use self::plan::TablePlan;
 use self::plans::Plans;
 use self::session::{Server, open};
+use crate::loopback;
 
 /// Sessions for control work that are kept for the next call.
 const IDLE_SESSIONS_MAX: usize = 4;
@@ -52,6 +53,7 @@ const IDLE_SESSIONS_MAX: usize = 4;
 pub struct MysqlTarget {
     settings: ServerSettings,
     plans: Arc<Plans>,
+    mark: Option<LoopMark>,
     idle: Mutex<Vec<(Fence, Server)>>,
 }
 
@@ -66,7 +68,12 @@ impl MysqlTarget {
         }
         let server = Server::connect(&settings).await?;
         check::version(server.facts())?;
-        Ok(Self { settings, plans: Arc::default(), idle: Mutex::default() })
+        Ok(Self { settings, plans: Arc::default(), mark: None, idle: Mutex::default() })
+    }
+
+    /// The same, which marks its transactions.
+    pub fn marking(self, mark: Option<LoopMark>) -> Self {
+        Self { mark, ..self }
     }
 
     async fn session(&self, fence: &Fence) -> Result<Server, ConnectorError> {
@@ -118,12 +125,12 @@ impl MysqlTarget {
             (Some(real), TablePreparation::Truncate) => {
                 // A table that does not fit keeps its rows.
                 TablePlan::new(table, real, server.facts())?;
-                let sql = format!("truncate table {name}");
+                let sql = format!("truncate table {name}{}", loopback::note(self.mark.as_ref()));
                 ddl::execute(server, table, &sql, &sql).await
             }
             (Some(real), TablePreparation::Fit) => {
                 let fit = fit::fit_sql(table, real, server.facts())?;
-                let sql = format!("truncate table {name}");
+                let sql = format!("truncate table {name}{}", loopback::note(self.mark.as_ref()));
                 ddl::execute(server, table, &sql, &sql).await?;
                 let Some(fit) = fit else { return Ok(()) };
                 ddl::execute(server, table, &format!("fit table {name} to its changed definition"), &fit).await?;
@@ -162,7 +169,13 @@ impl Target for MysqlTarget {
     }
 
     async fn take_over(&self, task: &TaskId) -> Result<TaskRecord, ConnectorError> {
-        takeover::take_over(&self.settings, task).await
+        let record = takeover::take_over(&self.settings, task).await?;
+        if let Some(mark) = &self.mark {
+            let mut server = self.session(&record.fence).await?;
+            loopback::create_table(&mut server, mark).await?;
+            self.keep(&record.fence, server);
+        }
+        Ok(record)
     }
 
     async fn begin_task(
@@ -318,11 +331,11 @@ impl Target for MysqlTarget {
     }
 
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {
-        Ok(Box::new(MysqlLoader::new(self.settings.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
+        Ok(Box::new(MysqlLoader::new(self.settings.clone(), fence.clone(), Arc::clone(&self.plans), self.mark.clone()).await?))
     }
 
     async fn lane(&self, fence: &Fence) -> Result<Box<dyn Lane>, ConnectorError> {
-        Ok(Box::new(MysqlLane::new(self.settings.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
+        Ok(Box::new(MysqlLane::new(self.settings.clone(), fence.clone(), Arc::clone(&self.plans), self.mark.clone()).await?))
     }
 
     async fn checkpoint(&self, fence: &Fence) -> Result<Option<Position>, ConnectorError> {

@@ -91,8 +91,20 @@ pub(crate) enum Message<'a> {
         xid: u32,
         sub_xid: u32,
     },
-    /// Origin, Type and Message: nothing for us.
+    /// A logical message of a transaction.
+    Logical {
+        prefix: &'a str,
+        content: &'a [u8],
+    },
+    /// Origin, Type and messages outside of transactions: nothing for us.
     Ignored,
+}
+
+impl Message<'_> {
+    /// True for a change of rows.
+    pub(crate) fn changes_rows(&self) -> bool {
+        matches!(self, Message::Insert { .. } | Message::Update { .. } | Message::Delete { .. } | Message::Truncate { .. })
+    }
 }
 
 /// Decodes one message; `in_stream` says whether it stands between Stream Start and Stream Stop.
@@ -110,7 +122,8 @@ pub(crate) fn decode(bytes: &[u8], in_stream: bool) -> Result<Message<'_>, Malfo
         b'E' => Message::StreamStop,
         b'c' => stream_commit(&mut reader)?,
         b'A' => Message::StreamAbort { xid: reader.u32()?, sub_xid: reader.u32()? },
-        b'O' | b'Y' | b'M' => return Ok(Message::Ignored),
+        b'O' | b'Y' => return Ok(Message::Ignored),
+        b'M' => logical(&mut reader, in_stream)?,
         b'R' | b'I' | b'U' | b'D' | b'T' => {
             let xid = if in_stream { Some(reader.u32()?) } else { None };
             change(tag, xid, &mut reader)?
@@ -118,6 +131,18 @@ pub(crate) fn decode(bytes: &[u8], in_stream: bool) -> Result<Message<'_>, Malfo
         _ => return Err(Malformed("unknown kind of message")),
     };
     if reader.is_empty() { Ok(message) } else { Err(Malformed("bytes after its end")) }
+}
+
+fn logical<'a>(reader: &mut Reader<'a>, in_stream: bool) -> Result<Message<'a>, Malformed> {
+    if in_stream {
+        reader.u32()?;
+    }
+    let is_transactional = reader.u8()? & 1 == 1;
+    reader.u64()?;
+    let prefix = reader.text()?;
+    let length = reader.u32()? as usize;
+    let content = reader.take(length)?;
+    Ok(if is_transactional { Message::Logical { prefix, content } } else { Message::Ignored })
 }
 
 fn begin(reader: &mut Reader<'_>) -> Result<Message<'static>, Malformed> {

@@ -6,13 +6,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tidegate_connector::{CaptureScope, CaptureStart, ConnectorError, Dialect, ErrorClass, ServerSettings, Snapshot, SourceTable};
+use tidegate_connector::{
+    CaptureScope, CaptureStart, ConnectorError, Dialect, ErrorClass, LoopMark, ServerSettings, Snapshot, SourceTable,
+};
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
 use tokio_postgres::Client;
 
 use super::catalog::{self, get};
 use super::describe;
 use super::history;
+use super::loopback::LeftOut;
 use super::names::capture_name;
 use super::relations::Relations;
 use super::slot::{check_slot, drop_slot, is_taken, release_slot};
@@ -197,7 +200,12 @@ fn publishes_added_tables(version_number: i32) -> bool {
 }
 
 /// See `Source::open_stream`.
-pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, from: &Position) -> Result<PostgresStream, ConnectorError> {
+pub(crate) async fn open_stream(
+    server: &ServerSettings,
+    scope: &CaptureScope,
+    from: &Position,
+    left_out: Option<LoopMark>,
+) -> Result<PostgresStream, ConnectorError> {
     let client = connect::client(server, "stream").await?;
     let from = check_position(&client, scope, from).await?;
     let name = capture_name(&scope.task);
@@ -207,8 +215,8 @@ pub(crate) async fn open_stream(server: &ServerSettings, scope: &CaptureScope, f
     let mut wire = WireConnection::open(server, &name).await?;
     // What was checked says nothing of another server that the address leads to as well, or has just come to lead to.
     history::refuse_another(&checked, &history::of_wire(&mut wire).await?)?;
-    wire.start_replication(&name, &name, from).await?;
-    Ok(PostgresStream::new(wire, name.clone(), Relations::new(server.clone(), name), from))
+    wire.start_replication(&name, &name, from, left_out.is_some()).await?;
+    Ok(PostgresStream::new(wire, name.clone(), Relations::new(server.clone(), name), from, LeftOut::new(left_out)))
 }
 
 /// See `Source::adopt_capture`: takes over a slot and a publication that the user made for the task. The server decodes

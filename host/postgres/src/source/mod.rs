@@ -15,6 +15,7 @@ mod catalog;
 mod check;
 mod describe;
 mod history;
+mod loopback;
 mod names;
 mod objects;
 mod partitions;
@@ -31,11 +32,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, Partition, ServerSettings, Snapshot, Source, SourceTable,
+    CaptureScope, CaptureStart, ChangeStream, ConnectorError, Finding, Lineage, LoopMark, Partition, ServerSettings, Snapshot, Source,
+    SourceTable,
 };
 use tidegate_model::{Engine, LogPlace, Position, TableName, TableObjects, TaskId};
 use tokio_postgres::Client;
 
+pub(crate) use self::loopback::MARK_PREFIX;
 use crate::connect;
 use crate::fault::pg_error;
 
@@ -43,6 +46,7 @@ use crate::fault::pg_error;
 #[derive(Debug)]
 pub struct PostgresSource {
     server: ServerSettings,
+    left_out: Option<LoopMark>,
 }
 
 impl PostgresSource {
@@ -52,7 +56,12 @@ impl PostgresSource {
     /// Transient when it cannot be reached; definite when it refuses the user, the password or the database.
     pub async fn connect(server: ServerSettings) -> Result<Self, ConnectorError> {
         connect::client(&server, "test").await?;
-        Ok(Self { server })
+        Ok(Self { server, left_out: None })
+    }
+
+    /// The same, whose streams leave out transactions with this mark.
+    pub fn leaving_out(self, mark: Option<LoopMark>) -> Self {
+        Self { left_out: mark, ..self }
     }
 
     async fn client(&self) -> Result<Client, ConnectorError> {
@@ -111,7 +120,7 @@ impl Source for PostgresSource {
     }
 
     async fn open_stream(&self, scope: &CaptureScope, from: &Position) -> Result<Box<dyn ChangeStream>, ConnectorError> {
-        Ok(Box::new(capture::open_stream(&self.server, scope, from).await?))
+        Ok(Box::new(capture::open_stream(&self.server, scope, from, self.left_out.clone()).await?))
     }
 
     async fn check_position(&self, scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {

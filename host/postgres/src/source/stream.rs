@@ -18,6 +18,7 @@ use tidegate_connector::{ChangeStream, ConnectorError, StreamEvent, TxId};
 use tidegate_model::{Change, Lsn, Position, Row, RowChange, TxMark};
 use tokio::time::Instant;
 
+use super::loopback::LeftOut;
 use super::relations::{Known, Relations, unknown};
 use crate::pgoutput::{Malformed, Message, OldTuple, Tuple, decode};
 use crate::types::calendar::EPOCH_US;
@@ -51,6 +52,7 @@ pub(crate) struct PostgresStream {
     wire: WireConnection,
     slot: String,
     relations: Relations,
+    left_out: LeftOut,
     place: Place,
     /// Top-level transactions of which parts have come.
     streamed: HashSet<u32>,
@@ -73,11 +75,12 @@ pub(crate) struct PostgresStream {
 
 impl PostgresStream {
     /// A stream that was just started from `from`.
-    pub(crate) fn new(wire: WireConnection, slot: String, relations: Relations, from: Lsn) -> Self {
+    pub(crate) fn new(wire: WireConnection, slot: String, relations: Relations, from: Lsn, left_out: LeftOut) -> Self {
         Self {
             wire,
             slot,
             relations,
+            left_out,
             place: Place::Between,
             streamed: HashSet::new(),
             pending: None,
@@ -131,6 +134,10 @@ impl PostgresStream {
         let Some(bytes) = self.pending.clone() else { return Ok(()) };
         let message = decode(&bytes, matches!(self.place, Place::StreamBlock(_)))?;
         let top = self.top();
+        if message.changes_rows() && self.xid().is_some_and(|xid| self.left_out.has(xid)) {
+            self.pending = None;
+            return Ok(());
+        }
         // The catalog may be asked here. Until the message is worked off it stays pending, so that a cancelled call
         // asks again.
         match &message {
@@ -153,6 +160,10 @@ impl PostgresStream {
     fn take(&mut self, message: Message<'_>, bytes: &Bytes) -> Result<(), ConnectorError> {
         match message {
             Message::Ignored => {}
+            Message::Logical { prefix, content } => {
+                let xid = self.xid().ok_or(Malformed("a message of a transaction outside of one"))?;
+                self.left_out.receive(xid, prefix, content);
+            }
             Message::Begin { xid } => self.enter(Place::Transaction(xid))?,
             Message::StreamStart { xid } => {
                 self.enter(Place::StreamBlock(xid))?;
@@ -180,6 +191,7 @@ impl PostgresStream {
                 if xid == sub_xid {
                     self.streamed.remove(&xid);
                     self.relations.aborted(xid);
+                    self.left_out.end(xid);
                 }
                 self.push(StreamEvent::Abort { tx: tx_id(xid), sub: tx_id(sub_xid) }, 0);
             }
@@ -230,6 +242,14 @@ impl PostgresStream {
         }
     }
 
+    /// The top-level transaction that we are in.
+    fn xid(&self) -> Option<u32> {
+        match self.place {
+            Place::Transaction(xid) | Place::StreamBlock(xid) => Some(xid),
+            Place::Between => None,
+        }
+    }
+
     fn known(&self, oid: u32) -> Result<&Known, ConnectorError> {
         self.relations.get(oid, self.top()).ok_or_else(|| unknown(oid))
     }
@@ -257,6 +277,11 @@ impl PostgresStream {
 
     fn commit(&mut self, xid: u32, end: Lsn, committed_at_us: i64) {
         self.end = self.end.max(end);
+        if self.left_out.end(xid) {
+            // Nobody hears of it but as of a place that there is nothing before.
+            self.idle(end);
+            return;
+        }
         self.push(StreamEvent::Commit { tx: tx_id(xid), mark: TxMark::Postgres { end }, committed_at_us, place: None }, 0);
     }
 

@@ -17,7 +17,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidegate_connector::{Applied, ConnectorError, Group, Lane, NetChange, ServerSettings, Step, Strictness};
+use tidegate_connector::{Applied, ConnectorError, Group, Lane, LoopMark, NetChange, ServerSettings, Step, Strictness};
 use tidegate_model::{Fence, TableName};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
@@ -25,7 +25,7 @@ use tokio_postgres::{Client, Error, Statement};
 use super::plan::TablePlan;
 use super::plans::Plans;
 use super::rows::{Call, Shape};
-use super::session::{act_as_replica, begin_ahead_sql, begin_sql, move_sql, open, table_error};
+use super::session::{act_as_replica, begin_ahead_sql, begin_sql, mark_sql, move_sql, open, table_error};
 use super::{control, net, objects, ordered, rejected, statements};
 use crate::connect::pg_error;
 
@@ -46,15 +46,21 @@ pub(crate) struct PostgresLane {
     server: ServerSettings,
     fence: Fence,
     plans: Arc<Plans>,
+    mark: Option<LoopMark>,
     session: Option<LaneSession>,
     /// Rows of the parts of the open group that were applied.
     rows: u64,
 }
 
 impl PostgresLane {
-    pub(crate) async fn new(server: ServerSettings, fence: Fence, plans: Arc<Plans>) -> Result<PostgresLane, ConnectorError> {
-        let session = LaneSession::open(&server, &fence).await?;
-        Ok(PostgresLane { server, fence, plans, session: Some(session), rows: 0 })
+    pub(crate) async fn new(
+        server: ServerSettings,
+        fence: Fence,
+        plans: Arc<Plans>,
+        mark: Option<LoopMark>,
+    ) -> Result<PostgresLane, ConnectorError> {
+        let session = LaneSession::open(&server, &fence, mark.as_ref()).await?;
+        Ok(PostgresLane { server, fence, plans, mark, session: Some(session), rows: 0 })
     }
 
     /// The session, a new one where there is none. A session that ended inside a transaction took the first steps of
@@ -66,7 +72,7 @@ impl PostgresLane {
                 let text = "the target closed the connection inside the transaction of a group";
                 return Err(ConnectorError::transient("connection_failed", text));
             }
-            self.session = Some(LaneSession::open(&self.server, &self.fence).await?);
+            self.session = Some(LaneSession::open(&self.server, &self.fence, self.mark.as_ref()).await?);
         }
         Ok(self.session.as_mut().expect("a session was opened above"))
     }
@@ -223,6 +229,8 @@ impl Lane for PostgresLane {
 pub(crate) struct LaneSession {
     pub(crate) client: Client,
     pub(crate) is_replica: bool,
+    /// What follows BEGIN in a transaction with rows.
+    mark_sql: String,
     /// Steps are parts of a group that cannot be applied a second time.
     is_in_parts: bool,
     /// The transaction comes before its turn: it waits for locks only briefly.
@@ -241,12 +249,13 @@ pub(crate) struct LaneSession {
 }
 
 impl LaneSession {
-    async fn open(server: &ServerSettings, fence: &Fence) -> Result<LaneSession, ConnectorError> {
+    async fn open(server: &ServerSettings, fence: &Fence, mark: Option<&LoopMark>) -> Result<LaneSession, ConnectorError> {
         let client = open(server, "lane", fence).await?;
         let is_replica = act_as_replica(&client).await?;
         Ok(LaneSession {
             client,
             is_replica,
+            mark_sql: mark_sql(mark),
             is_in_parts: false,
             is_ahead: false,
             is_begun: false,
@@ -325,7 +334,8 @@ impl LaneSession {
     }
 
     fn begin_sql(&self) -> String {
-        if self.is_ahead { begin_ahead_sql(self.is_replica) } else { begin_sql(self.is_replica).to_owned() }
+        let begin = if self.is_ahead { begin_ahead_sql(self.is_replica) } else { begin_sql(self.is_replica).to_owned() };
+        begin + &self.mark_sql
     }
 
     /// Makes the plan's staging table ready and empty.

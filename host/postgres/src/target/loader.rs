@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidegate_connector::{Chunk, ConnectorError, LoadBatch, Loader, RejectedRow, ServerSettings, TargetTable};
+use tidegate_connector::{Chunk, ConnectorError, LoadBatch, Loader, LoopMark, RejectedRow, ServerSettings, TargetTable};
 use tidegate_model::{Fence, Window};
 use tokio_postgres::Client;
 
@@ -21,6 +21,7 @@ pub(crate) struct PostgresLoader {
     server: ServerSettings,
     fence: Fence,
     plans: Arc<Plans>,
+    mark: Option<LoopMark>,
     session: Option<Session>,
     load: Option<Load>,
     /// A chunk was begun and not finished; also after an error and after a call that was cancelled.
@@ -42,8 +43,13 @@ struct Load {
 }
 
 impl PostgresLoader {
-    pub(crate) async fn new(server: ServerSettings, fence: Fence, plans: Arc<Plans>) -> Result<PostgresLoader, ConnectorError> {
-        let mut loader = PostgresLoader { server, fence, plans, session: None, load: None, is_open: false };
+    pub(crate) async fn new(
+        server: ServerSettings,
+        fence: Fence,
+        plans: Arc<Plans>,
+        mark: Option<LoopMark>,
+    ) -> Result<PostgresLoader, ConnectorError> {
+        let mut loader = PostgresLoader { server, fence, plans, mark, session: None, load: None, is_open: false };
         loader.session = Some(loader.connect().await?);
         Ok(loader)
     }
@@ -56,7 +62,7 @@ impl PostgresLoader {
 
     async fn start(&mut self, session: &Session, table: &Arc<TargetTable>, chunk: &Chunk, replace: bool) -> Result<Load, ConnectorError> {
         let client = &session.client;
-        begin_fenced(client, &self.fence, session.is_replica).await?;
+        begin_fenced(client, &self.fence, session.is_replica, self.mark.as_ref()).await?;
         let plan = self.plans.get(client, table).await?;
         let replace_by_key = replace && !plan.primary_key.is_empty();
         let is_staged = replace_by_key || !plan.is_direct();

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, Loader, RejectedId,
+    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, Loader, LoopMark, RejectedId,
     ServerSettings, StoredRejection, TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
@@ -50,6 +50,7 @@ const PREPARE_LOCK: i64 = 0x0070_7265_7061_7265;
 pub struct PostgresTarget {
     server: ServerSettings,
     plans: Arc<Plans>,
+    mark: Option<LoopMark>,
     idle: Mutex<Vec<(Fence, Client)>>,
 }
 
@@ -61,7 +62,12 @@ impl PostgresTarget {
     pub async fn connect(server: ServerSettings) -> Result<Self, ConnectorError> {
         let session = client(&server, "connect").await?;
         check::version(&session).await?;
-        Ok(Self { server, plans: Arc::default(), idle: Mutex::default() })
+        Ok(Self { server, plans: Arc::default(), mark: None, idle: Mutex::default() })
+    }
+
+    /// The same, which marks its transactions.
+    pub fn marking(self, mark: Option<LoopMark>) -> Self {
+        Self { mark, ..self }
     }
 
     async fn session(&self, fence: &Fence) -> Result<Client, ConnectorError> {
@@ -174,7 +180,10 @@ impl Target for PostgresTarget {
     async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError> {
         let mut session = self.session(fence).await?;
         let tx = fenced(&mut session, fence).await?;
-        let lock = format!("set local lock_timeout = '{LOCK_TIMEOUT}'; select pg_advisory_xact_lock({PREPARE_LOCK})");
+        let lock = format!(
+            "set local lock_timeout = '{LOCK_TIMEOUT}'; select pg_advisory_xact_lock({PREPARE_LOCK}){}",
+            session::mark_sql(self.mark.as_ref())
+        );
         tx.batch_execute(&lock).await.map_err(|error| pg_error("take turns to prepare tables", error))?;
         let name = Dialect::POSTGRES.table(&table.name);
         let mut found = real::read_real(&tx, &table.name).await?;
@@ -299,11 +308,11 @@ impl Target for PostgresTarget {
     }
 
     async fn loader(&self, fence: &Fence) -> Result<Box<dyn Loader>, ConnectorError> {
-        Ok(Box::new(PostgresLoader::new(self.server.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
+        Ok(Box::new(PostgresLoader::new(self.server.clone(), fence.clone(), Arc::clone(&self.plans), self.mark.clone()).await?))
     }
 
     async fn lane(&self, fence: &Fence) -> Result<Box<dyn Lane>, ConnectorError> {
-        Ok(Box::new(PostgresLane::new(self.server.clone(), fence.clone(), Arc::clone(&self.plans)).await?))
+        Ok(Box::new(PostgresLane::new(self.server.clone(), fence.clone(), Arc::clone(&self.plans), self.mark.clone()).await?))
     }
 
     async fn checkpoint(&self, fence: &Fence) -> Result<Option<Position>, ConnectorError> {

@@ -5,13 +5,14 @@
 //! `tidegate.checkpoint`, which every writing transaction checks inside itself.
 
 use sha2::{Digest, Sha256};
-use tidegate_connector::{ConnectorError, Dialect, RowFault, ServerSettings};
+use tidegate_connector::{ConnectorError, Dialect, LoopMark, RowFault, ServerSettings};
 use tidegate_model::{Fence, Position, TableName, TaskId};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, SimpleQueryMessage};
 
 use crate::connect::{client, pg_error};
 use crate::fault::{INDEX_ENTRY_TOO_LARGE, ROW_TOO_LARGE};
+use crate::source::MARK_PREFIX;
 
 /// Characters of a task's name that fit into a session's name: 63 less `tidegate `, the longest purpose and a generation.
 const TASK_CHARS_MAX: usize = 28;
@@ -62,6 +63,14 @@ pub(crate) async fn may_act_as_replica(client: &impl GenericClient) -> Result<bo
     Ok(client.query_one(sql, &[]).await.map_err(failed)?.get(0))
 }
 
+/// What follows the opening of a transaction, so that its mark comes before its rows: see [`LoopMark`].
+pub(crate) fn mark_sql(mark: Option<&LoopMark>) -> String {
+    mark.map_or_else(String::new, |mark| {
+        let (prefix, mark) = (Dialect::POSTGRES.literal(MARK_PREFIX), Dialect::POSTGRES.literal(mark.as_str()));
+        format!("; select pg_catalog.pg_logical_emit_message(true, {prefix}, {mark})")
+    })
+}
+
 /// Opens a transaction. Without the replica role, constraints that may wait are checked at its end.
 pub(crate) fn begin_sql(is_replica: bool) -> &'static str {
     if is_replica { "begin" } else { "begin; set constraints all deferred" }
@@ -94,10 +103,15 @@ pub(crate) fn move_sql(fence: &Fence, from: &Position, to: &Position) -> String 
 }
 
 /// Begins a transaction that holds the fence.
-pub(crate) async fn begin_fenced(client: &Client, fence: &Fence, is_replica: bool) -> Result<(), ConnectorError> {
+pub(crate) async fn begin_fenced(client: &Client, fence: &Fence, is_replica: bool, mark: Option<&LoopMark>) -> Result<(), ConnectorError> {
+    let attempted = "begin a transaction under the fence";
     let sql = format!("{}; {}", begin_sql(is_replica), fence_sql(fence));
-    let answer = client.simple_query(&sql).await.map_err(|error| pg_error("begin a transaction under the fence", error))?;
+    let answer = client.simple_query(&sql).await.map_err(|error| pg_error(attempted, error))?;
     if answer.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_))) {
+        if mark.is_some() {
+            let sql = mark_sql(mark);
+            client.batch_execute(sql.trim_start_matches("; ")).await.map_err(|error| pg_error(attempted, error))?;
+        }
         return Ok(());
     }
     client.batch_execute("rollback").await.map_err(|error| pg_error("roll back", error))?;

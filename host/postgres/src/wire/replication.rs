@@ -107,14 +107,20 @@ impl WireConnection {
         text.and_then(|text| text.parse().ok()).ok_or_else(|| malformed("the answer to SHOW"))
     }
 
-    /// Starts the stream of a slot. From then on only [`WireConnection::copied`] and [`WireConnection::put_status`]
+    /// Starts the stream of a slot, with or without logical messages. From then on only [`WireConnection::copied`] and [`WireConnection::put_status`]
     /// may be used.
-    pub(crate) async fn start_replication(&mut self, slot: &str, publication: &str, from: Lsn) -> Result<(), ConnectorError> {
+    pub(crate) async fn start_replication(
+        &mut self,
+        slot: &str,
+        publication: &str,
+        from: Lsn,
+        with_messages: bool,
+    ) -> Result<(), ConnectorError> {
         // The option's value is a list of quoted names inside a literal.
         let publications = Dialect::POSTGRES.literal(&Dialect::POSTGRES.identifier(publication));
         let sql = format!(
             "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '2', publication_names {publications}, \
-             binary 'true', streaming 'on', messages 'false')",
+             binary 'true', streaming 'on', messages '{with_messages}')",
             Dialect::POSTGRES.identifier(slot)
         );
         let attempted = format!("start replication from slot \"{slot}\"");
