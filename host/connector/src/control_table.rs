@@ -48,13 +48,17 @@ pub enum ControlTable {
     SuspendedTables,
     /// A row for each stretch of time of each task.
     History,
+    /// One row for each task: the place in its source's log up to which the target has everything.
+    TxnState,
 }
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// A name, or a position.
+    /// A name, or a position to look at.
     Name,
+    /// A position to go on from.
+    Place,
     /// One of a few words.
     Word,
     /// Any text.
@@ -68,6 +72,9 @@ enum Kind {
 /// Characters of a name, and of a word.
 const NAME_CHARS: usize = 128;
 const WORD_CHARS: usize = 32;
+
+/// Characters of a position.
+const PLACE_CHARS: usize = 1_024;
 
 /// What a text ends with that is longer than its column. Plain, for databases of any character set.
 const CUT_MARK: &str = "...";
@@ -148,6 +155,18 @@ const HISTORY: Definition = Definition {
     identity: &[0, 1, 2, 3],
 };
 
+const TXN_STATE: Definition = Definition {
+    name: "awsdms_txn_state",
+    columns: &[
+        ("SERVER_NAME", Kind::Name, true),
+        ("TASK_NAME", Kind::Name, true),
+        ("STATE_TIME", Kind::Moment, true),
+        ("CHECKPOINT", Kind::Place, true),
+    ],
+    key: 2,
+    identity: &[1],
+};
+
 impl ControlTable {
     /// The table's name.
     pub fn name(self) -> &'static str {
@@ -165,6 +184,7 @@ impl ControlTable {
             ControlTable::Status => &STATUS,
             ControlTable::SuspendedTables => &SUSPENDED_TABLES,
             ControlTable::History => &HISTORY,
+            ControlTable::TxnState => &TXN_STATE,
         }
     }
 }
@@ -241,6 +261,7 @@ impl ControlTables {
                 let sql_type = match kind {
                     Kind::Name => format!("varchar({NAME_CHARS})"),
                     Kind::Word => format!("varchar({WORD_CHARS})"),
+                    Kind::Place => format!("varchar({PLACE_CHARS})"),
                     Kind::Text => spelling.text.to_owned(),
                     Kind::Moment => spelling.moment.to_owned(),
                     Kind::Count => "bigint".to_owned(),
@@ -383,6 +404,7 @@ fn literal(spelling: &Spelling, kind: Kind, value: &ControlValue) -> String {
             let chars_max = match kind {
                 Kind::Name => NAME_CHARS,
                 Kind::Word => WORD_CHARS,
+                Kind::Place => PLACE_CHARS,
                 Kind::Text | Kind::Moment | Kind::Count => usize::MAX,
             };
             spelling.dialect.literal(&fitted(text, chars_max))

@@ -205,12 +205,14 @@ pub struct Group {
     pub resolved: Vec<Resolved>,
     /// Rows of the group that go to the error table, after `resolved`; an entry of the same row is replaced.
     pub rejected: Vec<RejectedRow>,
+    /// What DMS's control tables are told in the same transaction.
+    pub control: Vec<ControlWrite>,
 }
 
 impl Group {
     /// A group of steps alone.
     pub fn new(from: Position, to: Position, steps: Vec<Step>) -> Self {
-        Self { from, to, steps, tables: Vec::new(), resolved: Vec::new(), rejected: Vec::new() }
+        Self { from, to, steps, tables: Vec::new(), resolved: Vec::new(), rejected: Vec::new(), control: Vec::new() }
     }
 }
 
@@ -431,6 +433,13 @@ pub trait Lane: Send {
     /// # Errors
     /// That of the first step that fails; [`ConnectorError::row_fault`] tells whether a row alone is at fault.
     async fn probe(&mut self, steps: &[Step]) -> Result<(), ConnectorError>;
+
+    /// Which of these rows, told by their identity, the table does not have once `before` is applied, by their places in `rows`. Like
+    /// [`Lane::probe`], it leaves nothing behind. No group must be open.
+    ///
+    /// # Errors
+    /// As for `probe`.
+    async fn missing(&mut self, before: &[Step], table: &Arc<TargetTable>, rows: &[Image]) -> Result<Vec<usize>, ConnectorError>;
 
     /// Writes the steps of a group before those of earlier groups are committed, on other lanes: begins the group's
     /// transaction and leaves it open. [`Lane::apply`] with the same group, but for its steps, ends it;

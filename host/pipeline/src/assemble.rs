@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::{ChangeCounts, InFlight};
 use crate::cache::{Aside, CacheReader, CommittedTransaction, Entry};
 use crate::capture::cache_error;
+use crate::control_tables::Recovery;
 use crate::error_log::ErrorLog;
 use crate::header::{ImageHeader, TransactionHeader};
 use crate::large_values::Oversize;
@@ -34,7 +35,7 @@ use crate::meter::Stage;
 use crate::neighbours::row_bytes;
 use crate::net::NetBuilder;
 use crate::plan::PlannedTable;
-use crate::rest::{Rest, collected};
+use crate::rest::{Rest, collected, wait_until};
 use crate::row_errors::RowErrors;
 use crate::run_settings::BatchPolicy;
 use crate::tables::{Place, Route, Tables};
@@ -126,6 +127,7 @@ pub(crate) struct Assembler {
     pub(crate) transformer: Transformer,
     pub(crate) row_errors: Arc<RowErrors>,
     pub(crate) error_log: ErrorLog,
+    recovery: Option<Recovery>,
     pub(crate) group_bytes_max: usize,
     pub(crate) batch: BatchPolicy,
     /// The last group took everything that waited.
@@ -176,6 +178,8 @@ pub(crate) struct Parts {
     pub(crate) loads: mpsc::UnboundedReceiver<LoadEvent>,
     pub(crate) transformer: Transformer,
     pub(crate) row_errors: Arc<RowErrors>,
+    /// What tells DMS's control table of each checkpoint.
+    pub(crate) recovery: Option<Recovery>,
     pub(crate) group_bytes_max: usize,
     pub(crate) batch: BatchPolicy,
     pub(crate) units: Units,
@@ -186,8 +190,21 @@ pub(crate) struct Parts {
 
 impl Assembler {
     pub(crate) fn new(parts: Parts, beginning: Beginning) -> Self {
-        let Parts { cache, aside, tables, loads, transformer, row_errors, group_bytes_max, batch, units, in_flight, log_bytes, cancel } =
-            parts;
+        let Parts {
+            cache,
+            aside,
+            tables,
+            loads,
+            transformer,
+            row_errors,
+            recovery,
+            group_bytes_max,
+            batch,
+            units,
+            in_flight,
+            log_bytes,
+            cancel,
+        } = parts;
         let Beginning { checkpoint, stream } = beginning;
         Self {
             cache,
@@ -197,6 +214,7 @@ impl Assembler {
             transformer,
             row_errors,
             error_log: ErrorLog::default(),
+            recovery,
             group_bytes_max,
             batch,
             drained: false,
@@ -361,8 +379,9 @@ impl Assembler {
         self.log_bytes_sent = self.log_bytes.load(Ordering::Relaxed);
         let from = std::mem::replace(&mut self.sent, self.position.clone());
         let (resolved, rejected) = self.error_log.take();
+        let control = self.recovery.iter().map(|recovery| recovery.write(&self.position)).collect();
         let complete = CompleteGroup {
-            group: Group { from, to: self.position.clone(), steps, tables, resolved, rejected },
+            group: Group { from, to: self.position.clone(), steps, tables, resolved, rejected, control },
             confirm: self.tables.keep_from(&self.position),
             counts: std::mem::take(&mut self.counts),
             changes: std::mem::take(&mut self.changes),
@@ -477,12 +496,5 @@ impl Assembler {
     ) -> Result<(), TaskError> {
         self.aside_bytes += self.aside.push(&table.source.schema.name, transaction, number, change).map_err(cache_error)?;
         Ok(())
-    }
-}
-
-async fn wait_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(tokio::time::Instant::from_std(due)).await,
-        None => std::future::pending().await,
     }
 }

@@ -164,6 +164,7 @@ impl Attempt<'_> {
                 self.spec.units.clone(),
             ),
             row_errors: self.watched.row_errors.clone(),
+            recovery: self.spec.control_tables.as_ref().and_then(|tables| tables.recovery(self.target.engine())),
             group_bytes_max: self.spec.limits.group_bytes_max,
             batch: self.spec.run.batch,
             units: self.spec.units.clone(),

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tidegate_connector::{ConnectorError, ControlRow, ControlTable, ControlTables, ControlValue, ControlWrite, ErrorClass, Target};
-use tidegate_model::{Engine, TaskId};
+use tidegate_model::{Engine, Position, TaskId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +58,8 @@ pub struct ControlTableSettings {
     pub suspended_tables: bool,
     /// DMS: `HistoryTableEnabled`.
     pub history: bool,
+    /// The checkpoint, in the transactions that move it. DMS: `TaskRecoveryTableEnabled`.
+    pub recovery: bool,
     /// How long a slot of the history is. DMS: `HistoryTimeslotInMinutes`.
     pub history_minutes: u32,
 }
@@ -70,14 +72,40 @@ impl ControlTableSettings {
             (ControlTable::Status, self.status),
             (ControlTable::SuspendedTables, self.suspended_tables),
             (ControlTable::History, self.history),
+            (ControlTable::TxnState, self.recovery),
         ];
         let schema = self.schema.as_deref().unwrap_or_else(|| ControlTables::default_schema(engine));
         ControlTables { schema: schema.into(), tables: wanted.into_iter().filter(|(_, is_on)| *is_on).map(|(table, _)| table).collect() }
     }
 
+    /// What tells the checkpoint in a database of this kind; `None` where nobody wants to know.
+    pub(crate) fn recovery(&self, engine: Engine) -> Option<Recovery> {
+        self.recovery.then(|| Recovery {
+            schema: self.tables(engine).schema,
+            server_name: self.server_name.clone(),
+            task_name: self.task_name.clone(),
+        })
+    }
+
     /// Where exceptions are told.
     pub(crate) fn exceptions(&self, engine: Engine) -> Exceptions {
         Exceptions { schema: self.tables(engine).schema, task_name: self.task_name.clone(), engine }
+    }
+}
+
+/// Tells the checkpoint in `awsdms_txn_state`, in the transaction that moves it.
+#[derive(Debug, Clone)]
+pub(crate) struct Recovery {
+    schema: Arc<str>,
+    server_name: String,
+    task_name: String,
+}
+
+impl Recovery {
+    pub(crate) fn write(&self, checkpoint: &Position) -> ControlWrite {
+        let text = |text: &str| ControlValue::Text(text.to_owned());
+        let values = vec![text(&self.server_name), text(&self.task_name), ControlValue::Now, text(&checkpoint.to_string())];
+        ControlWrite::Replace(ControlRow { schema: self.schema.clone(), table: ControlTable::TxnState, values })
     }
 }
 
@@ -311,6 +339,7 @@ mod tests {
             status: false,
             suspended_tables: false,
             history,
+            recovery: false,
             history_minutes: 5,
         };
         let tables = settings(None, true).tables(Engine::Mysql);

@@ -242,7 +242,7 @@ async fn write(number: Number, ticket: LaneTicket, group: Arc<CompleteGroup>, bo
 async fn commit(number: Number, mut lane: Box<dyn Lane>, group: Arc<CompleteGroup>, board: Arc<Board>) -> Ended {
     let _writing = board.meter.enter(Stage::Target);
     // Groups with entries of the error table or states of tables do not come here.
-    let rest = Group::new(group.group.from.clone(), group.group.to.clone(), Vec::new());
+    let rest = Group { control: group.group.control.clone(), ..Group::new(group.group.from.clone(), group.group.to.clone(), Vec::new()) };
     let result = lane.apply(&rest).await.map(Some);
     Ended { number, lane: Some(lane), result }
 }

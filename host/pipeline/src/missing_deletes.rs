@@ -4,12 +4,15 @@
 //! the deletes of the table become steps of their own that may find nothing, before its other changes, which stay strict:
 //! an update of a row that is not there, or an insert of one that is, is a conflict as ever.
 //!
+//! Where somebody is to be told of each such delete, the target is asked which rows it lacks before the group is tried again,
+//! and the rows of the control table go with it.
+//!
 //! Rows of tables without an identity are not told apart, so that their deletes stay as strict as their other changes.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use tidegate_connector::{Applied, ConnectorError, Group, Lane, NetChange, OrderedChange, Step, Strictness, TargetTable};
+use tidegate_connector::{Applied, ConnectorError, Group, Image, Lane, NetChange, OrderedChange, Step, Strictness, TargetTable};
 use tidegate_model::TableName;
 
 use crate::row_errors::RowErrors;
@@ -35,28 +38,72 @@ pub(crate) async fn apply(
             Err(error) => error,
         };
         let concerned = error.table_name().filter(|_| error.code() == CONFLICT && row_errors.forgives_deletes());
-        match concerned.cloned() {
-            Some(table) if set_apart(&mut group.steps, &table) => drop(forgiven.insert(table)),
-            _ => return Err(error),
+        let Some(table) = concerned.cloned() else { return Err(error) };
+        let apart = set_apart(&mut group.steps, &table);
+        if apart.is_empty() {
+            return Err(error);
         }
+        if row_errors.tells_missed_deletes() {
+            tell(lane, group, &table, &apart, row_errors).await?;
+        }
+        forgiven.insert(table);
     }
 }
 
-/// Sets the deletes of the table apart, by its name at the source; false when none is left that is strict.
-pub(crate) fn set_apart(steps: &mut Vec<Step>, table: &TableName) -> bool {
-    let mut has_strict = false;
+/// Adds a row of the control table for each delete in the steps at `apart` that finds nothing.
+async fn tell(
+    lane: &mut dyn Lane,
+    group: &mut Group,
+    name: &TableName,
+    apart: &[usize],
+    row_errors: &RowErrors,
+) -> Result<(), ConnectorError> {
+    for index in apart {
+        let (table, gone): (_, Vec<Image>) = match &group.steps[*index] {
+            Step::Net { table, changes, .. } => {
+                let image = |change: &NetChange| match change {
+                    NetChange::Delete(image) => Some(image.clone()),
+                    NetChange::Insert(_) | NetChange::Update(_) | NetChange::Replace(_) => None,
+                };
+                (table.clone(), changes.iter().filter_map(image).collect())
+            }
+            Step::Ordered { table, changes, .. } => {
+                let image = |change: &OrderedChange| match change {
+                    OrderedChange::Delete(image) => Some(image.clone()),
+                    OrderedChange::Insert(_) | OrderedChange::Update { .. } => None,
+                };
+                (table.clone(), changes.iter().filter_map(image).collect())
+            }
+            Step::Truncate { .. } => continue,
+        };
+        let is_of_table = |step: &&Step| match step {
+            Step::Net { table, .. } | Step::Ordered { table, .. } => table.source.schema.name == *name,
+            Step::Truncate { tables } => tables.iter().any(|table| table.source.schema.name == *name),
+        };
+        let before: Vec<Step> = group.steps[..*index].iter().filter(is_of_table).cloned().collect();
+        for missing in lane.missing(&before, &table, &gone).await? {
+            group.control.extend(row_errors.missed_row(&table, &gone[missing]));
+        }
+    }
+    Ok(())
+}
+
+/// Sets the deletes of the table apart, by its name at the source. Answers the places of the steps that they are now: none when
+/// none is left that is strict.
+pub(crate) fn set_apart(steps: &mut Vec<Step>, table: &TableName) -> Vec<usize> {
+    let mut apart = Vec::new();
     for step in std::mem::take(steps) {
         match step {
             Step::Net { table: of, strictness: Strictness::Strict, changes } if is_concerned(&of, table) => {
-                has_strict |= set_apart_net(steps, &of, changes);
+                apart.extend(set_apart_net(steps, &of, changes));
             }
             Step::Ordered { table: of, strictness: Strictness::Strict, changes } if is_concerned(&of, table) => {
-                has_strict |= set_apart_ordered(steps, &of, changes);
+                apart.extend(set_apart_ordered(steps, &of, changes));
             }
             other => steps.push(other),
         }
     }
-    has_strict
+    apart
 }
 
 /// Sets the deletes of all tables apart.
@@ -75,7 +122,7 @@ fn is_concerned(table: &TargetTable, name: &TableName) -> bool {
 }
 
 /// Changes of one step have one order already: deletes come first. So rows that exchange values of a unique key still do.
-fn set_apart_net(steps: &mut Vec<Step>, table: &Arc<TargetTable>, changes: Vec<NetChange>) -> bool {
+fn set_apart_net(steps: &mut Vec<Step>, table: &Arc<TargetTable>, changes: Vec<NetChange>) -> Option<usize> {
     let (mut gone, mut others) = (Vec::new(), Vec::new());
     for change in changes {
         match change {
@@ -87,20 +134,20 @@ fn set_apart_net(steps: &mut Vec<Step>, table: &Arc<TargetTable>, changes: Vec<N
             NetChange::Insert(_) | NetChange::Update(_) => others.push(change),
         }
     }
-    let has_any = !gone.is_empty();
-    if has_any {
+    let place = (!gone.is_empty()).then_some(steps.len());
+    if place.is_some() {
         steps.push(Step::Net { table: table.clone(), strictness: Strictness::Idempotent, changes: gone });
     }
     if !others.is_empty() {
         steps.push(Step::Net { table: table.clone(), strictness: Strictness::Strict, changes: others });
     }
-    has_any
+    place
 }
 
 /// The order stays, so every stretch of deletes is a step.
-fn set_apart_ordered(steps: &mut Vec<Step>, table: &Arc<TargetTable>, changes: Vec<OrderedChange>) -> bool {
+fn set_apart_ordered(steps: &mut Vec<Step>, table: &Arc<TargetTable>, changes: Vec<OrderedChange>) -> Vec<usize> {
     let is_delete = |change: &OrderedChange| matches!(change, OrderedChange::Delete(_));
-    let mut has_any = false;
+    let mut places = Vec::new();
     let mut rest = changes.into_iter().peekable();
     while let Some(first) = rest.next() {
         let is_gone = is_delete(&first);
@@ -108,16 +155,17 @@ fn set_apart_ordered(steps: &mut Vec<Step>, table: &Arc<TargetTable>, changes: V
         while let Some(next) = rest.next_if(|next| is_delete(next) == is_gone) {
             stretch.push(next);
         }
-        has_any |= is_gone;
+        if is_gone {
+            places.push(steps.len());
+        }
         let strictness = if is_gone { Strictness::Idempotent } else { Strictness::Strict };
         steps.push(Step::Ordered { table: table.clone(), strictness, changes: stretch });
     }
-    has_any
+    places
 }
 
 #[cfg(test)]
 mod tests {
-    use tidegate_connector::Image;
     use tidegate_model::Cell;
 
     use super::*;
@@ -161,11 +209,11 @@ mod tests {
         let of = table(true);
         let changes = vec![NetChange::Insert(row(1)), NetChange::Delete(row(2)), NetChange::Replace(row(3)), NetChange::Update(row(4))];
         let mut steps = vec![Step::Net { table: of.clone(), strictness: Strictness::Strict, changes }];
-        assert!(!set_apart(&mut steps, &TableName::new("s", "other")));
+        assert!(set_apart(&mut steps, &TableName::new("s", "other")).is_empty());
         assert_eq!(told(&steps), ["Net Strict I1 D2 R3 U4"]);
-        assert!(set_apart(&mut steps, &of.source.schema.name));
+        assert_eq!(set_apart(&mut steps, &of.source.schema.name), [0]);
         assert_eq!(told(&steps), ["Net Idempotent D2 D3", "Net Strict I1 I3 U4"]);
-        assert!(!set_apart(&mut steps, &of.source.schema.name), "what differs now is no delete");
+        assert!(set_apart(&mut steps, &of.source.schema.name).is_empty(), "what differs now is no delete");
     }
 
     #[test]

@@ -98,3 +98,11 @@ pub(crate) async fn collected(cache: &CacheReader, until: Option<Instant>, chang
     }
     cache.arrived().await;
 }
+
+/// Waits until then; for ever where nothing is due. Safe to cancel.
+pub(crate) async fn wait_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(tokio::time::Instant::from_std(due)).await,
+        None => std::future::pending().await,
+    }
+}

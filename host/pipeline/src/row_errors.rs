@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tidegate_connector::{
-    CUT, ConnectorError, Image, RejectedId, RejectedOperation, RejectedRow, RowFault, RowId, SourceTable, TargetTable,
+    CUT, ConnectorError, ControlWrite, Image, RejectedId, RejectedOperation, RejectedRow, RowFault, RowId, SourceTable, TargetTable,
 };
 use tidegate_model::{Row, TableName};
 use tidegate_sandbox::SandboxError;
@@ -21,6 +21,7 @@ use crate::exceptions::{Exception, Exceptions};
 use crate::large_values::Oversize;
 use crate::policy::{ConflictAction, MissingDelete, RowAction, RowErrorPolicy};
 use crate::rejection::{Rejection, key_json, row_id, row_json, store_row};
+use crate::table_errors::CONFLICT;
 use crate::task::TaskError;
 
 /// Rejected rows of a task that are remembered: about 100 bytes of memory each.
@@ -215,6 +216,27 @@ impl RowErrors {
         let text = format!("table \"{table}\": a delete found no row in the target, and the task goes on; further ones are not told");
         tracing::warn!(table = %table, "{text}");
         self.board.update(|progress| progress.notices.push(text));
+    }
+
+    /// True when a control table is told of each delete that finds no row.
+    pub(crate) fn tells_missed_deletes(&self) -> bool {
+        self.policy.missing_delete == MissingDelete::Log && self.exceptions.is_some()
+    }
+
+    /// What the control table is told of a delete that found no row.
+    pub(crate) fn missed_row(&self, table: &TargetTable, image: &Image) -> Option<ControlWrite> {
+        let exceptions = self.exceptions.as_ref()?;
+        let operation = RejectedOperation::Delete;
+        let message = format!("table \"{}\" of the target: found no row to delete", table.name);
+        let row = exceptions.row(Exception {
+            table: &table.source.schema.name,
+            operation,
+            key: key_json(&table.source, &image.row).as_deref(),
+            code: CONFLICT,
+            message: &message,
+            statement: self.statement(table, operation, image),
+        });
+        Some(ControlWrite::Append(row))
     }
 
     /// Counts a batch that is taken apart.

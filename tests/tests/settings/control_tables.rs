@@ -12,7 +12,7 @@ pub(crate) async fn control_tables_tell_what_a_task_does(pair: &Pair<'_>) {
     )
     .await;
     pair.source.sql("insert into kept.t select id, case when id = 5 then -5 else id end from generate_series(1, 10) id").await;
-    let control_tables = json!({"schema": "ops", "status": true, "suspended_tables": true, "history": true});
+    let control_tables = json!({"schema": "ops", "status": true, "suspended_tables": true, "history": true, "recovery": true});
     let settings = json!({"row_errors": {"data": "log"}, "table_errors": "suspend-table", "control_tables": control_tables});
     pair.start("kept", settings).await;
     pair.world.wait_phase("kept", "replicating").await;
@@ -50,6 +50,9 @@ pub(crate) async fn control_tables_tell_what_a_task_does(pair: &Pair<'_>) {
     let words = "select task_status from ops.awsdms_status where task_name = 'kept'";
     pair.wait(words, "CHANGE PROCESSING").await;
     pair.world.stop_task("kept").await;
+    let state = format!("select {} from ops.awsdms_txn_state where {} = 'kept'", pair.quoted("CHECKPOINT"), pair.quoted("TASK_NAME"));
+    let checkpoint = pair.ask("select position from tidegate.checkpoint where task = 'kept'").await.expect("the task has one");
+    assert_eq!(pair.ask(&state).await, Ok(checkpoint), "the same transactions write both");
     assert_eq!(pair.ask(&status).await.as_deref(), Ok("NOT RUNNING,0,1,1,1"), "one row, in which everything is known");
     let kinds = "select distinct timeslot_type from ops.awsdms_history where task_name = 'kept' and timeslot_records > 0
         and timeslot_duration > 0 and timeslot_volume > 0 order by 1";

@@ -115,7 +115,14 @@ async fn a_conflict_stops_the_task(pair: &Pair<'_>) {
 
 /// Other conflicts of the table stay what they are, also in the transaction of such a delete.
 async fn a_delete_that_finds_nothing_is_no_conflict_where_that_is_said(pair: &Pair<'_>) {
-    running(pair, "forgives", json!({"row_errors": {"missing_delete": "log"}})).await;
+    running(pair, "forgives", json!({"row_errors": {"missing_delete": "log"}, "control_tables": {"schema": "ops"}})).await;
+    let [owner, table, statement, task] = ["TABLE_OWNER", "TABLE_NAME", "STATEMENT", "TASK_NAME"].map(|column| pair.quoted(column));
+    let listed =
+        format!("select {owner}, {table}, {statement} from ops.awsdms_apply_exceptions where {task} = 'forgives' order by {statement}");
+    let gone = |id: u32| {
+        let [schema, table, key] = ["forgives_copy", "p", "id"].map(|name| pair.quoted(name));
+        format!("forgives,p,DELETE FROM {schema}.{table} WHERE {key} = {id}")
+    };
     pair.target.sql("delete from forgives_copy.p where id = 1").await;
     pair.source
         .sql("begin; delete from forgives.p where id = 1; insert into forgives.p values (3, 3, 'c'); update forgives.p set n = 20 where id = 2; commit")
@@ -124,10 +131,14 @@ async fn a_delete_that_finds_nothing_is_no_conflict_where_that_is_said(pair: &Pa
     let told = async || events(pair.world, "forgives").await.matches("a delete found no row").count();
     wait_for("an event that tells", PATIENCE, async || if told().await == 1 { Ok(()) } else { Err(events(pair.world, "forgives").await) })
         .await;
+    assert_eq!(pair.ask(&listed).await, Ok(gone(1)), "in the transaction of the rows around it");
     // Deleted and inserted again, while the target has neither.
     pair.target.sql("delete from forgives_copy.p where id = 3").await;
     pair.source.sql("begin; delete from forgives.p where id = 3; insert into forgives.p values (3, 30, 'd'); commit").await;
     pair.wait("select id, n from forgives_copy.p order by id", "2,20|3,30").await;
+    assert_eq!(pair.ask(&listed).await, Ok([gone(1), gone(3)].join("|")));
+    let errors = pair.world.host.get("/v1/tasks/forgives/errors?limit=9&after=0").await.ok();
+    assert_eq!(errors["errors"], json!([]), "such a row is not rejected");
     pair.target.sql("delete from forgives_copy.p where id in (2, 3)").await;
     pair.source.sql("begin; delete from forgives.p where id = 2; update forgives.p set n = 31 where id = 3; commit").await;
     assert_eq!(pair.world.wait_failed("forgives").await["code"], "target_diverged");

@@ -52,7 +52,13 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
             "`batch` from the `BatchApply…` keys. Changes are always applied by set and by whole transactions; this makes groups rarer and larger",
         ),
     ),
-    ("TargetMetadata", "TaskRecoveryTableEnabled", Nothing("the checkpoint is always in the target, in `tidegate.checkpoint`")),
+    (
+        "TargetMetadata",
+        "TaskRecoveryTableEnabled",
+        Does(
+            "`control_tables.recovery`: `awsdms_txn_state` tells the checkpoint, in the transactions that move it, and with it `awsdms_apply_exceptions`. The task itself goes on from `tidegate.checkpoint`",
+        ),
+    ),
     ("FullLoadSettings", "TargetTablePrepMode", Does("`preparation`")),
     (
         "FullLoadSettings",
@@ -130,7 +136,7 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
         "ErrorBehavior",
         "ApplyErrorDeletePolicy",
         Does(
-            "`row_errors.missing_delete`: `ignore`, or `log`, which says it once for each table and run. `SUSPEND_TABLE` and `STOP_TASK` as for inserts. In tables without a key, a delete that finds no row is a conflict in any case; with `INSERT_RECORD` and `UPDATE_RECORD` it is none",
+            "`row_errors.missing_delete`: `ignore`, or `log`, which says it once for each table and run, and in `awsdms_apply_exceptions` for each row. `SUSPEND_TABLE` and `STOP_TASK` as for inserts. In tables without a key, a delete that finds no row is a conflict in any case; with `INSERT_RECORD` and `UPDATE_RECORD` it is none",
         ),
     ),
     (

@@ -387,6 +387,8 @@ mod tests {
         let alone = json!({"status": false, "suspended_tables": false, "history": false, "history_minutes": 5, "schema": "ops"});
         assert_eq!(native(json!({"ControlSchema": "ops"}))["control_tables"], alone);
         assert!(!native(json!({"HistoryTimeslotInMinutes": 10})).contains_key("control_tables"));
+        let recovery = merge(defaults(), Some(r#"{"TargetMetadata":{"TaskRecoveryTableEnabled":true}}"#)).unwrap().native;
+        assert_eq!(recovery["control_tables"]["recovery"], true);
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
         });
         set("batch", batch);
     }
-    if let Some(tables) = control_tables(&document["ControlTablesSettings"]) {
+    if let Some(tables) = control_tables(&document["ControlTablesSettings"], metadata["TaskRecoveryTableEnabled"] == true) {
         set("control_tables", tables);
     }
     if let Some(marks) = loopback(&document["LoopbackPreventionSettings"]) {
@@ -116,18 +116,21 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
 
 /// Asked for by any of the tables that may be chosen, or by naming a schema for them. The table of exceptions, which DMS makes
 /// in every target, comes along.
-fn control_tables(given: &Value) -> Option<Value> {
+fn control_tables(given: &Value, recovery: bool) -> Option<Value> {
     let mut tables = json!({
         "status": given["StatusTableEnabled"] == true,
         "suspended_tables": given["SuspendedTablesTableEnabled"] == true,
         "history": given["HistoryTableEnabled"] == true,
         "history_minutes": given["HistoryTimeslotInMinutes"].as_u64().unwrap_or(1).clamp(1, HISTORY_MINUTES_MAX),
     });
+    if recovery {
+        tables["recovery"] = true.into();
+    }
     let schema = given["ControlSchema"].as_str().filter(|schema| !schema.is_empty());
     if let Some(schema) = schema {
         tables["schema"] = schema.into();
     }
-    let is_asked_for = schema.is_some() || ["status", "suspended_tables", "history"].iter().any(|key| tables[key] == true);
+    let is_asked_for = schema.is_some() || recovery || ["status", "suspended_tables", "history"].iter().any(|key| tables[key] == true);
     is_asked_for.then_some(tables)
 }
 

@@ -69,7 +69,8 @@ fn rejected(number: u8) -> RejectedRow {
 /// The tables are made once, whoever asks, and each task touches its own rows.
 pub async fn control_tables_are_made_once_and_shared_by_tasks(bench: &dyn Bench) {
     let (target, fence) = (bench.target(), bench.fence());
-    let all = [ControlTable::ApplyExceptions, ControlTable::Status, ControlTable::SuspendedTables, ControlTable::History];
+    let all =
+        [ControlTable::ApplyExceptions, ControlTable::Status, ControlTable::SuspendedTables, ControlTable::History, ControlTable::TxnState];
     let tables = |schema: &str| ControlTables { schema: schema.into(), tables: all.to_vec() };
     for schema in ["o\"p`s", "app"] {
         let found = target.check_control_tables(&tables(schema)).await.unwrap();
@@ -144,4 +145,16 @@ pub async fn exceptions_arrive_with_their_group(bench: &dyn Bench) {
     let one = format!("one,app,t,{},value_refused: why", AWKWARD.replace('\0', ""));
     assert_eq!(found, [one.clone(), one]);
     assert_eq!(bench.target().rejected_rows(&task(), 0, 10).await.unwrap().len(), 1);
+
+    let state = |task: &str, at: &str| ControlWrite::Replace(row(ControlTable::TxnState, task, vec![ControlValue::Now, text(at)]));
+    let told = |from, task, at, steps| Group { control: vec![state(task, at)], ..group(from, from + 1, steps) };
+    let states = async || {
+        let columns = ["TASK_NAME", "CHECKPOINT"].map(|column| dialect.identifier(column));
+        bench.rows("awsdms_txn_state", &columns.iter().map(String::as_str).collect::<Vec<_>>()).await
+    };
+    lane.apply(&told(2, "one", "postgres:0/2", Vec::new())).await.unwrap();
+    lane.apply(&told(3, "two", "postgres:0/3", insert(3))).await.unwrap();
+    lane.apply(&told(4, "one", "postgres:0/4", insert(4))).await.unwrap();
+    lane.apply(&told(5, "one", "postgres:0/5", insert(4))).await.unwrap_err();
+    assert_eq!(states().await, ["one,postgres:0/4", "two,postgres:0/3"]);
 }

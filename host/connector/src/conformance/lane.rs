@@ -53,6 +53,10 @@ pub async fn divergence_is_refused_and_leaves_nothing_behind(bench: &dyn Bench) 
     prepare(bench, &table).await;
     let mut lane = new_lane(bench).await;
     apply(&mut *lane, 0, vec![net(&table, Strict, inserts(2))]).await.unwrap();
+    let rows = [0, 9, 1, 50].map(only_id);
+    assert_eq!(lane.missing(&[], &table, &rows).await.unwrap(), [1, 3]);
+    let before = [net(&table, Strict, vec![NetChange::Delete(only_id(1)), NetChange::Insert(note(50, "x"))])];
+    assert_eq!(lane.missing(&before, &table, &rows).await.unwrap(), [1, 2], "as it is once these are applied");
     let missing = |count: i64| (50..50 + count).map(|id| NetChange::Delete(only_id(id))).collect::<Vec<_>>();
     let cases = [
         vec![NetChange::Delete(only_id(9))],

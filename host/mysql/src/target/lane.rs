@@ -12,18 +12,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidegate_connector::{Applied, ConnectorError, Dialect, Group, Lane, LoopMark, ServerSettings, Step};
-use tidegate_model::Fence;
+use tidegate_connector::{Applied, ConnectorError, Dialect, Group, Image, Lane, LoopMark, ServerSettings, Step, TargetTable};
+use tidegate_model::{Engine, Fence};
 
 use super::batch::{Batch, Expected};
 use super::plans::Plans;
 use super::session::{LOCK_TIMEOUT_S, open};
 use super::writer::Writer;
-use super::{control, net, ordered, rejected};
+use super::{control, net, ordered, rejected, sql};
 use crate::loopback;
 
 /// Seconds that a statement of a group that is written before its turn waits for a lock: the least that there is.
 const AHEAD_LOCK_TIMEOUT_S: u32 = 1;
+
+/// Rows that are looked for at once.
+const LOOKED_FOR_MAX: usize = 256;
 
 /// How long a rollback may take before the session is given up.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,6 +127,14 @@ impl MysqlLane {
         done
     }
 
+    async fn look_for(&mut self, before: &[Step], table: &Arc<TargetTable>, rows: &[Image]) -> Result<Vec<usize>, ConnectorError> {
+        let mut writer = self.run_steps(before, false).await?;
+        let found = count_rows(&mut writer, &self.plans, table, rows).await;
+        self.writer = Some(writer);
+        let counts = found?;
+        Ok((0..rows.len()).filter(|index| counts[*index] == 0).collect())
+    }
+
     async fn run_group(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
         let mut writer = self.run_steps(&group.steps, false).await?;
         writer.batch.hold_fence(&self.fence);
@@ -142,6 +153,11 @@ impl MysqlLane {
             if let Err(error) = written {
                 self.writer = Some(writer);
                 return Err(error);
+            }
+        }
+        for write in &group.control {
+            for sql in write.statements(Engine::Mysql) {
+                writer.batch.push(sql.as_bytes(), Expected::Anything("write to a control table"));
             }
         }
         writer.batch.move_checkpoint(&self.fence, &group.from, &group.to);
@@ -202,6 +218,15 @@ impl Lane for MysqlLane {
         done
     }
 
+    async fn missing(&mut self, before: &[Step], table: &Arc<TargetTable>, rows: &[Image]) -> Result<Vec<usize>, ConnectorError> {
+        if self.is_busy {
+            self.abandon().await;
+        }
+        let found = self.look_for(before, table, rows).await;
+        self.abandon().await;
+        found
+    }
+
     async fn write_ahead(&mut self, steps: &[Step]) -> Result<(), ConnectorError> {
         if self.is_busy {
             self.abandon().await;
@@ -236,6 +261,17 @@ fn wait_for_locks(batch: &mut Batch, is_ahead: bool) {
     let seconds = if is_ahead { AHEAD_LOCK_TIMEOUT_S } else { LOCK_TIMEOUT_S };
     batch
         .push(format!("set session innodb_lock_wait_timeout = {seconds}").as_bytes(), Expected::Anything("set how long to wait for locks"));
+}
+
+/// How many rows each image identifies.
+async fn count_rows(writer: &mut Writer, plans: &Plans, table: &Arc<TargetTable>, rows: &[Image]) -> Result<Vec<u64>, ConnectorError> {
+    let plan = plans.get(writer.session()?, table).await?;
+    let mut counts = Vec::with_capacity(rows.len());
+    for some in rows.chunks(LOOKED_FOR_MAX) {
+        let statements = some.iter().map(|row| sql::lock_row(&plan, row)).collect::<Result<Vec<_>, _>>()?;
+        counts.extend(writer.ask_all(&statements, &Expected::rows(&plan, "select", None)).await?);
+    }
+    Ok(counts)
 }
 
 async fn run_step(writer: &mut Writer, plans: &Plans, step: &Step) -> Result<u64, ConnectorError> {

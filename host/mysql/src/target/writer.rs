@@ -81,6 +81,22 @@ impl Writer {
         Ok(answers.first().map_or(0, |answer| answer.rows))
     }
 
+    /// Sends what waits and then these statements, as many at once as fit, and returns the count of rows of each.
+    pub(crate) async fn ask_all(&mut self, statements: &[Vec<u8>], expected: &Expected) -> Result<Vec<u64>, ConnectorError> {
+        self.flush().await?;
+        let part = self.facts()?.part_bytes();
+        let mut counts = Vec::with_capacity(statements.len());
+        for (index, statement) in statements.iter().enumerate() {
+            self.batch.push(statement, expected.clone());
+            let next = statements.get(index + 1).map_or(part, Vec::len);
+            if self.batch.bytes() + next >= part {
+                let answers = self.session.as_mut().ok_or_else(gone)?.send(&mut self.batch).await?;
+                counts.extend(answers.iter().map(|answer| answer.rows));
+            }
+        }
+        Ok(counts)
+    }
+
     /// Deletes the rows that the images identify; all of them must be there when the deletion is strict.
     pub(crate) async fn delete_all(&mut self, plan: &Arc<TablePlan>, images: &[&Image], is_strict: bool) -> Result<(), ConnectorError> {
         let part = self.facts()?.part_bytes();

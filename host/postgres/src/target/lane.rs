@@ -17,7 +17,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tidegate_connector::{Applied, ConnectorError, Group, Lane, LoopMark, NetChange, ServerSettings, Step, Strictness};
+use tidegate_connector::{Applied, ConnectorError, Group, Image, Lane, LoopMark, NetChange, ServerSettings, Step, Strictness, TargetTable};
 use tidegate_model::{Fence, TableName};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
@@ -26,7 +26,7 @@ use super::plan::TablePlan;
 use super::plans::Plans;
 use super::rows::{Call, Shape};
 use super::session::{act_as_replica, begin_ahead_sql, begin_sql, mark_sql, move_sql, open, table_error};
-use super::{control, net, objects, ordered, rejected, statements};
+use super::{control, dms_tables, net, objects, ordered, rejected, statements};
 use crate::connect::pg_error;
 
 /// Prepared statements that a lane keeps; beyond that it starts over. A table needs three to a dozen.
@@ -90,6 +90,17 @@ impl PostgresLane {
         Ok(())
     }
 
+    async fn look_for(&mut self, before: &[Step], table: &Arc<TargetTable>, rows: &[Image]) -> Result<Vec<usize>, ConnectorError> {
+        self.run_steps(before).await?;
+        let plans = Arc::clone(&self.plans);
+        let session = self.session().await?;
+        session.is_busy = true;
+        let plan = plans.get(&session.client, table).await?;
+        let calls = rows.iter().map(|row| Call::lock(&plan, row)).collect::<Result<Vec<_>, _>>()?;
+        let counts = session.call_all(&plan, calls).await?;
+        Ok((0..rows.len()).filter(|index| counts[*index] == 0).collect())
+    }
+
     async fn run_group(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
         self.run_steps(&group.steps).await?;
         let fence = self.fence.clone();
@@ -98,6 +109,11 @@ impl PostgresLane {
             session.is_busy = true;
             session.begin().await?;
             rejected::write(&session.client, &fence, &group.resolved, &group.rejected).await?;
+        }
+        if !group.control.is_empty() {
+            session.is_busy = true;
+            session.begin().await?;
+            dms_tables::write(&session.client, &group.control).await?;
         }
         let begin = if session.is_begun { String::new() } else { format!("{}; ", begin_sql(session.is_replica)) };
         session.is_begun = true;
@@ -175,6 +191,15 @@ impl Lane for PostgresLane {
         let done = self.run_steps(steps).await;
         self.abandon().await;
         done
+    }
+
+    async fn missing(&mut self, before: &[Step], table: &Arc<TargetTable>, rows: &[Image]) -> Result<Vec<usize>, ConnectorError> {
+        if self.session.as_ref().is_some_and(|session| session.is_busy) {
+            self.abandon().await;
+        }
+        let found = self.look_for(before, table, rows).await;
+        self.abandon().await;
+        found
     }
 
     async fn write_ahead(&mut self, steps: &[Step]) -> Result<(), ConnectorError> {
