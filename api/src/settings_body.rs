@@ -60,7 +60,12 @@ const OBJECTS: [(&str, Object); 6] = [
     (
         "retry",
         Object {
-            numbers: &[("count_max", 0, 1_000_000_000), ("pause_seconds", 0, DAY_SECONDS), ("pause_seconds_max", 0, DAY_SECONDS)],
+            numbers: &[
+                ("count_max", 0, 1_000_000_000),
+                ("pause_seconds", 0, DAY_SECONDS),
+                ("pause_seconds_max", 0, DAY_SECONDS),
+                ("give_up_seconds", 0, MONTH_SECONDS),
+            ],
             words: &[],
             truths: &["doubles", "stops_at_max"],
         },
@@ -86,6 +91,9 @@ const ROW_WORDS: &[&str] = &["log", "ignore", "suspend-table", "stop"];
 const UNFIT: &[&str] = &["error", "null"];
 
 const DAY_SECONDS: u64 = 86_400;
+
+/// 30 days.
+const MONTH_SECONDS: u64 = 2_592_000;
 
 const CHANGES_MAX: u64 = 1_000_000_000;
 

@@ -10,6 +10,9 @@ use crate::exit::Failure;
 /// The longest wait that a setting may ask for: a day, in seconds.
 const WAIT_SECONDS_MAX: u64 = 86_400;
 
+/// The longest time after which a task may be asked to give up: 30 days, in seconds.
+const GIVE_UP_SECONDS_MAX: u64 = 2_592_000;
+
 /// The key `retry`; what is left out has [`RetryPolicy`]'s default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +22,7 @@ pub(crate) struct RetryForm {
     pause_seconds_max: Option<u64>,
     doubles: Option<bool>,
     stops_at_max: Option<bool>,
+    give_up_seconds: Option<u64>,
 }
 
 /// The key `no_tables`.
@@ -83,7 +87,12 @@ impl RetryForm {
         if pause_min > pause_max {
             return Err(Failure::usage("settings", "setting \"retry.pause_seconds\" is above \"retry.pause_seconds_max\""));
         }
+        if self.give_up_seconds.is_some_and(|seconds| seconds > GIVE_UP_SECONDS_MAX) {
+            let text = format!("setting \"retry.give_up_seconds\" is above {GIVE_UP_SECONDS_MAX}");
+            return Err(Failure::usage("settings", text));
+        }
         Ok(RetryPolicy {
+            give_up_after: self.give_up_seconds.map(Duration::from_secs),
             count_max: self.count_max,
             // Without any pause a server that is down would be asked all the time.
             pause_min: pause_min.max(default.pause_min),
@@ -193,6 +202,7 @@ mod tests {
         let named = |failure: Failure, key: &str| assert!(failure.message.contains(key), "{}", failure.message);
         named(retry(r#"{"pause_seconds": 9, "pause_seconds_max": 3}"#).unwrap_err(), "retry.pause_seconds");
         named(retry(r#"{"pause_seconds_max": 100000}"#).unwrap_err(), "retry.pause_seconds_max");
+        named(retry(r#"{"give_up_seconds": 3000000}"#).unwrap_err(), "retry.give_up_seconds");
         named(BatchForm { changes_max: Some(0), ..BatchForm::default() }.policy().unwrap_err(), "batch.changes_max");
         named(BatchForm { changes_min: Some(0), ..BatchForm::default() }.policy().unwrap_err(), "batch.changes_min");
         named(BatchForm { mib: Some(33), ..BatchForm::default() }.group_bytes_max().unwrap_err(), "batch.mib");

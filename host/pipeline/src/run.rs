@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate_connector::{
     CaptureScope, ConnectorError, ErrorClass, Finding, Severity, Source, SourceTable, TablePreparation, Target, TargetTable,
@@ -157,7 +157,7 @@ pub async fn run(
                 if watched.board.rows_brought() != brought {
                     pauses.reset();
                 }
-                let Some(pause) = pauses.after_failure() else { break Err(error) };
+                let Some(pause) = pauses.after_failure(Instant::now()) else { break Err(error) };
                 tracing::warn!(task = %spec.id, code = error.code(), pause_ms = pause.as_millis() as u64, "{}; trying again", error.chain());
                 watched.board.update(|progress| {
                     progress.reconnects += 1;

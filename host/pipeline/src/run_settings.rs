@@ -1,6 +1,6 @@
 //! How a run begins, waits, retries and ends: what a task may ask for beside its tables and its bounds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a task asks of its runs. The default is what suits a task that nobody looks at: it goes on by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +47,9 @@ pub struct RetryPolicy {
     pub doubles: bool,
     /// The task fails when a pause of the longest kind has passed without success.
     pub stops_at_max: bool,
+    /// The task fails when so long has passed since the first of the errors, without a row that came to the target; `None`:
+    /// it never gives up. DMS: `RecoveryTimeout`.
+    pub give_up_after: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
@@ -58,6 +61,7 @@ impl Default for RetryPolicy {
             pause_max: Duration::from_secs(8),
             doubles: true,
             stops_at_max: false,
+            give_up_after: None,
         }
     }
 }
@@ -115,11 +119,13 @@ pub(crate) struct Pauses {
     failures: u64,
     /// The last pause was of the longest kind.
     was_longest: bool,
+    /// When the first of the failures was.
+    since: Option<Instant>,
 }
 
 impl Pauses {
     pub(crate) fn new(policy: RetryPolicy) -> Self {
-        Self { policy, next: policy.pause_min.min(policy.pause_max), failures: 0, was_longest: false }
+        Self { policy, next: policy.pause_min.min(policy.pause_max), failures: 0, was_longest: false, since: None }
     }
 
     /// Something succeeded: a short pause is enough again.
@@ -128,10 +134,12 @@ impl Pauses {
     }
 
     /// The pause after a failure; `None` when the policy is to give up.
-    pub(crate) fn after_failure(&mut self) -> Option<Duration> {
+    pub(crate) fn after_failure(&mut self, now: Instant) -> Option<Duration> {
         self.failures += 1;
         let is_last = self.policy.count_max.is_some_and(|most| self.failures > most);
-        if is_last || (self.policy.stops_at_max && self.was_longest) { None } else { Some(self.grow()) }
+        let failing = now.duration_since(*self.since.get_or_insert(now));
+        let is_late = self.policy.give_up_after.is_some_and(|most| failing + self.next > most);
+        if is_last || is_late || (self.policy.stops_at_max && self.was_longest) { None } else { Some(self.grow()) }
     }
 
     /// The pause where nothing failed and nothing was achieved either.
@@ -153,11 +161,17 @@ mod tests {
 
     fn seconds(policy: RetryPolicy, count: usize) -> Vec<Option<u64>> {
         let mut pauses = Pauses::new(policy);
-        (0..count).map(|_| pauses.after_failure().map(|pause| pause.as_secs())).collect()
+        let mut now = Instant::now();
+        let mut one = || {
+            let pause = pauses.after_failure(now)?;
+            now += pause;
+            Some(pause.as_secs())
+        };
+        (0..count).map(|_| one()).collect()
     }
 
     fn policy() -> RetryPolicy {
-        RetryPolicy { count_max: None, pause_min: 5 * SECOND, pause_max: 30 * SECOND, doubles: true, stops_at_max: false }
+        RetryPolicy { pause_min: 5 * SECOND, pause_max: 30 * SECOND, ..RetryPolicy::default() }
     }
 
     #[test]
@@ -174,11 +188,20 @@ mod tests {
     }
 
     #[test]
+    fn retries_end_when_the_time_is_up_and_not_before() {
+        let within = |seconds: u32| RetryPolicy { give_up_after: Some(seconds * SECOND), ..policy() };
+        assert_eq!(self::seconds(within(0), 1), [None]);
+        assert_eq!(self::seconds(within(34), 3), [Some(5), Some(10), None], "a pause that ends later is not begun");
+        assert_eq!(self::seconds(within(35), 4), [Some(5), Some(10), Some(20), None]);
+    }
+
+    #[test]
     fn success_begins_anew() {
-        let mut pauses = Pauses::new(RetryPolicy { count_max: Some(1), ..policy() });
-        assert_eq!(pauses.after_failure(), Some(5 * SECOND));
+        let now = Instant::now();
+        let mut pauses = Pauses::new(RetryPolicy { count_max: Some(1), give_up_after: Some(6 * SECOND), ..policy() });
+        assert_eq!(pauses.after_failure(now), Some(5 * SECOND));
         pauses.reset();
-        assert_eq!(pauses.after_failure(), Some(5 * SECOND));
-        assert_eq!(pauses.after_failure(), None);
+        assert_eq!(pauses.after_failure(now + 60 * SECOND), Some(5 * SECOND));
+        assert_eq!(pauses.after_failure(now + 60 * SECOND), None);
     }
 }

@@ -115,7 +115,7 @@ async fn run(node: Arc<Node>, record: TaskRecord, begin: StartKind, orders: Orde
         () = stop.cancelled() => return Ok(Ending::Cancelled),
         turn = node.turns.take() => turn,
     };
-    let patience = (record.run_begun == 0).then_some(FIRST_PATIENCE);
+    let patience = if record.run_begun == 0 { Some(FIRST_PATIENCE) } else { spec::settings(&record)?.run()?.retry.give_up_after };
     let Some(ends) = connect(&node, &record, patience, &stop).await? else { return Ok(Ending::Cancelled) };
     let modules = pinned_modules(&node, &record, begin).await?;
     let member = node.pool.join(node.tenant(), task);

@@ -52,7 +52,7 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
         a_task_without_tables_waits_for_one_and_its_rows_go_to_the_target_schema(&world),
         changes_within_an_interval_become_one_group(&world),
         so_many_changes_do_not_wait_for_the_interval(&world),
-        retries_end_at_their_count(&world),
+        retries_end_at_their_count_or_time(&world),
         the_last_allowed_table_error_stops_the_task(&world),
         the_last_allowed_conflict_stops_a_task_that_suspends_tables(&world),
     );
@@ -128,17 +128,24 @@ async fn so_many_changes_do_not_wait_for_the_interval(world: &World) {
     world.stop_task("many").await;
 }
 
-async fn retries_end_at_their_count(world: &World) {
+async fn retries_end_at_their_count_or_time(world: &World) {
     let proxy = Proxy::to_port(world.target.port()).await;
     world.create_target_endpoint("proxied", proxy.port()).await;
     world.source_sql("create schema tried; create table tried.t (id int primary key)").await;
     let retry = json!({"retry": {"count_max": 2, "pause_seconds": 1}});
     create(world, "tried", "tried", retry, json!({"target": "proxied"})).await;
-    world.start_task("tried").await;
-    world.wait_phase("tried", "replicating").await;
+    let retry = json!({"retry": {"give_up_seconds": 3, "pause_seconds": 1}});
+    create(world, "impatient", "tried", retry, json!({"target": "proxied"})).await;
+    for name in ["tried", "impatient"] {
+        world.start_task(name).await;
+        world.wait_phase(name, "replicating").await;
+    }
     proxy.set(Fault::Cut);
     world.source_sql("insert into tried.t values (1)").await;
     let failure = world.wait_failed("tried").await;
+    let impatient = world.wait_failed("impatient").await;
+    // Nothing but the time ends it, of which the first pause takes a part.
+    assert!(world.task("impatient").await["progress"]["reconnects"].as_u64() >= Some(1), "{impatient}");
     assert_eq!(world.task("tried").await["progress"]["reconnects"], 2, "{failure}");
     proxy.set(Fault::Pass);
     world.start_task("tried").await;

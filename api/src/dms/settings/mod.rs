@@ -376,6 +376,8 @@ mod tests {
         assert_eq!(found["primary_keys"], "after-load");
         let retry = json!({"count_max": 3, "pause_seconds": 5, "pause_seconds_max": 1800, "doubles": true, "stops_at_max": true});
         assert_eq!(found["retry"], retry);
+        let recovery = native(r#"{"ChangeProcessingTuning":{"RecoveryTimeout":30}}"#);
+        assert_eq!(recovery["retry"], json!({"give_up_seconds": 1800}));
     }
 
     #[test]

@@ -34,6 +34,7 @@ const CHUNK_ROWS_MIN: u64 = 1_000;
 const CACHE_MIB: (u64, u64) = (8, 65_536);
 const BATCH_MIB_MAX: u64 = 32;
 const SECONDS_MAX: u64 = 86_400;
+const GIVE_UP_SECONDS_MAX: u64 = 2_592_000;
 const CHANGES_MAX: u64 = 1_000_000_000;
 const HISTORY_MINUTES_MAX: u64 = 1_440;
 
@@ -72,8 +73,13 @@ pub(super) fn settings(document: &Value, usual: &Value) -> Map<String, Value> {
     if let Some(schema) = metadata["TargetSchema"].as_str().filter(|schema| !schema.is_empty()) {
         set("target_schema", schema.into());
     }
-    if RETRY_KEYS.iter().any(|key| behavior[key] != usual["ErrorBehavior"][key]) {
-        set("retry", retry(behavior));
+    let mut retry = if RETRY_KEYS.iter().any(|key| behavior[key] != usual["ErrorBehavior"][key]) { retry(behavior) } else { json!({}) };
+    // -1 is no limit.
+    if let Some(minutes) = tuning["RecoveryTimeout"].as_u64() {
+        retry["give_up_seconds"] = minutes.saturating_mul(60).min(GIVE_UP_SECONDS_MAX).into();
+    }
+    if retry != json!({}) {
+        set("retry", retry);
     }
     set("no_tables", if behavior["FailOnNoTablesCaptured"] == false { "wait" } else { "fail" }.into());
     if load["StopTaskCachedChangesNotApplied"] == true {
