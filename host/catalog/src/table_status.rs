@@ -6,6 +6,9 @@ use tidegate_model::TableName;
 
 use crate::{Catalog, CatalogError};
 
+/// Tables whose records are written at a time. A task may have a hundred thousand, and whoever renews a lease waits meanwhile.
+const WRITTEN_AT_A_TIME: usize = 500;
+
 /// A table's stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -86,27 +89,22 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::NotFound`] when the task does not exist.
     pub async fn put_table_statuses(&self, task: &str, tables: &[TableStatusRecord]) -> Result<(), CatalogError> {
-        let mut tx = self.write().await?;
-        let row = sqlx::query("SELECT id FROM tasks WHERE tenant = $1 AND name = $2")
-            .bind(self.tenant.as_str())
-            .bind(task)
-            .fetch_optional(&mut *tx)
-            .await?;
-        let id: String = row.ok_or_else(|| CatalogError::not_found("task", task))?.try_get(0)?;
-        for table in tables {
-            sqlx::query(
-                "INSERT INTO table_statuses (tenant, task_id, schema_name, table_name, document) VALUES ($1, $2, $3, $4, $5)
+        for part in tables.chunks(WRITTEN_AT_A_TIME) {
+            let done = sqlx::query(
+                "INSERT INTO table_statuses (tenant, task_id, schema_name, table_name, document)
+                 SELECT t.tenant, t.id, one.value ->> '$.schema', one.value ->> '$.table', one.value FROM tasks t, json_each($3) one
+                 WHERE t.tenant = $1 AND t.name = $2
                  ON CONFLICT (tenant, task_id, schema_name, table_name) DO UPDATE SET document = excluded.document",
             )
             .bind(self.tenant.as_str())
-            .bind(&id)
-            .bind(&table.schema)
-            .bind(&table.table)
-            .bind(serde_json::to_string(table).expect("the record has string keys only"))
-            .execute(&mut *tx)
+            .bind(task)
+            .bind(serde_json::to_string(part).expect("the records have string keys only"))
+            .execute(&self.inner.pool)
             .await?;
+            if done.rows_affected() == 0 {
+                return Err(CatalogError::not_found("task", task));
+            }
         }
-        tx.commit().await?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 mod cuts;
 mod fixture;
+mod many;
 
 use fixture::{Fixture, public, read_until, rows_of, scope, text};
 use tidegate_connector::{ErrorClass, Severity, Source, StreamEvent};

@@ -8,7 +8,7 @@
 //! Generated columns are left out of both: up to PostgreSQL 17 the log does not carry them, so a copy of them would go
 //! stale with the first update. The check of a task names them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Lineage, SourceTable};
@@ -33,6 +33,8 @@ struct ColumnWanted<'a> {
 pub(crate) async fn from_catalog(client: &Client, tables: &[TableFacts]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
     let used: Vec<u32> = tables.iter().flat_map(|table| table.columns.iter().map(|column| column.type_oid)).collect();
     let types = catalog::types(client, used).await?;
+    let all = tables.iter().flat_map(|table| &table.columns).map(|column| (column.type_oid, column.modifier)).collect();
+    let natives = native_names(client, &types, all).await?;
     let mut described = Vec::with_capacity(tables.len());
     for table in tables {
         let wanted: Vec<ColumnWanted<'_>> = table
@@ -46,7 +48,7 @@ pub(crate) async fn from_catalog(client: &Client, tables: &[TableFacts]) -> Resu
                 nullable: column.nullable,
             })
             .collect();
-        let (columns, decoder) = columns(client, &types, &wanted).await?;
+        let (columns, decoder) = columns(&types, &natives, &wanted);
         let names: Vec<&str> = wanted.iter().map(|column| column.name).collect();
         let key = |index: Option<Vec<String>>| index.and_then(|key| places(&names, &key)).unwrap_or_default();
         let primary_key = key(index_names(table, |index| index.primary));
@@ -96,7 +98,8 @@ pub(crate) async fn from_message(client: &Client, message: &RelationMessage, ver
             nullable: nullable(&column.name),
         })
         .collect();
-    let (columns, decoder) = columns(client, &types, &wanted).await?;
+    let natives = native_names(client, &types, wanted.iter().map(|column| (column.type_oid, column.modifier)).collect()).await?;
+    let (columns, decoder) = columns(&types, &natives, &wanted);
     let names: Vec<&str> = wanted.iter().map(|column| column.name).collect();
     let flagged: Vec<usize> = (0..names.len()).filter(|place| message.columns[*place].key).collect();
     let catalog_key = |choose: fn(&catalog::IndexFacts) -> bool| {
@@ -144,23 +147,35 @@ pub(crate) async fn from_message(client: &Client, message: &RelationMessage, ver
     })
 }
 
-async fn columns(
+/// The names of types with their modifiers, as DDL spells them, each asked for once. A domain is named by the type below it: its checks held
+/// at the source, and a target may not have it.
+async fn native_names(
     client: &Client,
     types: &HashMap<u32, TypeEntry>,
-    wanted: &[ColumnWanted<'_>],
-) -> Result<(Vec<Column>, PostgresDecoder), ConnectorError> {
-    // A domain is named by the type below it: its checks held at the source, and a target may not have it.
-    let bases: Vec<(u32, i32)> = wanted.iter().map(|column| below_domain(types, column.type_oid, column.modifier)).collect();
+    used: Vec<(u32, i32)>,
+) -> Result<HashMap<(u32, i32), String>, ConnectorError> {
+    let bases: HashSet<(u32, i32)> = used.into_iter().map(|(oid, modifier)| below_domain(types, oid, modifier)).collect();
+    let bases: Vec<(u32, i32)> = bases.into_iter().collect();
     let natives = catalog::type_names(client, &bases).await?;
+    Ok(bases.into_iter().zip(natives).collect())
+}
+
+fn columns(
+    types: &HashMap<u32, TypeEntry>,
+    natives: &HashMap<(u32, i32), String>,
+    wanted: &[ColumnWanted<'_>],
+) -> (Vec<Column>, PostgresDecoder) {
     let mut columns = Vec::with_capacity(wanted.len());
     let mut forms = Vec::with_capacity(wanted.len());
-    for ((column, (oid, modifier)), native_type) in wanted.iter().zip(bases).zip(natives) {
-        let (sql_type, form) = resolve(types, oid, modifier, &native_type);
+    for column in wanted {
+        let base = below_domain(types, column.type_oid, column.modifier);
+        let native_type = natives.get(&base).expect("every column's type was asked for").clone();
+        let (sql_type, form) = resolve(types, base.0, base.1, &native_type);
         forms.push((column.name.to_owned(), form));
         let name = column.name.to_owned();
         columns.push(Column { name, sql_type, native_type, collation: None, nullable: column.nullable, generated: false });
     }
-    Ok((columns, PostgresDecoder::new(forms)))
+    (columns, PostgresDecoder::new(forms))
 }
 
 /// The numbers of a table and of its columns by their names. A message names columns in the order of their numbers: where

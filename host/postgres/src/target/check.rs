@@ -9,7 +9,7 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 use super::labels;
 use super::objects::foreseen;
 use super::plan::TablePlan;
-use super::real::{RealTable, read_real};
+use super::real::{RealTable, constraints_on, read_real};
 use super::session::may_act_as_replica;
 use crate::connect::pg_error;
 
@@ -329,9 +329,12 @@ async fn check_references(
     is_replica: bool,
     findings: &mut Vec<Finding>,
 ) -> Result<(), ConnectorError> {
-    let sql = "select k.conname::text, n.nspname::text, c.relname::text from pg_constraint k \
-               join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace \
-               where k.contype = 'f' and k.confrelid = $1 and k.conrelid <> $1 and k.conparentid = 0 order by 1";
+    let sql = concat!(
+        "select k.conname::text, n.nspname::text, c.relname::text from pg_constraint k \
+         join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace where k.oid in ",
+        constraints_on!("$1"),
+        " and k.contype = 'f' and k.confrelid = $1 and k.conrelid <> $1 and k.conparentid = 0 order by 1"
+    );
     for row in tx.query(sql, &[&real.oid]).await.map_err(|error| pg_error("check foreign keys to a table", error))? {
         let from = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
         let constraint: String = row.get(0);
