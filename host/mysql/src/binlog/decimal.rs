@@ -5,9 +5,13 @@ use super::bytes::{Fault, Reader};
 /// Bytes that hold so many digits (`dig2bytes` in the server's decimal.c).
 const DIGIT_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 
+/// Digits of a decimal, and those behind its point: MySQL has at most 30, MariaDB 38. Source: MariaDB's manual, "DECIMAL".
+const DIGITS_MAX: u8 = 65;
+const SCALE_MAX: u8 = 38;
+
 /// Reads a decimal and gives the text that the server itself prints.
 pub(crate) fn decimal_text(reader: &mut Reader<'_>, precision: u8, scale: u8) -> Result<String, Fault> {
-    if precision == 0 || precision > 65 || scale > 30 || scale > precision {
+    if precision == 0 || precision > DIGITS_MAX || scale > SCALE_MAX || scale > precision {
         return Err(reader.fault());
     }
     let (whole, part) = (usize::from(precision - scale), usize::from(scale));
@@ -60,15 +64,18 @@ mod tests {
     #[test]
     fn decimals_print_as_the_server_prints_them() {
         // The first is the manual's example: 1234567890.1234 in DECIMAL(14,4).
-        let cases: [(&[u8], u8, u8, &str); 4] = [
+        let cases: [(&[u8], u8, u8, &str); 5] = [
             (&[0x81, 0x0D, 0xFB, 0x38, 0xD2, 0x04, 0xD2], 14, 4, "1234567890.1234"),
             (&[0x7E, 0xF2, 0x04, 0xC7, 0x2D, 0xFB, 0x2D], 14, 4, "-1234567890.1234"),
             (&[0x80, 0x00, 0x00], 5, 2, "0.00"),
             (&[0x7f, 0xff, 0xcd], 5, 2, "-0.50"),
+            // Of MariaDB alone.
+            (&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x07], 38, 38, "0.00000000000000000000000000000000000007"),
         ];
         for (bytes, precision, scale, text) in cases {
             assert_eq!(decimal_text(&mut Reader::new(bytes, "decimal"), precision, scale).as_deref(), Ok(text));
         }
         assert!(decimal_text(&mut Reader::new(&[0xff; 9], "decimal"), 14, 4).is_err());
+        assert!(decimal_text(&mut Reader::new(&[0x80; 40], "decimal"), 65, 39).is_err());
     }
 }
