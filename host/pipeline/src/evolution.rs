@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tidegate_connector::types::base_name;
 use tidegate_connector::{ColumnOrigin, ConnectorError, Lineage, SourceTable, TargetTable};
 use tidegate_model::{Engine, SqlType, TableName, Upheaval};
 
@@ -205,10 +206,16 @@ fn has_more_labels(known: &DefinedColumn, column: &DefinedColumn) -> bool {
 }
 
 /// Without numbers, descriptions come from the catalog and from the log, and spell types differently; there the log tells
-/// of a conversion in its place.
+/// of a conversion in its place. A stored definition is the catalog's, and so is what it is compared with: another type by the same
+/// name is one that the stream has not come to yet, and lengths are spelled as the server's version does it.
 fn is_retyped(known: &DefinedColumn, column: &DefinedColumn) -> bool {
     let types = known.sql_type.as_ref().zip(column.sql_type.as_ref()).is_some_and(|(known, now)| known != now);
-    types || (known.number.is_some() && column.number.is_some() && known.native_type != column.native_type)
+    let natives = if known.number.is_some() && column.number.is_some() {
+        known.native_type != column.native_type
+    } else {
+        known.sql_type.is_none() && base_name(&known.native_type) != base_name(&column.native_type)
+    };
+    types || natives
 }
 
 /// What follows from these changes together: the most careful of what is wanted for each. `None` for no changes.
@@ -435,6 +442,10 @@ mod tests {
         }
         let stored = Definition::parse(&table("id@1 a@2").to_text()).expect("what was written is read");
         assert_eq!(differences(&stored, &table("id@1 a@2:bigint")).len(), 1);
+        // Without numbers, a column may be another one, of another type.
+        let stored = Definition::parse(&table("id a:int(11)").to_text()).expect("what was written is read");
+        assert_eq!(differences(&stored, &table("id a:int")), []);
+        assert_eq!(differences(&stored, &table("id a:enum")).len(), 1);
         assert!(Definition::parse("{}").is_err());
     }
 
