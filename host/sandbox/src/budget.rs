@@ -2,15 +2,16 @@
 //!
 //! A tenant is charged for the CPU time of its own thread, not for its neighbours': on a crowded machine 200 ms of
 //! work may take seconds. The wall clock bounds that at ten times the budget, without the time in which the thread waited for a
-//! processor. The check runs at each tick of the engine's epoch (10 ms), so a spinning module is stopped within 10 ms of its budget.
+//! processor. The check runs at each tick of the engine's epoch (5 ms), so a spinning module is stopped within 5 ms of its budget.
 //!
 //! Asking for a thread's CPU time is a call of the kernel: a quarter of a microsecond at best, 1.6 µs where the kernel is
 //! behind another layer, which is more than a call of a module takes. So nobody asks before the first tick; until then
 //! the wall clock stands for it, which cannot say more than a tick, since a call that is running notices every tick.
 //!
-//! A call that has used 20 ms is no ordinary batch: from there on it rests four times as long as it runs, after each millisecond or so, and
-//! longer when others like it run too, so that all of them together leave the processor to the tasks beside them, and runs only while no
-//! other thread wants its processor ([`threads`](crate::threads)). Rests count neither as CPU time nor as wall time.
+//! A call that has used 5 ms, or twice what answered calls of its sandbox take, and 20 ms at most, is no ordinary batch: from there on it
+//! rests four times as long as it runs, after each fifth of a millisecond or so, and longer when others like it run too, so that all of them
+//! together leave the processor to the tasks beside them, and runs only while no other thread wants its processor
+//! ([`threads`](crate::threads)). Rests count neither as CPU time nor as wall time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -26,8 +27,10 @@ use crate::threads::give_way;
 /// Wall time allowed for each unit of CPU time allowed.
 const WALL_FACTOR: u32 = 10;
 
-/// CPU time after which a call is made to rest. An ordinary batch of 1,024 rows in Python is to take 3 ms.
-const RESTS_AFTER: Duration = Duration::from_millis(20);
+/// CPU time after which a call of a sandbox is made to rest that has answered none yet. An ordinary batch of 1,024 rows in Python is to take 3 ms.
+const RESTS_AFTER: Duration = Duration::from_millis(5);
+/// The most that a sandbox gets whose calls usually take long.
+const RESTS_AFTER_MAX: Duration = Duration::from_millis(20);
 /// A rest is so many times what the call ran since the one before, for each call that rests.
 const REST_FACTOR: u32 = 4;
 /// Rests are cut into pieces that are no longer, so that a cancelled call ends soon.
@@ -119,6 +122,7 @@ impl std::error::Error for Stop {}
 #[derive(Debug)]
 pub(crate) struct Budget {
     cpu_allowed: Duration,
+    rests_after: Duration,
     wall_start: Instant,
     first_tick: Option<FirstTick>,
     /// How long the thread had waited for a processor since it began, asked when the call had taken a while.
@@ -140,9 +144,11 @@ struct FirstTick {
 }
 
 impl Budget {
-    pub(crate) fn new(cpu_allowed: Duration, cancel: Arc<AtomicBool>) -> Self {
+    /// `usual` is what an answered call of the sandbox takes.
+    pub(crate) fn new(cpu_allowed: Duration, usual: Duration, cancel: Arc<AtomicBool>) -> Self {
         Self {
             cpu_allowed,
+            rests_after: (usual * 2).clamp(RESTS_AFTER, RESTS_AFTER_MAX),
             wall_start: Instant::now(),
             first_tick: None,
             waited_before: None,
@@ -189,7 +195,7 @@ impl Budget {
     /// Lets the thread rest when the call has used much; called once a tick. Ends early when the call is cancelled.
     pub(crate) fn rest(&mut self, pacer: &Pacer) {
         let used = self.cpu_used();
-        if used < RESTS_AFTER {
+        if used < self.rests_after {
             return;
         }
         if self.paced.is_none() {
@@ -245,7 +251,7 @@ mod tests {
             .collect();
         let (told, stopped) = std::sync::mpsc::channel();
         run_on_guest_thread(move || {
-            let mut budget = Budget::new(Duration::from_millis(2), Arc::default());
+            let mut budget = Budget::new(Duration::from_millis(2), Duration::ZERO, Arc::default());
             // What waits from the first tick on is known.
             budget.check().unwrap();
             give_way();

@@ -19,7 +19,7 @@ use crate::error::SandboxError;
 use crate::guest::Guest;
 
 /// How often running modules are checked against their budget.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(5);
 
 /// The same while a call that is made to rest is awake. Its thread gives way to whoever wakes up, but one that has just given way to another
 /// waits for the end of a module's turn, which the kernel makes some milliseconds long. So such a call rests before that.

@@ -121,7 +121,7 @@ pub(crate) enum Refused {
 impl Guest {
     pub(crate) fn new(limits: &Limits, cancel: Arc<AtomicBool>, pool: Arc<MemoryPool>, pacer: Pacer) -> Self {
         Self {
-            budget: Budget::new(limits.plan_cpu, cancel),
+            budget: Budget::new(limits.plan_cpu, Duration::ZERO, cancel),
             memory_bytes: 0,
             memory_bytes_max: limits.memory_bytes_max,
             pool,

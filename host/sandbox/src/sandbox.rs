@@ -85,6 +85,8 @@ struct Live {
     module: TransformModule,
     started: Instant,
     batches: u64,
+    /// CPU time of an answered call, the later ones counting for more.
+    usual: Duration,
 }
 
 /// What is needed to check the batches and answers of a table, and to plan it again.
@@ -169,7 +171,7 @@ impl Sandbox {
         let instance = self.compiled.pre().instantiate(&mut store);
         drop(running);
         match instance {
-            Ok(module) => Ok(Live { store, module, started: Instant::now(), batches: 0 }),
+            Ok(module) => Ok(Live { store, module, started: Instant::now(), batches: 0, usual: Duration::ZERO }),
             Err(error) if error.is::<Trap>() || error.is::<Stop>() || store.data().refused.is_some() => {
                 Err(self.failure("start", &error, store.data()))
             }
@@ -204,7 +206,7 @@ impl Sandbox {
         }
     }
 
-    /// Setting the flag stops a running call within about 10 ms, and every later one.
+    /// Setting the flag stops a running call within about 5 ms, and every later one.
     pub fn cancel_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.cancel)
     }
@@ -381,7 +383,7 @@ impl Sandbox {
             State::Live(live) => live,
             State::Ended(error) => return Err(SandboxError::Start(format!("an earlier call ended it: {error}"))),
         };
-        let budget = Budget::new(cpu, Arc::clone(&self.cancel));
+        let budget = Budget::new(cpu, live.usual, Arc::clone(&self.cancel));
         if budget.is_cancelled() {
             return Err(SandboxError::Cancelled);
         }
@@ -398,7 +400,11 @@ impl Sandbox {
         };
         let budget = &mut live.store.data_mut().budget;
         budget.end();
-        self.usage.cpu += budget.cpu_used();
+        let used = budget.cpu_used();
+        self.usage.cpu += used;
+        if answer.is_ok() {
+            live.usual = (live.usual * 3 + used) / 4;
+        }
         if let (Some(total), Ok(left)) = (&mut self.usage.fuel, live.store.get_fuel()) {
             *total += FUEL.saturating_sub(left);
         }
