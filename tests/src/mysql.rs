@@ -1,5 +1,7 @@
 //! Private MySQL and MariaDB servers.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -255,11 +257,16 @@ fn server(flavour: MysqlFlavour, data: &Path) -> Command {
     let prefix = mysql_prefix(flavour.directory(), flavour.server(), flavour.version());
     let usr = prefix.join("usr");
     let mut command = Command::new(usr.join("sbin").join(flavour.server()));
+    // A server that starts deletes what it takes for leftovers in there, which would be the temporary tables of others. It may run as another user.
+    let temporary = data.with_file_name("tmp");
+    std::fs::create_dir_all(&temporary).expect("a directory can be made beside the data");
+    std::fs::set_permissions(&temporary, Permissions::from_mode(0o777)).expect("its permissions can be set");
     command.args([
         "--no-defaults".to_owned(),
         format!("--basedir={}", usr.display()),
         format!("--lc-messages-dir={}", share_dir(flavour, &usr).display()),
         format!("--datadir={}", data.display()),
+        format!("--tmpdir={}", temporary.display()),
     ]);
     command.args(["--innodb-buffer-pool-size=64M", "--character-set-server=utf8mb4"]);
     if flavour.is_mariadb() {
