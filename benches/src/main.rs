@@ -114,7 +114,7 @@ enum Part {
         /// Pairs of a quiet and a hostile phase.
         #[arg(long, default_value_t = 3)]
         pairs: u32,
-        /// The strangers' databases and clients do not give way to everything else.
+        /// The strangers' databases and clients share the processors with everything else.
         #[arg(long)]
         strangers_push: bool,
     },
