@@ -1,35 +1,9 @@
-use tidegate_connector::NeutralDecoder;
-use tidegate_model::schema::RowEncoding;
-use tidegate_model::{BeforeImages, Column, Engine, TableName, TableSchema};
-
 use super::*;
+use crate::test_tables::source_table;
 
 fn characters(replacements: &[(char, Option<char>)], kept_to: Option<(&str, Option<char>)>) -> Characters {
     let kept_to = kept_to.map(|(name, instead)| (CharacterSet::by_name(name).unwrap(), instead));
     Characters { replacements: replacements.iter().copied().collect(), kept_to }
-}
-
-fn source(columns: &[(&str, SqlType)]) -> SourceTable {
-    let described = columns.iter().map(|(name, sql_type)| Column {
-        name: (*name).into(),
-        sql_type: sql_type.clone(),
-        native_type: String::new(),
-        collation: None,
-        nullable: true,
-        generated: false,
-    });
-    let schema = TableSchema {
-        name: TableName::new("s", "t"),
-        engine: Engine::Mysql,
-        columns: described.collect(),
-        primary_key: vec![0],
-        unique_keys: Vec::new(),
-        identity: vec![0],
-        before_images: BeforeImages::Full,
-        encoding: RowEncoding::Neutral,
-        version: 1,
-    };
-    SourceTable { schema, decoder: Arc::new(NeutralDecoder::new([])), rows_estimate: 0, lineage: None }
 }
 
 fn row(cells: &[Cell<'_>]) -> Row {
@@ -45,7 +19,7 @@ fn text(text: &str) -> Cell<'_> {
 const TEXT: SqlType = SqlType::Text { chars_max: None };
 
 fn plan(characters: Characters) -> CharacterPlan {
-    CharacterPlan::new(Some(&Arc::new(characters)), &source(&[("id", TEXT), ("doc", SqlType::Json), ("note", TEXT)]))
+    CharacterPlan::new(Some(&Arc::new(characters)), &source_table(&[("id", TEXT), ("doc", SqlType::Json), ("note", TEXT)]))
 }
 
 #[test]
@@ -115,7 +89,7 @@ fn every_image_of_a_row_changes_alike_and_only_in_text() {
 
 #[test]
 fn tasks_that_ask_for_nothing_have_no_columns_and_keys_are_told() {
-    let table = source(&[("id", TEXT), ("n", SqlType::Int32)]);
+    let table = source_table(&[("id", TEXT), ("n", SqlType::Int32)]);
     assert!(CharacterPlan::new(None, &table).columns.is_empty());
     for nothing in [characters(&[], None), characters(&[], Some(("utf-8", None)))] {
         assert!(nothing.is_nothing() && CharacterPlan::new(Some(&Arc::new(nothing)), &table).columns.is_empty());
@@ -123,6 +97,6 @@ fn tasks_that_ask_for_nothing_have_no_columns_and_keys_are_told() {
     let plan = CharacterPlan::new(Some(&Arc::new(characters(&[('b', None)], None))), &table);
     let finding = plan.finding(&table).unwrap();
     assert!(finding.code == "characters_in_key" && finding.found.contains("\"id\""), "{finding}");
-    let other = source(&[("n", SqlType::Int32), ("note", TEXT)]);
+    let other = source_table(&[("n", SqlType::Int32), ("note", TEXT)]);
     assert!(CharacterPlan::new(Some(&Arc::new(characters(&[('b', None)], None))), &other).finding(&other).is_none());
 }

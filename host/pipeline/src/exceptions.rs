@@ -146,11 +146,10 @@ fn cut(mut statement: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_connector::SourceTable;
-    use tidegate_model::schema::RowEncoding;
-    use tidegate_model::{BeforeImages, Cell, Column, RowBuilder, SqlType, TableSchema, Value};
+    use tidegate_model::{Cell, RowBuilder, SqlType, Value};
 
     use super::*;
+    use crate::test_tables::source_table;
 
     fn exceptions(engine: Engine) -> Exceptions {
         Exceptions { schema: "ops".into(), task_name: "shop".into(), engine }
@@ -159,26 +158,7 @@ mod tests {
     /// `id` and `mail` of the source, of which `mail` is masked; `origin` is a constant.
     fn table() -> TargetTable {
         let text = SqlType::Text { chars_max: None };
-        let described = [("id", SqlType::Int64), ("mail", text.clone())].map(|(name, sql_type)| Column {
-            name: name.into(),
-            sql_type,
-            native_type: String::new(),
-            nullable: true,
-            generated: false,
-            collation: None,
-        });
-        let decoder = NeutralDecoder::new(described.iter().map(|column| (column.name.clone(), column.sql_type.clone())));
-        let schema = TableSchema {
-            name: TableName::new("app", "t"),
-            engine: Engine::Mysql,
-            columns: described.into(),
-            primary_key: vec![0],
-            unique_keys: Vec::new(),
-            identity: vec![0],
-            before_images: BeforeImages::Full,
-            encoding: RowEncoding::Neutral,
-            version: 1,
-        };
+        let source = source_table(&[("id", SqlType::Int64), ("mail", text.clone())]);
         let column = |name: &str, sql_type: SqlType, origin| TargetColumn { name: name.into(), sql_type, nullable: true, origin };
         TargetTable {
             name: TableName::new("copy", "t\"s"),
@@ -189,7 +169,7 @@ mod tests {
             ],
             primary_key: vec![0],
             identity: vec![0],
-            source: Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None }),
+            source: Arc::new(source),
             objects: Arc::default(),
             unfit: Default::default(),
             computed: vec![SqlType::Text { chars_max: None }],

@@ -61,6 +61,8 @@ mod swap;
 mod table_errors;
 mod tables;
 mod task;
+#[cfg(test)]
+mod test_tables;
 mod transform;
 mod unfit;
 mod units;

@@ -356,38 +356,13 @@ impl PlannedTable {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_connector::NeutralDecoder;
-    use tidegate_model::schema::RowEncoding;
-    use tidegate_model::{Engine, SqlType};
+    use tidegate_model::SqlType;
     use tidegate_sandbox::{Output, RowPlan};
 
     use super::*;
+    use crate::test_tables::source_table;
 
     const TEXT: SqlType = SqlType::Text { chars_max: None };
-
-    fn source() -> Arc<SourceTable> {
-        let id = Column {
-            name: "id".into(),
-            sql_type: SqlType::Int64,
-            native_type: "bigint".into(),
-            collation: None,
-            nullable: false,
-            generated: false,
-        };
-        let schema = TableSchema {
-            name: TableName::new("s", "t"),
-            engine: Engine::Mysql,
-            columns: vec![id],
-            primary_key: vec![0],
-            unique_keys: Vec::new(),
-            identity: vec![0],
-            before_images: BeforeImages::Full,
-            encoding: RowEncoding::Neutral,
-            version: 1,
-        };
-        let decoder = NeutralDecoder::new([("id".to_owned(), SqlType::Int64)]);
-        Arc::new(SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None })
-    }
 
     #[test]
     fn a_computed_column_that_is_copied_under_another_type_keeps_the_type_of_its_values() {
@@ -399,7 +374,7 @@ mod tests {
             partial_images: false,
             text_layout: TextLayout::Buffers,
         };
-        let mut draft = Draft::new(source());
+        let mut draft = Draft::new(Arc::new(source_table(&[("id", SqlType::Int64)])));
         let outputs = vec![output("a", SqlType::Int64, OutputSource::Computed), output("b", SqlType::Date, OutputSource::Computed)];
         draft.apply(0, "first", &TablePlan { outputs, rows: Some(rows(&["id"])), ..TablePlan::unchanged() }).expect("it fits");
         let outputs = vec![output("copy", TEXT, OutputSource::CopyOf("a".into())), output("c", TEXT, OutputSource::Computed)];

@@ -229,37 +229,10 @@ fn date(days: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tidegate_connector::NeutralDecoder;
-    use tidegate_model::schema::RowEncoding;
-    use tidegate_model::{BeforeImages, Column, Engine, RowBuilder, SqlType, TableName, TableSchema};
+    use tidegate_model::{RowBuilder, SqlType};
 
     use super::*;
-
-    fn table(columns: &[(&str, SqlType)]) -> SourceTable {
-        let described = columns.iter().map(|(name, sql_type)| Column {
-            name: (*name).into(),
-            sql_type: sql_type.clone(),
-            native_type: String::new(),
-            nullable: true,
-            generated: false,
-            collation: None,
-        });
-        let schema = TableSchema {
-            name: TableName::new("s", "t"),
-            engine: Engine::Mysql,
-            columns: described.collect(),
-            primary_key: vec![0],
-            unique_keys: Vec::new(),
-            identity: vec![0],
-            before_images: BeforeImages::Full,
-            encoding: RowEncoding::Neutral,
-            version: 1,
-        };
-        let decoder = NeutralDecoder::new(columns.iter().map(|(name, sql_type)| ((*name).to_owned(), sql_type.clone())));
-        SourceTable { schema, decoder: Arc::new(decoder), rows_estimate: 0, lineage: None }
-    }
+    use crate::test_tables::source_table;
 
     fn row(values: &[Value<'_>]) -> Row {
         let mut builder = RowBuilder::default();
@@ -274,19 +247,19 @@ mod tests {
 
     #[test]
     fn a_kept_row_reads_back_under_the_same_description_only() {
-        let table_now = table(&[("id", SqlType::Int64), ("at", SqlType::Timestamp), ("note", SqlType::Text { chars_max: None })]);
+        let table_now = source_table(&[("id", SqlType::Int64), ("at", SqlType::Timestamp), ("note", SqlType::Text { chars_max: None })]);
         let kept = row(&[Value::Int(7), Value::Timestamp(951_868_799_500_000), Value::Null]);
         let bytes = store_row(&table_now, &kept, RejectedOperation::Load).unwrap();
         assert_eq!(stored_row(&table_now, &bytes), Some(kept.clone()));
         assert_eq!(key_json(&table_now, &kept).unwrap(), r#"{"id":7}"#);
         assert_eq!(row_json(&table_now, &kept).unwrap(), r#"{"at":"2000-02-29T23:59:59.500000","id":7,"note":null}"#);
-        let table_later = table(&[("id", SqlType::Int64), ("at", SqlType::Timestamp), ("note", SqlType::Json)]);
+        let table_later = source_table(&[("id", SqlType::Int64), ("at", SqlType::Timestamp), ("note", SqlType::Json)]);
         assert_eq!(stored_row(&table_later, &bytes), None);
     }
 
     #[test]
     fn a_row_is_named_by_its_key_alone() {
-        let table = table(&[("id", SqlType::Int64), ("note", SqlType::Text { chars_max: None })]);
+        let table = source_table(&[("id", SqlType::Int64), ("note", SqlType::Text { chars_max: None })]);
         let id = |number, note: &str| row_id(&table, &row(&[Value::Int(number), Value::Text(note)])).unwrap();
         assert_eq!(id(1, "a"), id(1, "b"));
         assert_ne!(id(1, "a"), id(2, "a"));

@@ -29,7 +29,7 @@ async fn hand_over_with_writers_in_flight_loses_and_doubles_nothing() {
         let source = fixture.another_source().await;
         let task = scope(&tables);
         let begin = tokio::spawn(async move { source.begin_capture(&task).await });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        wait_for_slot(&fixture).await;
         slow.batch_execute("insert into a values (2, 'after'); commit").await.expect("insert");
 
         let start = begin.await.expect("no panic").expect("capture begins");
