@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::fields::{Fields, key_problem, wrong_type};
 use crate::problem::Problem;
 
-/// Names of character sets, as the pipeline has them.
+/// Names of character sets, as the pipeline has them; both are compared with `openapi.json`.
 pub(crate) const SETS: [&str; 36] = [
     "utf-8",
     "utf-16",
@@ -108,6 +108,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_sets_are_those_of_the_description() {
+        let description: Value = serde_json::from_str(crate::routes::OPENAPI).unwrap();
+        let told = &description["components"]["schemas"]["Settings"]["properties"]["characters"]["properties"]["character_set"]["enum"];
+        assert_eq!(*told, json!(SETS.as_slice()));
+    }
 
     #[test]
     fn code_points_and_sets_pass_and_others_are_named() {

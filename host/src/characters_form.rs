@@ -83,6 +83,13 @@ mod tests {
     }
 
     #[test]
+    fn the_sets_are_those_of_the_apis_description() {
+        let description: serde_json::Value = serde_json::from_str(include_str!("../../api/openapi.json")).unwrap();
+        let told = &description["components"]["schemas"]["Settings"]["properties"]["characters"]["properties"]["character_set"]["enum"];
+        assert_eq!(*told, serde_json::json!(CharacterSet::names().collect::<Vec<_>>()));
+    }
+
+    #[test]
     fn code_points_are_read_and_nothing_said_is_nothing() {
         assert_eq!(read("{}"), Ok(None));
         assert_eq!(read(r#"{"character_set": "utf-8", "replace_others": "3f"}"#), Ok(None), "every character is one of Unicode");
