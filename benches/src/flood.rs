@@ -23,6 +23,7 @@ pub(crate) async fn measure(rows: u32, tasks: u32, units: u32) {
         interval: PAUSE,
         flood_tasks: tasks,
         flood_interval: Duration::ZERO,
+        flood_waiting_most: u64::MAX,
         units,
         max_lag_seconds: OBJECTIVE,
     };

@@ -9,8 +9,9 @@
 //! names, and the node has few units. Each has a database server of its own: what a flood does to a server that is not its
 //! own is not the node's to bound.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -28,6 +29,9 @@ const FLOOD_BATCH: u32 = 500;
 /// Waiting rows from which on it is a flood.
 const FLOODED: u64 = 2_000;
 
+/// How often it is looked how much waits.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// How long and how much.
 #[derive(Debug, Clone, Copy)]
 pub struct FloodPlan {
@@ -39,6 +43,9 @@ pub struct FloodPlan {
     pub flood_tasks: u32,
     /// What the other tenant's writers wait between two transactions.
     pub flood_interval: Duration,
+    /// Waiting rows of the flood from which on its writers pause: what is asked is what the node does, and databases of two tenants that
+    /// share a disk and processors meet there, too.
+    pub flood_waiting_most: u64,
     /// Units of the node.
     pub units: u32,
     /// The objective of every task.
@@ -86,20 +93,26 @@ pub async fn measure(plan: FloodPlan) -> FloodReport {
 
     let (writer, reader) = (calm.client_for("origin").await, calm.client_for("copy").await);
     let alone_ms = phase(&writer, &reader, 0, &plan).await;
-    let stop = Arc::new(AtomicBool::new(false));
+    let valve = Arc::new(Valve::default());
     let mut writers = JoinSet::new();
     for number in 0..plan.flood_tasks {
-        let (client, stop) = (storm.client_for("origin").await, Arc::clone(&stop));
-        writers.spawn(async move { pour(&client, number, plan.flood_interval, &stop).await });
+        let (client, valve) = (storm.client_for("origin").await, Arc::clone(&valve));
+        writers.spawn(async move { pour(&client, number, plan.flood_interval, &valve).await });
     }
-    wait_for("the flood to be more than its units apply", PATIENCE, async || {
-        let standing = standing(&flood, plan.flood_tasks).await;
-        if standing.0 >= FLOODED { Ok(()) } else { Err(standing) }
-    })
-    .await;
-    let beside_ms = phase(&writer, &reader, plan.rows_each_phase, &plan).await;
+    let measured = async {
+        wait_for("the flood to be more than its units apply", PATIENCE, async || {
+            let waiting = valve.waiting.load(Ordering::Acquire);
+            if waiting >= FLOODED { Ok(()) } else { Err(waiting) }
+        })
+        .await;
+        phase(&writer, &reader, plan.rows_each_phase, &plan).await
+    };
+    let beside_ms = tokio::select! {
+        beside_ms = measured => beside_ms,
+        never = valve.watch(&flood, &plan) => match never {},
+    };
     let (flood_waiting, wanted, granted) = standing(&flood, plan.flood_tasks).await;
-    stop.store(true, Ordering::Release);
+    valve.is_over.store(true, Ordering::Release);
     let flood_rows = writers.join_all().await.into_iter().sum();
     FloodReport { alone_ms, beside_ms, flood_rows, flood_waiting, flood_units: (wanted, granted) }
 }
@@ -130,11 +143,35 @@ async fn wait_replicating(tenant: &Tenant, name: &str) {
     .await;
 }
 
-/// Writes until it is told to stop; the rows.
-async fn pour(client: &Client, number: u32, interval: Duration, stop: &AtomicBool) -> u64 {
+/// What the writers of the flood heed.
+#[derive(Default)]
+struct Valve {
+    waiting: AtomicU64,
+    is_closed: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Valve {
+    /// Closes while more waits than the plan says, until it is dropped.
+    async fn watch(&self, flood: &Tenant, plan: &FloodPlan) -> Infallible {
+        loop {
+            let (waiting, ..) = standing(flood, plan.flood_tasks).await;
+            self.waiting.store(waiting, Ordering::Release);
+            self.is_closed.store(waiting >= plan.flood_waiting_most, Ordering::Release);
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Writes until the flood is over; the rows.
+async fn pour(client: &Client, number: u32, interval: Duration, valve: &Valve) -> u64 {
     let statement = format!("insert into storm_{number} (note) select repeat('x', 100) from generate_series(1, {FLOOD_BATCH})");
     let mut rows = 0;
-    while !stop.load(Ordering::Acquire) {
+    while !valve.is_over.load(Ordering::Acquire) {
+        if valve.is_closed.load(Ordering::Acquire) {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
         client.batch_execute(&statement).await.expect("the flood can be written");
         rows += u64::from(FLOOD_BATCH);
         tokio::time::sleep(interval).await;

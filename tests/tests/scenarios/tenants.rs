@@ -160,6 +160,7 @@ async fn a_tenant_that_floods_the_node_leaves_the_lag_of_another_within_its_obje
         interval: Duration::from_millis(20),
         flood_tasks: 3,
         flood_interval: Duration::from_millis(25),
+        flood_waiting_most: 100_000,
         units: 2,
         max_lag_seconds: 10,
     };
