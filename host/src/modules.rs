@@ -115,7 +115,7 @@ impl ModuleStore {
 
     fn count(&self, tenant: &TenantId, digest: &str) -> SandboxCount {
         let mut counts = self.shared.counts.lock().expect("no holder of this lock panics");
-        counts.retain(|_, count| !count.is_alone());
+        counts.retain(|_, count| !count.is_done());
         counts.entry((tenant.clone(), digest.to_owned())).or_default().clone()
     }
 

@@ -8,8 +8,8 @@
 //! behind another layer, which is more than a call of a module takes. So nobody asks before the first tick; until then
 //! the wall clock stands for it, which cannot say more than a tick, since a call that is running notices every tick.
 //!
-//! A call that has used 5 ms, or twice what answered calls of its sandbox take, and 20 ms at most, is no ordinary batch: from there on it
-//! rests four times as long as it runs, after each fifth of a millisecond or so, and longer when others like it run too, so that all of them
+//! A call that has used 5 ms, or twice what answered calls of its sandbox take, and 20 ms at most, is no ordinary batch, nor is one of a
+//! module whose last call used up its time or memory, from its beginning: from there on it rests four times as long as it runs, after each fifth of a millisecond or so, and longer when others like it run too, so that all of them
 //! together leave the processor to the tasks beside them, and runs only while no other thread wants its processor
 //! ([`threads`](crate::threads)). Rests count neither as CPU time nor as wall time.
 
@@ -157,6 +157,13 @@ impl Budget {
             rested_at: Duration::ZERO,
             paced: None,
         }
+    }
+
+    /// The call is no ordinary one from its beginning.
+    pub(crate) fn rest_from_now_on(&mut self, pacer: &Pacer) {
+        self.rests_after = Duration::ZERO;
+        give_way();
+        self.paced = Some(Paced::new(pacer));
     }
 
     /// CPU time of this thread since the budget began; of a call that noticed no tick, wall time, at most a tick.

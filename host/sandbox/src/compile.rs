@@ -7,8 +7,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload};
@@ -34,27 +35,58 @@ pub struct Compiled {
     pre: TransformModulePre<Guest>,
     digest: String,
     limits: Option<Limits>,
-    /// Sandboxes of this code in the process.
-    instances: Arc<AtomicUsize>,
+    instances: SandboxCount,
 }
 
-/// Sandboxes of a module that somebody has in this process. Clones share the number.
+/// A module that used up its time or memory is remembered for so long when it has no sandbox any more.
+const SUSPECT_FOR: Duration = Duration::from_secs(900);
+
+/// Sandboxes of a module that somebody has in this process, and how their last batch went. Clones share both.
 #[derive(Debug, Clone, Default)]
-pub struct SandboxCount(Arc<AtomicUsize>);
+pub struct SandboxCount(Arc<Instances>);
+
+#[derive(Debug, Default)]
+struct Instances {
+    count: AtomicUsize,
+    /// The last batch used up its time or its memory: the next one is not taken for an ordinary one.
+    is_suspect: AtomicBool,
+    /// When it last did.
+    exhausted_at: Mutex<Option<Instant>>,
+}
 
 impl SandboxCount {
-    /// True when nobody else counts with it.
-    pub fn is_alone(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
+    /// True when nobody else counts with it, and there is nothing to remember.
+    pub fn is_done(&self) -> bool {
+        let exhausted_at = *self.0.exhausted_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_forgotten = !self.0.is_suspect.load(Ordering::Relaxed) || exhausted_at.is_none_or(|at| at.elapsed() >= SUSPECT_FOR);
+        is_forgotten && Arc::strong_count(&self.0) == 1
     }
 }
 
 /// Counts for one sandbox of a module.
-pub(crate) struct Instance(Arc<AtomicUsize>);
+pub(crate) struct Instance(SandboxCount);
+
+impl Instance {
+    /// A call used up its time or its memory.
+    pub(crate) fn exhausted(&self) {
+        *self.0.0.exhausted_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.0.0.is_suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// A batch was answered.
+    pub(crate) fn answered(&self) {
+        self.0.0.is_suspect.store(false, Ordering::Relaxed);
+    }
+
+    /// True when the last batch of the module's sandboxes used up its time or its memory.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.0.0.is_suspect.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.0.count.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -80,7 +112,7 @@ impl Compiled {
     /// The same code, whose sandboxes are counted with `count` and apart from those of anybody else who has equal bytes.
     #[must_use]
     pub fn counted_with(mut self, count: &SandboxCount) -> Self {
-        self.instances = Arc::clone(&count.0);
+        self.instances = count.clone();
         self
     }
 
@@ -92,8 +124,8 @@ impl Compiled {
     /// A place for one more sandbox, unless there are as many as there may be.
     pub(crate) fn instance(&self, instances_max: usize) -> Option<Instance> {
         let more = |count: usize| (count < instances_max).then_some(count + 1);
-        self.instances.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Instance(Arc::clone(&self.instances)))
+        self.instances.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Instance(self.instances.clone()))
     }
 
     pub(crate) fn pre(&self) -> &TransformModulePre<Guest> {
@@ -103,7 +135,7 @@ impl Compiled {
     pub(crate) fn link(engine: &Engine, component: &Component, digest: String) -> Result<Self, ModuleError> {
         let refuse = |error: wasmtime::Error| ModuleError::Compile(format!("{error:#}"));
         let pre = engine.linker().instantiate_pre(component).map_err(refuse)?;
-        Ok(Self { pre: TransformModulePre::new(pre).map_err(refuse)?, digest, limits: None, instances: Arc::default() })
+        Ok(Self { pre: TransformModulePre::new(pre).map_err(refuse)?, digest, limits: None, instances: SandboxCount::default() })
     }
 }
 
@@ -213,4 +245,23 @@ fn is_ours(name: &str) -> bool {
 
 fn malformed(error: wasmparser::BinaryReaderError) -> ModuleError {
     ModuleError::Malformed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_used_up_its_time_is_remembered_without_sandboxes_until_it_answers() {
+        let count = SandboxCount::default();
+        let instance = || {
+            count.0.count.fetch_add(1, Ordering::AcqRel);
+            Instance(count.clone())
+        };
+        assert!(count.is_done());
+        instance().exhausted();
+        assert!(!count.is_done());
+        instance().answered();
+        assert!(count.is_done());
+    }
 }

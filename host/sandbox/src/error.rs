@@ -250,6 +250,14 @@ impl SandboxError {
         }
     }
 
+    /// True when the call used up something that it may have a bounded part of.
+    pub(crate) fn exhausts(&self) -> bool {
+        matches!(
+            self,
+            SandboxError::Timeout { .. } | SandboxError::Memory { .. } | SandboxError::Stack { .. } | SandboxError::Output { .. }
+        )
+    }
+
     /// True when the process, not the module, lacked something: the same call may do later.
     pub fn is_transient(&self) -> bool {
         matches!(self, SandboxError::NoSlot | SandboxError::Instances { .. } | SandboxError::Crowded { .. })

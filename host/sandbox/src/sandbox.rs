@@ -70,7 +70,7 @@ pub struct Sandbox {
     /// The configuration planned with last: a task's tables mostly share it.
     config: Arc<str>,
     // Given back after the instance is gone, which the order of the fields sees to.
-    _instance: Instance,
+    instance: Instance,
     _slot: Slot,
 }
 
@@ -124,7 +124,7 @@ impl Sandbox {
             logs: Vec::new(),
             logs_dropped: 0,
             config: Arc::from(""),
-            _instance: instance,
+            instance,
             _slot: slot,
         };
         sandbox.replace()?;
@@ -383,7 +383,10 @@ impl Sandbox {
             State::Live(live) => live,
             State::Ended(error) => return Err(SandboxError::Start(format!("an earlier call ended it: {error}"))),
         };
-        let budget = Budget::new(cpu, live.usual, Arc::clone(&self.cancel));
+        let mut budget = Budget::new(cpu, live.usual, Arc::clone(&self.cancel));
+        if self.instance.is_suspect() {
+            budget.rest_from_now_on(&self.engine.pacer());
+        }
         if budget.is_cancelled() {
             return Err(SandboxError::Cancelled);
         }
@@ -416,6 +419,12 @@ impl Sandbox {
             }),
         };
         self.note_memory();
+        match &result {
+            // A plan says nothing about batches.
+            Ok(_) if name == "transform" => self.instance.answered(),
+            Err(error) if error.exhausts() => self.instance.exhausted(),
+            Ok(_) | Err(_) => {}
+        }
         result.inspect_err(|error| {
             self.usage.failures += 1;
             self.end(error.clone());

@@ -10,8 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use support::{ENGINE, batch, guest, input, sandbox, schema};
+use thread_priority::unix::thread_schedule_policy;
+use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy};
 use tidegate_model::Value;
-use tidegate_sandbox::{Batch, Compiled, Engine, EngineSettings, Limits, Sandbox, SandboxError};
+use tidegate_sandbox::{Batch, Compiled, Engine, EngineSettings, Limits, Sandbox, SandboxError, run_on_guest_thread};
+
+const GIVES_WAY: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 
 static HOSTILE: LazyLock<Compiled> = LazyLock::new(|| ENGINE.compile(&guest("hostile")).unwrap());
 
@@ -39,6 +43,29 @@ fn an_endless_loop_is_stopped_at_its_cpu_budget() {
 fn a_loop_in_plan_is_stopped_too() {
     let error = sandbox(&HOSTILE).plan(0, &input(&schema()), "plan-loop").unwrap_err();
     assert!(matches!(error, SandboxError::Timeout { call: "plan", .. }), "{error}");
+}
+
+#[test]
+fn the_batch_after_one_that_used_up_its_time_gives_way_from_its_beginning_and_no_later_one() {
+    let module = ENGINE.compile(&guest("hostile")).unwrap();
+    // On a thread for guests; whether the thread gave way.
+    let gives_way = |config: &'static str| {
+        let (module, (told, answer)) = (module.clone(), std::sync::mpsc::channel());
+        run_on_guest_thread(move || {
+            let limits = Limits { transform_cpu: Duration::from_millis(1), ..Limits::default() };
+            let mut sandbox = Sandbox::new(&ENGINE, &module, limits).unwrap();
+            sandbox.plan(0, &input(&schema()), config).unwrap();
+            let is_answered = sandbox.transform(0, &two_rows()).is_ok();
+            told.send((is_answered, thread_schedule_policy().unwrap() == GIVES_WAY)).unwrap();
+        })
+        .unwrap();
+        answer.recv().unwrap()
+    };
+    assert_eq!(gives_way("well-behaved"), (true, false));
+    // It is stopped before it would be made to give way.
+    assert_eq!(gives_way("loop"), (false, false));
+    assert_eq!(gives_way("well-behaved"), (true, true));
+    assert_eq!(gives_way("well-behaved"), (true, false));
 }
 
 #[test]
