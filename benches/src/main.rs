@@ -22,10 +22,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tidegate_harness::neighbour::{NeighbourPlan, measure as measure_neighbour};
+use tidegate_harness::neighbour::{MISDEEDS, NeighbourPlan, measure as measure_neighbour};
 
 use bare_readers::Engine;
 use measured::Measurement;
+
+/// The misdeed that no module does.
+const UPLOADS: &str = "uploads";
 
 /// Compares Tidegate with `psql` and with native logical replication.
 #[derive(Parser)]
@@ -117,6 +120,12 @@ enum Part {
         /// The strangers' databases and clients share the processors with everything else.
         #[arg(long)]
         strangers_push: bool,
+        /// Which misdeeds there are, for finding out what it is that a neighbour notices.
+        #[arg(long, value_delimiter = ',', value_parser = ["loop", "memory", "recursion", UPLOADS, "none"], default_value = "loop,memory,recursion,uploads")]
+        misdeeds: Vec<String>,
+        /// Where to write each row's milliseconds: `phase,number,ms`.
+        #[arg(long)]
+        rows_to: Option<PathBuf>,
     },
 }
 
@@ -141,16 +150,22 @@ async fn main() {
         Some(Part::Idle { source, tasks, seconds, wakes }) => idle::measure(*source, *tasks, *seconds, *wakes).await,
         Some(Part::BareReaders { source, port, count }) => bare_readers::read(*source, *port, *count).await,
         Some(Part::Flood { rows, tasks, units }) => flood::measure(*rows, *tasks, *units).await,
-        Some(Part::Neighbour { phase_rows, pairs, strangers_push }) => {
+        Some(Part::Neighbour { phase_rows, pairs, strangers_push, misdeeds, rows_to }) => {
             // The optimised binary, unless another is named.
             let plan = NeighbourPlan {
                 rows_each_phase: *phase_rows,
                 interval: Duration::from_millis(5),
                 pairs: *pairs,
+                misdeeds: misdeeds.iter().filter(|misdeed| MISDEEDS.contains(&misdeed.as_str())).cloned().collect(),
+                uploads: misdeeds.iter().any(|misdeed| misdeed == UPLOADS),
                 total_memory_mib: 256,
                 strangers_elsewhere: !strangers_push,
             };
-            eprintln!("{}", measure_neighbour(plan).await.text());
+            let report = measure_neighbour(plan).await;
+            if let Some(path) = rows_to {
+                std::fs::write(path, report.rows()).expect("the rows can be written");
+            }
+            eprintln!("{}", report.text());
         }
     }
 }

@@ -21,10 +21,10 @@ use crate::{PostgresServer, PostgresVersion, Tidegate, wait_for};
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the modules of the hostile tasks do.
-const MISDEEDS: [&str; 3] = ["loop", "memory", "recursion"];
+pub const MISDEEDS: [&str; 3] = ["loop", "memory", "recursion"];
 
 /// How long and how much.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct NeighbourPlan {
     /// Rows of the neighbour in each phase.
     pub rows_each_phase: u32,
@@ -32,10 +32,14 @@ pub struct NeighbourPlan {
     pub interval: Duration,
     /// Pairs of a quiet and a hostile phase.
     pub pairs: u32,
+    /// Which of [`MISDEEDS`] there are.
+    pub misdeeds: Vec<String>,
+    /// Whether a stranger uploads what is refused.
+    pub uploads: bool,
     /// The server's `modules.total_memory_mib`.
     pub total_memory_mib: u32,
     /// The strangers' databases and clients have the last processor for themselves, and everything else, with the server, has the others: what
-    /// is asked is what goes on within the process, and elsewhere they have machines of their own.
+    /// is asked is what goes on within the process, and elsewhere they have machines of their own. [`Autogroups`] are off for the same reason.
     pub strangers_elsewhere: bool,
 }
 
@@ -51,7 +55,7 @@ impl NeighbourPlan {
 /// What was measured.
 #[derive(Debug, Clone)]
 pub struct NeighbourReport {
-    /// Milliseconds of each row while nothing else ran.
+    /// Milliseconds of each row while nothing else ran, in their order.
     pub quiet_ms: Vec<f64>,
     /// The same beside the hostile tasks.
     pub beside_ms: Vec<f64>,
@@ -63,6 +67,8 @@ pub struct NeighbourReport {
     pub rss_before_bytes: u64,
     /// See above.
     pub rss_peak_bytes: u64,
+    /// Sessions were scheduled as groups: the plan asked for something else, and this user may not switch it.
+    pub has_autogroups: bool,
 }
 
 impl NeighbourReport {
@@ -72,6 +78,14 @@ impl NeighbourReport {
         sorted.sort_by(f64::total_cmp);
         let place = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
         sorted.get(place.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
+    }
+
+    /// A line for each row: phase, number and milliseconds.
+    pub fn rows(&self) -> String {
+        let lines = |phase: &'static str, latencies: &[f64]| -> Vec<String> {
+            latencies.iter().enumerate().map(|(number, ms)| format!("{phase},{number},{ms:.3}\n")).collect()
+        };
+        [lines("quiet", &self.quiet_ms), lines("beside", &self.beside_ms)].concat().concat()
     }
 
     /// For people.
@@ -86,8 +100,9 @@ impl NeighbourReport {
                 at(100.0)
             )
         };
+        let note = if self.has_autogroups { "sessions are scheduled as groups: see docs/performance.md\n" } else { "" };
         format!(
-            "{}{}p99 moves by {:+.1} %; {} hostile tasks failed and were started again, {} uploads refused; resident {} MiB before, {} MiB at the peak\n",
+            "{note}{}{}p99 moves by {:+.1} %; {} hostile tasks failed and were started again, {} uploads refused; resident {} MiB before, {} MiB at the peak\n",
             line("alone", &self.quiet_ms),
             line("beside hostile modules", &self.beside_ms),
             (Self::percentile(&self.beside_ms, 99.0) / Self::percentile(&self.quiet_ms, 99.0) - 1.0) * 100.0,
@@ -96,6 +111,32 @@ impl NeighbourReport {
             self.rss_before_bytes >> 20,
             self.rss_peak_bytes >> 20,
         )
+    }
+}
+
+/// Where Linux puts the processes of each terminal session into a group, of which each gets the same share whatever its threads are: a
+/// PostgreSQL connection is a session, so one thread of the process that gives way to all others counts as much as a neighbour's connection
+/// on the same processor, where elsewhere it is on another machine. See sched(7), "The autogroup feature".
+struct Autogroups {
+    before: Vec<u8>,
+}
+
+impl Autogroups {
+    const SETTING: &str = "/proc/sys/kernel/sched_autogroup_enabled";
+
+    /// Switches them off on this machine until this is dropped; `None` where there are none, or this user may not.
+    fn off() -> Option<Self> {
+        let before = std::fs::read(Self::SETTING).ok()?;
+        std::fs::write(Self::SETTING, "0\n").ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for Autogroups {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::write(Self::SETTING, &self.before) {
+            eprintln!("{} cannot be written: {error}", Self::SETTING);
+        }
     }
 }
 
@@ -110,6 +151,7 @@ struct Scene {
 
 /// Measures it. Panics when a server or the binary does not do what it should.
 pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
+    let autogroups = if plan.strangers_elsewhere { Autogroups::off() } else { None };
     let scene = Arc::new(Scene::start(&plan).await);
     let mut report = NeighbourReport {
         quiet_ms: Vec::new(),
@@ -118,6 +160,7 @@ pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
         refused: 0,
         rss_before_bytes: scene.host.rss_bytes(),
         rss_peak_bytes: 0,
+        has_autogroups: plan.strangers_elsewhere && autogroups.is_none(),
     };
     let mut next = 1;
     for pair in 0..plan.pairs {
@@ -137,6 +180,7 @@ pub async fn measure(plan: NeighbourPlan) -> NeighbourReport {
         report.refused += refused;
     }
     report.rss_peak_bytes = scene.host.peak_rss_bytes();
+    drop(autogroups);
     report
 }
 
@@ -179,7 +223,7 @@ impl Scene {
         host.put_bytes("/v1/modules/hostile", hostile).await.ok();
         let scene = Scene { source, target, theirs, host, _data: data };
         scene.create_task("neighbour", ["source", "target"], "probe", vec![]).await;
-        for misdeed in MISDEEDS {
+        for misdeed in &plan.misdeeds {
             let rules = vec![
                 json!({"rule-type": "transformation", "rule-id": "2", "rule-name": "2", "rule-target": "schema", "rule-action": "rename",
                     "object-locator": {"schema-name": "public"}, "value": misdeed}),
@@ -229,7 +273,9 @@ impl Scene {
         .await;
         let rows = self
             .target
-            .rows(&format!("select 1000 * extract(epoch from pg_xact_commit_timestamp(xmin) - sent) from probe where id >= {first}"))
+            .rows(&format!(
+                "select 1000 * extract(epoch from pg_xact_commit_timestamp(xmin) - sent) from probe where id >= {first} order by id"
+            ))
             .await;
         rows.iter().map(|row| row[0].as_deref().expect("commits have times").parse().expect("a latency is a number")).collect()
     }
@@ -237,7 +283,7 @@ impl Scene {
     /// [`misbehave`](Self::misbehave) on a thread of its own, elsewhere where the plan says so.
     async fn misbehave_aside(self: Arc<Self>, plan: &NeighbourPlan, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
         let (told, counts) = tokio::sync::oneshot::channel();
-        let elsewhere = plan.processors();
+        let (plan, elsewhere) = (plan.clone(), plan.processors());
         std::thread::spawn(move || {
             if let Some((_, theirs)) = elsewhere {
                 let thread = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
@@ -245,20 +291,20 @@ impl Scene {
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
             // Nobody waits any more when the measurement has failed.
-            let _ = told.send(runtime.block_on(self.misbehave(round, stop)));
+            let _ = told.send(runtime.block_on(self.misbehave(&plan, round, stop)));
         });
         counts.await.expect("the strangers do not panic")
     }
 
     /// Keeps hostile tasks and uploads going until told to stop; how often they failed, and how often they were refused.
-    async fn misbehave(&self, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
-        for misdeed in MISDEEDS {
+    async fn misbehave(&self, plan: &NeighbourPlan, round: u32, stop: tokio::sync::watch::Receiver<bool>) -> (u64, u64) {
+        for misdeed in &plan.misdeeds {
             self.restart(&task_of(misdeed)).await;
         }
         let (mut failures, mut refused, mut bait) = (0, 0, 1_000_000 * (round + 1));
         while !*stop.borrow() {
             let since = Instant::now();
-            for misdeed in MISDEEDS {
+            for misdeed in &plan.misdeeds {
                 let name = task_of(misdeed);
                 if self.host.get(&format!("/v1/tasks/{name}")).await.ok()["status"] == "failed" {
                     failures += 1;
@@ -268,19 +314,20 @@ impl Scene {
             // For those tasks that are through their load.
             bait += 1;
             self.theirs[0].sql(&format!("insert into bait values ({bait})")).await;
-            for body in [b"\0asm\x0d\0\x01\0\x07\xff".to_vec(), b"\0asm\x01\0\0\0".to_vec(), vec![0; 25 << 20]] {
+            let uploads = [b"\0asm\x0d\0\x01\0\x07\xff".to_vec(), b"\0asm\x01\0\0\0".to_vec(), vec![0; 25 << 20]];
+            for body in uploads.into_iter().filter(|_| plan.uploads) {
                 let answer = self.host.try_put_bytes("/v1/modules/refused", body).await;
                 refused += u64::from(answer.is_none_or(|answer| answer.status >= 400));
             }
             // At a pace at which an impatient tenant might try.
             tokio::time::sleep(Duration::from_millis(500).saturating_sub(since.elapsed())).await;
         }
-        for misdeed in MISDEEDS {
+        for misdeed in &plan.misdeeds {
             // It may have failed by itself.
             self.host.post(&format!("/v1/tasks/{}/stop", task_of(misdeed)), &json!({})).await;
         }
         wait_for("the hostile tasks to end", PATIENCE, async || {
-            for misdeed in MISDEEDS {
+            for misdeed in &plan.misdeeds {
                 let status = self.host.get(&format!("/v1/tasks/{}", task_of(misdeed))).await.ok()["status"].clone();
                 if status != "failed" && status != "stopped" {
                     return Err(status);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_harness::neighbour::{NeighbourPlan, NeighbourReport, measure};
+use tidegate_harness::neighbour::{MISDEEDS, NeighbourPlan, NeighbourReport, measure};
 
 /// The neighbour's rows arrive, soon, and the process stays below its ceiling. How soon exactly, with which distance to
 /// the bar, is measured by `cargo xtask bench -- neighbour`: a busy machine would make a strict figure fail by chance.
@@ -12,6 +12,8 @@ async fn hostile_modules_hold_up_neither_a_neighbour_nor_the_process() {
         rows_each_phase: 150,
         interval: Duration::from_millis(40),
         pairs: 1,
+        misdeeds: MISDEEDS.map(str::to_owned).to_vec(),
+        uploads: true,
         total_memory_mib: 96,
         strangers_elsewhere: false,
     };
