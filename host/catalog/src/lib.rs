@@ -23,6 +23,7 @@ pub mod event;
 pub mod history;
 pub mod key;
 mod lease_store;
+mod migrations;
 pub mod module;
 pub mod module_alias;
 pub mod module_limits;
@@ -117,7 +118,7 @@ impl Catalog {
             .pragma("secure_delete", "ON")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        sqlx::migrate!("./migrations").run(&pool).await.map_err(|error| CatalogError::Storage(error.into()))?;
+        migrations::migrator().run(&pool).await.map_err(|error| CatalogError::Storage(error.into()))?;
         let cipher = secret::open_cipher(&pool, &data_dir.join("catalog.key")).await?;
         let (work, _) = watch::channel(0);
         let (news, _) = watch::channel(0);
