@@ -15,10 +15,10 @@ use crate::stream::ChangeReader;
 use crate::stream::wire::HEARTBEAT;
 
 /// Events that are asked for at a time: the server holds the log's lock while it answers.
-const EVENTS_AT_A_TIME: usize = 2_000;
+pub(crate) const EVENTS_AT_A_TIME: usize = 2_000;
 
 /// Bytes of a file's magic number, behind which its first event stands.
-const FIRST_EVENT: u64 = 4;
+pub(crate) const FIRST_EVENT: u64 = 4;
 
 /// A file of the log and its size.
 struct LogFile {
@@ -150,11 +150,11 @@ impl Log<'_> {
 
 /// An event, as the server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Event {
-    at: u64,
-    kind: String,
-    end: u64,
-    text: String,
+pub(crate) struct Event {
+    pub(crate) at: u64,
+    pub(crate) kind: String,
+    pub(crate) end: u64,
+    pub(crate) text: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -242,6 +242,11 @@ async fn base(conn: &mut Conn, engine: Engine, file: &LogFile) -> Result<Positio
     position(engine, &gtids.ok_or_else(|| lost(format!("binary log file \"{}\" does not tell the GTIDs before it", file.name)))?)
 }
 
+/// The names of the log's files, oldest first.
+pub(crate) async fn file_names(conn: &mut Conn) -> Result<Vec<String>, ConnectorError> {
+    Ok(files(conn).await?.into_iter().map(|file| file.name).collect())
+}
+
 async fn files(conn: &mut Conn) -> Result<Vec<LogFile>, ConnectorError> {
     let what = "list the source's binary logs";
     let found: Vec<Row> = rows(conn, what, "show binary logs").await?;
@@ -249,7 +254,8 @@ async fn files(conn: &mut Conn) -> Result<Vec<LogFile>, ConnectorError> {
     found.iter().map(|row| read(row).ok_or_else(|| ConnectorError::definite("unexpected_answer", what))).collect()
 }
 
-async fn events(conn: &mut Conn, file: &str, from: u64, most: usize) -> Result<Vec<Event>, ConnectorError> {
+/// What stands in a file from an event on.
+pub(crate) async fn events(conn: &mut Conn, file: &str, from: u64, most: usize) -> Result<Vec<Event>, ConnectorError> {
     let what = "read the source's binary log";
     let sql = format!("show binlog events in {} from {from} limit {most}", Dialect::MYSQL.literal(file));
     let found: Vec<Row> = rows(conn, what, &sql).await?;

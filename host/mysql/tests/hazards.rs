@@ -320,3 +320,33 @@ async fn names_that_a_server_folds_mean_one_table() {
     assert_eq!(refused, ["table_name_clash"], "{findings:?}");
     assert_eq!(tables[0].name, TableName::new("app", "Twice"));
 }
+
+/// What was prepared before the stream began, and is committed behind that place, may be of tables that nobody asks for.
+#[tokio::test]
+async fn a_transaction_that_was_prepared_before_the_stream_is_looked_up_when_it_is_committed() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table x (id int primary key)", "create table other (id int primary key)"]).await;
+        for (name, table) in [("elsewhere", "other"), ("ours", "x"), ("away", "other")] {
+            let insert = format!("insert into {table} values ({})", name.len());
+            let [start, end, prepare] = ["start", "end", "prepare"].map(|step| format!("xa {step} '{name}', 'branch'"));
+            bench.run(&[&start, &insert, &end, &prepare]).await;
+            if name == "elsewhere" {
+                bench.run(&["flush binary logs"]).await;
+            }
+        }
+        let middle = bench.source.log_end().await.expect("log end");
+        bench.run(&["xa commit 'elsewhere', 'branch'", "xa rollback 'away', 'branch'", "insert into x values (1)"]).await;
+        let end = bench.source.log_end().await.expect("log end");
+        let mut stream = bench.stream(&["x"], &middle).await;
+        let done = follow(&mut *stream, &middle, &end).await.expect("the stream goes on");
+        assert_eq!(numbers(&inserted(&done)), [1], "{engine:?}");
+        bench.run(&["xa commit 'ours', 'branch'"]).await;
+        let end = bench.source.log_end().await.expect("log end");
+        for _ in 0..2 {
+            let mut stream = bench.stream(&["x"], &middle).await;
+            let error = follow(&mut *stream, &middle, &end).await.err().expect("nobody knows its rows here");
+            assert_eq!(error.code(), "xa_unsupported", "{engine:?} {}", error.chain());
+        }
+    }
+}

@@ -70,7 +70,13 @@ async fn a_stream_resumed_anywhere_gives_each_transaction_once() {
 /// On the servers of another test.
 async fn marked_transactions_are_left_out_whole(bench: &Bench) {
     let columns = "(session bigint unsigned not null primary key, transactions bigint unsigned not null)";
-    bench.run(&["create database tidegate"]).await;
+    bench
+        .run(&[
+            "create database tidegate",
+            "create database awsdms_control",
+            "create table awsdms_control.awsdms_txn_state (task_name varchar(128) primary key, checkpoint varchar(1024))",
+        ])
+        .await;
     for mark in ["a", "b"] {
         bench.run(&[&format!("create table tidegate.loopback_{mark} {columns}")]).await;
     }
@@ -80,7 +86,13 @@ async fn marked_transactions_are_left_out_whole(bench: &Bench) {
         let truncated = format!("truncate table r /* tidegate loopback {mark} */");
         bench.run(&["start transaction", &marked, &format!("insert into r values ({id}, 1)"), "commit", &truncated]).await;
     }
-    bench.run(&["update tidegate.loopback_a set transactions = 2", "insert into r values (303, 1)"]).await;
+    bench
+        .run(&[
+            "update tidegate.loopback_a set transactions = 2",
+            "replace into awsdms_control.awsdms_txn_state values ('back', 'a place')",
+            "insert into r values (303, 1)",
+        ])
+        .await;
     let end = bench.source.log_end().await.expect("log end");
     let source = MysqlSource::connect(settings(&bench.server, bench.engine)).await.expect("the harness's server lets us in");
     let source = source.leaving_out(LoopMark::new("b"));

@@ -9,16 +9,18 @@
 //! A position moves only at the end of a whole group. Whatever would let rows pass unseen (an unknown event, rows as
 //! text, images without all columns, a prepared transaction of unknown content) is an error that names its place.
 
+mod xa;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_connector::{ConnectorError, StreamEvent, TxId};
+use tidegate_connector::{ConnectorError, StreamEvent, TxId, is_table_of_dms};
 use tidegate_model::change::RelationId;
-use tidegate_model::{Change, Engine, Position, RowChange, TableName, TxMark, Upheaval};
+use tidegate_model::{Change, Engine, LogPlace, Position, RowChange, TableName, TxMark, Upheaval};
 
 use super::file_place::FilePlace;
-use super::names::{mark_text, xa_prepared};
+use super::names::mark_text;
 use super::relation::{Resolved, resolve};
 use super::scope::Scope;
 use crate::binlog::bytes::{Fault, Reader};
@@ -38,6 +40,9 @@ pub(crate) enum Taken {
     Done,
     /// Ask the catalog for this table, call [`Assembler::offer`], and give the event again.
     Describe(TableName),
+    /// Look for the XA transaction of this name, which was prepared before the stream began; when none of its rows are of the scope,
+    /// call [`Assembler::pass`], and give the event again.
+    LookUp(String),
 }
 
 struct OpenGroup {
@@ -50,7 +55,7 @@ struct OpenGroup {
     touched: bool,
     /// Another task wrote it, whose changes are left out.
     left_out: bool,
-    /// Has rows of other tables than our own.
+    /// Has rows of other tables than our own and DMS's control tables.
     foreign: bool,
 }
 
@@ -127,6 +132,16 @@ impl Assembler {
         }
     }
 
+    /// The tables of the scope.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Where the last event ends in the log's files.
+    pub(crate) fn log_place(&self) -> LogPlace {
+        self.place.named()
+    }
+
     /// Takes one event that is no transaction payload.
     pub(crate) fn apply(&mut self, event: &RawEvent) -> Result<Taken, ConnectorError> {
         self.place.pass(event);
@@ -149,7 +164,7 @@ impl Assembler {
                 let text = format!("transaction without a GTID {}", self.place());
                 return Err(ConnectorError::definite("gtid_mode", text).hint("set persist gtid_mode = ON"));
             }
-            Kind::Query { compressed } => self.query(event, compressed)?,
+            Kind::Query { compressed } => return self.query(event, compressed),
             Kind::Xid => self.commit(event)?,
             Kind::XaPrepare => self.xa_prepare(event)?,
             Kind::TableMap => return self.table_map(event),
@@ -215,7 +230,7 @@ impl Assembler {
         Ok(())
     }
 
-    fn query(&mut self, event: &RawEvent, compressed: bool) -> Result<(), ConnectorError> {
+    fn query(&mut self, event: &RawEvent, compressed: bool) -> Result<Taken, ConnectorError> {
         let logged = query(&event.body).map_err(|fault| self.decode(None, None, &fault))?;
         let unfolded;
         let text = if compressed {
@@ -227,7 +242,10 @@ impl Assembler {
         if self.left_out.as_ref().is_some_and(|left_out| left_out.is_noted(text)) {
             let group = self.group_mut()?;
             group.left_out = true;
-            return if group.began { Ok(()) } else { self.commit(event) };
+            if !group.began {
+                self.commit(event)?;
+            }
+            return Ok(Taken::Done);
         }
         if is_illegible(text, self.scope.names()) {
             let text = format!("a definition changed by a statement whose names are not in UTF-8 {}", self.place());
@@ -249,9 +267,9 @@ impl Assembler {
                 let group = self.group_mut()?;
                 (group.began, group.xa) = (true, true);
             }
-            Statement::Commit => return self.commit(event),
-            Statement::Rollback => return self.rollback(event),
-            Statement::RollbackTo => return self.rollback_to(),
+            Statement::Commit => return self.commit(event).map(|()| Taken::Done),
+            Statement::Rollback => return self.rollback(event).map(|()| Taken::Done),
+            Statement::RollbackTo => return self.rollback_to().map(|()| Taken::Done),
             Statement::Dml(verb) => return Err(self.statement_format(&verb)),
             Statement::XaFinish { commit, name } => return self.xa_finish(event, commit, &name),
             Statement::Truncate(table) => self.truncate(&table)?,
@@ -263,7 +281,10 @@ impl Assembler {
             Statement::Neutral => {}
         }
         // Without BEGIN, a statement is its own transaction.
-        if self.group.as_ref().is_some_and(|group| !group.began) { self.commit(event) } else { Ok(()) }
+        if self.group.as_ref().is_some_and(|group| !group.began) {
+            self.commit(event)?;
+        }
+        Ok(Taken::Done)
     }
 
     fn truncate(&mut self, table: &TableName) -> Result<(), ConnectorError> {
@@ -301,7 +322,7 @@ impl Assembler {
             && let Some(group) = &mut self.group
         {
             group.left_out |= left_out.is_mark(&head.table);
-            group.foreign |= head.table.schema != loopback::DATABASE;
+            group.foreign |= head.table.schema != loopback::DATABASE && !is_table_of_dms(&head.table.name);
         }
         if self.is_left_out() {
             self.maps.insert(id, Mapped::Ignored);
@@ -441,32 +462,6 @@ impl Assembler {
         let text = format!("rows that were rolled back to a savepoint stand in the log {}", self.place());
         Err(ConnectorError::definite("rollback_logged", text)
             .hint("a transaction changed tables without transactions, too: convert them to InnoDB, then load the task again"))
-    }
-
-    fn xa_prepare(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
-        let (one_phase, name) = xa_prepared(&event.body).map_err(|fault| self.decode(None, None, &fault))?;
-        if !one_phase {
-            self.prepared_elsewhere.insert(name);
-        }
-        self.commit(event)
-    }
-
-    fn xa_finish(&mut self, event: &RawEvent, commit: bool, name: &str) -> Result<(), ConnectorError> {
-        // A prepared transaction whose rows were all seen here and are none of ours may end either way. One that was
-        // prepared before this stream may hold rows of ours.
-        let known = self.prepared_elsewhere.remove(&name.to_ascii_lowercase());
-        if commit && !known {
-            let text = format!("XA COMMIT of a transaction that was prepared before this stream began {}", self.place());
-            return Err(ConnectorError::definite("xa_unsupported", text)
-                .hint("end all XA transactions (XA RECOVER lists them), then load the task again"));
-        }
-        self.commit(event)
-    }
-
-    fn xa_rows(&self, table: &TableName) -> ConnectorError {
-        let text = format!("table \"{table}\" was changed by an XA transaction {}", self.place());
-        ConnectorError::table(table, "xa_unsupported", text)
-            .hint("XA transactions on replicated tables are not supported: take the table out of the task, or reload it")
     }
 
     fn statement_format(&self, verb: &str) -> ConnectorError {

@@ -6,6 +6,7 @@
 mod assemble;
 mod file_place;
 mod names;
+mod prepared;
 mod relation;
 mod scope;
 pub(crate) mod wire;
@@ -91,6 +92,13 @@ impl ChangeReader {
                     let mut conn = self.connector.open().await?;
                     let found = describe(&mut conn, self.engine, &table).await?;
                     self.assembler.offer(&table, found);
+                }
+                Taken::LookUp(name) => {
+                    let mut conn = self.connector.open().await?;
+                    if !prepared::is_elsewhere(&mut conn, self.assembler.scope(), &name, &self.assembler.log_place()).await? {
+                        return Err(self.assembler.xa_unknown());
+                    }
+                    self.assembler.pass(name);
                 }
             }
         }
