@@ -1,5 +1,5 @@
-//! A module that writes the text column `note` in capitals, and fails on some rows: for the tests of row errors and of
-//! swapped versions.
+//! A module that writes the text column `note` in capitals, and fails on some rows: for the tests of row errors, of
+//! swapped versions, and of modules one after the other.
 //!
 //! What it does with those rows stands in the last byte of a marker in its data, so that a test makes another version of
 //! it, with another digest, by changing that byte:
@@ -11,6 +11,8 @@
 //! | `3` | traps | traps | traps |
 //! | `4` | as 2, and the plan adds a column | | |
 //! | `5` | as 2 in an instance's first batch; the second one traps | | |
+//! | `6` | no `note` is read; adds `code`, a copy of `id` as text, and `three`, a constant integer | | |
+//! | `7` | no `note` is read; adds `shown`, which it makes of those two | | |
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,6 +42,18 @@ impl Transform for Picky {
     fn plan(schema: &TableSchema, _config: &str) -> Result<Planned<Self>, PlanError> {
         let mut plan = unchanged();
         let text = || SqlType::Scalar(ScalarType::Text(None));
+        let mut add =
+            |name: &str, sql_type, source| plan.outputs.push(OutputColumn { name: name.to_owned(), sql_type, nullable: true, source });
+        if behaviour() == b'6' {
+            add("code", text(), ColumnSource::CopyOf("id".to_owned()));
+            add("three", SqlType::Scalar(ScalarType::Int32), ColumnSource::Constant(Some("3".to_owned())));
+            return Ok(Planned::Include(plan, Picky));
+        }
+        if behaviour() == b'7' {
+            add("shown", text(), ColumnSource::Computed);
+            plan.rows = Some(row_plan(["code", "three"], RowNeeds::DETERMINISTIC));
+            return Ok(Planned::Include(plan, Picky));
+        }
         if schema.columns.iter().any(|column| column.name == "note") {
             plan.outputs.push(OutputColumn { name: "note".to_owned(), sql_type: text(), nullable: true, source: ColumnSource::Computed });
             plan.rows = Some(row_plan(["note"], RowNeeds::DETERMINISTIC | RowNeeds::PARTIAL_IMAGES));
@@ -60,6 +74,15 @@ impl Transform for Picky {
             panic!("asked once more");
         }
         let mut written = TextBuilder::new(batch.rows);
+        if behaviour() == b'7' {
+            for row in batch.row_numbers() {
+                match (batch.columns[0].text(row), batch.columns[1].int(row)) {
+                    (Some(code), Some(three)) => written.push(&format!("{code} and {three}")),
+                    _ => written.push_null(),
+                }
+            }
+            return Ok(BatchResult { keep: Vec::new(), columns: vec![written.finish()], errors: Vec::new() });
+        }
         let mut errors = Vec::new();
         let column = &batch.columns[0];
         for row in batch.row_numbers() {

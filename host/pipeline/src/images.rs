@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use tidegate_connector::{CellForm, ColumnOrigin, Image, LoadBatch, Unfit};
+use tidegate_connector::{CellForm, ColumnOrigin, Image, LoadBatch, Unfit, spell};
 use tidegate_model::{Cell, ComputedCells, ImageKind, Row, RowBatch, RowsBuilder, SqlType, Value};
 use tidegate_sandbox::{BatchBuilder, BatchResult};
 
 use crate::header::ImageHeader;
-use crate::plan::{Input, InputOrigin, PlannedTable, Stage};
+use crate::plan::{Input, InputOrigin, PlannedTable, Reading, Stage, constant};
 use crate::rejection::Rejection;
 use crate::task::TaskError;
 
@@ -164,7 +164,7 @@ impl<'a> Images<'a> {
         places.iter().for_each(|place| builder.push_kind(self.sent.kind(*place)));
         for (column, input) in stage.inputs.iter().enumerate() {
             // Who looks for the row at fault sends one alone, and wants to know what is wrong.
-            if places.len() > 1 && self.fill_plainly(&input.origin, places, column, builder) {
+            if places.len() > 1 && input.reading == Reading::AsIs && self.fill_plainly(&input.origin, places, column, builder) {
                 continue;
             }
             for place in places {
@@ -199,8 +199,14 @@ impl<'a> Images<'a> {
         pushed.is_ok()
     }
 
-    /// What an image has for an input.
+    /// What an image has for an input, as a value of the type that the module sees.
     fn value<'b>(&'b self, place: usize, input: &'b Input) -> Result<Value<'b>, TaskError> {
+        let value = self.own_value(place, input)?;
+        let is_written = matches!(value, Value::Null) || value.as_text().is_some();
+        Ok(if is_written || input.reading == Reading::AsIs { value } else { Value::OwnedText(spell(&value).into_owned()) })
+    }
+
+    fn own_value<'b>(&'b self, place: usize, input: &'b Input) -> Result<Value<'b>, TaskError> {
         let table = self.table;
         let decode = |index: usize, cell| match table.source.decoder.decode(index, cell) {
             Ok(value) if is_zero_date(table, index, &value) => Ok(Value::Null),
@@ -212,7 +218,8 @@ impl<'a> Images<'a> {
             InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, self.sent.cell(place, *index).unwrap_or(Cell::Absent)),
             InputOrigin::Column(ColumnOrigin::Computed(cell)) => Ok(self.computed[*cell].value(place).unwrap_or(Value::Null)),
             InputOrigin::Column(ColumnOrigin::Constant(None)) => Ok(Value::Null),
-            InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => Ok(Value::Text(text)),
+            InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => constant(text, &input.sql_type)
+                .ok_or_else(|| row_error(table, "value_not_representable", "a constant is no value of its column's type".into())),
             InputOrigin::Before(index) => decode(*index, self.before(place, *index)),
             InputOrigin::Header(header) => {
                 let value = self.sent.header(place).value(*header);

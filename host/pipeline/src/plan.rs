@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use tidegate_connector::{ColumnOrigin, Finding, Severity, SourceTable, TargetColumn, TargetTable};
-use tidegate_model::{BeforeImages, Column, SqlType, TableName, TableSchema};
+use tidegate_model::{BeforeImages, Column, SqlType, TableName, TableSchema, Value};
 use tidegate_sandbox::{ColumnOrigin as PlannedOrigin, Header, InputSource, OutputSource, TablePlan, TextLayout};
 
 use crate::characters::CharacterPlan;
@@ -56,6 +56,38 @@ pub(crate) struct Stage {
 pub(crate) struct Input {
     pub(crate) origin: InputOrigin,
     pub(crate) sql_type: SqlType,
+    pub(crate) reading: Reading,
+}
+
+/// How a value becomes one of the type that a module sees: a module may give a copy of a column another type, and what it copies
+/// keeps the form of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    AsIs,
+    /// By its text, which is also what the target gets.
+    Spelled,
+}
+
+impl Reading {
+    /// `None` where no value of `from` is one of `to`.
+    fn of(from: &SqlType, to: &SqlType) -> Option<Reading> {
+        use SqlType as T;
+        let is_integer = |sql_type: &SqlType| {
+            matches!(sql_type, T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64)
+        };
+        let is_written = |sql_type: &SqlType| {
+            let has_words = matches!(sql_type, T::Enumeration(_) | T::SetOf(_) | T::Array(_) | T::Interval | T::Other(_));
+            has_words || matches!(sql_type, T::Text { .. } | T::Decimal { .. } | T::Json)
+        };
+        match (from, to) {
+            _ if from == to || is_integer(from) && is_integer(to) || is_written(from) && is_written(to) => Some(Reading::AsIs),
+            (T::Float32, T::Float64) | (T::Bytes { .. } | T::Bits(_) | T::Uuid, T::Bytes { .. }) => Some(Reading::AsIs),
+            (T::Timestamp, T::TimestampTz) | (T::TimestampTz, T::Timestamp) => Some(Reading::AsIs),
+            (_, T::Text { .. }) => Some(Reading::Spelled),
+            (_, T::Decimal { .. }) if is_integer(from) => Some(Reading::Spelled),
+            _ => None,
+        }
+    }
 }
 
 /// Where the value of an input comes from.
@@ -233,7 +265,12 @@ impl Draft {
                     }
                 },
             };
-            inputs.push(Input { origin, sql_type: found.sql_type(&self.view) });
+            let sql_type = found.sql_type(&self.view);
+            let reading = self.reading(&origin, &sql_type).ok_or_else(|| {
+                let what = "whose values cannot be read as values of the type that another module gave it: let that one compute them";
+                self.refuse("plan", format!("module \"{module_name}\" reads \"{name}\", {what}"))
+            })?;
+            inputs.push(Input { origin, sql_type, reading });
         }
         let computed = plan.outputs.iter().filter(|output| output.source == OutputSource::Computed);
         let outputs: Vec<_> = computed.enumerate().map(|(number, output)| (self.computed + number, output.sql_type.clone())).collect();
@@ -247,6 +284,18 @@ impl Draft {
             outputs,
         });
         Ok(())
+    }
+
+    fn reading(&self, origin: &InputOrigin, sql_type: &SqlType) -> Option<Reading> {
+        let source = |index: usize| Some(&self.source.schema.columns.get(index)?.sql_type);
+        let outputs = self.stages.iter().flat_map(|stage| &stage.outputs);
+        let computed = |cell: &usize| outputs.clone().find(|(output, _)| output == cell).map(|(_, sql_type)| sql_type);
+        match origin {
+            InputOrigin::Header(_) | InputOrigin::Column(ColumnOrigin::Constant(None)) => Some(Reading::AsIs),
+            InputOrigin::Column(ColumnOrigin::Constant(Some(text))) => constant(text, sql_type).map(|_| Reading::AsIs),
+            InputOrigin::Column(ColumnOrigin::Source(index)) | InputOrigin::Before(index) => Reading::of(source(*index)?, sql_type),
+            InputOrigin::Column(ColumnOrigin::Computed(cell)) => Reading::of(computed(cell)?, sql_type),
+        }
     }
 
     fn view_column(&self, column: &tidegate_sandbox::TargetColumn) -> Column {
@@ -285,6 +334,21 @@ impl Draft {
     fn refuse(&self, code: &'static str, what: String) -> TaskError {
         TaskError::Plan { code, message: format!("table \"{}\": {what}", self.source.schema.name), hint: None }
     }
+}
+
+/// The value of a constant column, where it is one that modules read; `None` for a text that is none of the type.
+pub(crate) fn constant<'a>(text: &'a str, sql_type: &SqlType) -> Option<Value<'a>> {
+    use SqlType as T;
+    Some(match sql_type {
+        T::Boolean => Value::Bool(text.parse().ok()?),
+        T::Int8 | T::Int16 | T::Int32 | T::Int64 => Value::Int(text.parse().ok()?),
+        T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => Value::UInt(text.parse().ok()?),
+        T::Float32 | T::Float64 => Value::Float64(text.parse().ok()?),
+        T::Bytes { .. } | T::Bits(_) | T::Uuid | T::Date | T::Time | T::Timestamp | T::TimestampTz => return None,
+        T::Text { .. } | T::Decimal { .. } | T::Json | T::Enumeration(_) | T::SetOf(_) | T::Array(_) | T::Interval | T::Other(_) => {
+            Value::Text(text)
+        }
+    })
 }
 
 impl PlannedTable {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tidegate_harness::process::root_dir;
 use tidegate_harness::{PostgresVersion, wait_for};
 
+use crate::row_errors::picky;
 use crate::world::{Source, World};
 
 async fn upload(world: &World, name: &str, file: &str) -> Value {
@@ -47,4 +48,36 @@ async fn a_task_keeps_the_module_version_that_it_began_with() {
     world.source_sql("insert into customer values (2, 'ada@example.org')").await;
     world.start_task("masked").await;
     assert_eq!(wait_email(&world, 2).await, pseudonym);
+    world.stop_task("masked").await;
+    a_module_reads_what_another_one_copied_under_another_type_or_set(&world).await;
+}
+
+async fn a_module_reads_what_another_one_copied_under_another_type_or_set(world: &World) {
+    world.target.sql("drop schema copy cascade").await;
+    world.source_sql("create table item (id bigint primary key); insert into item values (1), (2)").await;
+    let rules = [("6", "copier", b'6'), ("7", "reader", b'7')].map(|(id, name, behaviour)| {
+        (
+            name,
+            picky(behaviour),
+            json!({"rule-type": "module", "rule-id": id, "rule-name": name, "module": name,
+                "object-locator": {"schema-name": "public", "table-name": "item"}}),
+        )
+    });
+    for (name, bytes, _) in &rules {
+        world.host.put_bytes(&format!("/v1/modules/{name}"), bytes.clone()).await.ok();
+    }
+    let rules = rules.map(|(_, _, rule)| rule).to_vec();
+    world.create_task_with("chained", "full-load-and-cdc", "drop-and-create", json!({}), rules).await;
+    world.start_task("chained").await;
+    world.wait_phase("chained", "replicating").await;
+    world.source_sql("insert into item values (-3); update item set id = 4 where id = 2").await;
+    wait_for("rows that say what was read", std::time::Duration::from_secs(60), async || {
+        let task = world.task("chained").await;
+        assert_ne!(task["status"], "failed", "{}", task["failure"]);
+        let rows = world.target.rows("select concat_ws(', ', id, code, three, shown) from copy.item order by id").await;
+        let found = rows.into_iter().flatten().flatten().collect::<Vec<_>>();
+        if found == ["-3, -3, 3, -3 and 3", "1, 1, 3, 1 and 3", "4, 4, 3, 4 and 3"] { Ok(()) } else { Err(found) }
+    })
+    .await;
+    world.stop_task("chained").await;
 }
