@@ -21,7 +21,6 @@ use tidegate_model::{Fence, Position, TableName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::Progress;
 use crate::attempt::{Attempt, Ended};
 use crate::board::{Board, InFlight, age_seconds, now_us, stage_seconds};
 use crate::cache::CacheGauge;
@@ -40,6 +39,7 @@ use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
 use crate::unfit::unfit_finding;
 use crate::units::Units;
+use crate::{Phase, Progress};
 
 /// Attempts in a row that may end because a table is not there: it may have gone, or have gone and come back, between the
 /// list of tables and the look at it. The next attempt's list knows.
@@ -47,6 +47,9 @@ const MISSES_MAX: u32 = 4;
 
 /// For more names than this, one list of all tables is asked for: a source may have to be asked for each name.
 const ASKED_BY_NAME_MAX: usize = 16;
+
+/// How long a dead connection may go unnoticed: MySQL's heartbeats are waited for the longest.
+const UNNOTICED_MAX: Duration = Duration::from_secs(120);
 
 /// How often progress is published.
 const PUBLISH_EVERY: Duration = Duration::from_millis(200);
@@ -119,6 +122,7 @@ pub async fn run(
     let mut misses = 0;
     let result = loop {
         let brought = watched.board.rows_brought();
+        let began = Instant::now();
         watched.board.start_attempt();
         let attempt = Attempt { spec: &spec, source: &source, target: &target, watched: &watched, cancel: &cancel };
         let result = tokio::select! {
@@ -153,8 +157,8 @@ pub async fn run(
                 watched.board.update(|progress| progress.swap_undone = Some(error.chain()));
             }
             Err(error) if error.class() == ErrorClass::Transient || is_miss && misses <= MISSES_MAX => {
-                // An attempt that brought rows to the target had recovered: a short pause is enough again.
-                if watched.board.rows_brought() != brought {
+                // A short pause is enough again.
+                if watched.board.rows_brought() != brought || watched.had_recovered(began.elapsed(), &error, spec.run.retry.pause_max) {
                     pauses.reset();
                 }
                 let Some(pause) = pauses.after_failure(Instant::now()) else { break Err(error) };
@@ -243,6 +247,14 @@ impl Watched {
         let found = errors.entry(table.clone()).or_default();
         found.count(is_conflict);
         *found
+    }
+
+    /// True for an attempt that had nothing left to bring to the target for longer than the longest pause when it failed: of a source at
+    /// rest, no row tells that an interruption is over.
+    fn had_recovered(&self, lasted: Duration, error: &TaskError, pause_max: Duration) -> bool {
+        let unnoticed = if error.code().ends_with("_silent") { UNNOTICED_MAX } else { Duration::ZERO };
+        let now = self.snapshot();
+        now.phase == Phase::Replicating && now.changes_waiting == 0 && lasted > pause_max + unnoticed
     }
 
     fn snapshot(&self) -> Progress {

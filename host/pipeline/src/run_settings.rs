@@ -37,7 +37,8 @@ pub enum PrimaryKeys {
 /// What follows a transient error: a lost connection, a server that restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts in a row that bring no row to the target before the task fails; `None`: it never gives up.
+    /// Attempts in a row that neither bring a row to the target nor stay level for longer than `pause_max` before the task fails; `None`:
+    /// it never gives up.
     pub count_max: Option<u64>,
     /// The pause before the first retry.
     pub pause_min: Duration,
@@ -47,8 +48,8 @@ pub struct RetryPolicy {
     pub doubles: bool,
     /// The task fails when a pause of the longest kind has passed without success.
     pub stops_at_max: bool,
-    /// The task fails when so long has passed since the first of the errors, without a row that came to the target; `None`:
-    /// it never gives up. DMS: `RecoveryTimeout`.
+    /// The task fails when so long has passed since the first of the errors, without an attempt that had such success; `None`: it
+    /// never gives up. DMS: `RecoveryTimeout`.
     pub give_up_after: Option<Duration>,
 }
 
@@ -117,7 +118,7 @@ pub(crate) struct Pauses {
     policy: RetryPolicy,
     next: Duration,
     failures: u64,
-    /// The last pause was of the longest kind.
+    /// The last pause after a failure was of the longest kind.
     was_longest: bool,
     /// When the first of the failures was.
     since: Option<Instant>,
@@ -139,13 +140,17 @@ impl Pauses {
         let is_last = self.policy.count_max.is_some_and(|most| self.failures > most);
         let failing = now.duration_since(*self.since.get_or_insert(now));
         let is_late = self.policy.give_up_after.is_some_and(|most| failing + self.next > most);
-        if is_last || is_late || (self.policy.stops_at_max && self.was_longest) { None } else { Some(self.grow()) }
+        if is_last || is_late || (self.policy.stops_at_max && self.was_longest) {
+            return None;
+        }
+        let pause = self.grow();
+        self.was_longest = pause >= self.policy.pause_max;
+        Some(pause)
     }
 
     /// The pause where nothing failed and nothing was achieved either.
     pub(crate) fn grow(&mut self) -> Duration {
         let pause = self.next;
-        self.was_longest = pause >= self.policy.pause_max;
         if self.policy.doubles {
             self.next = (pause * 2).min(self.policy.pause_max);
         }
@@ -193,6 +198,15 @@ mod tests {
         assert_eq!(self::seconds(within(0), 1), [None]);
         assert_eq!(self::seconds(within(34), 3), [Some(5), Some(10), None], "a pause that ends later is not begun");
         assert_eq!(self::seconds(within(35), 4), [Some(5), Some(10), Some(20), None]);
+    }
+
+    #[test]
+    fn pauses_without_a_failure_do_not_count_as_failures() {
+        let mut pauses = Pauses::new(RetryPolicy { stops_at_max: true, ..policy() });
+        for _ in 0..6 {
+            pauses.grow();
+        }
+        assert_eq!([pauses.after_failure(Instant::now()), pauses.after_failure(Instant::now())], [Some(30 * SECOND), None]);
     }
 
     #[test]

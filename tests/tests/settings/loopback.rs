@@ -1,4 +1,5 @@
-//! Two tasks between two servers, one in each direction: a change arrives once, and nothing goes round.
+//! Two tasks between two databases, one in each direction, and two more to a third one behind them: a change arrives once, and
+//! nothing goes round.
 
 use serde_json::{Value, json};
 use tidegate_harness::wait_for;
@@ -66,15 +67,84 @@ pub(crate) async fn changes_of_two_directions_arrive_once_and_nothing_goes_round
         assert_eq!(sum, format!("{} 10000 {}", 2 * MANY, 19_999 + MANY));
     }
     wait_both(world, "1a1 2b2 3b3 6a6").await;
-    for task in TASKS {
+    changes_go_on_through_a_database_in_the_middle(world).await;
+    for task in TASKS.iter().chain(&ONWARD) {
         world.stop_task(task).await;
     }
 }
 
+/// From the world's target to a third database, and back. It is at the source's server, whose log has the marks of both.
+const ONWARD: [&str; 2] = ["onward", "home"];
+
+async fn changes_go_on_through_a_database_in_the_middle(world: &World) {
+    let [onward, home] = ONWARD;
+    let word = if matches!(&*world.source, Source::Postgres(_)) { "schema" } else { "database" };
+    world.source_sql(&format!("create {word} third_way")).await;
+    let ends = ["back-source", "back-target"];
+    create_of(
+        world,
+        onward,
+        ["both_ways", "third_way"],
+        ends,
+        "full-load-and-cdc",
+        json!({"source_mark": "loop_c", "target_mark": "loop_d"}),
+    )
+    .await;
+    world.start_task(onward).await;
+    world.wait_phase(onward, "replicating").await;
+    let ends = ["source", "target"];
+    create_of(world, home, ["third_way", "both_ways"], ends, "cdc", json!({"source_mark": "loop_d", "target_mark": "loop_c"})).await;
+    world.start_task(home).await;
+    world.wait_phase(home, "replicating").await;
+    let before = captured(world, &ONWARD, [0, 0]).await;
+    world.source_sql("insert into both_ways.t values (101, 'a')").await;
+    world.target.sql("insert into both_ways.t values (102, 'b')").await;
+    world.source_sql("insert into third_way.t values (103, 'c')").await;
+    wait_three(world, "101a 102b 103c").await;
+    world.source_sql("update both_ways.t set note = 'a1' where id = 103; update third_way.t set note = 'c1' where id = 101").await;
+    world.target.sql("delete from both_ways.t where id = 102").await;
+    wait_three(world, "101c1 103a1").await;
+    // Behind all of it in each log: one from either end to the other.
+    world.source_sql("insert into both_ways.beacon values (901); insert into third_way.beacon values (902)").await;
+    for schema in ["both_ways", "third_way"] {
+        wait_for("both beacons", PATIENCE, async || {
+            let found = world.source.value(&format!("select count(*) from {schema}.beacon where id > 900")).await;
+            if found == "2" { Ok(()) } else { Err(found) }
+        })
+        .await;
+    }
+    let after = captured(world, &ONWARD, [1, 1]).await;
+    // An update may be written to a target as a delete and an insert.
+    let carried = [after[0] - before[0], after[1] - before[1]];
+    assert!(matches!(carried, [4 | 5, 2]), "each carries what did not come from where it goes: {carried:?}");
+}
+
+/// Waits until all three have these rows between 100 and 200.
+async fn wait_three(world: &World, wanted: &str) {
+    let sides = [(&world.source, "both_ways"), (&world.target, "both_ways"), (&world.source, "third_way")];
+    for (side, schema) in sides {
+        wait_for(&format!("rows {wanted} in {schema}"), PATIENCE, async || {
+            let rows = side.try_rows(&format!("select concat(id, note) from {schema}.t where id between 100 and 200 order by id")).await?;
+            let found = rows.into_iter().flatten().flatten().collect::<Vec<_>>().join(" ");
+            let mut failures = Vec::new();
+            for task in TASKS.iter().chain(&ONWARD) {
+                failures.push(world.task(task).await["failure"].clone());
+            }
+            if found == wanted { Ok(()) } else { Err(format!("{found} {failures:?}")) }
+        })
+        .await;
+    }
+}
+
 async fn create(world: &World, name: &str, ends: [&str; 2], migration: &str, loopback: Value) {
-    let task = json!({"name": name, "source": ends[0], "target": ends[1], "migration_type": migration, "settings": {"loopback": loopback},
+    create_of(world, name, ["both_ways", "both_ways"], ends, migration, loopback).await;
+}
+
+async fn create_of(world: &World, name: &str, schemas: [&str; 2], ends: [&str; 2], migration: &str, loopback: Value) {
+    let settings = json!({"loopback": loopback, "target_schema": schemas[1]});
+    let task = json!({"name": name, "source": ends[0], "target": ends[1], "migration_type": migration, "settings": settings,
         "table_mappings": {"rules": [{"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
-            "object-locator": {"schema-name": "both_ways", "table-name": "%"}}]}});
+            "object-locator": {"schema-name": schemas[0], "table-name": "%"}}]}});
     world.host.post("/v1/tasks", &task).await.ok();
 }
 
@@ -108,8 +178,13 @@ async fn count(world: &World, round: u32) -> Vec<u64> {
         })
         .await;
     }
+    captured(world, &TASKS, [2 * u64::from(round), u64::from(round)]).await
+}
+
+/// Changes of `t` that each task has captured, once it has so many of `beacon`.
+async fn captured(world: &World, tasks: &[&str; 2], beacons: [u64; 2]) -> Vec<u64> {
     let mut captured = Vec::new();
-    for (task, beacons) in [("there", 2 * u64::from(round)), ("back", u64::from(round))] {
+    for (task, beacons) in tasks.iter().zip(beacons) {
         let told = wait_for(&format!("figures of {task}"), PATIENCE, async || {
             let tables = world.host.get(&format!("/v1/tasks/{task}/tables")).await.ok();
             let of = |name: &str, key: &str| {

@@ -53,6 +53,7 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
         changes_within_an_interval_become_one_group(&world),
         so_many_changes_do_not_wait_for_the_interval(&world),
         retries_end_at_their_count_or_time(&world),
+        interruptions_of_a_task_at_rest_are_counted_apart(&world),
         the_last_allowed_table_error_stops_the_task(&world),
         the_last_allowed_conflict_stops_a_task_that_suspends_tables(&world),
     );
@@ -150,6 +151,32 @@ async fn retries_end_at_their_count_or_time(world: &World) {
     proxy.set(Fault::Pass);
     world.start_task("tried").await;
     wait_target(world, "select count(*) from tried_copy.t", "1").await;
+}
+
+/// No row says that an interruption is over. The time between the two is what this is about.
+async fn interruptions_of_a_task_at_rest_are_counted_apart(world: &World) {
+    let proxy = Proxy::to_port(world.source.port()).await;
+    world.host.post("/v1/endpoints", &world.source.endpoint_at("resting-source", "source", proxy.port())).await.ok();
+    world.source_sql("create schema resting; create table resting.t (id int primary key)").await;
+    let retry = json!({"retry": {"give_up_seconds": 8, "pause_seconds": 1, "pause_seconds_max": 1}});
+    create(world, "resting", "resting", retry, json!({"source": "resting-source"})).await;
+    world.start_task("resting").await;
+    for _ in 0..2 {
+        world.wait_phase("resting", "replicating").await;
+        tokio::time::sleep(Duration::from_millis(8_500)).await;
+        let reconnects = world.task("resting").await["progress"]["reconnects"].as_u64();
+        proxy.set(Fault::Cut);
+        wait_for("the interruption to be noticed", PATIENCE, async || {
+            let task = world.task("resting").await;
+            assert_ne!(task["status"], "failed", "{}", task["failure"]);
+            let found = task["progress"]["reconnects"].as_u64();
+            if found > reconnects { Ok(()) } else { Err(found) }
+        })
+        .await;
+        proxy.set(Fault::Pass);
+    }
+    world.source_sql("insert into resting.t values (1)").await;
+    wait_target(world, "select count(*) from resting_copy.t", "1").await;
 }
 
 async fn the_last_allowed_table_error_stops_the_task(world: &World) {
