@@ -102,7 +102,7 @@ impl Bars {
     fn show(&mut self, progress: &Progress, line: String) {
         self.status.set_message(line);
         self.status.tick();
-        for (name, table) in &progress.tables {
+        for (name, table) in progress.tables.iter() {
             if let Some(bar) = self.tables.get(name) {
                 update_bar(bar, table);
             } else if table.stage == TableStage::Loading && self.tables.len() < BARS_MAX {
@@ -201,7 +201,7 @@ mod tests {
         let table = |stage| (TableName::new("s", "t"), TableProgress { stage, ..TableProgress::default() });
         let mut progress = Progress {
             phase: Phase::Loading,
-            tables: vec![table(TableStage::Completed), table(TableStage::Failed("no key".into()))],
+            tables: [table(TableStage::Completed), table(TableStage::Failed("no key".into()))].into_iter().collect(),
             rows_loaded: 1200,
             cache_bytes_disk: 3 << 20,
             ..Progress::default()

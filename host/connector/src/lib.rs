@@ -45,7 +45,7 @@ pub use source::{
 };
 pub use spell::spell;
 pub use target::{
-    Applied, BuildStage, ChunkRecord, ColumnOrigin, CountersSet, Group, Image, Lane, Loader, NetChange, OrderedChange, Step, Strictness,
-    TablePreparation, TableRecord, Target, TargetColumn, TargetObjects, TargetTable, TaskRecord, WithheldKey,
+    Applied, BuildStage, ChunkRecord, ColumnOrigin, CountersSet, Group, Image, Lane, LoadPlan, Loader, NetChange, OrderedChange, Step,
+    Strictness, TablePreparation, TableRecord, Target, TargetColumn, TargetObjects, TargetTable, TaskRecord, WithheldKey,
 };
 pub use unfit::{Unfit, UnfitAction, UnfitPolicy};

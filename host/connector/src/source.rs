@@ -1,5 +1,6 @@
 //! What a source must do: describe tables, read them in chunks from a consistent snapshot, and stream its log.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,6 +219,7 @@ pub trait Source: Send + Sync {
 
     /// Those of `names` that are there and that the user may see, in any order: what [`Source::table_names`] has of them.
     async fn existing_tables(&self, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
+        let names: HashSet<&TableName> = names.iter().collect();
         Ok(self.table_names().await?.into_iter().filter(|name| names.contains(name)).collect())
     }
 
@@ -307,6 +309,20 @@ pub trait Source: Send + Sync {
 pub trait Snapshot: Send + Sync {
     /// Cuts a table into parts of about `rows_wanted` rows; at least one, also for an empty table.
     async fn chunks(&self, table: &SourceTable, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError>;
+
+    /// The same for several tables, with as few requests as the source allows.
+    async fn chunks_of(&self, tables: &[Arc<SourceTable>], rows_wanted: u64) -> Result<Vec<Vec<Chunk>>, ConnectorError> {
+        let mut all = Vec::with_capacity(tables.len());
+        for table in tables {
+            all.push(self.chunks(table, rows_wanted).await?);
+        }
+        Ok(all)
+    }
+
+    /// The place in the log of a chunk that is known to have no rows, so that it need not be read; `None` for any other.
+    fn empty(&self, _chunk: &Chunk) -> Option<Window> {
+        None
+    }
 
     /// Cuts a table as a rule says; what the rule leaves open, into parts of about `rows_wanted` rows. Each row is in exactly one
     /// part, rows with NULL included. A table that can only be read in one piece stays in one.

@@ -247,6 +247,17 @@ pub struct TableRecord {
     pub definition: Option<String>,
 }
 
+/// How a table is going to be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadPlan {
+    /// The name at the source.
+    pub table: TableName,
+    /// As for [`Target::save_definition`].
+    pub definition: String,
+    /// Its chunks. One that is known to have no rows may be loaded already.
+    pub chunks: Vec<ChunkRecord>,
+}
+
 /// What the target remembers of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskRecord {
@@ -318,12 +329,26 @@ pub trait Target: Send + Sync {
     /// the table in the error table are forgotten: the load finds out anew.
     async fn save_chunks(&self, fence: &Fence, table: &TableName, chunks: &[Chunk]) -> Result<(), ConnectorError>;
 
+    /// Stores the states of tables in one transaction, none of them `Waiting`.
+    async fn save_tables(&self, fence: &Fence, tables: &[(TableName, TableState)]) -> Result<(), ConnectorError>;
+
+    /// [`Target::save_definition`] and [`Target::save_chunks`] for several tables, in one transaction.
+    async fn save_plans(&self, fence: &Fence, plans: &[LoadPlan]) -> Result<(), ConnectorError>;
+
     /// Makes the table ready for rows and learns its real columns. Called once for each table before a loader or a
     /// lane gets rows for it, also after a restart (with `Keep`).
     ///
     /// # Errors
     /// Table-definite when the existing table does not fit.
     async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError>;
+
+    /// The same for several tables, with as few requests as the target allows. Some are ready when another one fails.
+    async fn prepare_tables(&self, fence: &Fence, tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError> {
+        for (table, preparation) in tables {
+            self.prepare_table(fence, table, *preparation).await?;
+        }
+        Ok(())
+    }
 
     /// Takes the primary key of an empty table that this task created away, so that rows are loaded without its index. The table
     /// is not prepared again before [`Target::return_key`]. `None`: it has none, or the server does not let it go.

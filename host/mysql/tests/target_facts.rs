@@ -44,6 +44,8 @@ async fn every_fact(flavour: MysqlFlavour, options: &[&str]) {
     bench.renew().await;
     facts::withheld_key_comes_back_behind_the_rows(&bench).await;
     facts::chunk_and_its_mark_arrive_together(&bench).await;
+    bench.renew().await;
+    facts::many_tables_are_prepared_and_planned_together(&bench).await;
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ pub(crate) struct Assembler {
     cache: CacheReader,
     pub(crate) aside: Aside,
     pub(crate) tables: Tables,
-    loads: mpsc::UnboundedReceiver<LoadEvent>,
+    pub(crate) loads: mpsc::UnboundedReceiver<LoadEvent>,
     pub(crate) transformer: Transformer,
     pub(crate) row_errors: Arc<RowErrors>,
     pub(crate) error_log: ErrorLog,
@@ -159,7 +159,7 @@ pub(crate) struct Assembler {
     /// The source is idle up to this position since that moment, and the target does not know yet.
     pub(crate) idle_since: Option<(Position, Instant)>,
     /// The log's end when the stream began, until it is reached.
-    behind: Option<Position>,
+    pub(crate) behind: Option<Position>,
     /// When the stream is to rest.
     pub(crate) rest: Rest,
     pub(crate) in_flight: Arc<InFlight>,
@@ -297,24 +297,9 @@ impl Assembler {
         let due = [quiet, idle, unsent].into_iter().flatten().min();
         let collects_until = self.collects_until();
         tokio::select! {
-            Some(event) = self.loads.recv() => self.take_note(event),
+            Some(event) = self.loads.recv() => self.take_notes(event),
             () = collected(&self.cache, collects_until, self.batch.changes_min) => Woken::Work,
             () = wait_until(due) => if quiet.is_some() && due == quiet { Woken::Level } else { Woken::Work },
-        }
-    }
-
-    fn take_note(&mut self, event: LoadEvent) -> Woken {
-        match event {
-            LoadEvent::Table { table, window } => {
-                self.tables.loaded(&table, window);
-                Woken::Work
-            }
-            LoadEvent::AllLoaded { log_end } if !self.tables.any_loading() => {
-                self.loaded_at = Some(log_end.clone());
-                self.behind = Some(log_end);
-                Woken::AllLoaded
-            }
-            LoadEvent::AllLoaded { .. } => Woken::Work,
         }
     }
 

@@ -145,10 +145,10 @@ impl Attempt<'_> {
         let (events, loads) = mpsc::unbounded_channel();
         let mut backfill = Backfill::new(self.load_context(&fence, Some(events)));
         let mut tables = Tables::new(relations, self.spec.ddl);
+        let loaded = places.iter().filter(|(_, place)| !matches!(place, Place::Loading { .. }));
+        let kept: Vec<_> = loaded.map(|(table, _)| (table.target.clone(), TablePreparation::Keep)).collect();
+        self.target.prepare_tables(&fence, &kept).await?;
         for (table, place) in places {
-            if !matches!(place, Place::Loading { .. }) {
-                self.target.prepare_table(&fence, &table.target, TablePreparation::Keep).await?;
-            }
             tables.insert(table, place);
         }
         let in_flight = Arc::new(InFlight::default());

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::cache::Arrived;
 use crate::meter::{Meter, Stage};
-use crate::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress};
+use crate::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress, TableViews};
 
 /// Counts of row changes by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,13 +91,13 @@ impl Board {
             let index = match state.index.get(name) {
                 Some(index) => *index,
                 None => {
-                    state.progress.tables.push((name.clone(), TableProgress::default()));
+                    state.progress.tables.push(name.clone());
                     let index = state.progress.tables.len() - 1;
                     state.index.insert(name.clone(), index);
                     index
                 }
             };
-            change(&mut state.progress.tables[index].1);
+            change(state.progress.tables.at(index));
         });
     }
 
@@ -132,7 +132,7 @@ impl Board {
     pub(crate) fn start_attempt(&self) {
         self.with(|state| {
             state.progress.phase = Phase::Preparing;
-            state.progress.tables.clear();
+            state.progress.tables = TableViews::default();
             state.index.clear();
         });
     }

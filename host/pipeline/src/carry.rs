@@ -25,7 +25,8 @@ const COLLATION: &str = "collation_not_carried";
 /// The objects of each planned table, in order. `described` has one entry for each.
 pub(crate) fn carry(planned: &[PlannedTable], described: &[TableObjects], target: Engine) -> Vec<TargetObjects> {
     let sequences = sequence_names(planned, described);
-    let carrier = Carrier { planned, sequences: &sequences, target };
+    let by_name = planned.iter().map(|table| (&table.source.schema.name, table)).collect();
+    let carrier = Carrier { by_name, sequences: &sequences, target };
     planned.iter().zip(described).map(|(table, objects)| carrier.table(table, objects)).collect()
 }
 
@@ -73,7 +74,7 @@ fn sequence_names(planned: &[PlannedTable], described: &[TableObjects]) -> HashM
 }
 
 struct Carrier<'a> {
-    planned: &'a [PlannedTable],
+    by_name: HashMap<&'a TableName, &'a PlannedTable>,
     sequences: &'a HashMap<TableName, TableName>,
     target: Engine,
 }
@@ -292,7 +293,7 @@ impl Carrier<'_> {
     }
 
     fn foreign_key(&self, key: &ForeignKey, names: &Names) -> Result<ForeignKey, String> {
-        let Some(referenced) = self.planned.iter().find(|table| table.source.schema.name == key.referenced) else {
+        let Some(referenced) = self.by_name.get(&key.referenced) else {
             return Err(format!("a reference to table \"{}\", which is not in the task", key.referenced));
         };
         if referenced.stages.iter().any(|stage| stage.filters) {

@@ -26,6 +26,9 @@ use crate::transform::Transformer;
 /// queries each time, by guess.
 const READ_EVERY: Duration = Duration::from_secs(5);
 
+/// How much longer than a look the pause is that follows: a look at a hundred thousand tables takes seconds of both sides.
+const PAUSE_FACTOR: u32 = 10;
+
 /// How often, while the log goes on moving, for a run that sleeps: a busy source may have many of those.
 const READ_EVERY_ASLEEP: Duration = Duration::from_secs(30);
 
@@ -60,9 +63,9 @@ impl Attempt<'_> {
         let Watch { names: mut known, mut tables } = watch;
         let modules = self.spec.modules.for_target(self.target.engine(), self.spec.values.clone());
         let mut transformer = Transformer::new(modules, self.watched.row_errors.clone());
-        let mut read_at: Option<Instant> = None;
+        let (mut read_at, mut took): (Option<Instant>, Duration) = (None, Duration::ZERO);
         loop {
-            self.time_to_read(read_at).await;
+            self.time_to_read(read_at, took).await;
             read_at = Some(Instant::now());
             // A source that does not answer now is noticed by the stream.
             let Ok(now) = table_names(self.spec, self.source.as_ref()).await else { continue };
@@ -75,6 +78,7 @@ impl Attempt<'_> {
                 self.refuse_changed(&tables).await?;
                 self.refuse_moved(&tables).await?;
             }
+            took = read_at.map(|began| began.elapsed()).unwrap_or_default();
             let new: Vec<TableName> = now.difference(&known).cloned().collect();
             known.extend(new.iter().cloned());
             if self.spec.ddl.create_table != DdlAction::Apply {
@@ -95,7 +99,7 @@ impl Attempt<'_> {
     }
 
     /// Waits until the catalog may say something else than it did then. What it says is in the log by the time that it is read.
-    async fn time_to_read(&self, read_at: Option<Instant>) {
+    async fn time_to_read(&self, read_at: Option<Instant>, took: Duration) {
         // Nobody knows how far the log moved between the look at the tables that the attempt began with and its stream.
         let Some(read_at) = read_at else { return tokio::time::sleep(READ_EVERY).await };
         let at_least = if self.spec.units.is_asleep() { READ_AT_LEAST_EVERY_ASLEEP } else { READ_AT_LEAST_EVERY };
@@ -103,6 +107,7 @@ impl Attempt<'_> {
             return;
         }
         let pause = if self.spec.units.is_asleep() { READ_EVERY_ASLEEP } else { READ_EVERY };
+        let pause = pause.max(took * PAUSE_FACTOR);
         tokio::time::sleep_until((read_at + pause).max(Instant::now() + READ_EVERY)).await;
     }
 

@@ -5,15 +5,42 @@ use std::sync::Arc;
 use tidegate_model::{Position, TableName, TableState};
 use tokio::sync::mpsc;
 
-use crate::assemble::{Assembled, Assembler, From};
+use crate::assemble::{Assembled, Assembler, From, Woken};
 use crate::cache::Item;
 use crate::capture::cache_error;
+use crate::load::LoadEvent;
 use crate::task::TaskError;
 
 /// How much faster a table catches up than changes are set aside, so that it does catch up.
 const CATCH_UP_FACTOR: usize = 2;
 
 impl Assembler {
+    /// Tables that are loaded by now come forward together: each group costs the target a transaction.
+    pub(crate) fn take_notes(&mut self, event: LoadEvent) -> Woken {
+        let mut woken = self.take_note(event);
+        while woken == Woken::Work
+            && let Ok(event) = self.loads.try_recv()
+        {
+            woken = self.take_note(event);
+        }
+        woken
+    }
+
+    fn take_note(&mut self, event: LoadEvent) -> Woken {
+        match event {
+            LoadEvent::Table { table, window } => {
+                self.tables.loaded(&table, window);
+                Woken::Work
+            }
+            LoadEvent::AllLoaded { log_end } if !self.tables.any_loading() => {
+                self.loaded_at = Some(log_end.clone());
+                self.behind = Some(log_end);
+                Woken::AllLoaded
+            }
+            LoadEvent::AllLoaded { .. } => Woken::Work,
+        }
+    }
+
     /// True when a table that is loaded can come forward: something is set aside for it, or nothing is and the stream is
     /// past what it repeats, so that nothing will be.
     pub(crate) fn can_catch_up(&self) -> bool {
@@ -31,7 +58,7 @@ impl Assembler {
         let (changes, bytes) = (self.changes, self.bytes);
         let mut taken = 0;
         let mut caught_up = Vec::new();
-        for table in self.tables.catching_up() {
+        for table in self.tables.catching_up().clone() {
             let of_this = if taken < enough { self.take_aside(&table, enough - taken, out).await? } else { 0 };
             taken += of_this;
             let joins = self.repeats.is_none() && self.aside.is_empty(&table);

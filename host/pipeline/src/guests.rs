@@ -4,7 +4,7 @@
 //! Fails it again, and the task goes on without rows at fault, then it is halved until those rows are found; each
 //! sandbox that trapped is replaced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,6 +30,10 @@ const BATCH_ROWS: usize = 1_024;
 
 /// Bytes of values that a batch's buffers may have held to be kept for the next one.
 const SPARE_BYTES_MAX: usize = 1 << 20;
+
+/// Tables that one sandbox knows; then a fresh one takes its place, which learns those that come. A sandbox has a limit of its own, and what
+/// a module keeps of each table is in the memory that it may have.
+const TABLES_OF_SANDBOX: usize = 4_096;
 
 /// The code of a row error by which a module that takes partial images says that this one lacks what it must know.
 const NOT_LOGGED: &str = "not-logged";
@@ -65,7 +69,7 @@ struct Spare {
 struct Guest {
     sandbox: Sandbox,
     /// Tables that this sandbox knows.
-    tables: Vec<u32>,
+    tables: HashSet<u32>,
 }
 
 impl Guests {
@@ -133,10 +137,13 @@ impl Guests {
 
     fn plan_in(&mut self, module: usize, number: u32, source: &SourceTable, draft: &Draft) -> Result<PlanOutcome, TaskError> {
         let modules = self.modules.clone();
+        if self.sandboxes.get(&module).is_some_and(|guest| guest.tables.len() >= TABLES_OF_SANDBOX) {
+            self.sandboxes.remove(&module);
+        }
         let guest = self.guest(module).map_err(|error| failed(&modules, module, Some(source), error))?;
         let input = PlanInput { schema: draft.view(), target: modules.target };
         let outcome = guest.sandbox.plan(number, &input, &modules.module(module).config);
-        guest.tables.push(number);
+        guest.tables.insert(number);
         outcome.map_err(|error| {
             self.sandboxes.remove(&module);
             failed(&modules, module, Some(source), error)
@@ -148,7 +155,7 @@ impl Guests {
             std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 let sandbox = Sandbox::new(self.modules.engine(), &self.modules.module(module).compiled, *self.modules.limits())?;
-                Ok(entry.insert(Guest { sandbox, tables: Vec::new() }))
+                Ok(entry.insert(Guest { sandbox, tables: HashSet::new() }))
             }
         }
     }

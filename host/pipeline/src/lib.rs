@@ -74,7 +74,7 @@ pub use control_tables::ControlTableSettings;
 pub use large_values::{LargeValues, ValueSettings};
 pub use modules::{ModuleReference, ModuleSet, RULES};
 pub use policy::{ConflictAction, MissingDelete, RowAction, RowErrorPolicy};
-pub use progress::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress, TableStage};
+pub use progress::{ModuleProgress, Phase, Progress, StageSeconds, TableProgress, TableStage, TableViews};
 pub use replay::ReplayReport;
 pub use run::{check, run};
 pub use run_settings::{AfterLoad, BatchPolicy, NoTables, PrimaryKeys, RetryPolicy, RunSettings, TransactionWait};

@@ -2,9 +2,13 @@
 //! transaction, so that an interrupted load goes on at the next chunk.
 //!
 //! ```text
-//!   feeder: prepare table, plan chunks ──▶ queue of chunks ──▶ lane: read ▶ transform ▶ load   (load_lanes of them)
-//!                                                                └─ last chunk of a table: state Loaded
+//!   feeder: plan chunks, prepare tables ──▶ queue of chunks ──▶ lane: read ▶ transform ▶ load   (load_lanes of them)
+//!                 └─ tables without rows ─┐                       └─ last chunk of a table
+//!                                         └──────────▶ finisher ◀──────────┘
+//!                                                         └─ state Loaded
 //! ```
+//!
+//! Feeder and finisher work on many small tables at once, which would each cost dozens of requests otherwise.
 //!
 //! All lanes share one snapshot. A table's window joins the windows of all its chunks, those of an earlier,
 //! interrupted load included. Several loads may run beside the stream; they share the task's load lanes, of which as many
@@ -16,8 +20,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use tidegate_connector::{
-    Chunk, ChunkRecord, ConnectorError, CutParts, LoadBatch, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot, Source,
-    TablePreparation, Target, WithheldKey,
+    Chunk, ChunkRecord, ConnectorError, CutParts, LoadBatch, LoadPlan, Loader, RejectedOperation, RejectedRow, RowId, RowReader, Snapshot,
+    Source, TablePreparation, Target, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, Row, TableName, TableState, Window};
 use tokio::sync::{Mutex, mpsc};
@@ -37,6 +41,15 @@ use crate::row_errors::{Rejected, RowErrors};
 use crate::settings::PipelineLimits;
 use crate::task::TaskError;
 use crate::transform::{SnapshotRows, Transformer};
+
+/// Small tables that are prepared together.
+const PREPARED_TOGETHER: usize = 64;
+
+/// Tables of which the target is told together that they are loaded, if so many are by then.
+const FINISHED_TOGETHER: usize = 256;
+
+/// By the source's estimate; larger tables are prepared alone, so that their loads begin at once.
+const SMALL_ROWS: u64 = 10_000;
 
 /// A table that is to be loaded, or loaded further.
 pub(crate) struct LoadTable {
@@ -110,86 +123,135 @@ impl Load {
         let order = |load: &LoadTable| self.context.modules.loads().order(&load.table.source.schema.name);
         tables.sort_by_key(|load| std::cmp::Reverse((order(load), load.table.source.rows_estimate)));
         let shared = Arc::new(self);
-        let (jobs, queue) = mpsc::channel(shared.context.limits.load_lanes.max(1));
+        let (jobs, queue) = mpsc::channel(shared.context.limits.load_lanes.max(PREPARED_TOGETHER));
+        let (loaded, ends) = mpsc::unbounded_channel();
         let queue = Arc::new(Mutex::new(queue));
         let mut lanes = JoinSet::new();
         for _ in 0..shared.context.limits.load_lanes.max(1) {
-            lanes.spawn(lane(shared.clone(), queue.clone()));
+            lanes.spawn(lane(shared.clone(), queue.clone(), loaded.clone()));
         }
         // Without this, a queue whose lanes have all failed would never look closed to the feeder.
         drop(queue);
-        let mut feeder = std::pin::pin!(feed(shared.clone(), tables, jobs));
-        let mut fed = false;
-        loop {
+        let mut feeder = std::pin::pin!(feed(shared.clone(), tables, jobs, loaded));
+        let mut finisher = std::pin::pin!(finish(shared, ends));
+        let (mut fed, mut finished) = (false, false);
+        while !(fed && finished && lanes.is_empty()) {
             tokio::select! {
                 result = &mut feeder, if !fed => {
                     result?;
                     fed = true;
                 }
-                ended = lanes.join_next() => match ended {
-                    Some(result) => result.map_err(|error| TaskError::Panicked(error.to_string()))??,
-                    None if fed => return Ok(()),
-                    None => {}
-                },
+                result = &mut finisher, if !finished => {
+                    result?;
+                    finished = true;
+                }
+                Some(result) = lanes.join_next() => result.map_err(|error| TaskError::Panicked(error.to_string()))??,
             }
         }
+        Ok(())
     }
 }
 
-/// Prepares tables and queues their chunks, one table after the other.
-async fn feed(load: Arc<Load>, tables: Vec<LoadTable>, jobs: mpsc::Sender<Job>) -> Result<(), TaskError> {
-    for LoadTable { table, preparation, chunks } in tables {
-        let name = &table.source.schema.name;
-        // A rule that the table cannot be cut by is told before the target's table is touched.
-        let planned = if chunks.is_empty() { plan_chunks(&load, &table).await? } else { Vec::new() };
-        load.context.target.prepare_table(&load.context.fence, &table.target, preparation).await?;
-        let replace = !chunks.is_empty() || rows_may_come_twice(&load, &table);
-        let records = if chunks.is_empty() { save_chunks(&load, &table, planned).await? } else { chunks };
-        let (done, left): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.loaded.is_some());
-        let window = done.iter().filter_map(|record| record.loaded.as_ref()).fold(None, |all, (window, _)| Some(join(all, window)));
-        // Rows that come twice are told by their key.
-        let has_late_key = load.context.late_keys && preparation == TablePreparation::DropAndCreate && !replace;
-        let late_key = if has_late_key { load.context.target.withhold_key(&load.context.fence, &table.target).await? } else { None };
-        load.context.board.table(name, |progress| {
-            progress.stage = TableStage::Loading;
-            progress.target = Some(table.target.name.clone());
-            progress.rows_estimate = table.source.rows_estimate;
-            progress.chunks_total = (done.len() + left.len()) as u32;
-            progress.chunks_loaded = done.len() as u32;
-            progress.rows_loaded = done.iter().filter_map(|record| record.loaded.as_ref()).map(|(_, rows)| rows).sum();
-            progress.load_started_us.get_or_insert_with(now_us);
-        });
-        let (chunks_left, window) = (AtomicU32::new(left.len() as u32), Mutex::new(window));
-        let table = Arc::new(TableLoad { planned: table, replace, chunks_left, window, late_key });
-        if left.is_empty() {
-            finish_table(&load, &table).await?;
+/// Prepares tables and queues their chunks, in the tables' order.
+async fn feed(
+    load: Arc<Load>,
+    tables: Vec<LoadTable>,
+    jobs: mpsc::Sender<Job>,
+    loaded: mpsc::UnboundedSender<Arc<TableLoad>>,
+) -> Result<(), TaskError> {
+    let mut tables = tables.into_iter().peekable();
+    while let Some(first) = tables.next() {
+        let is_small = |load: &LoadTable| load.table.source.rows_estimate <= SMALL_ROWS;
+        let mut some = vec![first];
+        while some.len() < PREPARED_TOGETHER
+            && is_small(&some[0])
+            && let Some(next) = tables.next_if(is_small)
+        {
+            some.push(next);
         }
-        for record in left {
-            if jobs.send(Job { table: table.clone(), chunk: record.chunk }).await.is_err() {
-                // The lanes are gone; the one that failed tells why.
-                return Ok(());
+        for (table, records) in prepare(&load, some).await? {
+            let left: Vec<ChunkRecord> = records.into_iter().filter(|record| record.loaded.is_none()).collect();
+            if left.is_empty() {
+                // A closed channel means that the finisher failed; its own error is the one to tell.
+                let _ = loaded.send(table.clone());
+            }
+            for record in left {
+                if jobs.send(Job { table: table.clone(), chunk: record.chunk }).await.is_err() {
+                    // The lanes are gone; the one that failed tells why.
+                    return Ok(());
+                }
             }
         }
     }
     Ok(())
 }
 
-async fn plan_chunks(load: &Load, table: &PlannedTable) -> Result<Vec<Chunk>, ConnectorError> {
-    let rows_wanted = load.context.chunk_rows;
-    let Some(cut) = load.context.modules.loads().cut(&table.source.schema.name) else {
-        return load.snapshot.chunks(&table.source, rows_wanted).await;
-    };
-    let chunks = load.snapshot.cut(&table.source, cut, rows_wanted).await?;
-    // A table that only one reader can read consistently is not cut.
-    if rows_wanted == u64::MAX { load.snapshot.chunks(&table.source, rows_wanted).await } else { Ok(chunks) }
+/// Makes tables ready for their rows. Returns each with its chunks.
+async fn prepare(load: &Load, mut tables: Vec<LoadTable>) -> Result<Vec<(Arc<TableLoad>, Vec<ChunkRecord>)>, TaskError> {
+    let LoadContext { target, fence, .. } = &load.context;
+    let goes_on: Vec<bool> = tables.iter().map(|load| !load.chunks.is_empty()).collect();
+    // A rule that a table cannot be cut by is told before the target's table is touched.
+    plan_chunks(load, &mut tables).await?;
+    let prepared: Vec<_> = tables.iter().map(|load| (load.table.target.clone(), load.preparation)).collect();
+    target.prepare_tables(fence, &prepared).await?;
+    let anew = tables.iter().zip(&goes_on).filter(|(_, goes_on)| !**goes_on);
+    let plans: Vec<LoadPlan> = anew
+        .map(|(load, _)| LoadPlan {
+            table: load.table.source.schema.name.clone(),
+            definition: load.table.definition.to_text(),
+            chunks: load.chunks.clone(),
+        })
+        .collect();
+    if !plans.is_empty() {
+        target.save_plans(fence, &plans).await?;
+    }
+    let mut ready = Vec::with_capacity(tables.len());
+    for (LoadTable { table, preparation, chunks }, goes_on) in tables.into_iter().zip(goes_on) {
+        let replace = goes_on || rows_may_come_twice(load, &table);
+        let done: Vec<&(Window, u64)> = chunks.iter().filter_map(|record| record.loaded.as_ref()).collect();
+        let left = chunks.len() - done.len();
+        // Rows that come twice are told by their key.
+        let has_late_key = load.context.late_keys && preparation == TablePreparation::DropAndCreate && !replace && left > 0;
+        let late_key = if has_late_key { target.withhold_key(fence, &table.target).await? } else { None };
+        load.context.board.table(&table.source.schema.name, |progress| {
+            progress.stage = TableStage::Loading;
+            progress.target = Some(table.target.name.clone());
+            progress.rows_estimate = table.source.rows_estimate;
+            progress.chunks_total = chunks.len() as u32;
+            progress.chunks_loaded = done.len() as u32;
+            progress.rows_loaded = done.iter().map(|(_, rows)| rows).sum();
+            progress.load_started_us.get_or_insert_with(now_us);
+        });
+        let window = done.iter().fold(None, |all, (window, _)| Some(join(all, window)));
+        let (chunks_left, window) = (AtomicU32::new(left as u32), Mutex::new(window));
+        ready.push((Arc::new(TableLoad { planned: table, replace, chunks_left, window, late_key }), chunks));
+    }
+    Ok(ready)
 }
 
-async fn save_chunks(load: &Load, table: &PlannedTable, chunks: Vec<Chunk>) -> Result<Vec<ChunkRecord>, ConnectorError> {
-    // Before the plan: without the plan, nothing is loaded of this definition.
-    let (fence, name) = (&load.context.fence, &table.source.schema.name);
-    load.context.target.save_definition(fence, name, &table.definition.to_text()).await?;
-    load.context.target.save_chunks(fence, name, &chunks).await?;
-    Ok(chunks.into_iter().map(|chunk| ChunkRecord { chunk, loaded: None }).collect())
+/// Cuts those of the tables that are loaded afresh.
+async fn plan_chunks(load: &Load, tables: &mut [LoadTable]) -> Result<(), ConnectorError> {
+    let rows_wanted = load.context.chunk_rows;
+    let record = |chunk: Chunk| ChunkRecord { loaded: load.snapshot.empty(&chunk).map(|window| (window, 0)), chunk };
+    let mut plain = Vec::new();
+    for (place, planned) in tables.iter_mut().enumerate().filter(|(_, load)| load.chunks.is_empty()) {
+        let source = &planned.table.source;
+        // A table that only one reader can read consistently is not cut; what is wrong with its rule is told all the same.
+        let chunks = match load.context.modules.loads().cut(&source.schema.name) {
+            Some(cut) => Some(load.snapshot.cut(source, cut, rows_wanted).await?).filter(|_| rows_wanted != u64::MAX),
+            None => None,
+        };
+        match chunks {
+            Some(chunks) => planned.chunks = chunks.into_iter().map(record).collect(),
+            None => plain.push((place, source.clone())),
+        }
+    }
+    let sources: Vec<_> = plain.iter().map(|(_, source)| source.clone()).collect();
+    let all = if sources.is_empty() { Vec::new() } else { load.snapshot.chunks_of(&sources, rows_wanted).await? };
+    for ((place, _), chunks) in plain.into_iter().zip(all) {
+        tables[place].chunks = chunks.into_iter().map(record).collect();
+    }
+    Ok(())
 }
 
 /// Where each reader has a moment of its own, a row that goes from one range to another in between is read twice. The log brings
@@ -204,7 +266,11 @@ fn rows_may_come_twice(load: &Load, table: &PlannedTable) -> bool {
     }
 }
 
-async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result<(), TaskError> {
+async fn lane(
+    load: Arc<Load>,
+    queue: Arc<Mutex<mpsc::Receiver<Job>>>,
+    loaded: mpsc::UnboundedSender<Arc<TableLoad>>,
+) -> Result<(), TaskError> {
     let mut loader = None;
     let mut transformer = Transformer::new(load.context.modules.clone(), load.context.row_errors.clone());
     loop {
@@ -223,7 +289,8 @@ async fn lane(load: Arc<Load>, queue: Arc<Mutex<mpsc::Receiver<Job>>>) -> Result
             *joined = Some(join(joined.take(), &window));
         }
         if job.table.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            finish_table(&load, &job.table).await?;
+            // As in the feeder.
+            let _ = loaded.send(job.table);
         }
     }
 }
@@ -353,44 +420,61 @@ fn name_cut(load: &Load, table: &PlannedTable, batch: &LoadBatch, cut: &HashMap<
     Ok(entries)
 }
 
-async fn finish_table(load: &Load, table: &TableLoad) -> Result<(), TaskError> {
-    let context = &load.context;
-    let name = &table.planned.source.schema.name;
-    refuse_changed(context, &table.planned).await?;
-    if let Some(key) = &table.late_key {
-        context.target.return_key(&context.fence, &table.planned.target, key).await?;
+/// Notes that tables are loaded, as many at once as are by then.
+async fn finish(load: Arc<Load>, mut loaded: mpsc::UnboundedReceiver<Arc<TableLoad>>) -> Result<(), TaskError> {
+    let mut some = Vec::new();
+    while loaded.recv_many(&mut some, FINISHED_TOGETHER).await > 0 {
+        finish_tables(&load.context, &some).await?;
+        some.clear();
     }
-    let window = table.window.lock().await.clone().ok_or_else(|| TaskError::Panicked("a table was loaded without chunks".into()))?;
-    let state = match &context.events {
-        Some(_) => TableState::CatchingUp { window: window.clone() },
-        None => TableState::Loaded { window: Some(window.clone()) },
-    };
-    context.target.save_table(&context.fence, name, &state).await?;
-    context.board.table(name, |progress| {
-        progress.stage = TableStage::Completed;
-        progress.load_ended_us = Some(now_us());
-    });
-    tracing::info!(table = %name, "table is loaded");
-    if let Some(events) = &context.events {
-        // The stream may have ended; then the next attempt finds the state.
-        let _ = events.send(LoadEvent::Table { table: name.clone(), window });
+    Ok(())
+}
+
+async fn finish_tables(context: &LoadContext, tables: &[Arc<TableLoad>]) -> Result<(), TaskError> {
+    refuse_changed(context, tables).await?;
+    let (mut states, mut events) = (Vec::with_capacity(tables.len()), Vec::with_capacity(tables.len()));
+    for table in tables {
+        if let Some(key) = &table.late_key {
+            context.target.return_key(&context.fence, &table.planned.target, key).await?;
+        }
+        let name = &table.planned.source.schema.name;
+        let window = table.window.lock().await.clone().ok_or_else(|| TaskError::Panicked("a table was loaded without chunks".into()))?;
+        let state = match &context.events {
+            Some(_) => TableState::CatchingUp { window: window.clone() },
+            None => TableState::Loaded { window: Some(window.clone()) },
+        };
+        states.push((name.clone(), state));
+        events.push(LoadEvent::Table { table: name.clone(), window });
+    }
+    context.target.save_tables(&context.fence, &states).await?;
+    for (table, event) in states.into_iter().map(|(table, _)| table).zip(events) {
+        context.board.table(&table, |progress| {
+            progress.stage = TableStage::Completed;
+            progress.load_ended_us = Some(now_us());
+        });
+        tracing::info!(table = %table, "table is loaded");
+        if let Some(events) = &context.events {
+            // The stream may have ended; then the next attempt finds the state.
+            let _ = events.send(event);
+        }
     }
     Ok(())
 }
 
 /// Chunks that were read while the table's definition changed fit neither the old one nor the new one; and a column
 /// that came after the table was described is in none of them.
-async fn refuse_changed(context: &LoadContext, planned: &PlannedTable) -> Result<(), TaskError> {
-    let name = &planned.source.schema.name;
-    let now = context.source.describe(std::slice::from_ref(name)).await?;
-    let before = Definition::of(&planned.source);
-    match now.first().and_then(|now| outdates(&before, &Definition::of(now), context.target.engine())) {
-        None => Ok(()),
-        Some(change) => {
+async fn refuse_changed(context: &LoadContext, tables: &[Arc<TableLoad>]) -> Result<(), TaskError> {
+    let names: Vec<TableName> = tables.iter().map(|table| table.planned.source.schema.name.clone()).collect();
+    let now = context.source.describe(&names).await?;
+    for (table, now) in tables.iter().zip(&now) {
+        let before = Definition::of(&table.planned.source);
+        if let Some(change) = outdates(&before, &Definition::of(now), context.target.engine()) {
+            let name = &table.planned.source.schema.name;
             let text = format!("the definition of table \"{name}\" changed while it was loaded: {change}");
-            Err(ConnectorError::table(name, "chunks_outdated", text).into())
+            return Err(ConnectorError::table(name, "chunks_outdated", text).into());
         }
     }
+    Ok(())
 }
 
 fn join(all: Option<Window>, window: &Window) -> Window {

@@ -1,5 +1,7 @@
 //! What a run tells about itself while it runs. Readers may be late, never wrong.
 
+use std::sync::Arc;
+
 use tidegate_connector::Finding;
 use tidegate_model::{Position, TableName, TxMark};
 
@@ -70,6 +72,51 @@ pub struct TableProgress {
     pub load_ended_us: Option<i64>,
 }
 
+/// Tables with their counters, in the order in which they appeared. A clone shares with its original what has not changed since: a run of
+/// a hundred thousand tables is looked at several times a second, and few of them move.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableViews(Arc<Vec<Arc<(TableName, TableProgress)>>>);
+
+impl TableViews {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True for none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = (&TableName, &TableProgress)> {
+        self.0.iter().map(|table| (&table.0, &table.1))
+    }
+
+    /// Those that are new or say something else than before. Tables keep their places within a run; where it begins anew inside the
+    /// pipeline, all of them may be told once more.
+    pub fn changed_since(&self, before: &TableViews) -> impl Iterator<Item = (&TableName, &TableProgress)> {
+        let changed = self.0.iter().enumerate().filter(|(place, table)| before.0.get(*place) != Some(*table));
+        changed.map(|(_, table)| (&table.0, &table.1))
+    }
+
+    /// Adds a table at the end.
+    pub(crate) fn push(&mut self, name: TableName) {
+        Arc::make_mut(&mut self.0).push(Arc::new((name, TableProgress::default())));
+    }
+
+    /// The counters of the table at a place.
+    pub(crate) fn at(&mut self, place: usize) -> &mut TableProgress {
+        &mut Arc::make_mut(&mut Arc::make_mut(&mut self.0)[place]).1
+    }
+}
+
+impl FromIterator<(TableName, TableProgress)> for TableViews {
+    fn from_iter<I: IntoIterator<Item = (TableName, TableProgress)>>(tables: I) -> Self {
+        Self(Arc::new(tables.into_iter().map(Arc::new).collect()))
+    }
+}
+
 /// What a module used and did since the task began to run in this process, over all its sandboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModuleProgress {
@@ -93,7 +140,7 @@ pub struct Progress {
     /// The phase.
     pub phase: Phase,
     /// Tables by their names at the source.
-    pub tables: Vec<(TableName, TableProgress)>,
+    pub tables: TableViews,
     /// Modules by their names; `rules` is the built-in one.
     pub modules: Vec<(String, ModuleProgress)>,
     /// Why the run went back to a module's version before its last swap; `None` when it did not.
@@ -188,11 +235,24 @@ mod tests {
             Progress { changes_waiting: 1, ..later.clone() },
             Progress { phase: Phase::Loading, ..later.clone() },
             Progress { reconnects: 1, ..later.clone() },
-            Progress { tables: vec![(TableName::new("s", "t"), TableProgress::default())], ..later.clone() },
+            Progress { tables: [(TableName::new("s", "t"), TableProgress::default())].into_iter().collect(), ..later.clone() },
         ] {
             assert!(!moved.is_still_as(&before), "{moved:?}");
         }
         let waits = Progress { changes_waiting: 1, ..before };
         assert!(!waits.is_still_as(&waits), "what waits will move");
+    }
+
+    #[test]
+    fn a_view_of_tables_stays_as_it_was_and_tells_those_that_moved_since() {
+        let mut tables: TableViews = ["a", "b"].map(|name| (TableName::new("s", name), TableProgress::default())).into_iter().collect();
+        let before = tables.clone();
+        assert_eq!(tables, before);
+        tables.at(1).rows_loaded = 2;
+        tables.push(TableName::new("s", "c"));
+        let changed: Vec<(&str, u64)> =
+            tables.changed_since(&before).map(|(name, table)| (name.name.as_str(), table.rows_loaded)).collect();
+        assert_eq!(changed, [("b", 2), ("c", 0)]);
+        assert_eq!((before.len(), before.iter().map(|(_, table)| table.rows_loaded).sum::<u64>()), (2, 0));
     }
 }

@@ -9,7 +9,7 @@
 //! The checkpoint holds for tables in the stream. A table that is loading or catching up has a place of its own in the
 //! log; its changes are set aside until it is loaded and are then applied beside the stream, so that it holds nobody up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, SourceTable, Strictness};
@@ -60,6 +60,13 @@ pub(crate) enum Route {
 pub(crate) struct Tables {
     /// In the order of their names, so that what is done for several is done in the same order each time.
     tables: BTreeMap<TableName, TaskTable>,
+    /// What is asked for with each group must not look at all tables. Since where those that are loading need their changes, and how many
+    /// do from there: many tables share few places.
+    loading: Vec<(Position, usize)>,
+    /// Those that catch up.
+    behind: BTreeSet<TableName>,
+    /// Those in the stream whose windows the checkpoint has not passed.
+    windowed: BTreeSet<TableName>,
     resolved: HashMap<RelationId, Resolved>,
     described: HashMap<RelationId, Arc<SourceTable>>,
     relations: Relations,
@@ -68,7 +75,16 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn new(relations: Relations, policy: DdlPolicy) -> Self {
-        Self { tables: BTreeMap::new(), resolved: HashMap::new(), described: HashMap::new(), relations, policy }
+        Self {
+            tables: BTreeMap::new(),
+            loading: Vec::new(),
+            behind: BTreeSet::new(),
+            windowed: BTreeSet::new(),
+            resolved: HashMap::new(),
+            described: HashMap::new(),
+            relations,
+            policy,
+        }
     }
 
     /// What follows when tables' definitions change.
@@ -78,7 +94,12 @@ impl Tables {
 
     /// Adds a table, or gives it another place.
     pub(crate) fn insert(&mut self, planned: Arc<PlannedTable>, place: Place) {
-        self.tables.insert(planned.source.schema.name.clone(), TaskTable { planned, place });
+        let name = planned.source.schema.name.clone();
+        if let Some(before) = self.tables.remove(&name) {
+            self.leave(&name, &before.place);
+        }
+        self.arrive(&name, &place);
+        self.tables.insert(name, TaskTable { planned, place });
         self.resolved.clear();
     }
 
@@ -133,25 +154,22 @@ impl Tables {
 
     /// The last chunk of a table is in the target.
     pub(crate) fn loaded(&mut self, table: &TableName, window: Window) {
-        if let Some(table) = self.tables.get_mut(table) {
-            table.place = Place::CatchingUp { window };
-        }
+        self.put(table, Place::CatchingUp { window });
     }
 
     /// Names of the tables that are loaded and not in the stream.
-    pub(crate) fn catching_up(&self) -> Vec<TableName> {
-        let behind = self.tables.iter().filter(|(_, table)| matches!(table.place, Place::CatchingUp { .. }));
-        behind.map(|(name, _)| name.clone()).collect()
+    pub(crate) fn catching_up(&self) -> &BTreeSet<TableName> {
+        &self.behind
     }
 
     /// True while a table is loaded and not in the stream.
     pub(crate) fn any_catching_up(&self) -> bool {
-        self.tables.values().any(|table| matches!(table.place, Place::CatchingUp { .. }))
+        !self.behind.is_empty()
     }
 
     /// True while a table is being loaded.
     pub(crate) fn any_loading(&self) -> bool {
-        self.tables.values().any(|table| matches!(table.place, Place::Loading { .. }))
+        !self.loading.is_empty()
     }
 
     /// True while this table is being loaded.
@@ -161,7 +179,7 @@ impl Tables {
 
     /// True when the checkpoint holds for every table.
     pub(crate) fn all_in_stream(&self) -> bool {
-        self.tables.values().all(|table| matches!(table.place, Place::InStream { .. }))
+        !self.any_loading() && !self.any_catching_up()
     }
 
     /// A table that catches up has this transaction.
@@ -173,11 +191,9 @@ impl Tables {
 
     /// A table that catches up is level with the stream, which is at `position`.
     pub(crate) fn join(&mut self, table: &TableName, position: &Position) {
-        let Some(table) = self.tables.get_mut(table) else { return };
-        if let Place::CatchingUp { window } = &table.place {
-            let window = Window { low: window.low.union(position), high: window.high.clone() };
-            table.place = Place::InStream { window: Some(window) };
-        }
+        let Some(TaskTable { place: Place::CatchingUp { window }, .. }) = self.tables.get(table) else { return };
+        let window = Window { low: window.low.union(position), high: window.high.clone() };
+        self.put(table, Place::InStream { window: Some(window) });
     }
 
     /// What the target is to remember of a table; `None` for one that is loading, whose load writes that itself.
@@ -191,29 +207,63 @@ impl Tables {
 
     /// The place in the log from which the source must keep it, when the target is at `checkpoint`.
     pub(crate) fn keep_from(&self, checkpoint: &Position) -> Position {
-        self.tables.values().fold(checkpoint.clone(), |keep, table| match &table.place {
-            Place::Loading { since: from } | Place::CatchingUp { window: Window { low: from, .. } } => keep.intersection(from),
-            Place::InStream { .. } => keep,
-        })
+        let behind = self.behind.iter().filter_map(|name| match &self.tables.get(name)?.place {
+            Place::CatchingUp { window } => Some(&window.low),
+            Place::Loading { .. } | Place::InStream { .. } => None,
+        });
+        let places = self.loading.iter().map(|(since, _)| since).chain(behind);
+        places.fold(checkpoint.clone(), |keep, from| keep.intersection(from))
     }
 
     /// The windows that the checkpoint has not passed.
     pub(crate) fn windows(&self) -> Vec<&Window> {
-        let open = self.tables.values().filter_map(|table| match &table.place {
-            Place::InStream { window } => window.as_ref(),
-            Place::Loading { .. } | Place::CatchingUp { .. } => None,
-        });
-        open.collect()
+        self.windowed.iter().filter_map(|name| self.window(name)).collect()
     }
 
     /// Forgets windows that the checkpoint has passed.
     pub(crate) fn passed(&mut self, position: &Position) {
-        for table in self.tables.values_mut() {
-            if let Place::InStream { window } = &mut table.place
-                && window.as_ref().is_some_and(|window| position.covers_position(&window.high) && position.covers_position(&window.low))
-            {
-                *window = None;
+        let is_passed = |window: &Window| position.covers_position(&window.high) && position.covers_position(&window.low);
+        let passed: Vec<TableName> = self.windowed.iter().filter(|name| self.window(name).is_some_and(is_passed)).cloned().collect();
+        for name in passed {
+            self.put(&name, Place::InStream { window: None });
+        }
+    }
+
+    fn window(&self, name: &TableName) -> Option<&Window> {
+        match &self.tables.get(name)?.place {
+            Place::InStream { window } => window.as_ref(),
+            Place::Loading { .. } | Place::CatchingUp { .. } => None,
+        }
+    }
+
+    /// Gives a table of the task another place.
+    fn put(&mut self, name: &TableName, place: Place) {
+        let Some(table) = self.tables.get_mut(name) else { return };
+        let before = std::mem::replace(&mut table.place, place.clone());
+        self.leave(name, &before);
+        self.arrive(name, &place);
+    }
+
+    fn arrive(&mut self, name: &TableName, place: &Place) {
+        match place {
+            Place::Loading { since } => match self.loading.iter_mut().find(|(other, _)| other == since) {
+                Some((_, count)) => *count += 1,
+                None => self.loading.push((since.clone(), 1)),
+            },
+            Place::CatchingUp { .. } => drop(self.behind.insert(name.clone())),
+            Place::InStream { window: Some(_) } => drop(self.windowed.insert(name.clone())),
+            Place::InStream { window: None } => {}
+        }
+    }
+
+    fn leave(&mut self, name: &TableName, place: &Place) {
+        match place {
+            Place::Loading { since } => {
+                self.loading.iter_mut().filter(|(other, _)| other == since).for_each(|(_, count)| *count -= 1);
+                self.loading.retain(|(_, count)| *count > 0);
             }
+            Place::CatchingUp { .. } => drop(self.behind.remove(name)),
+            Place::InStream { .. } => drop(self.windowed.remove(name)),
         }
     }
 
@@ -277,4 +327,66 @@ async fn plan_like(
         return Ok(Arc::new(planned));
     }
     as_before(&planned, &changes, &loaded.definition).map(Arc::new).ok_or_else(|| changed(&name, &changes, DdlAction::Apply))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_model::{Lsn, SqlType};
+
+    use super::*;
+    use crate::large_values::ValueSettings;
+    use crate::plan::Draft;
+    use crate::test_tables::source_table;
+
+    fn planned(name: &str) -> Arc<PlannedTable> {
+        let mut source = source_table(&[("id", SqlType::Int64)]);
+        source.schema.name = TableName::new("s", name);
+        Arc::new(Draft::new(Arc::new(source)).finish(ValueSettings::default()).expect("a plain table"))
+    }
+
+    fn at(lsn: u64) -> Position {
+        Position::Postgres(Lsn(lsn))
+    }
+
+    fn window(low: u64, high: u64) -> Window {
+        Window { low: at(low), high: at(high) }
+    }
+
+    /// What is asked with each group: whether any loads, who catches up, from where the log is kept, how many windows are open.
+    fn seen(tables: &Tables) -> (bool, Vec<&str>, Position, usize) {
+        let behind = tables.catching_up().iter().map(|name| name.name.as_str()).collect();
+        (tables.any_loading(), behind, tables.keep_from(&at(90)), tables.windows().len())
+    }
+
+    #[test]
+    fn places_of_tables_are_known_without_a_look_at_each() {
+        let mut tables = Tables::new(Relations::default(), DdlPolicy::default());
+        let name = |name: &str| TableName::new("s", name);
+        for (table, since) in [("a", 10), ("b", 10), ("c", 20)] {
+            tables.insert(planned(table), Place::Loading { since: at(since) });
+        }
+        tables.insert(planned("d"), Place::InStream { window: Some(window(30, 95)) });
+        tables.insert(planned("e"), Place::InStream { window: None });
+        assert_eq!(seen(&tables), (true, vec![], at(10), 1));
+        tables.loaded(&name("a"), window(15, 40));
+        tables.loaded(&name("b"), window(16, 40));
+        tables.loaded(&name("unknown"), window(1, 1));
+        assert_eq!(seen(&tables), (true, vec!["a", "b"], at(15), 1));
+        tables.advance(&name("a"), &TxMark::Postgres { end: Lsn(50) });
+        assert_eq!(seen(&tables), (true, vec!["a", "b"], at(16), 1));
+        tables.join(&name("b"), &at(90));
+        assert_eq!(seen(&tables), (true, vec!["a"], at(20), 2));
+        tables.insert(planned("c"), Place::Loading { since: at(60) });
+        assert_eq!(seen(&tables), (true, vec!["a"], at(50), 2));
+        tables.loaded(&name("c"), window(60, 61));
+        tables.join(&name("a"), &at(90));
+        tables.join(&name("c"), &at(90));
+        assert_eq!((seen(&tables), tables.all_in_stream()), ((false, vec![], at(90), 4), true));
+        tables.passed(&at(90));
+        assert_eq!(seen(&tables), (false, vec![], at(90), 1));
+        tables.passed(&at(95));
+        assert_eq!(seen(&tables), (false, vec![], at(90), 0));
+        tables.insert(planned("e"), Place::Loading { since: at(80) });
+        assert_eq!((seen(&tables), tables.all_in_stream()), ((true, vec![], at(80), 0), false));
+    }
 }

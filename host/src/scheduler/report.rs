@@ -89,7 +89,8 @@ impl Report {
         } else {
             catalog.tell_progress(&self.task, told);
         }
-        let changed = changed_tables(&self.written.tables, &now.tables);
+        let changed: Vec<TableStatusRecord> =
+            now.tables.changed_since(&self.written.tables).map(|(name, progress)| table_status(name, progress)).collect();
         if !changed.is_empty() {
             catalog.put_table_statuses(&self.task, &changed).await?;
         }
@@ -181,13 +182,6 @@ pub(crate) fn run_phase(phase: Phase) -> RunPhase {
     }
 }
 
-/// Tables that are new or say something else than before. Tables keep their order within a run, so most compare by
-/// index; a restart of the run inside the pipeline only costs one write of each.
-fn changed_tables(before: &[(TableName, TableProgress)], now: &[(TableName, TableProgress)]) -> Vec<TableStatusRecord> {
-    let changed = now.iter().enumerate().filter(|(index, table)| before.get(*index) != Some(*table));
-    changed.map(|(_, (name, progress))| table_status(name, progress)).collect()
-}
-
 fn table_status(name: &TableName, progress: &TableProgress) -> TableStatusRecord {
     let (stage, failure) = match &progress.stage {
         TableStage::BeforeLoad => (StageName::BeforeLoad, None),
@@ -219,19 +213,5 @@ fn table_status(name: &TableName, progress: &TableProgress) -> TableStatusRecord
         load_started_us: progress.load_started_us,
         load_ended_us: progress.load_ended_us,
         updated_us: now_us(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_tables_that_changed_are_written() {
-        let table = |name: &str, rows_loaded| (TableName::new("s", name), TableProgress { rows_loaded, ..TableProgress::default() });
-        let before = [table("a", 1), table("b", 1)];
-        let now = [table("a", 1), table("b", 2), table("c", 0)];
-        let changed: Vec<String> = changed_tables(&before, &now).into_iter().map(|record| record.table).collect();
-        assert_eq!(changed, ["b", "c"]);
     }
 }

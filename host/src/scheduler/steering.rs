@@ -303,7 +303,7 @@ mod tests {
         let table = |stage, chunks_total, chunks_loaded| {
             (TableName::new("s", "t"), TableProgress { stage, chunks_total, chunks_loaded, ..TableProgress::default() })
         };
-        let tables = vec![table(TableStage::BeforeLoad, 0, 0), table(TableStage::Loading, 5, 2), table(TableStage::Completed, 9, 9)];
-        assert_eq!(chunks_left(&Progress { tables, ..Progress::default() }), 4);
+        let tables = [table(TableStage::BeforeLoad, 0, 0), table(TableStage::Loading, 5, 2), table(TableStage::Completed, 9, 9)];
+        assert_eq!(chunks_left(&Progress { tables: tables.into_iter().collect(), ..Progress::default() }), 4);
     }
 }

@@ -4,7 +4,7 @@ use tidegate_model::objects::{Index, IndexBacking, IndexMethod, IndexPart};
 use tidegate_model::{TableObjects, TableState};
 
 use super::*;
-use crate::{BuildStage, ErrorClass, TargetObjects};
+use crate::{BuildStage, ChunkRecord, ErrorClass, LoadPlan, TargetObjects};
 
 /// Rows of a chunk and the chunk's mark are in the target together or not at all.
 pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
@@ -65,6 +65,63 @@ pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
     assert_eq!(target.known_task(&task()).await.unwrap(), Some(Some(at(0))));
     target.forget_task(&task()).await.unwrap();
     assert_eq!(target.known_task(&task()).await.unwrap(), None);
+}
+
+/// Many tables at once become what each would alone: new ones are made, others dropped, kept or emptied as told; their plans are
+/// stored, with the marks of chunks without rows; and their states.
+pub async fn many_tables_are_prepared_and_planned_together(bench: &dyn Bench) {
+    use TablePreparation::{DropAndCreate, Fit, Keep, Truncate};
+    let (target, fence) = (bench.target(), bench.fence());
+    let tables: Vec<_> = (0..150).map(|number| notes(&format!("many_{number}"))).collect();
+    let name = |number: usize| tables[number].source.schema.name.clone();
+    let there = [(3, Keep), (4, DropAndCreate), (100, Truncate), (101, Fit), (149, Keep)];
+    for (number, _) in there {
+        prepare(bench, &tables[number]).await;
+        bench.run(&format!("insert into {} values (1, 'before')", bench.name(&format!("many_{number}")))).await;
+    }
+    let waiting: Vec<_> = tables.iter().map(|table| (table.source.schema.name.clone(), TableState::Waiting)).collect();
+    target.begin_task(fence, &at(0), "source", &waiting).await.unwrap();
+    let how = |number| there.iter().find(|(other, _)| *other == number).map_or(DropAndCreate, |(_, preparation)| *preparation);
+    let wanted: Vec<_> = tables.iter().enumerate().map(|(number, table)| (table.clone(), how(number))).collect();
+    target.prepare_tables(fence, &wanted).await.unwrap();
+    for (number, rows) in [(0, 0), (3, 1), (4, 0), (64, 0), (100, 0), (101, 0), (148, 0), (149, 1)] {
+        assert_eq!(count(bench, &format!("many_{number}")).await, rows, "table {number}");
+    }
+
+    target.save_chunks(fence, &name(7), &[chunk(0), chunk(1), chunk(2)]).await.unwrap();
+    let plan = |number: usize| {
+        let loaded = number.is_multiple_of(2).then(|| (window(5), 0));
+        LoadPlan { table: name(number), definition: format!("of {number}"), chunks: vec![ChunkRecord { chunk: chunk(0), loaded }] }
+    };
+    let plans: Vec<LoadPlan> = (0..150).map(plan).collect();
+    target.save_plans(fence, &plans).await.unwrap();
+    let mut loader = target.loader(fence).await.unwrap();
+    loader.begin(&tables[7], &chunk(0), false).await.unwrap();
+    loader.write(loaded([note(1, "loaded")])).await.unwrap();
+    assert_eq!(loader.finish(&window(6)).await.unwrap(), 1);
+    loader.begin(&tables[8], &chunk(0), false).await.unwrap();
+    assert_eq!(loader.finish(&window(6)).await.unwrap_err().code(), "chunk_unknown", "it was loaded before");
+    let catching_up = || TableState::CatchingUp { window: window(5) };
+    let states: Vec<_> = (0..150).step_by(2).map(|number| (name(number), catching_up())).collect();
+    target.save_tables(fence, &states).await.unwrap();
+
+    let record = target.take_over(&task()).await.unwrap();
+    assert_eq!(record.tables.len(), 150);
+    for table in record.tables {
+        let number: usize = table.table.name.trim_start_matches("many_").parse().unwrap();
+        let is_even = number.is_multiple_of(2);
+        assert_eq!(table.state, if is_even { catching_up() } else { TableState::Loading }, "{}", table.table);
+        assert_eq!(table.definition, Some(format!("of {number}")));
+        let loaded = if number == 7 { Some((window(6), 1)) } else { is_even.then(|| (window(5), 0)) };
+        assert_eq!(table.chunks, [ChunkRecord { chunk: chunk(0), loaded }], "{}", table.table);
+    }
+    for error in [
+        target.prepare_tables(fence, &wanted).await.unwrap_err(),
+        target.save_plans(fence, &plans).await.unwrap_err(),
+        target.save_tables(fence, &states).await.unwrap_err(),
+    ] {
+        assert_eq!(error.class(), ErrorClass::Fenced, "{}", error.chain());
+    }
 }
 
 /// A key that is withheld from an empty table is there again behind its rows, and says which rows are two of one.

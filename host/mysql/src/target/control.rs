@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Dialect, TableRecord};
+use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Dialect, LoadPlan, TableRecord};
 use tidegate_model::{Fence, Position, TableName, TableState, TaskId, Window};
 
 use super::session::{Server, text};
@@ -219,6 +219,19 @@ pub(crate) async fn save_chunks(server: &mut Server, fence: &Fence, table: &Tabl
             .collect();
         let sql = format!("insert into tidegate.chunk (task, schema_name, table_name, chunk_index, bounds) values {}", values.join(", "));
         run(&mut server.conn, "store the plan of a table's chunks", &sql).await?;
+    }
+    Ok(())
+}
+
+/// Definition, chunks, and the marks of those that have no rows.
+pub(crate) async fn save_plan(server: &mut Server, fence: &Fence, plan: &LoadPlan) -> Result<(), ConnectorError> {
+    save_definition(server, fence, &plan.table, &plan.definition).await?;
+    let chunks: Vec<Chunk> = plan.chunks.iter().map(|record| record.chunk.clone()).collect();
+    save_chunks(server, fence, &plan.table, &chunks).await?;
+    for ChunkRecord { chunk, loaded } in &plan.chunks {
+        if let Some((window, rows)) = loaded {
+            mark_chunk(server, fence, &plan.table, chunk, window, *rows, false).await?;
+        }
     }
     Ok(())
 }

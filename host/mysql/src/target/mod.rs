@@ -34,8 +34,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, Loader, LoopMark, RejectedId,
-    ServerSettings, StoredRejection, TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
+    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, LoadPlan, Loader, LoopMark,
+    RejectedId, ServerSettings, StoredRejection, TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 
@@ -48,6 +48,9 @@ use crate::loopback;
 
 /// Sessions for control work that are kept for the next call.
 const IDLE_SESSIONS_MAX: usize = 4;
+
+/// Tables that are prepared while one transaction holds the fence.
+const PREPARED_TOGETHER: usize = 64;
 
 /// A MySQL or MariaDB server that a task writes to.
 pub struct MysqlTarget {
@@ -223,6 +226,28 @@ impl Target for MysqlTarget {
         Ok(())
     }
 
+    async fn save_tables(&self, fence: &Fence, tables: &[(TableName, TableState)]) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        for (table, state) in tables {
+            control::save_table(&mut server, fence, table, state).await?;
+        }
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn save_plans(&self, fence: &Fence, plans: &[LoadPlan]) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        for plan in plans {
+            control::save_plan(&mut server, fence, plan).await?;
+        }
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
     async fn save_definition(&self, fence: &Fence, table: &TableName, definition: &str) -> Result<(), ConnectorError> {
         let mut server = self.session(fence).await?;
         server.begin_fenced(fence).await?;
@@ -244,20 +269,29 @@ impl Target for MysqlTarget {
         Ok(())
     }
 
-    /// DDL commits by itself, so another session holds the fence meanwhile; a worker that takes over ends both.
     async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError> {
-        let mut holder = self.session(fence).await?;
-        holder.begin_fenced(fence).await?;
-        let mut server = self.session(fence).await?;
-        server.define(true).await?;
-        let found = real::read_real(&mut server, &table.name).await?;
-        self.make(&mut server, fence, table, preparation, found.as_ref()).await?;
-        let plan = plans::learn(&mut server, table).await?;
-        server.define(false).await?;
-        holder.commit().await?;
-        self.plans.put(Arc::new(plan));
-        self.keep(fence, holder);
-        self.keep(fence, server);
+        self.prepare_tables(fence, &[(table.clone(), preparation)]).await
+    }
+
+    /// DDL commits by itself, so another session holds the fence meanwhile; a worker that takes over ends both.
+    async fn prepare_tables(&self, fence: &Fence, tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError> {
+        for some in tables.chunks(PREPARED_TOGETHER) {
+            let mut holder = self.session(fence).await?;
+            holder.begin_fenced(fence).await?;
+            let mut server = self.session(fence).await?;
+            server.define(true).await?;
+            let mut made = Vec::with_capacity(some.len());
+            for (table, preparation) in some {
+                let found = real::read_real(&mut server, &table.name).await?;
+                self.make(&mut server, fence, table, *preparation, found.as_ref()).await?;
+                made.push(plans::learn(&mut server, table).await?);
+            }
+            server.define(false).await?;
+            holder.commit().await?;
+            made.into_iter().for_each(|plan| self.plans.put(Arc::new(plan)));
+            self.keep(fence, holder);
+            self.keep(fence, server);
+        }
         Ok(())
     }
 

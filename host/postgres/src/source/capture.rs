@@ -131,7 +131,8 @@ fn always_rewritten() -> ConnectorError {
 pub(crate) async fn extend(client: &Client, scope: &CaptureScope, added: &[TableName]) -> Result<(), ConnectorError> {
     let name = capture_name(&scope.task);
     let published = published(client, &name).await?;
-    let gone: Vec<&TableName> = published.iter().filter(|table| !scope.tables.contains(table)).collect();
+    let wanted: HashSet<&TableName> = scope.tables.iter().collect();
+    let gone: Vec<&TableName> = published.iter().filter(|table| !wanted.contains(table)).collect();
     let new: Vec<TableName> = added.iter().filter(|table| !published.contains(*table)).cloned().collect();
     let facts = catalog::tables_by_name(client, &new).await?;
     check_identities(&CaptureScope { task: scope.task.clone(), tables: new.clone() }, &describe::from_catalog(client, &facts).await?)?;
@@ -146,8 +147,9 @@ pub(crate) async fn extend(client: &Client, scope: &CaptureScope, added: &[Table
     if !new.is_empty() {
         refuse_stale_publications(client).await?;
         // A new mark must not cover what somebody did since the last one.
+        let added: HashSet<&TableName> = added.iter().collect();
         let kept: Vec<TableName> =
-            scope.tables.iter().filter(|table| published.contains(*table) && !added.contains(*table)).cloned().collect();
+            scope.tables.iter().filter(|table| published.contains(*table) && !added.contains(table)).cloned().collect();
         check_publication(client, &name, &kept).await?;
         let attempted = format!("add tables to publication \"{name}\"");
         let sql = format!("alter publication {publication} add {}", table_list(&new));

@@ -4,6 +4,7 @@
 //! Source: PostgreSQL manual, COPY, "Binary Format".
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +21,24 @@ const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// A batch of rows is returned at about this size. Modules judge a batch in several calls, and are handed over to once for all of them.
 const BATCH_BYTES: usize = 512 << 10;
 
-/// Reads one chunk. Dropping it ends its connection, and with it the statement.
+/// Connections that one reader leaves to the next.
+#[derive(Clone, Default)]
+pub(crate) struct Readers(Arc<Mutex<Vec<Client>>>);
+
+impl Readers {
+    /// One that has nothing to do.
+    pub(crate) fn take(&self) -> Option<Client> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|client| !client.is_closed());
+        idle.pop()
+    }
+
+    fn leave(&self, client: Client) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+    }
+}
+
+/// Reads one chunk. Dropping it before the end ends its connection, and with it the statement.
 pub(crate) struct CopyReader {
     stream: Pin<Box<CopyOutStream>>,
     parser: CopyParser,
@@ -28,15 +46,25 @@ pub(crate) struct CopyReader {
     ended: bool,
     window: Window,
     decoding: Decoding,
-    /// Keeps the connection, and on it the transaction that has imported the snapshot.
-    client: Client,
+    /// Keeps the connection, and on it the transaction that has imported the snapshot; there until the reader is dropped.
+    client: Option<Client>,
+    readers: Readers,
     table: TableName,
 }
 
 impl CopyReader {
     /// A reader of a COPY that was just started on `client`. `text` has a flag for each column that was cast to text.
-    pub(crate) fn new(client: Client, stream: CopyOutStream, text: Vec<bool>, window: Window, table: TableName) -> Self {
-        Self { stream: Box::pin(stream), parser: CopyParser::new(text), ended: false, window, decoding: Decoding::default(), client, table }
+    pub(crate) fn new(client: Client, readers: Readers, stream: CopyOutStream, text: Vec<bool>, window: Window, table: TableName) -> Self {
+        let (stream, parser) = (Box::pin(stream), CopyParser::new(text));
+        Self { stream, parser, ended: false, window, decoding: Decoding::default(), client: Some(client), readers, table }
+    }
+}
+
+impl Drop for CopyReader {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take().filter(|_| self.ended) {
+            self.readers.leave(client);
+        }
     }
 }
 
@@ -57,7 +85,7 @@ impl RowReader for CopyReader {
                 false => match stretch.wait(self.stream.next()).await {
                     Some(data) => match data {
                         Ok(data) => self.parser.add(data)?,
-                        Err(error) => return Err(failed(&self.client, &self.table, error).await),
+                        Err(error) => return Err(failed(self.client.as_ref(), &self.table, error).await),
                     },
                     None => {
                         return Err(ConnectorError::transient("connection_failed", "rows of a chunk ended without the end mark of COPY"));
@@ -165,8 +193,9 @@ fn malformed(what: &str) -> ConnectorError {
 }
 
 /// A row that the server cannot send is a matter of its table.
-async fn failed(client: &Client, table: &TableName, error: tokio_postgres::Error) -> ConnectorError {
+async fn failed(client: Option<&Client>, table: &TableName, error: tokio_postgres::Error) -> ConnectorError {
     let error = pg_error(&format!("read rows of table \"{table}\""), error);
+    let Some(client) = client else { return error };
     // The transaction that the connection is in is over.
     if error.code() != ROW_TOO_LARGE || client.batch_execute("rollback").await.is_err() {
         return error;

@@ -15,9 +15,10 @@ use async_trait::async_trait;
 use tidegate_connector::{Chunk, ConnectorError, CutParts, Dialect, RangePart, RowReader, ServerSettings, Snapshot, SourceTable, TableCut};
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
 use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::{self, LOCK_TIMEOUT, get, partition_tree};
-use super::rows::CopyReader;
+use super::rows::{CopyReader, Readers};
 use super::{partitions, range};
 use crate::connect;
 use crate::fault::pg_error;
@@ -27,11 +28,13 @@ const ROWS_PER_BLOCK_GUESS: f64 = 80.0;
 
 const LEAVES: &str = "select l.oid::pg_catalog.oid, pg_catalog.pg_relation_filenode(l.oid)::pg_catalog.oid, \
     pg_catalog.pg_relation_size(l.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8, \
-    l.reltuples::pg_catalog.float8, l.relpages::pg_catalog.int4, l.relkind::pg_catalog.text \
-    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
-    join pg_catalog.pg_class l on l.oid = c.oid and c.relkind <> 'p' \
-      or c.relkind = 'p' and l.oid in (select t.relid from pg_catalog.pg_partition_tree(c.oid) t where t.isleaf) and l.relkind <> 'p' \
-    where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p') order by l.oid";
+    l.reltuples::pg_catalog.float8, l.relpages::pg_catalog.int4, l.relkind::pg_catalog.text, w.place::pg_catalog.int8 \
+    from rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) with ordinality w (s, t, place) \
+    join pg_catalog.pg_namespace n on n.nspname = w.s \
+    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.t and c.relkind in ('r', 'p') \
+    cross join lateral (select c.oid where c.relkind <> 'p' union all \
+      select t.relid from pg_catalog.pg_partition_tree(case c.relkind when 'p' then c.oid end) t where t.isleaf and t.relid <> c.oid) x (oid) \
+    join pg_catalog.pg_class l on l.oid = x.oid and l.relkind <> 'p' order by w.place, l.oid";
 
 const LEAF: &str = "select n.nspname::pg_catalog.text, l.relname::pg_catalog.text, pg_catalog.pg_relation_filenode(l.oid)::pg_catalog.oid \
     from pg_catalog.pg_class l join pg_catalog.pg_namespace n on n.oid = l.relnamespace where l.oid = $1 and exists (\
@@ -58,7 +61,9 @@ const SENDS: &str = "select a.attname::pg_catalog.text, t.typsend::pg_catalog.oi
 pub(crate) struct PostgresSnapshot {
     server: ServerSettings,
     /// Keeps the snapshot and the locks; nothing else may run on it, because a failed statement would end both.
-    _holder: Client,
+    holder: Client,
+    /// Connections whose readers have come to their ends, for the next ones.
+    readers: Readers,
     catalog: Client,
     /// What readers import.
     snapshot: String,
@@ -101,19 +106,26 @@ impl PostgresSnapshot {
         let catalog = connect::client(server, "snapshot plan").await?;
         let patience = format!("set lock_timeout = '{LOCK_TIMEOUT}'");
         catalog.batch_execute(&patience).await.map_err(|error| pg_error("bound the wait for locks", error))?;
-        Ok(Self { server: server.clone(), _holder: holder, catalog, snapshot, window })
+        Ok(Self { server: server.clone(), holder, readers: Readers::default(), catalog, snapshot, window })
     }
 }
 
 #[async_trait]
 impl Snapshot for PostgresSnapshot {
     async fn chunks(&self, table: &SourceTable, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError> {
-        let leaves = self.leaves(&table.schema.name).await?;
-        Ok(block_chunks(&leaves, |_| rows_wanted))
+        Ok(self.chunks_of_all(&[table], rows_wanted).await?.remove(0))
+    }
+
+    async fn chunks_of(&self, tables: &[Arc<SourceTable>], rows_wanted: u64) -> Result<Vec<Vec<Chunk>>, ConnectorError> {
+        self.chunks_of_all(&tables.iter().map(AsRef::as_ref).collect::<Vec<_>>(), rows_wanted).await
+    }
+
+    fn empty(&self, chunk: &Chunk) -> Option<Window> {
+        (chunk.bounds == NOTHING).then(|| self.window.clone())
     }
 
     async fn cut(&self, table: &SourceTable, cut: &TableCut, rows_wanted: u64) -> Result<Vec<Chunk>, ConnectorError> {
-        let leaves = self.leaves(&table.schema.name).await?;
+        let leaves = self.leaves(&[&table.schema.name]).await?.remove(0);
         match &cut.parts {
             CutParts::Ranges(ranges) => range::plan(&self.catalog, table, cut, ranges).await,
             CutParts::Each { .. } if !partitions::is_partitioned(&self.catalog, &table.schema.name).await? => {
@@ -130,9 +142,13 @@ impl Snapshot for PostgresSnapshot {
     async fn read(&self, table: Arc<SourceTable>, chunk: &Chunk) -> Result<Box<dyn RowReader>, ConnectorError> {
         let name = &table.schema.name;
         let attempted = format!("read chunk {} of table \"{name}\"", chunk.index);
-        let client = connect::client(&self.server, "snapshot reader").await?;
+        // One that was used before still has its transaction open.
+        let (client, end) = match self.readers.take() {
+            Some(client) => (client, "rollback; "),
+            None => (connect::client(&self.server, "snapshot reader").await?, ""),
+        };
         // Whatever the server says here, the cause is a holder that is gone; a new snapshot helps.
-        let begin = format!("{}; set local lock_timeout = '{LOCK_TIMEOUT}'", import_sql(&self.snapshot));
+        let begin = format!("{end}{}; set local lock_timeout = '{LOCK_TIMEOUT}'", import_sql(&self.snapshot));
         client.batch_execute(&begin).await.map_err(|error| {
             let cause = pg_error("import the snapshot", error);
             ConnectorError::transient("snapshot_lost", attempted.clone()).caused_by(cause)
@@ -158,7 +174,7 @@ impl Snapshot for PostgresSnapshot {
             (text, sql)
         };
         let stream = client.copy_out(sql.as_str()).await.map_err(|error| pg_error(&attempted, error))?;
-        Ok(Box::new(CopyReader::new(client, stream, text, self.window.clone(), name.clone())))
+        Ok(Box::new(CopyReader::new(client, self.readers.clone(), stream, text, self.window.clone(), name.clone())))
     }
 
     fn resumable(&self, table: &SourceTable) -> bool {
@@ -168,33 +184,56 @@ impl Snapshot for PostgresSnapshot {
 }
 
 impl PostgresSnapshot {
-    /// The relations that hold the table's rows: its partitions, or itself.
-    async fn leaves(&self, name: &TableName) -> Result<Vec<Leaf>, ConnectorError> {
-        let attempted = format!("cut table \"{name}\" into chunks");
-        let rows = self.catalog.query(LEAVES, &[&name.schema, &name.name]).await.map_err(|error| pg_error(&attempted, error))?;
-        let leaf = |row: &tokio_postgres::Row| {
-            let filenode: Option<u32> = get(row, 1, &attempted)?;
-            let Some(filenode) = filenode.filter(|_| get::<String>(row, 5, &attempted).is_ok_and(|kind| kind == "r")) else {
+    /// A table whose files have no block has no rows: while the holder has its lock nobody empties it, and nothing takes blocks away. That
+    /// the holder still lives is asked after the look at the files, so it did before.
+    async fn chunks_of_all(&self, tables: &[&SourceTable], rows_wanted: u64) -> Result<Vec<Vec<Chunk>>, ConnectorError> {
+        let leaves = self.leaves(&tables.iter().map(|table| &table.schema.name).collect::<Vec<_>>()).await?;
+        let holds = self.holder.batch_execute("").await;
+        holds.map_err(|error| {
+            ConnectorError::transient("snapshot_lost", "cut tables into chunks").caused_by(pg_error("ask for the snapshot", error))
+        })?;
+        let chunks = |leaves: &Vec<Leaf>| {
+            let of: &[Leaf] = if leaves.iter().all(|leaf| leaf.blocks == 0) { &[] } else { leaves };
+            block_chunks(of, |_| rows_wanted)
+        };
+        Ok(leaves.iter().map(chunks).collect())
+    }
+
+    /// The relations that hold each table's rows: its partitions, or itself.
+    async fn leaves(&self, tables: &[&TableName]) -> Result<Vec<Vec<Leaf>>, ConnectorError> {
+        let attempted = "cut tables into chunks";
+        let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+        let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+        let rows = self.catalog.query(LEAVES, &[&schemas, &names]).await.map_err(|error| pg_error(attempted, error))?;
+        let leaf = |row: &tokio_postgres::Row, name: &TableName| {
+            let filenode: Option<u32> = get(row, 1, attempted)?;
+            let Some(filenode) = filenode.filter(|_| get::<String>(row, 5, attempted).is_ok_and(|kind| kind == "r")) else {
                 let text = format!("table \"{name}\" has a foreign partition, wanted ordinary ones");
                 return Err(
                     ConnectorError::table(name, "foreign_partition", text).hint("detach the foreign partition, or leave the table out")
                 );
             };
             Ok(Leaf {
-                oid: get(row, 0, &attempted)?,
+                oid: get(row, 0, attempted)?,
                 filenode,
-                blocks: u64::try_from(get::<i64>(row, 2, &attempted)?).unwrap_or_default(),
-                tuples: get(row, 3, &attempted)?,
-                pages: get(row, 4, &attempted)?,
+                blocks: u64::try_from(get::<i64>(row, 2, attempted)?).unwrap_or_default(),
+                tuples: get(row, 3, attempted)?,
+                pages: get(row, 4, attempted)?,
             })
         };
-        rows.iter().map(leaf).collect()
+        let mut leaves: Vec<Vec<Leaf>> = tables.iter().map(|_| Vec::new()).collect();
+        for row in &rows {
+            let place = usize::try_from(get::<i64>(row, 6, attempted)? - 1).unwrap_or_default();
+            leaves[place].push(leaf(row, tables[place])?);
+        }
+        Ok(leaves)
     }
 
     /// The name of the chunk's relation, which must still belong to the table and be the same file: after a rewrite
     /// the same blocks hold other rows.
     async fn leaf(&self, client: &Client, table: &TableName, range: BlockRange, attempted: &str) -> Result<TableName, ConnectorError> {
-        let rows = client.query(LEAF, &[&range.oid, &table.schema, &table.name]).await.map_err(|error| pg_error(attempted, error))?;
+        let wanted: [(&(dyn ToSql + Sync), Type); 3] = [(&range.oid, Type::OID), (&table.schema, Type::TEXT), (&table.name, Type::TEXT)];
+        let rows = client.query_typed(LEAF, &wanted).await.map_err(|error| pg_error(attempted, error))?;
         let changed = |found: &str| {
             ConnectorError::table(table, "chunks_outdated", format!("{attempted}: {found} since the table was cut"))
                 .hint("reload the table: its chunks are cut anew")
@@ -218,8 +257,7 @@ struct Leaf {
     pages: i32,
 }
 
-/// Chunks of relation files, each of about so many rows as its file should have in one. A partitioned table without
-/// partitions is empty; a missing one fails when it is read.
+/// Chunks of relation files, each of about so many rows as its file should have in one. A table without files is empty.
 fn block_chunks(leaves: &[Leaf], rows_wanted: impl Fn(u32) -> u64) -> Vec<Chunk> {
     let of_leaf = |leaf: &Leaf| {
         let Leaf { oid, filenode, blocks, tuples, pages } = *leaf;
@@ -233,7 +271,7 @@ fn block_chunks(leaves: &[Leaf], rows_wanted: impl Fn(u32) -> u64) -> Vec<Chunk>
     bounds.into_iter().zip(0..).map(|(bounds, index)| Chunk { index, bounds }).collect()
 }
 
-/// Bounds of the only chunk of a partitioned table without partitions.
+/// Bounds of the only chunk of a table without rows.
 const NOTHING: &str = "nothing";
 
 /// Blocks of one relation file.
@@ -326,7 +364,7 @@ async fn text_columns(
     table: &TableName,
     attempted: &str,
 ) -> Result<Vec<bool>, ConnectorError> {
-    let rows = client.query(SENDS, &[&oid]).await.map_err(|error| pg_error(attempted, error))?;
+    let rows = client.query_typed(SENDS, &[(&oid, Type::OID)]).await.map_err(|error| pg_error(attempted, error))?;
     let mut sends = std::collections::HashMap::new();
     for row in &rows {
         sends.insert(get::<String>(row, 0, attempted)?, get::<bool>(row, 1, attempted)?);

@@ -1,5 +1,6 @@
 //! What would stop or falsify writing to a target. Reads only: all of it runs in one read-only transaction.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Dialect, Finding, TablePreparation, TargetTable};
@@ -9,7 +10,7 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 use super::labels;
 use super::objects::foreseen;
 use super::plan::TablePlan;
-use super::real::{RealTable, constraints_on, read_real};
+use super::real::{RealTable, constraints_on, read_all};
 use super::session::may_act_as_replica;
 use crate::connect::pg_error;
 
@@ -31,19 +32,33 @@ pub(crate) async fn version(client: &impl GenericClient) -> Result<(), Connector
         .hint("upgrade the server"))
 }
 
+/// Tables that are looked at together: looking for rows takes a lock on each of them and on its indexes, until the transaction ends.
+const TOGETHER: usize = 64;
+
 pub(crate) async fn check(
     session: &mut Client,
     tables: &[Arc<TargetTable>],
     preparation: TablePreparation,
 ) -> Result<Vec<Finding>, ConnectorError> {
     let mut findings = Vec::new();
-    let tx = session.build_transaction().read_only(true).start().await.map_err(|error| pg_error("begin a check", error))?;
-    let is_replica = check_server(&tx, &mut findings).await?;
-    for table in tables {
-        check_table(&tx, table, tables, preparation, is_replica, &mut findings).await?;
+    let mut check =
+        Check { preparation, is_replica: false, own: tables.iter().map(|table| &table.name).collect(), schemas: HashMap::new() };
+    for (number, some) in tables.chunks(TOGETHER).enumerate() {
+        let tx = begin(session).await?;
+        if number == 0 {
+            check.is_replica = check_server(&tx, &mut findings).await?;
+        }
+        check.tables(&tx, some, &mut findings).await?;
+        tx.rollback().await.map_err(|error| pg_error("end a check", error))?;
     }
-    tx.rollback().await.map_err(|error| pg_error("end a check", error))?;
+    if tables.is_empty() {
+        check_server(&begin(session).await?, &mut findings).await?;
+    }
     Ok(findings)
+}
+
+async fn begin(session: &mut Client) -> Result<Transaction<'_>, ConnectorError> {
+    session.build_transaction().read_only(true).start().await.map_err(|error| pg_error("begin a check", error))
 }
 
 /// Whether the role may act as a replica.
@@ -94,47 +109,184 @@ async fn check_server(tx: &Transaction<'_>, findings: &mut Vec<Finding>) -> Resu
     Ok(is_replica)
 }
 
-async fn check_table(
-    tx: &Transaction<'_>,
-    table: &Arc<TargetTable>,
-    tables: &[Arc<TargetTable>],
+/// A check of many tables.
+struct Check<'a> {
     preparation: TablePreparation,
     is_replica: bool,
-    findings: &mut Vec<Finding>,
-) -> Result<(), ConnectorError> {
-    if !check_names(table, findings) {
-        return Ok(());
-    }
-    check_collations(table, findings);
-    check_schema(tx, table, findings).await?;
-    let Some(real) = read_real(tx, &table.name).await? else {
-        findings.extend(foreseen(table, is_replica));
-        return check_types(tx, table, findings).await;
-    };
-    if preparation == TablePreparation::DropAndCreate {
-        findings.extend(foreseen(table, is_replica));
-        check_types(tx, table, findings).await?;
-    } else {
-        let missing = labels::missing(table, &real);
-        let adds = !missing.is_empty() && labels::may_add(tx, &missing).await?;
-        let planned = if adds { TablePlan::new(table, &labels::completed(table, &real)) } else { TablePlan::new(table, &real) };
-        match planned {
-            Ok(_) => check_widths(table, &real, findings),
-            Err(error) => {
-                let mut finding = Finding::error(error.code(), object(&table.name), error.to_string(), "a table that fits");
-                finding.fix = error.hint_text().map(str::to_owned);
-                findings.push(finding);
+    /// Names of all tables of the task.
+    own: HashSet<&'a TableName>,
+    /// What the role may do in the schemas that were looked at.
+    schemas: HashMap<String, SchemaRights>,
+}
+
+impl Check<'_> {
+    async fn tables(
+        &mut self,
+        tx: &Transaction<'_>,
+        tables: &[Arc<TargetTable>],
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), ConnectorError> {
+        let tables: Vec<&Arc<TargetTable>> = tables.iter().filter(|table| check_names(table, findings)).collect();
+        let reals = read_all(tx, &tables.iter().map(|table| &table.name).collect::<Vec<_>>()).await?;
+        let mut facts = facts(tx, &reals).await?;
+        let mut with_rows = self.with_rows(tx, &tables, &reals, &facts).await?;
+        for table in tables {
+            check_collations(table, findings);
+            let real = reals.get(&table.name);
+            self.check_schema(tx, table, real.is_some(), findings).await?;
+            let Some(real) = real else {
+                findings.extend(foreseen(table, self.is_replica));
+                check_types(tx, table, findings).await?;
+                continue;
+            };
+            if self.preparation == TablePreparation::DropAndCreate {
+                findings.extend(foreseen(table, self.is_replica));
+                check_types(tx, table, findings).await?;
+            } else {
+                check_fit(tx, table, real, findings).await?;
+            }
+            // A table that went since it was read is found when it is prepared.
+            let Some(facts) = facts.remove(&real.oid) else { continue };
+            check_rights(table, &facts, self.preparation, findings);
+            check_triggers(table, &facts, findings);
+            match self.preparation {
+                TablePreparation::Keep => findings.extend(with_rows.remove(&table.name)),
+                TablePreparation::DropAndCreate | TablePreparation::Truncate | TablePreparation::Fit => {
+                    self.check_references(table, &facts, findings);
+                }
             }
         }
+        Ok(())
     }
-    check_rights(tx, table, &real, preparation, findings).await?;
-    check_triggers(tx, table, &real, findings).await?;
-    match preparation {
-        TablePreparation::Keep => check_empty(tx, table, findings).await,
-        TablePreparation::DropAndCreate | TablePreparation::Truncate | TablePreparation::Fit => {
-            check_references(tx, table, &real, tables, preparation, is_replica, findings).await
+
+    async fn check_schema(
+        &mut self,
+        tx: &Transaction<'_>,
+        table: &TargetTable,
+        exists: bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), ConnectorError> {
+        let name = &table.name.schema;
+        if !self.schemas.contains_key(name) {
+            self.schemas.insert(name.clone(), SchemaRights::read(tx, name).await?);
+        }
+        // Tables share schemas; once is enough.
+        if let Some(finding) = self.schemas[name].finding(name, exists)
+            && !findings.contains(&finding)
+        {
+            findings.push(finding);
+        }
+        Ok(())
+    }
+
+    /// Findings for those of the tables that have rows.
+    async fn with_rows(
+        &self,
+        tx: &Transaction<'_>,
+        tables: &[&Arc<TargetTable>],
+        reals: &HashMap<TableName, RealTable>,
+        facts: &HashMap<u32, Facts>,
+    ) -> Result<HashMap<TableName, Finding>, ConnectorError> {
+        let may_read = |table: &TableName| reals.get(table).and_then(|real| facts.get(&real.oid)).is_some_and(|facts| facts.may_read);
+        let readable: Vec<&TableName> = tables.iter().map(|table| &table.name).filter(|table| may_read(table)).collect();
+        if self.preparation != TablePreparation::Keep || readable.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let one =
+            |(place, table): (usize, &&TableName)| format!("select {place} where exists (select from {})", Dialect::POSTGRES.table(table));
+        let sql = readable.iter().enumerate().map(one).collect::<Vec<_>>().join(" union all ");
+        let rows = tx.query(&sql, &[]).await.map_err(|error| pg_error("look for rows in the target's tables", error))?;
+        let found = rows.iter().filter_map(|row| readable.get(usize::try_from(row.get::<_, i32>(0)).ok()?));
+        let finding = |table: &&TableName| {
+            let finding = Finding::warning("table_not_empty", object(table), "rows", "an empty table, if it is to be loaded");
+            ((*table).clone(), finding.fix(format!("truncate {}", Dialect::POSTGRES.table(table))))
+        };
+        Ok(found.map(finding).collect())
+    }
+
+    /// Foreign keys of tables outside the task forbid that a table be emptied or dropped.
+    fn check_references(&self, table: &TargetTable, facts: &Facts, findings: &mut Vec<Finding>) {
+        for (constraint, from) in &facts.references {
+            // Of the task's own tables, it goes before the tables are dropped, and does not fire while they are emptied.
+            let is_inside = self.own.contains(from);
+            if is_inside && (self.preparation == TablePreparation::DropAndCreate || self.is_replica) {
+                continue;
+            }
+            let verb = if self.preparation == TablePreparation::Truncate { "emptied" } else { "dropped" };
+            let inside = if is_inside { "another table of the task" } else { "a table outside the task" };
+            let found = format!("foreign key \"{constraint}\" of table \"{from}\", {inside}");
+            let finding =
+                Finding::error("referenced_table", object(&table.name), found, format!("no foreign key to a table that is to be {verb}"));
+            let (from_sql, name) = (Dialect::POSTGRES.table(from), Dialect::POSTGRES.identifier(constraint));
+            findings.push(finding.fix(format!("alter table {from_sql} drop constraint {name}")));
         }
     }
+}
+
+/// What else the catalog says of a table that is there.
+struct Facts {
+    user: String,
+    is_owner: bool,
+    /// It may be read, written and emptied.
+    has_rights: bool,
+    may_read: bool,
+    /// Triggers that fire even for replication.
+    triggers: Vec<String>,
+    /// Foreign keys to it, with the tables that they are of.
+    references: Vec<(String, TableName)>,
+}
+
+async fn facts(tx: &Transaction<'_>, reals: &HashMap<TableName, RealTable>) -> Result<HashMap<u32, Facts>, ConnectorError> {
+    let oids: Vec<u32> = reals.values().map(|real| real.oid).collect();
+    let mut all = HashMap::new();
+    if oids.is_empty() {
+        return Ok(all);
+    }
+    let sql = "select c.oid, current_user::text, pg_has_role(c.relowner, 'usage'), has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') \
+                      and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete') and has_table_privilege(c.oid, 'truncate'), \
+                      has_table_privilege(c.oid, 'select') and has_schema_privilege(c.relnamespace, 'usage') \
+               from pg_class c where c.oid = any($1)";
+    for row in tx.query(sql, &[&oids]).await.map_err(|error| pg_error("check rights on tables", error))? {
+        let (user, is_owner, has_rights, may_read) = (row.get(1), row.get(2), row.get(3), row.get(4));
+        all.insert(row.get(0), Facts { user, is_owner, has_rights, may_read, triggers: Vec::new(), references: Vec::new() });
+    }
+    let sql =
+        "select tgrelid, tgname::text from pg_trigger where tgrelid = any($1) and not tgisinternal and tgenabled in ('A', 'R') order by 2";
+    for row in tx.query(sql, &[&oids]).await.map_err(|error| pg_error("check triggers of tables", error))? {
+        all.entry(row.get(0)).and_modify(|facts| facts.triggers.push(row.get(1)));
+    }
+    let sql = concat!(
+        "select w.oid, f.* from unnest($1::oid[]) w(oid), lateral (\
+         select k.conname::text, n.nspname::text, c.relname::text from pg_constraint k \
+         join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace where k.oid in ",
+        constraints_on!("w.oid"),
+        " and k.contype = 'f' and k.confrelid = w.oid and k.conrelid <> w.oid and k.conparentid = 0) f order by 2"
+    );
+    for row in tx.query(sql, &[&oids]).await.map_err(|error| pg_error("check foreign keys to tables", error))? {
+        let from = TableName::new(row.get::<_, String>(2), row.get::<_, String>(3));
+        all.entry(row.get(0)).and_modify(|facts| facts.references.push((row.get(1), from)));
+    }
+    Ok(all)
+}
+
+async fn check_fit(
+    tx: &Transaction<'_>,
+    table: &Arc<TargetTable>,
+    real: &RealTable,
+    findings: &mut Vec<Finding>,
+) -> Result<(), ConnectorError> {
+    let missing = labels::missing(table, real);
+    let adds = !missing.is_empty() && labels::may_add(tx, &missing).await?;
+    let planned = if adds { TablePlan::new(table, &labels::completed(table, real)) } else { TablePlan::new(table, real) };
+    match planned {
+        Ok(_) => check_widths(table, real, findings),
+        Err(error) => {
+            let mut finding = Finding::error(error.code(), object(&table.name), error.to_string(), "a table that fits");
+            finding.fix = error.hint_text().map(str::to_owned);
+            findings.push(finding);
+        }
+    }
+    Ok(())
 }
 
 /// False when a name is longer than PostgreSQL's, which would cut it.
@@ -187,35 +339,40 @@ async fn check_types(tx: &Transaction<'_>, table: &TargetTable, findings: &mut V
     Ok(())
 }
 
-async fn check_schema(tx: &Transaction<'_>, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
-    let sql = "select case when n.oid is null then has_database_privilege(current_database(), 'create') \
-                           else has_schema_privilege(n.oid, 'usage') and (to_regclass($2) is not null or has_schema_privilege(n.oid, 'create')) end, \
-                      current_user::text, n.oid is null, current_database()::text \
-               from (values (1)) one left join pg_namespace n on n.nspname = $1";
-    let name = Dialect::POSTGRES.table(&table.name);
-    let row = tx.query_one(sql, &[&table.name.schema, &name]).await.map_err(|error| pg_error("check a schema of the target", error))?;
-    if row.get(0) {
-        return Ok(());
+/// What the role may do in a schema.
+struct SchemaRights {
+    user: String,
+    database: String,
+    is_missing: bool,
+    may_use: bool,
+    /// It may create tables in the schema; the schema itself, where it is missing.
+    may_create: bool,
+}
+
+impl SchemaRights {
+    async fn read(tx: &Transaction<'_>, schema: &str) -> Result<SchemaRights, ConnectorError> {
+        let sql = "select current_user::text, current_database()::text, n.oid is null, coalesce(has_schema_privilege(n.oid, 'usage'), true), \
+                          case when n.oid is null then has_database_privilege(current_database(), 'create') else has_schema_privilege(n.oid, 'create') end \
+                   from (values (1)) one left join pg_namespace n on n.nspname = $1";
+        let row = tx.query_one(sql, &[&schema]).await.map_err(|error| pg_error("check a schema of the target", error))?;
+        let (user, database, is_missing) = (row.get(0), row.get(1), row.get(2));
+        Ok(SchemaRights { user, database, is_missing, may_use: row.get(3), may_create: row.get(4) })
     }
-    let user: String = row.get(1);
-    let (schema, user_sql) = (Dialect::POSTGRES.identifier(&table.name.schema), Dialect::POSTGRES.identifier(&user));
-    let fix = if row.get(2) {
-        format!("grant create on database {} to {user_sql}", Dialect::POSTGRES.identifier(row.get(3)))
-    } else {
-        format!("grant create, usage on schema {schema} to {user_sql}")
-    };
-    let finding = Finding::error(
-        "missing_privilege",
-        format!("schema {schema}"),
-        format!("role \"{user}\" may not create tables in it"),
-        "that right",
-    );
-    let finding = finding.fix(fix);
-    // Tables share schemas; once is enough.
-    if !findings.contains(&finding) {
-        findings.push(finding);
+
+    /// What is wrong with it for a table that is there, or is to be made.
+    fn finding(&self, schema: &str, exists: bool) -> Option<Finding> {
+        if self.may_use && (exists || self.may_create) {
+            return None;
+        }
+        let (schema, user_sql) = (Dialect::POSTGRES.identifier(schema), Dialect::POSTGRES.identifier(&self.user));
+        let fix = if self.is_missing {
+            format!("grant create on database {} to {user_sql}", Dialect::POSTGRES.identifier(&self.database))
+        } else {
+            format!("grant create, usage on schema {schema} to {user_sql}")
+        };
+        let found = format!("role \"{}\" may not create tables in it", self.user);
+        Some(Finding::error("missing_privilege", format!("schema {schema}"), found, "that right").fix(fix))
     }
-    Ok(())
 }
 
 /// A key of MySQL or MariaDB whose collation holds different texts equal.
@@ -257,19 +414,9 @@ fn check_widths(table: &TargetTable, real: &RealTable, findings: &mut Vec<Findin
     }
 }
 
-async fn check_rights(
-    tx: &Transaction<'_>,
-    table: &TargetTable,
-    real: &RealTable,
-    preparation: TablePreparation,
-    findings: &mut Vec<Finding>,
-) -> Result<(), ConnectorError> {
-    let sql = "select current_user::text, pg_has_role(c.relowner, 'usage'), has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') \
-                      and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete') and has_table_privilege(c.oid, 'truncate') \
-               from pg_class c where c.oid = $1";
-    let row = tx.query_one(sql, &[&real.oid]).await.map_err(|error| pg_error("check rights on a table", error))?;
-    let (user, is_owner, has_rights): (String, bool, bool) = (row.get(0), row.get(1), row.get(2));
-    let (name, user_sql) = (Dialect::POSTGRES.table(&table.name), Dialect::POSTGRES.identifier(&user));
+fn check_rights(table: &TargetTable, facts: &Facts, preparation: TablePreparation, findings: &mut Vec<Finding>) {
+    let Facts { user, is_owner, has_rights, .. } = facts;
+    let (name, user_sql) = (Dialect::POSTGRES.table(&table.name), Dialect::POSTGRES.identifier(user));
     if preparation == TablePreparation::DropAndCreate && !is_owner {
         let found = format!("role \"{user}\" does not own it");
         let finding = Finding::error("missing_privilege", object(&table.name), found, "its owner, to drop it");
@@ -280,78 +427,16 @@ async fn check_rights(
         let finding = Finding::error("missing_privilege", object(&table.name), found, "all of them");
         findings.push(finding.fix(format!("grant select, insert, update, delete, truncate on {name} to {user_sql}")));
     }
-    Ok(())
 }
 
 /// Triggers that fire even for replication would do their work a second time.
-async fn check_triggers(
-    tx: &Transaction<'_>,
-    table: &TargetTable,
-    real: &RealTable,
-    findings: &mut Vec<Finding>,
-) -> Result<(), ConnectorError> {
-    let sql = "select tgname::text from pg_trigger where tgrelid = $1 and not tgisinternal and tgenabled in ('A', 'R') order by 1";
-    for row in tx.query(sql, &[&real.oid]).await.map_err(|error| pg_error("check triggers of a table", error))? {
-        let trigger: String = row.get(0);
+fn check_triggers(table: &TargetTable, facts: &Facts, findings: &mut Vec<Finding>) {
+    for trigger in &facts.triggers {
         let object = format!("trigger \"{trigger}\" of {}", object(&table.name));
         let name = Dialect::POSTGRES.table(&table.name);
-        let fix = format!("alter table {name} enable trigger {}", Dialect::POSTGRES.identifier(&trigger));
+        let fix = format!("alter table {name} enable trigger {}", Dialect::POSTGRES.identifier(trigger));
         findings.push(Finding::warning("trigger_always", object, "fires for replicated rows", "a trigger for ordinary sessions").fix(fix));
     }
-    Ok(())
-}
-
-async fn check_empty(tx: &Transaction<'_>, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
-    let name = Dialect::POSTGRES.table(&table.name);
-    let may: bool = tx
-        .query_one("select has_table_privilege($1, 'select')", &[&name])
-        .await
-        .map_err(|error| pg_error("check rights on a table", error))?
-        .get(0);
-    if !may {
-        return Ok(());
-    }
-    let found = tx.query_opt(&format!("select 1 from {name} limit 1"), &[]).await;
-    if found.map_err(|error| pg_error(&format!("look for rows in table {name}"), error))?.is_some() {
-        let finding = Finding::warning("table_not_empty", object(&table.name), "rows", "an empty table, if it is to be loaded");
-        findings.push(finding.fix(format!("truncate {name}")));
-    }
-    Ok(())
-}
-
-/// Foreign keys of tables outside the task forbid that a table be emptied or dropped.
-async fn check_references(
-    tx: &Transaction<'_>,
-    table: &TargetTable,
-    real: &RealTable,
-    tables: &[Arc<TargetTable>],
-    preparation: TablePreparation,
-    is_replica: bool,
-    findings: &mut Vec<Finding>,
-) -> Result<(), ConnectorError> {
-    let sql = concat!(
-        "select k.conname::text, n.nspname::text, c.relname::text from pg_constraint k \
-         join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace where k.oid in ",
-        constraints_on!("$1"),
-        " and k.contype = 'f' and k.confrelid = $1 and k.conrelid <> $1 and k.conparentid = 0 order by 1"
-    );
-    for row in tx.query(sql, &[&real.oid]).await.map_err(|error| pg_error("check foreign keys to a table", error))? {
-        let from = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
-        let constraint: String = row.get(0);
-        // Of the task's own tables, it goes before the tables are dropped, and does not fire while they are emptied.
-        let is_inside = tables.iter().any(|other| other.name == from);
-        if is_inside && (preparation == TablePreparation::DropAndCreate || is_replica) {
-            continue;
-        }
-        let verb = if preparation == TablePreparation::Truncate { "emptied" } else { "dropped" };
-        let inside = if is_inside { "another table of the task" } else { "a table outside the task" };
-        let found = format!("foreign key \"{constraint}\" of table \"{from}\", {inside}");
-        let finding =
-            Finding::error("referenced_table", object(&table.name), found, format!("no foreign key to a table that is to be {verb}"));
-        let (from_sql, name) = (Dialect::POSTGRES.table(&from), Dialect::POSTGRES.identifier(&constraint));
-        findings.push(finding.fix(format!("alter table {from_sql} drop constraint {name}")));
-    }
-    Ok(())
 }
 
 fn object(table: &TableName) -> String {

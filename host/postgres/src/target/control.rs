@@ -10,6 +10,7 @@ use std::time::Duration;
 use tidegate_connector::{Chunk, ChunkRecord, ConnectorError, Dialect, ServerSettings, TableRecord, TaskRecord};
 use tidegate_model::{Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, GenericClient, Row};
 
 use super::rejected;
@@ -243,7 +244,9 @@ pub(crate) async fn save_table(
     table: &TableName,
     state: &TableState,
 ) -> Result<(), ConnectorError> {
-    tx.batch_execute(&save_table_sql(fence, table, state)).await.map_err(|error| pg_error("store a table's state", error))?;
+    tx.batch_execute(&save_states_sql(fence, std::iter::once((table, state))))
+        .await
+        .map_err(|error| pg_error("store a table's state", error))?;
     if *state == TableState::Waiting {
         forget_chunks(tx, fence, table).await?;
     }
@@ -262,24 +265,32 @@ pub(crate) async fn save_definition(
     done.map(|_| ()).map_err(|error| pg_error("store a table's definition", error))
 }
 
-/// Stores a table's state.
-pub(crate) fn save_table_sql(fence: &Fence, table: &TableName, state: &TableState) -> String {
-    let (word, window, reason) = match state {
+/// A state as it is stored: its word, its window, its reason.
+pub(crate) fn words(state: &TableState) -> (&'static str, Option<&Window>, Option<&str>) {
+    match state {
         TableState::Waiting => ("waiting", None, None),
         TableState::Loading => ("loading", None, None),
         TableState::CatchingUp { window } => ("catching_up", Some(window), None),
         TableState::Loaded { window } => ("loaded", window.as_ref(), None),
         TableState::Suspended { reason } => ("suspended", None, Some(reason.as_str())),
-    };
-    let or_null = |text: Option<String>| text.map_or_else(|| "null".to_owned(), |text| Dialect::POSTGRES.literal(&text));
-    let values = [fence.task.as_str(), &table.schema, &table.name, word].map(|text| Dialect::POSTGRES.literal(text)).join(", ");
-    let low = or_null(window.map(|window| window.low.to_string()));
-    let high = or_null(window.map(|window| window.high.to_string()));
+    }
+}
+
+/// Stores the states of tables, each of which is named once; at least one.
+pub(crate) fn save_states_sql<'a>(fence: &Fence, tables: impl Iterator<Item = (&'a TableName, &'a TableState)>) -> String {
+    let literal = |text: &str| Dialect::POSTGRES.literal(text);
+    let or_null = |text: Option<String>| text.map_or_else(|| "null".to_owned(), |text| literal(&text));
+    let values = tables.map(|(table, state)| {
+        let (word, window, reason) = words(state);
+        let names = [fence.task.as_str(), &table.schema, &table.name, word].map(literal).join(", ");
+        let (low, high) = (window.map(|window| window.low.to_string()), window.map(|window| window.high.to_string()));
+        format!("({names}, {}, {}, {})", or_null(low), or_null(high), or_null(reason.map(str::to_owned)))
+    });
     format!(
-        "insert into tidegate.table_state (task, schema_name, table_name, state, window_low, window_high, reason) \
-         values ({values}, {low}, {high}, {}) on conflict (task, schema_name, table_name) do update set state = excluded.state, \
-         window_low = excluded.window_low, window_high = excluded.window_high, reason = excluded.reason, updated_at = clock_timestamp()",
-        or_null(reason.map(str::to_owned))
+        "insert into tidegate.table_state (task, schema_name, table_name, state, window_low, window_high, reason) values {} \
+         on conflict (task, schema_name, table_name) do update set state = excluded.state, window_low = excluded.window_low, \
+         window_high = excluded.window_high, reason = excluded.reason, updated_at = clock_timestamp()",
+        values.collect::<Vec<_>>().join(", ")
     )
 }
 
@@ -342,7 +353,12 @@ pub(crate) async fn mark_chunk(
     let (index, count) = (i64::from(chunk.index), i64::try_from(rows).unwrap_or(i64::MAX));
     let (low, high) = (window.low.to_string(), window.high.to_string());
     let task = fence.task.as_str();
-    let marked = client.execute(sql, &[&task, &table.schema, &table.name, &index, &chunk.bounds, &low, &high, &count, &replace]).await;
+    // With their types told, one request does.
+    let texts = [task, &table.schema, &table.name, &chunk.bounds, &low, &high];
+    let [task, schema, name, bounds, low, high] = texts.each_ref().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT));
+    let (index, count) = ((&index as &(dyn ToSql + Sync), Type::INT8), (&count as &(dyn ToSql + Sync), Type::INT8));
+    let replace = (&replace as &(dyn ToSql + Sync), Type::BOOL);
+    let marked = client.execute_typed(sql, &[task, schema, name, index, bounds, low, high, count, replace]).await;
     if marked.map_err(|error| pg_error("mark a chunk", error))? == 1 {
         return Ok(());
     }

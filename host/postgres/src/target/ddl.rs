@@ -35,7 +35,7 @@ pub(crate) async fn create_table(client: &impl GenericClient, table: &TargetTabl
 
 /// `rich`: with the source's name of the key, its collations and its generated columns, which must stand in their places
 /// before there are rows.
-fn create_sql(table: &TargetTable, types: &[String], rich: bool) -> String {
+pub(crate) fn create_sql(table: &TargetTable, types: &[String], rich: bool) -> String {
     let name = |text: &str| Dialect::POSTGRES.identifier(text);
     let objects = &table.objects.wanted;
     let behind = |after: Option<&str>| {
@@ -63,7 +63,7 @@ fn create_sql(table: &TargetTable, types: &[String], rich: bool) -> String {
     format!("create table {} ({})", Dialect::POSTGRES.table(&table.name), columns.join(", "))
 }
 
-async fn create_schema(client: &impl GenericClient, schema: &str, table: &TargetTable) -> Result<(), ConnectorError> {
+pub(crate) async fn create_schema(client: &impl GenericClient, schema: &str, table: &TargetTable) -> Result<(), ConnectorError> {
     let attempted = format!("create schema \"{schema}\"");
     let failed = |error| table_error(&table.source.schema.name, &attempted, error);
     let found = client.query_opt("select 1 from pg_namespace where nspname = $1", &[&schema]).await.map_err(failed)?;
@@ -73,18 +73,35 @@ async fn create_schema(client: &impl GenericClient, schema: &str, table: &Target
     run(client, table, &attempted, &format!("create schema {}", Dialect::POSTGRES.identifier(schema))).await
 }
 
-pub(crate) async fn column_type(client: &impl GenericClient, table: &TargetTable, index: usize) -> Result<String, ConnectorError> {
+/// The type of a column of a table that is to be created.
+pub(crate) enum Wanted<'a> {
+    /// By the table of types.
+    Neutral(String),
+    /// That of this column of a PostgreSQL source, if the target knows it.
+    Native(&'a Column),
+}
+
+pub(crate) fn wanted_type(table: &TargetTable, index: usize) -> Wanted<'_> {
     let wanted = &table.columns[index];
     let engine = table.source.schema.engine;
     let source = match wanted.origin {
         ColumnOrigin::Source(at) => table.source.schema.columns.get(at).filter(|column| column.sql_type == wanted.sql_type),
         ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => None,
     };
-    let Some(source) = source else { return Ok(neutral_type(&wanted.sql_type, engine, "")) };
-    if engine != Engine::Postgres {
-        return Ok(neutral_type(&source.sql_type, engine, &source.native_type));
+    match source {
+        None => Wanted::Neutral(neutral_type(&wanted.sql_type, engine, "")),
+        Some(source) if engine != Engine::Postgres => Wanted::Neutral(neutral_type(&source.sql_type, engine, &source.native_type)),
+        Some(source) => Wanted::Native(source),
     }
-    let attempted = format!("find the type of column \"{}\"", wanted.name);
+}
+
+pub(crate) async fn column_type(client: &impl GenericClient, table: &TargetTable, index: usize) -> Result<String, ConnectorError> {
+    let engine = table.source.schema.engine;
+    let source = match wanted_type(table, index) {
+        Wanted::Neutral(text) => return Ok(text),
+        Wanted::Native(source) => source,
+    };
+    let attempted = format!("find the type of column \"{}\"", table.columns[index].name);
     let failed = |error| table_error(&table.source.schema.name, &attempted, error);
     let row = client.query_one("select to_regtype($1) is not null", &[&source.native_type]).await.map_err(failed)?;
     if row.get(0) {

@@ -119,7 +119,11 @@ impl PostgresLane {
         session.is_begun = true;
         session.is_busy = true;
         let started = Instant::now();
-        let states: String = group.tables.iter().map(|(table, state)| control::save_table_sql(&fence, table, state) + "; ").collect();
+        let states = if group.tables.is_empty() {
+            String::new()
+        } else {
+            control::save_states_sql(&fence, group.tables.iter().map(|(table, state)| (table, state))) + "; "
+        };
         let sql = format!("{begin}{states}{}; commit", move_sql(&fence, &group.from, &group.to));
         if let Err(error) = session.client.simple_query(&sql).await {
             return Err(session.why_not_moved(&fence, group, error).await);

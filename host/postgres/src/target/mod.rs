@@ -13,6 +13,7 @@ mod keys;
 mod labels;
 mod lane;
 mod loader;
+mod many;
 mod net;
 mod objects;
 mod ordered;
@@ -28,8 +29,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tidegate_connector::{
-    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, Loader, LoopMark, RejectedId,
-    ServerSettings, StoredRejection, TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
+    BuildStage, Chunk, ConnectorError, ControlTables, ControlWrite, CountersSet, Dialect, Finding, Lane, LoadPlan, Loader, LoopMark,
+    RejectedId, ServerSettings, StoredRejection, TablePreparation, Target, TargetTable, TaskRecord, WithheldKey,
 };
 use tidegate_model::{Engine, Fence, Position, TableName, TableState, TaskId, Window};
 use tokio_postgres::{Client, Transaction};
@@ -80,6 +81,17 @@ impl PostgresTarget {
             Some((_, session)) => Ok(session),
             None => open(&self.server, "task", fence).await,
         }
+    }
+
+    /// A transaction that holds the fence and the right to prepare tables.
+    async fn preparing<'a>(&self, session: &'a mut Client, fence: &Fence) -> Result<Transaction<'a>, ConnectorError> {
+        let tx = fenced(session, fence).await?;
+        let lock = format!(
+            "set local lock_timeout = '{LOCK_TIMEOUT}'; select pg_advisory_xact_lock({PREPARE_LOCK}){}",
+            session::mark_sql(self.mark.as_ref())
+        );
+        tx.batch_execute(&lock).await.map_err(|error| pg_error("take turns to prepare tables", error))?;
+        Ok(tx)
     }
 
     /// Keeps a session that has no transaction open.
@@ -144,9 +156,8 @@ impl Target for PostgresTarget {
         let mut session = self.session(fence).await?;
         let tx = session.transaction().await.map_err(|error| pg_error("begin a transaction", error))?;
         control::begin_task(&tx, fence, position, source_identity).await?;
-        for (table, state) in tables {
-            control::save_table(&tx, fence, table, state).await?;
-        }
+        // What was known of their chunks is forgotten by now.
+        many::save_states(&tx, fence, tables).await?;
         commit(tx).await?;
         self.keep(fence, session);
         Ok(())
@@ -177,14 +188,42 @@ impl Target for PostgresTarget {
         Ok(())
     }
 
-    async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError> {
+    async fn save_tables(&self, fence: &Fence, tables: &[(TableName, TableState)]) -> Result<(), ConnectorError> {
         let mut session = self.session(fence).await?;
         let tx = fenced(&mut session, fence).await?;
-        let lock = format!(
-            "set local lock_timeout = '{LOCK_TIMEOUT}'; select pg_advisory_xact_lock({PREPARE_LOCK}){}",
-            session::mark_sql(self.mark.as_ref())
-        );
-        tx.batch_execute(&lock).await.map_err(|error| pg_error("take turns to prepare tables", error))?;
+        many::save_states(&tx, fence, tables).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn save_plans(&self, fence: &Fence, plans: &[LoadPlan]) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        many::save_plans(&tx, fence, plans).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn prepare_tables(&self, fence: &Fence, tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError> {
+        for together in tables.chunks(many::TOGETHER) {
+            let mut session = self.session(fence).await?;
+            let tx = self.preparing(&mut session, fence).await?;
+            let (plans, alone) = many::prepare(&tx, fence, together).await?;
+            commit(tx).await?;
+            plans.into_iter().for_each(|plan| self.plans.put(Arc::new(plan)));
+            self.keep(fence, session);
+            for (table, preparation) in alone {
+                self.prepare_table(fence, table, *preparation).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = self.preparing(&mut session, fence).await?;
         let name = Dialect::POSTGRES.table(&table.name);
         let mut found = real::read_real(&tx, &table.name).await?;
         if let Some(real) = &found
@@ -196,13 +235,13 @@ impl Target for PostgresTarget {
         match (&found, preparation) {
             (None, _) => {
                 ddl::create_table(&tx, table).await?;
-                objects::note_created(&tx, fence, &table.name).await?;
+                objects::note_created(&tx, fence, &[&table.name]).await?;
             }
             (Some(_), TablePreparation::Keep) => {}
             (Some(_), TablePreparation::DropAndCreate) => {
                 ddl::run(&tx, table, &format!("drop table {name}"), &format!("drop table {name}")).await?;
                 ddl::create_table(&tx, table).await?;
-                objects::note_created(&tx, fence, &table.name).await?;
+                objects::note_created(&tx, fence, &[&table.name]).await?;
             }
             (Some(real), TablePreparation::Truncate | TablePreparation::Fit) => {
                 if preparation == TablePreparation::Truncate {

@@ -1,5 +1,7 @@
 //! A table of the target as it really is, read from its catalog.
 
+use std::collections::HashMap;
+
 use tidegate_connector::ConnectorError;
 use tidegate_model::TableName;
 use tokio_postgres::GenericClient;
@@ -65,8 +67,8 @@ pub(crate) struct RealTable {
     pub(crate) is_referenced: bool,
 }
 
-const TABLE_SQL: &str = "select c.oid, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-                         where n.nspname = $1 and c.relname = $2";
+const TABLES_SQL: &str = "select c.oid, c.relkind::text, n.nspname::text, c.relname::text \
+    from unnest($1::text[], $2::text[]) w(s, t) join pg_namespace n on n.nspname = w.s join pg_class c on c.relnamespace = n.oid and c.relname = w.t";
 
 const COLUMNS_SQL: &str = "
 select a.attname::text, a.attnotnull, a.atthasdef, a.attgenerated::text, a.attidentity::text,
@@ -75,7 +77,7 @@ select a.attname::text, a.attnotnull, a.atthasdef, a.attgenerated::text, a.attid
        case when b.typlen = -1 and b.typelem <> 0 and b.typcategory = 'A' then b.typelem else 0::oid end,
        b.typsend <> 0 and b.typreceive <> 0 and b.oid not in (22, 30), b.typsend::regproc::text,
        coalesce((select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_enum e where e.enumtypid in (b.oid, l.oid)), '{}'),
-       coalesce(l.typtype::text, '')
+       coalesce(l.typtype::text, ''), a.attrelid
 from pg_attribute a
 join lateral (
     with recursive below as (
@@ -86,19 +88,19 @@ join lateral (
 join pg_type b on b.oid = base.oid
 join pg_namespace n on n.oid = b.typnamespace
 left join pg_type l on l.oid = b.typelem and b.typlen = -1 and b.typcategory = 'A'
-where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-order by a.attnum";
+where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
+order by a.attrelid, a.attnum";
 
 const KEYS_SQL: &str = "
 select (select array_agg(a.attname::text order by k.place)
         from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-        where k.place <= i.indnkeyatts)
+        where k.place <= i.indnkeyatts), i.indrelid
 from pg_index i
-where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
-order by not i.indisprimary";
+where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
+order by i.indrelid, not i.indisprimary";
 
-/// The constraints that depend on the table `$1`, as SQL: foreign keys to it are among them. `pg_constraint` has no index by the table that is
+/// The constraints that depend on a table, as SQL: foreign keys to it are among them. `pg_constraint` has no index by the table that is
 /// referred to, and reading all of it for each of many tables takes hours.
 macro_rules! constraints_on {
     ($table:literal) => {
@@ -112,50 +114,70 @@ macro_rules! constraints_on {
 pub(crate) use constraints_on;
 
 const FACTS_SQL: &str = concat!(
-    "select exists (select from pg_index i where i.indrelid = $1 and (i.indisunique or i.indisexclusion) and not i.indisprimary), \
+    "select exists (select from pg_index i where i.indrelid = w.oid and (i.indisunique or i.indisexclusion) and not i.indisprimary), \
      exists (select from pg_constraint k where k.oid in ",
-    constraints_on!("$1"),
-    " and k.confrelid = $1 and k.contype = 'f')"
+    constraints_on!("w.oid"),
+    " and k.confrelid = w.oid and k.contype = 'f'), w.oid from unnest($1::oid[]) w(oid)"
 );
 
 /// Reads a table's description; `None` when there is none.
 pub(crate) async fn read_real(client: &impl GenericClient, table: &TableName) -> Result<Option<RealTable>, ConnectorError> {
-    let failed = |error| pg_error(&format!("describe table \"{table}\" of the target"), error);
-    let Some(row) = client.query_opt(TABLE_SQL, &[&table.schema, &table.name]).await.map_err(failed)? else { return Ok(None) };
-    let oid: u32 = row.get(0);
+    Ok(read_all(client, &[table]).await?.remove(table))
+}
+
+/// The descriptions of those of these tables that there are.
+pub(crate) async fn read_all(client: &impl GenericClient, tables: &[&TableName]) -> Result<HashMap<TableName, RealTable>, ConnectorError> {
+    let of = match tables {
+        [table] => format!("table \"{table}\""),
+        tables => format!("{} tables", tables.len()),
+    };
+    let failed = |error| pg_error(&format!("describe {of} of the target"), error);
     let letter = |text: &str| text.bytes().next().unwrap_or(0);
-    let columns = client.query(COLUMNS_SQL, &[&oid]).await.map_err(failed)?;
-    let columns = columns.iter().map(|row| RealColumn {
-        name: row.get(0),
-        not_null: row.get(1),
-        has_default: row.get(2),
-        is_generated: !row.get::<_, &str>(3).is_empty(),
-        is_identity: !row.get::<_, &str>(4).is_empty(),
-        is_identity_always: row.get::<_, &str>(4) == "a",
-        native: row.get(5),
-        native_full: row.get(6),
-        type_oid: row.get(7),
-        type_schema: row.get(8),
-        type_name: row.get(9),
-        type_kind: letter(row.get(10)),
-        element_oid: row.get(11),
-        element_kind: letter(row.get(15)),
-        has_binary: row.get(12),
-        send: row.get(13),
-        labels: row.get(14),
-    });
-    let columns = columns.collect();
-    let keys = client.query(KEYS_SQL, &[&oid]).await.map_err(failed)?;
-    let unique_keys = keys.iter().map(|row| row.get(0)).collect();
-    let facts = client.query_one(FACTS_SQL, &[&oid]).await.map_err(failed)?;
-    Ok(Some(RealTable {
-        oid,
-        kind: letter(row.get(1)),
-        columns,
-        unique_keys,
-        has_secondary_keys: facts.get(0),
-        is_referenced: facts.get(1),
-    }))
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let mut all: HashMap<u32, (TableName, RealTable)> = HashMap::new();
+    for row in client.query(TABLES_SQL, &[&schemas, &names]).await.map_err(failed)? {
+        let (oid, kind) = (row.get(0), letter(row.get(1)));
+        let real = RealTable { oid, kind, columns: Vec::new(), unique_keys: Vec::new(), has_secondary_keys: false, is_referenced: false };
+        all.insert(oid, (TableName::new(row.get::<_, String>(2), row.get::<_, String>(3)), real));
+    }
+    if all.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let oids: Vec<u32> = all.keys().copied().collect();
+    for row in client.query(COLUMNS_SQL, &[&oids]).await.map_err(failed)? {
+        let Some((_, table)) = all.get_mut(&row.get(16)) else { continue };
+        table.columns.push(RealColumn {
+            name: row.get(0),
+            not_null: row.get(1),
+            has_default: row.get(2),
+            is_generated: !row.get::<_, &str>(3).is_empty(),
+            is_identity: !row.get::<_, &str>(4).is_empty(),
+            is_identity_always: row.get::<_, &str>(4) == "a",
+            native: row.get(5),
+            native_full: row.get(6),
+            type_oid: row.get(7),
+            type_schema: row.get(8),
+            type_name: row.get(9),
+            type_kind: letter(row.get(10)),
+            element_oid: row.get(11),
+            element_kind: letter(row.get(15)),
+            has_binary: row.get(12),
+            send: row.get(13),
+            labels: row.get(14),
+        });
+    }
+    for row in client.query(KEYS_SQL, &[&oids]).await.map_err(failed)? {
+        if let Some((_, table)) = all.get_mut(&row.get(1)) {
+            table.unique_keys.push(row.get(0));
+        }
+    }
+    for row in client.query(FACTS_SQL, &[&oids]).await.map_err(failed)? {
+        if let Some((_, table)) = all.get_mut(&row.get(2)) {
+            (table.has_secondary_keys, table.is_referenced) = (row.get(0), row.get(1));
+        }
+    }
+    Ok(all.into_values().collect())
 }
 
 /// `numeric(10,2)[]` without `(10,2)`. Parentheses inside a quoted name stay.

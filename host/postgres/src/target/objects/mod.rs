@@ -48,13 +48,18 @@ impl Records {
     }
 }
 
-/// Notes that the task created the table, and forgets what was noted of one that had its name.
-pub(crate) async fn note_created(client: &impl GenericClient, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
-    let failed = |error| pg_error("note that a table was created", error);
-    let (task, schema, name) = (fence.task.as_str(), &table.schema, &table.name);
-    let forget = "delete from tidegate.object where task = $1 and schema_name = $2 and table_name = $3";
-    client.execute(forget, &[&task, schema, name]).await.map_err(failed)?;
-    note(client, fence, table, TABLE, "", "built", None, None).await
+/// Notes that the task created the tables, and forgets what was noted of those that had their names.
+pub(crate) async fn note_created(client: &impl GenericClient, fence: &Fence, tables: &[&TableName]) -> Result<(), ConnectorError> {
+    let failed = |error| pg_error("note that tables were created", error);
+    let task = fence.task.as_str();
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let forget = "delete from tidegate.object o using unnest($2::text[], $3::text[]) x(s, t) \
+                  where o.task = $1 and o.schema_name = x.s and o.table_name = x.t";
+    client.execute(forget, &[&task, &schemas, &names]).await.map_err(failed)?;
+    let note = "insert into tidegate.object (task, schema_name, table_name, kind, name, state) \
+                select $1, x.s, x.t, $4, '', 'built' from unnest($2::text[], $3::text[]) x(s, t)";
+    client.execute(note, &[&task, &schemas, &names, &TABLE]).await.map(|_| ()).map_err(failed)
 }
 
 #[allow(clippy::too_many_arguments, reason = "they are the columns of the record")]
