@@ -54,3 +54,22 @@ fn first_with(places: &[PathBuf], program: &str, what: &str) -> PathBuf {
 fn missing(what: &str, places: &[PathBuf]) -> ! {
     panic!("{what} is not installed: looked in {places:?}; install the test servers with: cargo xtask setup")
 }
+
+/// A command that PostgreSQL and PgBouncer accept to run as: they refuse root.
+pub(crate) fn unprivileged(program: &Path) -> Command {
+    let mut command = if running_as_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    // A session's own settings must not reach the server.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("PG") || name.starts_with("LC_") || name == "LANG") {
+            command.env_remove(name);
+        }
+    }
+    command.env("HOME", "/tmp").env("LC_ALL", "C").env("TZ", "UTC").current_dir("/");
+    command
+}

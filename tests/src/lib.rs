@@ -17,6 +17,7 @@ mod keyring;
 mod lease;
 pub mod mysql;
 pub mod neighbour;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;

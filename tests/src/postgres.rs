@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
 
-use crate::binaries::{postgres_bin, running_as_root};
+use crate::binaries::{postgres_bin, running_as_root, unprivileged};
 use crate::certificate;
 use crate::instance::{Instance, Signal, set_mode};
 use crate::lease::Lease;
@@ -296,25 +296,6 @@ async fn create(bin: PathBuf, draft: PathBuf) {
     let path = data.join("postgresql.conf");
     let settings = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
     std::fs::write(&path, settings + SETTINGS).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
-}
-
-/// A command that PostgreSQL accepts to run as: it refuses root.
-fn unprivileged(program: &Path) -> Command {
-    let mut command = if running_as_root() {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
-    // A session's own settings must not reach the server.
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("PG") || name.starts_with("LC_") || name == "LANG") {
-            command.env_remove(name);
-        }
-    }
-    command.env("HOME", "/tmp").env("LC_ALL", "C").env("TZ", "UTC").current_dir("/");
-    command
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ const MYSQL: [(&str, &str, &str, &str, [&str; 2]); 3] = [
     ("mysql-9.7", "mysqld", "9.7.", "sid", ["mysql-server-core", "mysql-client-core"]),
 ];
 
+/// Packages of programs that would be services if they were installed, and the program: for the tests of dashboards and rules, and of poolers.
+const UNPACKED: [(&str, &str); 2] = [("prometheus", "usr/bin/prometheus"), ("pgbouncer", "usr/sbin/pgbouncer")];
+
 /// A program that must be there, and its package.
 const PROGRAMS: [(&str, &str); 6] = [
     ("chromium", "chromium"),
@@ -61,7 +64,9 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     for (directory, server, version, suite, packages) in MYSQL {
         install_mysql(root, servers, directory, server, version, suite, packages)?;
     }
-    install_prometheus(root, servers)?;
+    for (package, program) in UNPACKED {
+        install_unpacked(root, servers, package, program)?;
+    }
     install_python(root)
 }
 
@@ -245,15 +250,15 @@ fn patched(prefix: &Path) -> bool {
     prefix.join(".deb-prefix").exists()
 }
 
-/// For the tests of dashboards and rules: unpacked, so that no service is started.
-fn install_prometheus(root: &Path, servers: &Path) -> Result<(), String> {
-    let prefix = servers.join("prometheus");
-    let program = prefix.join("usr/bin/prometheus");
+/// Programs of Debian bookworm that are unpacked, so that no service is started.
+fn install_unpacked(root: &Path, servers: &Path, package: &str, program: &str) -> Result<(), String> {
+    let prefix = servers.join(package);
+    let program = prefix.join(program);
     if patched(&prefix) && program.exists() {
         return Ok(());
     }
-    say(&format!("unpacking Prometheus of Debian bookworm into {}", prefix.display()));
-    deb_prefix(root, "bookworm", &prefix, &["prometheus"])?;
+    say(&format!("unpacking {package} of Debian bookworm into {}", prefix.display()));
+    deb_prefix(root, "bookworm", &prefix, &[package])?;
     wanted(&program)
 }
 

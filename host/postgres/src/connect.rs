@@ -15,7 +15,7 @@ use tidegate_connector::{ConnectorError, ServerSettings};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -66,6 +66,9 @@ const PINNED: &[(&str, &str)] = &[
     ("tcp_keepalives_interval", "6"),
     ("tcp_keepalives_count", "5"),
 ];
+
+/// Somebody else's statement may come between two questions.
+const POOLER_LOOKS: u32 = 5;
 
 /// A connected stream of bytes, encrypted as the endpoint asks for.
 pub(crate) enum Stream {
@@ -140,6 +143,36 @@ pub(crate) async fn client(server: &ServerSettings, purpose: &str) -> Result<Cli
         Ok(client)
     })
     .await
+}
+
+/// [`client`] of a server that keeps a session for each connection.
+///
+/// A pooler that lends sessions for one transaction each would have values read and written under settings that nobody pinned. Two connections
+/// that are open at once are in one session of the server there, since the one that was given back last is lent first.
+///
+/// # Errors
+/// As [`client`]'s; definite for such a pooler.
+pub(crate) async fn unpooled_client(server: &ServerSettings, purpose: &str) -> Result<Client, ConnectorError> {
+    let (one, other) = (client(server, purpose).await?, client(server, purpose).await?);
+    for _ in 0..POOLER_LOOKS {
+        if session_id(&one).await? == session_id(&other).await? {
+            let found = format!("found a pooler at \"{}:{}\" that lends sessions for transactions", server.host, server.port);
+            return Err(ConnectorError::definite("pooler", format!("{found}, wanted connections that keep their sessions"))
+                .hint("name the server itself in the endpoint, or a pooler of the mode \"session\""));
+        }
+    }
+    Ok(one)
+}
+
+/// By the simple protocol: a prepared statement would be one of another session.
+async fn session_id(client: &Client) -> Result<String, ConnectorError> {
+    let attempted = "ask for the session";
+    let answer = client.simple_query("select pg_catalog.pg_backend_pid()").await.map_err(|error| pg_error(attempted, error))?;
+    let id = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    });
+    id.ok_or_else(|| ConnectorError::transient("unexpected_answer", attempted))
 }
 
 /// Without a password the driver gives up by itself, in words that do not say so.

@@ -4,10 +4,13 @@ mod fixture;
 
 use std::time::Duration;
 
-use fixture::{Fixture, public, read_until, read_while, rows_of, scope, text};
-use tidegate_connector::{CaptureScope, ErrorClass, Source, StreamEvent};
+use fixture::{Fixture, public, read_until, read_while, rows_of, scope, settings, text};
+use tidegate_connector::{CaptureScope, ErrorClass, ServerSettings, Severity, Source, StreamEvent, TablePreparation, Target};
+use tidegate_harness::pooler::{PoolMode, Pooler};
 use tidegate_harness::{PostgresVersion, wait_for};
 use tidegate_model::{Change, Position, RowChange};
+use tidegate_postgres::source::PostgresSource;
+use tidegate_postgres::target::PostgresTarget;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -262,4 +265,32 @@ async fn time_limits_of_the_role_end_no_session_and_slots_of_others_are_left_alo
             assert!(error.chain().contains("idle_timeout") && error.hint_text().is_some(), "{}", error.chain());
         }
     }
+}
+
+/// TG-031.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_lends_sessions_for_transactions_is_refused_and_one_that_keeps_them_is_a_target() {
+    let fixture = Fixture::start_with(PostgresVersion::V17, &[]).await;
+    let pooler = Pooler::of(&fixture.server, PoolMode::Transaction).await;
+    let behind = |pooler: &Pooler| ServerSettings { port: pooler.port(), ..settings(&fixture.server) };
+    let of_target = PostgresTarget::connect(behind(&pooler)).await.err();
+    let of_source = PostgresSource::connect(behind(&pooler)).await.err();
+    for error in [of_target, of_source] {
+        let error = error.expect("refused");
+        assert_eq!((error.code(), error.class()), ("pooler", ErrorClass::TaskDefinite), "{error:?}");
+    }
+    let pooler = Pooler::of(&fixture.server, PoolMode::Session).await;
+    let target = PostgresTarget::connect(behind(&pooler)).await.expect("each connection has its session");
+    assert_eq!(target.check(&scope(&[]).task, &[], TablePreparation::Keep).await.expect("checked"), []);
+}
+
+/// PG-109: a crash takes back commits that a snapshot has read.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_do_not_wait_for_the_log_are_a_warning() {
+    let fixture = Fixture::start_with(PostgresVersion::V17, &["synchronous_commit=off"]).await;
+    let found = fixture.source.check(&scope(&[]).task, &[], false).await.expect("checked");
+    assert_eq!(
+        found.iter().map(|finding| (finding.code, finding.severity)).collect::<Vec<_>>(),
+        [("synchronous_commit", Severity::Warning)]
+    );
 }

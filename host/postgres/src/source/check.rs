@@ -27,7 +27,8 @@ const SERVER: &str = "select pg_catalog.current_setting('server_version_num')::p
     (select pg_catalog.count(*) from pg_catalog.pg_stat_activity a where a.backend_type = 'walsender'), \
     pg_catalog.current_setting('max_wal_senders')::pg_catalog.int8, \
     pg_catalog.current_setting('max_slot_wal_keep_size'), pg_catalog.current_setting('idle_replication_slot_timeout', true), \
-    current_user::pg_catalog.text, pg_catalog.current_setting('server_encoding') \
+    current_user::pg_catalog.text, pg_catalog.current_setting('server_encoding'), \
+    (select s.reset_val from pg_catalog.pg_settings s where s.name = 'synchronous_commit') \
     from pg_catalog.pg_roles r where r.rolname = current_user";
 
 /// What stands beside the tables of these schemas and is not replicated, extensions' own left out.
@@ -188,6 +189,13 @@ async fn check_server(client: &Client, task: &TaskId, cdc: bool, findings: &mut 
             "SQL_ASCII",
             "an encoding that the server checks, such as UTF8",
         ));
+    }
+    if text(17)? == "off" {
+        // PostgreSQL manual, "Asynchronous Commit".
+        let found = "off: a snapshot may read commits that a crash of the server takes back, and the target would keep their rows";
+        let finding =
+            Finding::warning("synchronous_commit", "setting \"synchronous_commit\"", found, "local, or on, while tables are loaded");
+        findings.push(finding.fix("alter system set synchronous_commit = local; select pg_reload_conf()"));
     }
     if !cdc {
         return Ok(user);

@@ -55,7 +55,7 @@ impl PostgresSource {
     /// # Errors
     /// Transient when it cannot be reached; definite when it refuses the user, the password or the database.
     pub async fn connect(server: ServerSettings) -> Result<Self, ConnectorError> {
-        connect::client(&server, "test").await?;
+        connect::unpooled_client(&server, "test").await?;
         Ok(Self { server, left_out: None })
     }
 

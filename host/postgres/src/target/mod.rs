@@ -39,7 +39,7 @@ use self::lane::PostgresLane;
 use self::loader::PostgresLoader;
 use self::plans::Plans;
 use self::session::{LOCK_TIMEOUT, open};
-use crate::connect::{client, pg_error};
+use crate::connect::{client, pg_error, unpooled_client};
 
 /// Sessions for control work that are kept for the next call.
 const IDLE_SESSIONS_MAX: usize = 4;
@@ -61,7 +61,7 @@ impl PostgresTarget {
     /// # Errors
     /// Transient when the server cannot be reached; definite when it refuses the user or is too old.
     pub async fn connect(server: ServerSettings) -> Result<Self, ConnectorError> {
-        let session = client(&server, "connect").await?;
+        let session = unpooled_client(&server, "connect").await?;
         check::version(&session).await?;
         Ok(Self { server, plans: Arc::default(), mark: None, idle: Mutex::default() })
     }
