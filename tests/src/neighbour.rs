@@ -124,7 +124,8 @@ struct Autogroups {
 impl Autogroups {
     const SETTING: &str = "/proc/sys/kernel/sched_autogroup_enabled";
 
-    /// Switches them off on this machine until this is dropped; `None` where there are none, or this user may not.
+    /// Switches them off on this machine until this is dropped, which a killed process does not come to; `None` where there are none, or this
+    /// user may not.
     fn off() -> Option<Self> {
         let before = std::fs::read(Self::SETTING).ok()?;
         std::fs::write(Self::SETTING, "0\n").ok()?;

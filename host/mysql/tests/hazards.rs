@@ -350,3 +350,26 @@ async fn a_transaction_that_was_prepared_before_the_stream_is_looked_up_when_it_
         }
     }
 }
+
+/// Compressed transactions and statements name no tables in the server's description of the log.
+#[tokio::test]
+async fn a_transaction_that_was_prepared_before_the_stream_and_hides_its_tables_is_refused() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table x (id int primary key, note text)"]).await;
+        let hides: &[&str] = match engine {
+            Engine::Mysql => &["set session binlog_transaction_compression = on", "set session binlog_format = 'statement'"],
+            _ => &["set session binlog_format = 'statement'"],
+        };
+        for (number, hide) in hides.iter().enumerate() {
+            let insert = format!("insert into x values ({number}, repeat('x', 10000))");
+            bench.run(&[hide, "xa start 'hidden'", &insert, "xa end 'hidden'", "xa prepare 'hidden'"]).await;
+            let middle = bench.source.log_end().await.expect("log end");
+            bench.run(&["xa commit 'hidden'"]).await;
+            let end = bench.source.log_end().await.expect("log end");
+            let mut stream = bench.stream(&["x"], &middle).await;
+            let error = follow(&mut *stream, &middle, &end).await.err().unwrap_or_else(|| panic!("{engine:?}: {hide}"));
+            assert_eq!(error.code(), "xa_unsupported", "{engine:?} {}", error.chain());
+        }
+    }
+}

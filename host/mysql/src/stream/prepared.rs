@@ -31,37 +31,57 @@ pub(super) async fn is_elsewhere(conn: &mut Conn, scope: &Scope, name: &str, bef
             };
             from = last.end;
         }
-        if let Some(tables) = search.found {
-            return Ok(!scope.names().any(|table| tables.iter().any(|told| is_told(told, table, scope.case()))));
+        if let Some(Rows { tables, is_hidden }) = search.found {
+            return Ok(!is_hidden && !scope.names().any(|table| tables.iter().any(|told| is_told(told, table, scope.case()))));
         }
     }
     Ok(false)
 }
 
-/// The newest PREPARE of a name, and what the server says of the tables before it.
+/// What the server says of the rows of a transaction.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Rows {
+    tables: Vec<String>,
+    /// There may be others, of which it says nothing: those of a statement, or of a compressed transaction.
+    is_hidden: bool,
+}
+
+/// The newest PREPARE of a name, and the rows before it.
 struct Search<'a> {
     name: &'a str,
-    open: Vec<String>,
-    found: Option<Vec<String>>,
+    open: Rows,
+    found: Option<Rows>,
 }
 
 impl<'a> Search<'a> {
     fn new(name: &'a str) -> Self {
-        Self { name, open: Vec::new(), found: None }
+        Self { name, open: Rows::default(), found: None }
     }
 
     fn take(&mut self, event: &Event) {
         match event.kind.as_str() {
-            "Gtid" | "Gtid_tagged" => self.open.clear(),
-            "Table_map" => self.open.push(event.text.clone()),
+            kind if kind.starts_with("Gtid") => self.open = Rows::default(),
+            "Table_map" => self.open.tables.push(event.text.clone()),
             "XA_prepare" => {
                 let prepared = event.text.to_ascii_lowercase();
                 if prepared.strip_prefix("xa prepare ").is_some_and(|prepared| prepared.trim() == self.name) {
                     self.found = Some(std::mem::take(&mut self.open));
                 }
             }
-            _ => {}
+            kind => self.open.is_hidden |= !tells_of_no_rows(kind, &event.text),
         }
+    }
+}
+
+/// True for an event that brings no rows but those of the tables that were named before it.
+fn tells_of_no_rows(kind: &str, text: &str) -> bool {
+    match kind {
+        // Rows, the statement that made them, and how the transaction begins and ends.
+        "Query" => {
+            ["xa start ", "xa end "].iter().any(|begin| text.get(..begin.len()).is_some_and(|text| text.eq_ignore_ascii_case(begin)))
+        }
+        "Rows_query" | "Annotate_rows" => true,
+        kind => ["Write_rows", "Update_rows", "Delete_rows"].iter().any(|rows| kind.starts_with(rows)),
     }
 }
 
@@ -90,14 +110,17 @@ mod tests {
             ("Table_map", "table_id: 2 (s.t)"),
             ("XA_prepare", "XA PREPARE X'62',X'',1"),
             ("Gtid", ""),
+            ("Query", "XA START X'61',X'',1"),
             ("Table_map", "table_id: 3 (s.other)"),
+            ("Update_rows", "table_id: 3 flags: STMT_END_F"),
+            ("Query", "XA END X'61',X'',1"),
             ("XA_prepare", "XA PREPARE X'61',X'',1"),
             ("Gtid", ""),
             ("Query", "XA COMMIT X'61',X'',1"),
         ] {
             search.take(&event(kind, text));
         }
-        assert_eq!(search.found, Some(vec!["table_id: 3 (s.other)".to_owned()]));
+        assert_eq!(search.found, Some(Rows { tables: vec!["table_id: 3 (s.other)".to_owned()], is_hidden: false }));
         let told = |table: &str, case| is_told("table_id: 3 (s.Other)", &TableName::new("s", table), case);
         assert_eq!([told("Other", NameCase::Exact), told("other", NameCase::Exact), told("other", NameCase::Folded)], [true, false, true]);
     }

@@ -59,7 +59,8 @@ impl PostgresTarget {
     /// Connects once, to find out that it can be done.
     ///
     /// # Errors
-    /// Transient when the server cannot be reached; definite when it refuses the user or is too old.
+    /// Transient when the server cannot be reached; definite when it refuses the user, is too old, or is a pooler that lends sessions for
+    /// transactions.
     pub async fn connect(server: ServerSettings) -> Result<Self, ConnectorError> {
         let session = unpooled_client(&server, "connect").await?;
         check::version(&session).await?;
