@@ -83,5 +83,5 @@ pub use settings::{
     UnknownSchemaScope,
 };
 pub use swap::{Swap, SwapScope};
-pub use task::{Control, CutOver, Outcome, StopCause, TaskError, TaskSpec};
+pub use task::{Control, CutOver, MODULE_EXHAUSTED, Outcome, StopCause, TaskError, TaskSpec};
 pub use units::Units;

@@ -111,6 +111,9 @@ pub struct Outcome {
     pub cause: StopCause,
 }
 
+/// The code of a run that failed because a module used up its time, memory, stack or output.
+pub const MODULE_EXHAUSTED: &str = "module_exhausted";
+
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
@@ -193,6 +196,7 @@ impl TaskError {
         match self {
             TaskError::ChecksFailed(_) => "checks_failed",
             TaskError::Connector(error) | TaskError::Definition(error, _) => error.code(),
+            TaskError::Module { source, .. } if source.exhausts() => MODULE_EXHAUSTED,
             TaskError::Module { .. } => "module_failed",
             TaskError::Plan { code, .. } | TaskError::Row { code, .. } => code,
             TaskError::SuspendTable { cause, .. } => cause.code(),
@@ -215,6 +219,9 @@ impl TaskError {
             TaskError::Connector(error) | TaskError::Definition(error, _) => error.hint_text(),
             TaskError::Plan { hint, .. } | TaskError::Row { hint, .. } => hint.as_deref(),
             TaskError::ChecksFailed(findings) => findings.iter().find_map(|finding| finding.fix.as_deref()),
+            TaskError::Module { source, .. } if source.exhausts() => {
+                Some("make the module use less, or raise its limits (PUT /v1/modules/NAME/limits)")
+            }
             TaskError::Module { .. } => Some("correct what is named in the table mappings or the module, then check the task again"),
             TaskError::SuspendTable { cause, .. } => cause.hint(),
             TaskError::Panicked(_) | TaskError::Cancelled => None,

@@ -6,7 +6,8 @@
 //!
 //! Asking for a thread's CPU time is a call of the kernel: a quarter of a microsecond at best, 1.6 µs where the kernel is
 //! behind another layer, which is more than a call of a module takes. So nobody asks before the first tick; until then
-//! the wall clock stands for it, which cannot say more than a tick, since a call that is running notices every tick.
+//! the wall clock stands for it, which cannot say more than a tick, since a call that is running notices every tick. Only where little
+//! more than that is allowed is the clock of the CPU asked from the beginning.
 //!
 //! A call that has used 5 ms, or twice what answered calls of its sandbox take, and 20 ms at most, is no ordinary batch, nor is one of a
 //! module whose last call used up its time or memory, from its beginning: from there on it rests four times as long as it runs, after each fifth of a millisecond or so, and longer when others like it run too, so that all of them
@@ -134,7 +135,7 @@ pub(crate) struct Budget {
     paced: Option<Paced>,
 }
 
-/// What was known when the call first noticed a tick.
+/// What was known when the CPU clock was first asked: when the call first noticed a tick, mostly.
 #[derive(Debug, Clone, Copy)]
 struct FirstTick {
     /// What the thread had used since it began.
@@ -150,7 +151,8 @@ impl Budget {
             cpu_allowed,
             rests_after: (usual * 2).clamp(RESTS_AFTER, RESTS_AFTER_MAX),
             wall_start: Instant::now(),
-            first_tick: None,
+            // A call that waited for a processor until its first tick would seem to have used it up.
+            first_tick: (cpu_allowed < TICK * 2).then(|| FirstTick { thread_cpu: thread_cpu(), charged: Duration::ZERO }),
             waited_before: None,
             cancel,
             rested: Duration::ZERO,
@@ -256,9 +258,20 @@ mod tests {
                 std::thread::spawn(move || while !done.load(Ordering::Relaxed) {})
             })
             .collect();
+        // Less than what may be charged before the first tick, and more.
+        let stops = [Duration::from_millis(2), TICK * 2].map(stop_after);
+        done.store(true, Ordering::Relaxed);
+        for one in crowd {
+            one.join().unwrap();
+        }
+        assert!(stops.iter().all(|(stop, _)| matches!(stop, Stop::Cpu { .. })), "{stops:?}");
+    }
+
+    /// Runs until the budget ends it; why, and how long that took.
+    fn stop_after(allowed: Duration) -> (Stop, Duration) {
         let (told, stopped) = std::sync::mpsc::channel();
         run_on_guest_thread(move || {
-            let mut budget = Budget::new(Duration::from_millis(2), Duration::ZERO, Arc::default());
+            let mut budget = Budget::new(allowed, Duration::ZERO, Arc::default());
             // What waits from the first tick on is known.
             budget.check().unwrap();
             give_way();
@@ -270,11 +283,6 @@ mod tests {
             told.send((stop, budget.wall_start.elapsed())).unwrap();
         })
         .unwrap();
-        let (stop, wall) = stopped.recv().unwrap();
-        done.store(true, Ordering::Relaxed);
-        for one in crowd {
-            one.join().unwrap();
-        }
-        assert!(matches!(stop, Stop::Cpu { .. }), "{stop:?} after {wall:?}");
+        stopped.recv().unwrap()
     }
 }

@@ -251,7 +251,7 @@ impl SandboxError {
     }
 
     /// True when the call used up something that it may have a bounded part of.
-    pub(crate) fn exhausts(&self) -> bool {
+    pub fn exhausts(&self) -> bool {
         matches!(
             self,
             SandboxError::Timeout { .. } | SandboxError::Memory { .. } | SandboxError::Stack { .. } | SandboxError::Output { .. }

@@ -140,8 +140,8 @@ impl Node {
     async fn put_off(&self, task: &str, pause: Pause) {
         let seconds = pause.left.as_secs() + 1;
         let message = format!(
-            "the task failed {} times in a row and was not changed since: it starts in {seconds} s; a change of the task starts it at once",
-            pause.failures
+            "the task failed {} and was not changed since: it starts in {seconds} s; a change of the task starts it at once",
+            if pause.failures == 1 { "once".to_owned() } else { format!("{} times in a row", pause.failures) }
         );
         info!(tenant = self.tenant(), task, seconds, "start put off");
         self.event(task, EventCategory::StateChange, EventSeverity::Warning, message).await;

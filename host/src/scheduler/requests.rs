@@ -21,6 +21,7 @@ use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
 
 use super::module_test::test_module;
+use super::pace::Cost;
 use super::{Node, Running, TaskKey, row_errors, spec, swap};
 use crate::exit::{Failure, chain};
 use crate::modules::{BUSY, Pins};
@@ -280,7 +281,7 @@ async fn judge(node: Node, record: ModuleRecord) {
         }
         Err(failure) => {
             warn!(module = record.name, digest = record.digest, "module rejected: {}", failure.message);
-            node.paces.uploads.failed(record.tenant.clone());
+            node.paces.uploads.failed(record.tenant.clone(), Cost::Little);
             (ModuleState::Rejected { message: failure.message, hint: failure.hint }, Value::Null)
         }
     };

@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use super::connect::{Ends, FIRST_PATIENCE, Retry, connect};
+use super::pace::Cost;
 use super::report::{News, Report};
 use super::steering::Steering;
 use super::turn::Turn;
@@ -72,7 +73,7 @@ pub(crate) async fn supervise(node: Arc<Node>, record: TaskRecord, begin: StartK
         return;
     }
     match &ending {
-        Ending::Failed(_) => node.paces.starts.failed(start),
+        Ending::Failed(failure) => node.paces.starts.failed(start, Cost::of(&failure.code)),
         Ending::Cancelled | Ending::Finished(_) => node.paces.starts.done(&start),
     }
     match ending {
