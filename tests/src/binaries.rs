@@ -25,11 +25,11 @@ pub(crate) fn running_as_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
 }
 
-/// The directory that holds `postgres` and `initdb` of a major version.
-pub(crate) fn postgres_bin(major: u32) -> PathBuf {
-    let prefix = cache_dir().join(format!("postgresql-{major}"));
+/// The directory that holds `postgres` and `initdb` of the server in a directory of the cache.
+pub(crate) fn postgres_bin(directory: &str, major: u32) -> PathBuf {
+    let prefix = cache_dir().join(directory);
     let places = [prefix.join("bin"), prefix.join(format!("usr/lib/postgresql/{major}/bin"))];
-    first_with(&places, "postgres", &format!("PostgreSQL {major}"))
+    first_with(&places, "postgres", directory)
 }
 
 /// The prefix (`/usr` below it) of a MySQL or MariaDB server: its private directory, or the system's own when its

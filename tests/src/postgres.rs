@@ -37,6 +37,8 @@ pub enum PostgresVersion {
     V15,
     /// PostgreSQL 17.
     V17,
+    /// PostgreSQL 17 with PostGIS and pgvector, which databases have to create.
+    V17Extended,
     /// PostgreSQL 18.
     V18,
 }
@@ -46,9 +48,15 @@ impl PostgresVersion {
     pub fn major(self) -> u32 {
         match self {
             PostgresVersion::V15 => 15,
-            PostgresVersion::V17 => 17,
+            PostgresVersion::V17 | PostgresVersion::V17Extended => 17,
             PostgresVersion::V18 => 18,
         }
+    }
+
+    /// The name of its directory, and of its template.
+    fn directory(self) -> String {
+        let extended = if self == PostgresVersion::V17Extended { "-extended" } else { "" };
+        format!("postgresql-{}{extended}", self.major())
     }
 }
 
@@ -117,8 +125,8 @@ impl PostgresServer {
         prepare: impl Fn(&Path),
         slots_disk: Option<SmallDisk>,
     ) -> PostgresServer {
-        let bin = postgres_bin(version.major());
-        let name = format!("postgresql-{}", version.major());
+        let name = version.directory();
+        let bin = postgres_bin(&name, version.major());
         let ready = template(&name, &bin.join("postgres"), |draft| create(bin.clone(), draft)).await;
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         for attempt in 1.. {

@@ -18,6 +18,15 @@ use crate::command::{run_patiently, said, text};
 /// Major version, and the Debian release that has it.
 const POSTGRES: [(u32, &str); 3] = [(15, "bookworm"), (17, "trixie"), (18, "sid")];
 
+/// PostgreSQL of Debian with extensions of others: directory, release, packages, and what the extension's packages leave to their own
+/// installation: a name (`update-alternatives`) of one of the versions that may stand side by side.
+const EXTENDED: (&str, &str, [&str; 3], [&str; 2]) = (
+    "postgresql-17-extended",
+    "trixie",
+    ["postgresql-17", "postgresql-17-postgis-3", "postgresql-17-pgvector"],
+    ["postgis-3.control", "postgis.control"],
+);
+
 /// Directory, server program, how its version begins, Debian release, packages.
 const MYSQL: [(&str, &str, &str, &str, [&str; 2]); 3] = [
     ("mariadb-10.11", "mariadbd", "10.11.", "bookworm", ["mariadb-server-core", "mariadb-client-core"]),
@@ -61,6 +70,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     for (major, suite) in POSTGRES {
         install_postgres(root, servers, major, suite)?;
     }
+    install_extended(root, servers)?;
     for (directory, server, version, suite, packages) in MYSQL {
         install_mysql(root, servers, directory, server, version, suite, packages)?;
     }
@@ -190,6 +200,21 @@ fn install_postgres(root: &Path, servers: &Path, major: u32, suite: &str) -> Res
     say(&format!("unpacking PostgreSQL {major} of Debian {suite} into {}", prefix.display()));
     deb_prefix(root, suite, &prefix, &[&format!("postgresql-{major}")])?;
     wanted(&debian)
+}
+
+/// See [`EXTENDED`].
+fn install_extended(root: &Path, servers: &Path) -> Result<(), String> {
+    let (directory, suite, packages, [unpacked, name]) = EXTENDED;
+    let prefix = servers.join(directory);
+    let extensions = prefix.join("usr/share/postgresql/17/extension");
+    if extensions.join(name).exists() {
+        return Ok(());
+    }
+    say(&format!("unpacking {} of Debian {suite} into {}", packages.join(", "), prefix.display()));
+    deb_prefix(root, suite, &prefix, &packages)?;
+    wanted(&prefix.join("usr/lib/postgresql/17/bin/postgres"))?;
+    std::fs::copy(extensions.join(unpacked), extensions.join(name)).map_err(|error| format!("make {name}: {error}"))?;
+    Ok(())
 }
 
 /// Unpacked aside and renamed, so that a directory with the right name is complete.

@@ -179,21 +179,30 @@ async fn rare_tables_and_statements_are_read_and_streamed() {
             .run(
                 "create view seen as select 1 one; create materialized view kept as select 1 one; create foreign data wrapper nothing;
                  create server nowhere foreign data wrapper nothing; create foreign table far(id int) server nowhere;
-                 create table pictures(id int primary key, picture oid)",
+                 create table pictures(id int primary key, picture oid);
+                 create extension hstore; create table made(id int primary key); alter extension hstore add table made",
             )
             .await;
+        assert!(!fixture.source.table_names().await.expect("listed").contains(&public(&["made"])[0]), "a table of an extension");
         let pictures = fixture.source.describe(&public(&["pictures"])).await.expect("described");
         let told = async || {
             let findings = fixture.source.check(&scope(&tables).task, &pictures, true).await.expect("checked");
             assert!(findings.iter().all(|finding| finding.severity != Severity::Error), "{findings:?}");
             findings.iter().map(|finding| format!("{} {}", finding.code, finding.object)).collect::<Vec<_>>()
         };
-        let beside = ["foreign table \"public.far\"", "materialized view \"public.kept\"", "view \"public.seen\""];
+        let beside = [
+            "foreign table \"public.far\"",
+            "materialized view \"public.kept\"",
+            "table of an extension \"public.made\"",
+            "view \"public.seen\"",
+        ];
         let beside: Vec<String> = beside.iter().map(|object| format!("not_a_table {object}")).collect();
         assert_eq!(told().await, beside, "{version:?}");
         fixture.run("insert into pictures values (1, lo_from_bytea(0, 'bytes'))").await;
-        assert_eq!(told().await[3..], ["large_objects column \"picture\" of table \"public.pictures\""], "{version:?}");
-        fixture.run("drop foreign table far; drop table pictures; drop view seen; drop materialized view kept").await;
+        assert_eq!(told().await[4..], ["large_objects column \"picture\" of table \"public.pictures\""], "{version:?}");
+        fixture
+            .run("drop foreign table far; drop table pictures; drop view seen; drop materialized view kept; drop extension hstore")
+            .await;
         let start = fixture.source.begin_capture(&scope(&tables)).await.expect("capture begins");
         let described = fixture.source.describe(&tables).await.expect("described");
         for (place, wanted) in [(0, vec!["1"]), (1, vec!["1", "2", "3"])] {

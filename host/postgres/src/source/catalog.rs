@@ -122,11 +122,13 @@ const LISTED: &str = "where c.relkind in ('r', 'p') and not c.relispartition and
 /// is being read, and whoever comes later waits for both. pg_dump does not wait at all.
 pub(crate) const LOCK_TIMEOUT: &str = "2s";
 
-/// Names of all tables that the user may see.
+/// Names of all tables that the user may see, but extensions' own: who creates the extension has them.
 pub(crate) async fn table_names(client: &Client) -> Result<Vec<TableName>, ConnectorError> {
     let sql = format!(
         "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text from pg_catalog.pg_class c \
-         join pg_catalog.pg_namespace n on n.oid = c.relnamespace {LISTED} order by 1, 2"
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace {LISTED} \
+         and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+           and d.objid = c.oid and d.deptype = 'e') order by 1, 2"
     );
     let attempted = "list tables";
     let rows = client.query(&sql, &[]).await.map_err(|error| pg_error(attempted, error))?;

@@ -31,12 +31,13 @@ const SERVER: &str = "select pg_catalog.current_setting('server_version_num')::p
     (select s.reset_val from pg_catalog.pg_settings s where s.name = 'synchronous_commit') \
     from pg_catalog.pg_roles r where r.rolname = current_user";
 
-/// What stands beside the tables of these schemas and is not replicated, extensions' own left out.
-const BESIDE: &str = "select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'foreign table' end, \
-    n.nspname::pg_catalog.text, c.relname::pg_catalog.text \
+/// What stands beside the tables of these schemas and is not replicated: of extensions only tables, which may hold users' rows.
+const BESIDE: &str = "select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'f' then 'foreign table' \
+    else 'table of an extension' end, n.nspname::pg_catalog.text, c.relname::pg_catalog.text \
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
-    where n.nspname = any($1) and c.relkind in ('v', 'm', 'f') and not c.relispartition and not exists (select from pg_catalog.pg_depend d \
-    where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid and d.deptype = 'e') order by 1, 2, 3";
+    left join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid and d.deptype = 'e' \
+    where n.nspname = any($1) and not c.relispartition \
+    and (c.relkind in ('v', 'm', 'f') and d.objid is null or c.relkind in ('r', 'p') and d.objid is not null) order by 1, 2, 3";
 
 /// Columns that may name large objects, where the database has any.
 const LARGE_OBJECTS: &str = "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text, a.attname::pg_catalog.text \
@@ -123,7 +124,7 @@ fn few_locks(wanted: i64, per_transaction: i64, transactions: i64) -> Option<Fin
     })
 }
 
-/// Views, foreign tables and large objects: no log carries them, so a person who expects them is told.
+/// Views, foreign tables, extensions' tables and large objects: no log carries them, or they are none of a task's, so a person who expects them is told.
 async fn check_beside(client: &Client, tables: &[TableFacts], findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
     let attempted = "look for what is not replicated";
     let failed = |error| pg_error(attempted, error);
@@ -137,7 +138,8 @@ async fn check_beside(client: &Client, tables: &[TableFacts], findings: &mut Vec
         let more = names.len().saturating_sub(LISTED_MAX);
         let list = names[..names.len() - more].join(", ");
         let list = if more > 0 { format!("{list} and {more} more") } else { list };
-        let finding = Finding::warning("not_a_table", format!("{kind} {list}"), format!("a {kind}"), "a table: others are not replicated");
+        let wanted = "a table of users: others are not replicated";
+        let finding = Finding::warning("not_a_table", format!("{kind} {list}"), format!("a {kind}"), wanted);
         findings.push(Finding { severity: Severity::Info, ..finding });
     }
     let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
