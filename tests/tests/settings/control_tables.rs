@@ -48,7 +48,8 @@ pub(crate) async fn control_tables_tell_what_a_task_does(pair: &Pair<'_>) {
     let known = known.map(|column| format!("count({column})")).join(", ");
     let status = format!("select min(task_status), min(pending_changes), {known} from ops.awsdms_status where task_name = 'kept'");
     let words = "select task_status from ops.awsdms_status where task_name = 'kept'";
-    pair.wait(words, "CHANGE PROCESSING").await;
+    // What the load again left to apply is applied.
+    pair.wait("select task_status, pending_changes from ops.awsdms_status where task_name = 'kept'", "CHANGE PROCESSING,0").await;
     pair.world.stop_task("kept").await;
     let state = format!("select {} from ops.awsdms_txn_state where {} = 'kept'", pair.quoted("CHECKPOINT"), pair.quoted("TASK_NAME"));
     let checkpoint = pair.ask("select position from tidegate.checkpoint where task = 'kept'").await.expect("the task has one");
