@@ -57,7 +57,7 @@ pub use history::{HistoryPoint, TaskHistory, UnitsChange};
 pub use key::{KeyKind, KeyOwner, KeyRecord, NewKey};
 pub use lease_store::HeldLease;
 pub use module::{ModuleRecord, ModuleState, ModuleVersion};
-pub use module_alias::{ModuleAlias, TASK_PINS};
+pub use module_alias::{ModuleAlias, TASK_PINS, TASK_PINS_BEFORE};
 pub use module_limits::ModuleLimits;
 pub use module_test::{ModuleTestPayload, TestRows};
 pub use request::{

@@ -18,6 +18,8 @@ use crate::{Catalog, CatalogError, now_us};
 
 /// The kind of the resource that holds, by the name of a task, the digests that the task runs with.
 pub const TASK_PINS: &str = "task-modules";
+/// The kind of the resource that holds, by the name of a task, the digests that it goes back to when a new version fails.
+pub const TASK_PINS_BEFORE: &str = "task-modules-before";
 
 /// A name for a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +98,8 @@ impl Catalog {
     /// Deletes one version of a module, and the module with its last one.
     ///
     /// # Errors
-    /// [`CatalogError::NotFound`]; [`CatalogError::InUse`] while an alias points to it, or a task names it, runs with it
-    /// or would begin with it as the latest.
+    /// [`CatalogError::NotFound`]; [`CatalogError::InUse`] while an alias points to it, or a task names it, runs with it,
+    /// goes back to it when a newer one fails, or would begin with it as the latest.
     pub async fn delete_module_version(&self, name: &str, digest: &str) -> Result<(), CatalogError> {
         let _files = self.inner.module_files.lock().await;
         let full_name = format!("{name}@{digest}");
@@ -149,7 +151,7 @@ async fn version_user(
     }
     let uses = |user: &User| {
         let begins_with_latest = is_latest && user.pins == Value::Null && user.versions.contains("latest");
-        user.versions.contains(digest) || holds(&user.pins, digest) || begins_with_latest
+        user.versions.contains(digest) || holds(&user.pins, digest) || holds(&user.pins_before, digest) || begins_with_latest
     };
     Ok(users(tx, tenant, name).await?.iter().find(|user| uses(user)).map(User::shown))
 }
@@ -161,6 +163,8 @@ struct User {
     versions: BTreeSet<String>,
     /// The digests that it runs with, in whatever form the scheduler keeps them; null before it first ran.
     pins: Value,
+    /// Those that it goes back to, likewise; null while no new version is on trial.
+    pins_before: Value,
 }
 
 impl User {
@@ -171,14 +175,16 @@ impl User {
 
 async fn users(tx: &mut Transaction<'static, Sqlite>, tenant: &TenantId, module: &str) -> Result<Vec<User>, CatalogError> {
     let rows = sqlx::query(
-        "SELECT t.name, t.definition, r.document FROM task_modules m
+        "SELECT t.name, t.definition, r.document, b.document AS before FROM task_modules m
          JOIN tasks t ON t.tenant = m.tenant AND t.id = m.task_id
          LEFT JOIN resources r ON r.tenant = m.tenant AND r.kind = $3 AND r.id = t.name
+         LEFT JOIN resources b ON b.tenant = m.tenant AND b.kind = $4 AND b.id = t.name
          WHERE m.tenant = $1 AND m.module_name = $2 ORDER BY t.name",
     )
     .bind(tenant.as_str())
     .bind(module)
     .bind(TASK_PINS)
+    .bind(TASK_PINS_BEFORE)
     .fetch_all(&mut **tx)
     .await?;
     rows.iter().map(|row| user_from(row, module)).collect()
@@ -190,9 +196,11 @@ fn user_from(row: &SqliteRow, module: &str) -> Result<User, CatalogError> {
     let definition: Value = serde_json::from_str(row.try_get("definition")?).map_err(corrupt)?;
     let mappings = definition.get("table_mappings").and_then(Value::as_str).unwrap_or_default();
     let named = modules_named(mappings).into_iter().filter(|(name, _)| name == module);
-    let pins: Option<&str> = row.try_get("document")?;
-    let pins = pins.map(serde_json::from_str).transpose().map_err(corrupt)?.unwrap_or(Value::Null);
-    Ok(User { versions: named.map(|(_, version)| version).collect(), pins, task })
+    let read = |document: Option<&str>| -> Result<Value, CatalogError> {
+        Ok(document.map(serde_json::from_str).transpose().map_err(corrupt)?.unwrap_or(Value::Null))
+    };
+    let (pins, pins_before) = (read(row.try_get("document")?)?, read(row.try_get("before")?)?);
+    Ok(User { versions: named.map(|(_, version)| version).collect(), pins, pins_before, task })
 }
 
 /// True when the text stands anywhere in the document.

@@ -6,7 +6,9 @@ mod support;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_catalog::{Catalog, CatalogError, ModuleLimits, ModuleState, ModuleVersion, Role, TASK_PINS, TaskDefinition};
+use tidegate_catalog::{
+    Catalog, CatalogError, ModuleLimits, ModuleState, ModuleVersion, Role, TASK_PINS, TASK_PINS_BEFORE, TaskDefinition,
+};
 
 use support::endpoint;
 
@@ -107,6 +109,19 @@ async fn what_is_used_is_not_deleted_and_the_refusal_says_by_whom() {
     assert!(matches!(catalog.delete_module_version("mask", &four).await, Err(CatalogError::NotFound { .. })));
     assert!(matches!(catalog.module_bytes(&four).await, Err(CatalogError::NotFound { .. })));
     assert!(catalog.module_bytes(&three).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_version_that_a_task_may_go_back_to_is_not_deleted() {
+    let dir = TempDir::new().unwrap();
+    let catalog = catalog(&dir).await;
+    let (one, two) = (ready(&catalog, b"one").await, ready(&catalog, b"two").await);
+    catalog.create_task(&task("swapped", "latest")).await.unwrap();
+    catalog.put_resource(TASK_PINS, "swapped", "swapped", &json!({ "pins": { "mask": two } })).await.unwrap();
+    catalog.put_resource(TASK_PINS_BEFORE, "swapped", "swapped", &json!({ "mask": { "mask": one } })).await.unwrap();
+    assert_eq!(in_use_by(catalog.delete_module_version("mask", &one).await), "task \"swapped\"");
+    catalog.delete_resource(TASK_PINS_BEFORE, "swapped").await.unwrap();
+    catalog.delete_module_version("mask", &one).await.unwrap();
 }
 
 #[tokio::test]

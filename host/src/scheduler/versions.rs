@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tidegate_catalog::{CatalogError, ListedTable, ModuleVersion, StartKind, TASK_PINS, TaskRecord};
+use tidegate_catalog::{CatalogError, ListedTable, ModuleVersion, StartKind, TASK_PINS, TASK_PINS_BEFORE, TaskRecord};
 use tidegate_model::TableName;
 use tidegate_pipeline::ModuleSet;
 
 use super::Node;
 use crate::exit::Failure;
 use crate::modules::Pins;
-
-/// The kind of the catalog's resource that holds the versions before the task's last swap.
-const BEFORE: &str = "task-modules-before";
 
 /// The versions of a task's modules.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,7 +37,7 @@ impl Versions {
 
     /// Those before its last swap.
     pub(super) async fn before_swap(node: &Node, task: &str) -> Option<Self> {
-        Self::read(node, BEFORE, task).await
+        Self::read(node, TASK_PINS_BEFORE, task).await
     }
 
     async fn read(node: &Node, kind: &str, task: &str) -> Option<Self> {
@@ -55,14 +52,19 @@ impl Versions {
 
     /// Keeps them as those that the task returns to.
     pub(super) async fn keep_as_before(&self, node: &Node, task: &str) -> Result<(), CatalogError> {
-        node.catalog.put_resource(BEFORE, task, task, &json!(self)).await.map(drop)
+        node.catalog.put_resource(TASK_PINS_BEFORE, task, task, &json!(self)).await.map(drop)
     }
 
     /// Forgets them with their task.
     pub(super) async fn forget(node: &Node, task: &str) {
         // Only a task that ran has any, and only one that swapped those before.
         let _ = node.catalog.delete_resource(TASK_PINS, task).await;
-        let _ = node.catalog.delete_resource(BEFORE, task).await;
+        Self::forget_before(node, task).await;
+    }
+
+    /// No version of the task's modules is on trial any more.
+    pub(super) async fn forget_before(node: &Node, task: &str) {
+        let _ = node.catalog.delete_resource(TASK_PINS_BEFORE, task).await;
     }
 }
 
@@ -73,6 +75,8 @@ pub(super) async fn pinned_modules(node: &Node, record: &TaskRecord, begin: Star
     // `start` also lets a stopped task go on; only the first start and a reload begin anew.
     let anew = begin == StartKind::Reload || record.run_begun == 0;
     let mut versions = if anew { Versions::default() } else { Versions::of(node, task).await };
+    // No version is on trial in a new run, so there is none to go back to.
+    Versions::forget_before(node, task).await;
     let mappings = &record.definition.table_mappings;
     let mut modules = node.modules.of_catalog(mappings, &node.catalog, &mut versions.pins).await?;
     let references = ModuleSet::references(mappings).map_err(|error| Failure::from(&error))?;
