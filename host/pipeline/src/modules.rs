@@ -20,6 +20,8 @@ use crate::task::TaskError;
 /// The name under which the built-in rules appear in errors and metrics.
 pub const RULES: &str = "rules";
 
+const DIGEST_PREFIX: &str = "sha256:";
+
 /// Which module a rule of the type `module` asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModuleReference {
@@ -27,6 +29,13 @@ pub struct ModuleReference {
     pub name: String,
     /// `latest`, `sha256:` and the digest, or the name of an alias.
     pub version: String,
+}
+
+impl ModuleReference {
+    /// True when it names the version itself, which only another mapping changes.
+    pub fn names_digest(&self) -> bool {
+        self.version.starts_with(DIGEST_PREFIX)
+    }
 }
 
 /// A module as one rule uses it.
@@ -37,6 +46,8 @@ pub(crate) struct ModuleUse {
     pub(crate) config: String,
     /// `None`: every table (the rules).
     pub(crate) locator: Option<(Pattern, Pattern)>,
+    /// Its rule names the version itself: no swap replaces it.
+    is_fixed: bool,
     /// Which of them this version is for.
     pub(crate) tables: VersionTables,
 }
@@ -88,6 +99,7 @@ impl ModuleSet {
             compiled: rules,
             config: table_mappings.to_owned(),
             locator: None,
+            is_fixed: true,
             tables: VersionTables::All,
         }];
         for rule in module_rules(&document)? {
@@ -102,6 +114,7 @@ impl ModuleSet {
                 ));
             };
             uses.push(ModuleUse {
+                is_fixed: rule.reference.names_digest(),
                 name: rule.reference.name,
                 compiled: compiled.clone(),
                 config: rule.config,
@@ -125,9 +138,9 @@ impl ModuleSet {
         Self { target_schema: target_schema.map(Arc::from), ..self }
     }
 
-    /// True when a rule for this module concerns the table.
-    pub(crate) fn uses(&self, module: &str, table: &TableName) -> bool {
-        self.uses.iter().any(|one| one.name == module && one.locator.is_some() && one.concerns(table))
+    /// True when a rule that a swap of this module changes concerns the table.
+    pub(crate) fn swaps(&self, module: &str, table: &TableName) -> bool {
+        self.uses.iter().any(|one| one.is_swapped_with(module) && one.concerns(table))
     }
 
     /// What the mapping says about loads.
@@ -141,11 +154,11 @@ impl ModuleSet {
     }
 
     /// The set with another version of a tenant's module: for these tables, or for all. What an earlier version was on
-    /// trial for has the one before it again.
+    /// trial for has the one before it again. Rules that name their version keep it.
     pub fn with_version(&self, module: &str, compiled: &Compiled, tables: Option<Arc<HashSet<TableName>>>) -> Self {
         let mut uses = Vec::with_capacity(self.uses.len() + 1);
         for one in self.uses.iter() {
-            if one.name != module || one.locator.is_none() {
+            if !one.is_swapped_with(module) {
                 uses.push(one.clone());
                 continue;
             }
@@ -168,6 +181,10 @@ impl ModuleSet {
 }
 
 impl ModuleUse {
+    fn is_swapped_with(&self, module: &str) -> bool {
+        self.name == module && !self.is_fixed
+    }
+
     fn concerns(&self, table: &TableName) -> bool {
         let located = match &self.locator {
             None => true,
@@ -256,7 +273,7 @@ fn module_rule(rule: &Json) -> Result<ModuleRule, TaskError> {
     };
     let version = text(rule.get("version")).unwrap_or_else(|| "latest".into());
     let is_alias = version.starts_with(|letter: char| letter.is_ascii_lowercase());
-    if !is_alias && !version.starts_with("sha256:") {
+    if !is_alias && !version.starts_with(DIGEST_PREFIX) {
         return Err(wrong("has a version that is neither \"latest\" nor \"sha256:…\" nor the name of an alias"));
     }
     Ok(ModuleRule {

@@ -77,7 +77,7 @@ pub(crate) async fn swapped(
     swap: &Swap,
 ) -> Result<(TaskSpec, Vec<TableName>), TaskError> {
     let mut tables: Vec<TableName> =
-        planned.iter().map(|table| &table.source.schema.name).filter(|name| spec.modules.uses(&swap.module, name)).cloned().collect();
+        planned.iter().map(|table| &table.source.schema.name).filter(|name| spec.modules.swaps(&swap.module, name)).cloned().collect();
     if tables.is_empty() {
         return Err(refused("module_not_used", format!("no table of the task uses module \"{}\"", swap.module)));
     }

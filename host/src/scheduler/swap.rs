@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tidegate_catalog::{EventCategory, EventSeverity, ListedTable, ModuleVersion, SwapPayload, SwapReport};
-use tidegate_pipeline::{Control, ModuleSet, Swap, SwapScope};
+use tidegate_pipeline::{Control, ModuleReference, ModuleSet, Swap, SwapScope};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
@@ -17,13 +17,13 @@ pub(super) async fn swap(node: &Node, task: &str, payload: &Value, control: Opti
         .map_err(|error| Failure::failed("payload", format!("swap of a module of task \"{task}\": {error}")))?;
     let mappings = node.catalog.get_task(task).await?.definition.table_mappings;
     let references = ModuleSet::references(&mappings).map_err(|error| Failure::from(&error))?;
-    match references.iter().find(|reference| reference.name == module) {
-        None => return Err(Failure::failed("module_not_used", format!("task \"{task}\" has no rule for module \"{module}\""))),
-        Some(reference) if reference.version.starts_with("sha256:") => {
-            let message = format!("a rule of task \"{task}\" names {} of module \"{module}\"", reference.version);
-            return Err(Failure::failed("version_named", message).hint("change the version in the table mappings"));
-        }
-        Some(_) => {}
+    let references: Vec<_> = references.into_iter().filter(|reference| reference.name == module).collect();
+    let Some(first) = references.first() else {
+        return Err(Failure::failed("module_not_used", format!("task \"{task}\" has no rule for module \"{module}\"")));
+    };
+    if references.iter().all(ModuleReference::names_digest) {
+        let message = format!("every rule of task \"{task}\" for module \"{module}\" names a version, the first one {}", first.version);
+        return Err(Failure::failed("version_named", message).hint("change the version in the table mappings"));
     }
     let (record, compiled) = node.modules.of_version(&module, &ModuleVersion::new(&version), &node.catalog).await?;
     let not_running =
@@ -37,8 +37,7 @@ pub(super) async fn swap(node: &Node, task: &str, payload: &Value, control: Opti
     let mut versions = Versions::of(node, task).await;
     versions.keep_as_before(node, task).await?;
     if share_of_tables.is_none() {
-        let of_module = references.iter().filter(|reference| reference.name == module);
-        versions.pins.extend(of_module.filter_map(pin_of).map(|pin| (pin, record.digest.clone())));
+        versions.pins.extend(references.iter().filter_map(pin_of).map(|pin| (pin, record.digest.clone())));
         versions.trials.remove(&module);
     } else {
         versions.trials.insert(module.clone(), Trial { digest: record.digest.clone(), tables: tables.clone() });
