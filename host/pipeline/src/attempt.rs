@@ -38,7 +38,7 @@ use crate::run_settings::{AfterLoad, PrimaryKeys};
 use crate::schema::Awaited;
 use crate::standing::Standing;
 use crate::stop_at::{StopAt, stop_cause};
-use crate::swap::swapped;
+use crate::swap::agree;
 use crate::tables::{Place, Tables};
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
@@ -262,15 +262,9 @@ impl Attempt<'_> {
                 Paused::Control(Control::CutOver { done }) => awaited.cut_over_at(self.source.log_end().await?, done),
                 Paused::Rest => {}
                 Paused::Control(Control::Swap(swap)) => {
-                    let told = swapped(self.spec, &running.planned, self.source.as_ref(), self.target.as_ref(), &swap).await;
-                    match told {
-                        Err(error) if matches!(error.class(), ErrorClass::Transient | ErrorClass::Fenced) => return Err(error),
-                        Err(error) => drop(swap.done.send(Err(error))),
-                        Ok((spec, tables)) => {
-                            tracing::info!(task = %self.spec.id, module = swap.module, tables = tables.len(), "a module's version is swapped");
-                            drop(swap.done.send(Ok(tables)));
-                            return Ok(Ended::Swapped(spec.modules));
-                        }
+                    let agreed = agree(self.spec, &running.planned, self.source.as_ref(), self.target.as_ref(), *swap);
+                    if let Some(modules) = self.stoppable(agreed).await? {
+                        return Ok(Ended::Swapped(modules));
                     }
                 }
                 Paused::Control(Control::Replay { tables, done }) => {

@@ -82,6 +82,6 @@ pub use settings::{
     CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, SchemaScope, TableErrorPolicy, UnknownMigrationType,
     UnknownSchemaScope,
 };
-pub use swap::{Swap, SwapScope};
+pub use swap::{Agreed, Swap, SwapScope};
 pub use task::{Control, CutOver, MODULE_EXHAUSTED, Outcome, StopCause, TaskError, TaskSpec};
 pub use units::Units;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   asked ─▶ the stream rests ─▶ plan every table anew ─▶ same tables? ─ no ─▶ refused, with the difference
-//!                                                            └ yes ─▶ the attempt ends at its checkpoint, the next one has it
+//!                                                            └ yes ─▶ agreed ─▶ who asked keeps the versions and says go
+//!   go ─▶ the attempt ends at its checkpoint, the next one has the new version
 //!   the new version fails within its trial ─▶ the next attempt has the old one again
 //! ```
 //!
@@ -11,11 +12,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tidegate_connector::{Source, Target};
+use tidegate_connector::{ErrorClass, Source, Target};
 use tidegate_model::TableName;
 use tidegate_sandbox::Compiled;
 use tokio::sync::oneshot;
 
+use crate::ModuleSet;
 use crate::plan::PlannedTable;
 use crate::run::plan_tables;
 use crate::task::{TaskError, TaskSpec};
@@ -29,9 +31,19 @@ pub struct Swap {
     pub compiled: Compiled,
     /// Which tables get it.
     pub scope: SwapScope,
-    /// Told when the next attempt begins with the new version: the tables that get it. Dropped without a word when the
-    /// run ends before.
-    pub done: oneshot::Sender<Result<Vec<TableName>, TaskError>>,
+    /// Told when the next attempt can begin with the new version, or why it cannot. Dropped without a word when the run ends before.
+    /// Nothing is swapped for somebody who has gone.
+    pub agreed: oneshot::Sender<Result<Agreed, TaskError>>,
+}
+
+/// A run is ready to go on with another version, and waits.
+#[derive(Debug)]
+pub struct Agreed {
+    /// The tables that get it.
+    pub tables: Vec<TableName>,
+    /// Told when it is recorded that the task has the new version: the run goes on with it, unless it has ended. Dropped without a
+    /// word, it goes on as before.
+    pub go: oneshot::Sender<()>,
 }
 
 /// Which tables a new version is for.
@@ -65,17 +77,48 @@ impl VersionTables {
     }
 }
 
-/// The specification with the new version, and the tables that get it.
+/// Agrees on a swap with who asked. Answers the modules to go on with; `None` when it is refused, or nobody waits for it.
+///
+/// # Errors
+/// Those that end the attempt whatever is asked.
+pub(crate) async fn agree(
+    spec: &TaskSpec,
+    planned: &[Arc<PlannedTable>],
+    source: &dyn Source,
+    target: &dyn Target,
+    swap: Swap,
+) -> Result<Option<ModuleSet>, TaskError> {
+    // Who asked during a long transaction may have given up meanwhile, and was told that nothing happens.
+    if swap.agreed.is_closed() {
+        return Ok(None);
+    }
+    let (modules, tables) = match swapped(spec, planned, source, target, &swap).await {
+        Ok(swapped) => swapped,
+        Err(error) if matches!(error.class(), ErrorClass::Transient | ErrorClass::Fenced) => return Err(error),
+        Err(error) => {
+            drop(swap.agreed.send(Err(error)));
+            return Ok(None);
+        }
+    };
+    let (count, (go, gone)) = (tables.len(), oneshot::channel());
+    if swap.agreed.send(Ok(Agreed { tables, go })).is_err() || gone.await.is_err() {
+        return Ok(None);
+    }
+    tracing::info!(task = %spec.id, module = swap.module, tables = count, "a module's version is swapped");
+    Ok(Some(modules))
+}
+
+/// The modules with the new version, and the tables that get it.
 ///
 /// # Errors
 /// When the task does not use the module, or its plans lead to other target tables: that would need a reload.
-pub(crate) async fn swapped(
+async fn swapped(
     spec: &TaskSpec,
     planned: &[Arc<PlannedTable>],
     source: &dyn Source,
     target: &dyn Target,
     swap: &Swap,
-) -> Result<(TaskSpec, Vec<TableName>), TaskError> {
+) -> Result<(ModuleSet, Vec<TableName>), TaskError> {
     let mut tables: Vec<TableName> =
         planned.iter().map(|table| &table.source.schema.name).filter(|name| spec.modules.swaps(&swap.module, name)).cloned().collect();
     if tables.is_empty() {
@@ -97,7 +140,7 @@ pub(crate) async fn swapped(
         let message = format!("module \"{}\" of digest {}: {difference}", swap.module, swap.compiled.digest());
         return Err(refused("plan_differs", message));
     }
-    Ok((spec, tables))
+    Ok((spec.modules, tables))
 }
 
 fn difference(before: &[Arc<PlannedTable>], after: &[Arc<PlannedTable>]) -> Option<String> {

@@ -150,7 +150,7 @@ async fn answer(node: &Arc<Node>, request: RequestRecord, control: Option<mpsc::
     }
 }
 
-async fn find_answer(node: &Node, request: &RequestRecord, control: Option<mpsc::Sender<Control>>) -> Result<Value, Failure> {
+async fn find_answer(node: &Arc<Node>, request: &RequestRecord, control: Option<mpsc::Sender<Control>>) -> Result<Value, Failure> {
     match request.kind {
         RequestKind::TestConnection => document(&test_connection(node, &request.subject).await?),
         RequestKind::ListTables => document(&list_tables(node, &request.subject).await?),
@@ -236,8 +236,9 @@ async fn reload_tables(task: &str, payload: &Value, control: Option<mpsc::Sender
     Ok(Value::Null)
 }
 
-/// How long a cut-over may wait for the source's end; below [`TIMEOUT`], whose words would be about endpoints.
-const CUT_OVER_PATIENCE: Duration = Duration::from_secs(25);
+/// How long a running task may take to come to the end of its source's log, or to a rest; below [`TIMEOUT`], whose words would be
+/// about endpoints.
+pub(super) const TASK_PATIENCE: Duration = Duration::from_secs(25);
 
 async fn cut_over(task: &str, control: Option<mpsc::Sender<Control>>) -> Result<CutOverReport, Failure> {
     let not_running = || {
@@ -247,12 +248,12 @@ async fn cut_over(task: &str, control: Option<mpsc::Sender<Control>>) -> Result<
     let control = control.ok_or_else(not_running)?;
     let (done, answer) = oneshot::channel();
     control.send(Control::CutOver { done }).await.map_err(|_| not_running())?;
-    match tokio::time::timeout(CUT_OVER_PATIENCE, answer).await {
+    match tokio::time::timeout(TASK_PATIENCE, answer).await {
         Ok(Ok(Ok(done))) => Ok(CutOverReport { position: done.position.to_string(), counters_moved: done.counters_moved }),
         Ok(Ok(Err(error))) => Err(Failure::from(&error)),
         Ok(Err(_)) => Err(not_running()),
         Err(_) => {
-            let seconds = CUT_OVER_PATIENCE.as_secs();
+            let seconds = TASK_PATIENCE.as_secs();
             Err(Failure::failed(
                 "not_level",
                 format!("task \"{task}\" did not come to the end of the source's log within {seconds} seconds"),

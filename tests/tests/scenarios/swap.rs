@@ -11,6 +11,11 @@ use crate::world::{Source, World};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn started(policy: &str) -> World {
+    started_with(policy, |_| vec![picky_rule("public")]).await
+}
+
+/// The same with rules that are made when the first version is uploaded, of its digest.
+async fn started_with(policy: &str, rules: impl FnOnce(String) -> Vec<Value>) -> World {
     let world = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
     world
         .source_sql(
@@ -19,9 +24,9 @@ async fn started(policy: &str) -> World {
              insert into item_a values (1, 'a'), (2, 'a bomb'); insert into item_b values (1, 'b')",
         )
         .await;
-    upload(&world, b'1').await;
+    let rules = rules(upload(&world, b'1').await);
     let settings = json!({"row_errors": {"data": policy}});
-    world.create_task_with("swaps", "full-load-and-cdc", "do-nothing", settings, vec![picky_rule("public")]).await;
+    world.create_task_with("swaps", "full-load-and-cdc", "do-nothing", settings, rules).await;
     world.start_task("swaps").await;
     world
 }
@@ -101,4 +106,29 @@ async fn a_version_that_fails_is_swapped_back_and_one_that_plans_otherwise_is_re
     world.source_sql("insert into item_b values (4, 'four')").await;
     wait_note(&world, "item_b", 4, "FOUR").await;
     assert_eq!(errors(&world, "swaps").await.len(), 1, "the rows that the new version failed on are none of the old one's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_whose_request_was_given_up_changes_nothing() {
+    let world = started("log").await;
+    world.wait_level("swaps").await;
+    upload(&world, b'2').await;
+    let holder = world.target_client().await;
+    holder.batch_execute("begin; lock table copy.item_b in access exclusive mode").await.expect("nobody else locks");
+    world.source_sql("insert into item_b values (3, 'three')").await;
+    wait_for("a group to wait for the lock", PATIENCE, async || {
+        let waiting = world.target.value("select count(*) from pg_locks where not granted and relation = 'copy.item_b'::regclass").await;
+        if waiting == "0" { Err(waiting) } else { Ok(()) }
+    })
+    .await;
+    let given_up = world.host.post("/v1/tasks/swaps/modules/picky/swap", &json!({})).await;
+    assert_eq!(given_up.body["code"], "not_at_rest", "{}", given_up.body);
+    holder.batch_execute("rollback").await.expect("the session is there");
+    wait_note(&world, "item_b", 3, "THREE").await;
+    world.source_sql("insert into item_a values (3, 'bomb three')").await;
+    wait_for("the old version to fail on the row", PATIENCE, async || match errors(&world, "swaps").await.len() {
+        2 => Ok(()),
+        count => Err(count),
+    })
+    .await;
 }
