@@ -38,11 +38,11 @@ use crate::run_settings::{AfterLoad, PrimaryKeys};
 use crate::schema::Awaited;
 use crate::standing::Standing;
 use crate::stop_at::{StopAt, stop_cause};
-use crate::swap::agree;
+use crate::swap::{Swapped, agree};
 use crate::tables::{Place, Tables};
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
-use crate::{ModuleSet, Phase, TableStage};
+use crate::{Phase, TableStage};
 
 /// What an attempt works with; the run owns all of it.
 pub(crate) struct Attempt<'a> {
@@ -59,8 +59,8 @@ pub(crate) enum Ended {
     Run(Outcome),
     /// The set of the task's tables is another: the next attempt begins with it at once.
     TablesChanged,
-    /// The next attempt begins with these modules.
-    Swapped(ModuleSet),
+    /// The next attempt begins with a module's new version.
+    Swapped(Box<Swapped>),
 }
 
 /// Capture while it runs, and the other end of its cache.
@@ -262,9 +262,10 @@ impl Attempt<'_> {
                 Paused::Control(Control::CutOver { done }) => awaited.cut_over_at(self.source.log_end().await?, done),
                 Paused::Rest => {}
                 Paused::Control(Control::Swap(swap)) => {
-                    let agreed = agree(self.spec, &running.planned, self.source.as_ref(), self.target.as_ref(), *swap);
-                    if let Some(modules) = self.stoppable(agreed).await? {
-                        return Ok(Ended::Swapped(modules));
+                    let trials = &self.watched.row_errors.trials;
+                    let agreed = agree(self.spec, &running.planned, self.source.as_ref(), self.target.as_ref(), *swap, trials);
+                    if let Some(swapped) = self.stoppable(agreed).await? {
+                        return Ok(Ended::Swapped(Box::new(swapped)));
                     }
                 }
                 Paused::Control(Control::Replay { tables, done }) => {

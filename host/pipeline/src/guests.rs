@@ -232,7 +232,7 @@ impl Guests {
         }
         let error = match self.try_transform(table, stage, batch) {
             Ok(result) => return Ok(vec![(all, Ok(result))]),
-            Err(error) if is_of_rows(&error) && self.row_errors.isolates(RowFault::Value) && !self.row_errors.is_on_trial() => error,
+            Err(error) if is_of_rows(&error) && self.row_errors.isolates(RowFault::Value) && !self.is_on_trial(table, stage) => error,
             Err(error) => return Err(error),
         };
         self.row_errors.bisects(&error)?;
@@ -253,6 +253,11 @@ impl Guests {
             }
         }
         Ok(parts)
+    }
+
+    /// A module on trial that fails is swapped back rather than its rows set apart.
+    fn is_on_trial(&self, table: &PlannedTable, stage: &Stage) -> bool {
+        self.row_errors.trials.concern(&self.modules.module(stage.module).name, &table.source.schema.name)
     }
 
     fn refused_by_module(&self, table: &PlannedTable, stage: &Stage, code: &str, message: &str) -> Rejection {

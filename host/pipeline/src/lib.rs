@@ -64,6 +64,7 @@ mod task;
 #[cfg(test)]
 mod test_tables;
 mod transform;
+mod trial;
 mod unfit;
 mod units;
 mod upheaval;
@@ -82,6 +83,7 @@ pub use settings::{
     CacheMemory, DdlAction, DdlPolicy, MigrationType, PipelineLimits, SchemaScope, TableErrorPolicy, UnknownMigrationType,
     UnknownSchemaScope,
 };
-pub use swap::{Agreed, Swap, SwapScope};
+pub use swap::{Agreed, Swap, SwapScope, Undone};
 pub use task::{Control, CutOver, MODULE_EXHAUSTED, Outcome, StopCause, TaskError, TaskSpec};
+pub use trial::TRIAL;
 pub use units::Units;

@@ -174,6 +174,20 @@ impl ModuleSet {
         Self { uses: Arc::new(uses), ..self.clone() }
     }
 
+    /// The set with one version of a module for all its tables: a share of them that has another one has the others' again.
+    pub(crate) fn with_one_version_of(&self, module: &str) -> Self {
+        let whole = |one: &ModuleUse| if one.is_swapped_with(module) { one.for_all() } else { Some(one.clone()) };
+        Self { uses: Arc::new(self.uses.iter().filter_map(whole).collect()), ..self.clone() }
+    }
+
+    /// The set with the versions of a module that `other` has, which is of the same mapping and has one for each rule.
+    pub(crate) fn with_versions_of(&self, module: &str, other: &ModuleSet) -> Self {
+        let mut others = other.uses.iter().filter(|one| one.is_swapped_with(module));
+        let whole = self.with_one_version_of(module);
+        let replaced = |one: &ModuleUse| if one.is_swapped_with(module) { others.next().unwrap_or(one) } else { one }.clone();
+        Self { uses: Arc::new(whole.uses.iter().map(replaced).collect()), ..whole }
+    }
+
     /// The set for a target, which modules are told, and with the task's word on values.
     pub(crate) fn for_target(&self, target: Engine, values: ValueSettings) -> Arc<Modules> {
         Arc::new(Modules { set: self.clone(), target, values })
@@ -181,6 +195,11 @@ impl ModuleSet {
 }
 
 impl ModuleUse {
+    /// The same for all tables of its rule; `None` for a version that some of them have beside another one.
+    fn for_all(&self) -> Option<Self> {
+        (!matches!(self.tables, VersionTables::Only(_))).then(|| Self { tables: VersionTables::All, ..self.clone() })
+    }
+
     fn is_swapped_with(&self, module: &str) -> bool {
         self.name == module && !self.is_fixed
     }

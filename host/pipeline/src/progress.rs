@@ -143,8 +143,6 @@ pub struct Progress {
     pub tables: TableViews,
     /// Modules by their names; `rules` is the built-in one.
     pub modules: Vec<(String, ModuleProgress)>,
-    /// Why the run went back to a module's version before its last swap; `None` when it did not.
-    pub swap_undone: Option<String>,
     /// Rows that went to the error table, or were ignored.
     pub rows_rejected: u64,
     /// Rows that were written with values cut to the task's limit.
@@ -215,7 +213,6 @@ impl Progress {
             && self.changes_waiting + self.bytes_in_flight + self.cache_bytes_memory + self.cache_bytes_disk == 0
             && counts(self) == counts(before)
             && self.checkpoint == before.checkpoint
-            && self.swap_undone == before.swap_undone
             && self.tables == before.tables
     }
 }

@@ -14,15 +14,19 @@ use tidegate_connector::{
 };
 use tidegate_model::{Row, TableName};
 use tidegate_sandbox::SandboxError;
+use tokio::sync::oneshot;
 
+use crate::ModuleSet;
 use crate::board::Board;
 use crate::error_rate::ErrorRate;
 use crate::exceptions::{Exception, Exceptions};
 use crate::large_values::Oversize;
 use crate::policy::{ConflictAction, MissingDelete, RowAction, RowErrorPolicy};
 use crate::rejection::{Rejection, key_json, row_id, row_json, store_row};
+use crate::swap::Undone;
 use crate::table_errors::CONFLICT;
 use crate::task::TaskError;
+use crate::trial::{Blamed, Trial, Trials};
 
 /// Rejected rows of a task that are remembered: about 100 bytes of memory each.
 pub(crate) const REJECTED_MAX: u32 = 100_000;
@@ -36,14 +40,13 @@ const CUT_MAX: usize = 20_000;
 const BISECTIONS_MAX: usize = 20;
 const BISECTIONS_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long a swapped version must not fail before its failures count as any module's. By guess.
-const TRIAL: Duration = Duration::from_secs(600);
-
 /// See the module's documentation. One for each run.
 pub(crate) struct RowErrors {
     policy: RowErrorPolicy,
     exceptions: Option<Exceptions>,
     pub(crate) board: Arc<Board>,
+    /// New versions of the task's modules.
+    pub(crate) trials: Trials,
     state: Mutex<State>,
 }
 
@@ -53,8 +56,8 @@ struct State {
     /// Rows that are in the target with values that were cut, as far as the error table names them.
     cut: HashMap<TableName, HashSet<RowId>>,
     rate: ErrorRate,
-    /// When a module's version was swapped last, until it is trusted.
-    trial_since: Option<Instant>,
+    /// What ended the attempt last, where that was a rejected row.
+    blamed: Option<Blamed>,
     bisections: VecDeque<Instant>,
     /// Tables of which a delete found no row, as far as that was told.
     missed: HashSet<TableName>,
@@ -71,7 +74,7 @@ pub(crate) struct Rejected<'a> {
 
 impl RowErrors {
     pub(crate) fn new(policy: RowErrorPolicy, board: Arc<Board>) -> Self {
-        Self { policy, exceptions: None, board, state: Mutex::default() }
+        Self { policy, exceptions: None, board, trials: Trials::default(), state: Mutex::default() }
     }
 
     /// The same; rows that are logged are told of in a control table, too.
@@ -146,33 +149,20 @@ impl RowErrors {
     }
 
     /// A new version of a module is on trial from now on.
-    pub(crate) fn begin_trial(&self) {
-        let mut state = self.state();
-        state.trial_since = Some(Instant::now());
+    pub(crate) fn begin_trial(&self, module: &str, tables: HashSet<TableName>, before: &ModuleSet, undone: oneshot::Sender<Undone>) {
+        self.trials.begin(module, tables, before, undone);
         // What the version before did is not held against the new one.
+        self.state().rate = ErrorRate::default();
+    }
+
+    /// The trial of a new version that the error ends, which it does once.
+    pub(crate) fn fails_trial(&self, error: &TaskError) -> Option<Trial> {
+        let mut state = self.state();
+        let blamed = state.blamed.take();
+        let trial = self.trials.failed_by(error, blamed.as_ref())?;
         state.rate = ErrorRate::default();
-    }
-
-    /// True when the error ends the trial of a new version, which it does once.
-    pub(crate) fn fails_trial(&self, error: &TaskError) -> bool {
-        const COUNTED: [&str; 2] = ["too_many_bisections", "too_many_rejected_rows"];
-        let is_of_modules = match error {
-            TaskError::Module { .. } | TaskError::Row { .. } | TaskError::Plan { .. } => true,
-            other => COUNTED.contains(&other.code()),
-        };
-        let fails = is_of_modules && self.is_on_trial();
-        if fails {
-            let mut state = self.state();
-            state.trial_since = None;
-            state.rate = ErrorRate::default();
-            state.bisections.clear();
-        }
-        fails
-    }
-
-    /// True while a module that fails is swapped back rather than its rows set apart.
-    pub(crate) fn is_on_trial(&self) -> bool {
-        self.state().trial_since.is_some_and(|since| since.elapsed() < TRIAL)
+        state.bisections.clear();
+        Some(trial)
     }
 
     /// True when rows at fault are to be told from the others: with the policy to stop nothing is gained by it.
@@ -185,7 +175,7 @@ impl RowErrors {
     pub(crate) fn or_suspension(&self, error: TaskError) -> TaskError {
         let concerned = match &error {
             TaskError::Connector(error) => error.row_fault().zip(error.table_name().cloned()),
-            TaskError::Module { table: Some(table), .. } if is_of_rows(&error) && !self.is_on_trial() => {
+            TaskError::Module { module, table: Some(table), .. } if is_of_rows(&error) && !self.trials.concern(module, table) => {
                 Some((RowFault::Value, table.clone()))
             }
             _ => None,
@@ -250,6 +240,10 @@ impl RowErrors {
             state.bisections.pop_front();
         }
         if state.bisections.len() >= BISECTIONS_MAX {
+            state.blamed = match cause {
+                TaskError::Module { module, table: Some(table), .. } => Some(Blamed { module: module.clone(), table: table.clone() }),
+                _ => None,
+            };
             let message = format!("more than {BISECTIONS_MAX} batches failed within a minute, the last one so: {}", cause.chain());
             return Err(stopped("too_many_bisections", message));
         }
@@ -272,7 +266,10 @@ impl RowErrors {
             _ => self.action(rejection.fault),
         };
         match action {
-            RowAction::Stop => return Err(rejection.stops_as),
+            RowAction::Stop => {
+                self.state().blamed = blamed(name, &rejection);
+                return Err(rejection.stops_as);
+            }
             RowAction::SuspendTable => return Err(TaskError::SuspendTable { table: name.clone(), cause: Box::new(rejection.stops_as) }),
             RowAction::Log | RowAction::Ignore => {}
         }
@@ -368,6 +365,7 @@ impl RowErrors {
         } else {
             return Ok(());
         };
+        self.state().blamed = blamed(table, rejection);
         Err(stopped("too_many_rejected_rows", format!("{text}, the last one of table \"{table}\" with the code \"{}\"", rejection.code)))
     }
 
@@ -382,6 +380,10 @@ impl RowErrors {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }
+}
+
+fn blamed(table: &TableName, rejection: &Rejection) -> Option<Blamed> {
+    rejection.module.as_ref().map(|(module, _)| Blamed { module: module.clone(), table: table.clone() })
 }
 
 /// True when the module failed in its row function, by what it was given there.

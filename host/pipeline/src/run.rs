@@ -34,6 +34,7 @@ use crate::row_errors::RowErrors;
 use crate::run_settings::{NoTables, Pauses};
 use crate::schema::attach;
 use crate::silence::silence;
+use crate::swap::{Swapped, Undone};
 use crate::table_errors::TableErrors;
 use crate::task::{Control, Outcome, StopCause, TaskError, TaskSpec};
 use crate::transform::Transformer;
@@ -118,7 +119,6 @@ pub async fn run(
     });
     let mut pauses = Pauses::new(spec.run.retry);
     let mut spec = spec;
-    let mut before = None;
     let mut misses = 0;
     let result = loop {
         let brought = watched.board.rows_brought();
@@ -143,18 +143,24 @@ pub async fn run(
                     () = tokio::time::sleep(pauses.grow()) => {}
                 }
             }
-            Ok(Ended::Swapped(modules)) => {
-                before = Some(std::mem::replace(&mut spec.modules, modules));
-                watched.row_errors.begin_trial();
-                watched.board.update(|progress| progress.swap_undone = None);
+            Ok(Ended::Swapped(swapped)) => {
+                let Swapped { module, modules, tables, undone } = *swapped;
+                watched.row_errors.begin_trial(&module, tables, &spec.modules, undone);
+                spec.modules = modules;
             }
             Ok(Ended::Run(outcome)) => break Ok(outcome),
-            Err(error) if before.is_some() && watched.row_errors.fails_trial(&error) => {
-                tracing::warn!(task = %spec.id, code = error.code(), "{}; going back to the module's version before", error.chain());
-                if let Some(modules) = before.take() {
-                    spec.modules = modules;
+            Err(error) if let Some(trial) = watched.row_errors.fails_trial(&error) => {
+                let (task, module, reason) = (&spec.id, &trial.module, error.chain());
+                tracing::warn!(%task, module, code = error.code(), "{reason}; going back to the module's version before");
+                spec.modules = spec.modules.with_versions_of(module, &trial.before);
+                let (recorded, done) = oneshot::channel();
+                // Before its rows are written again: the next process must not begin with the version that failed.
+                if trial.undone.send(Undone { reason, recorded }).is_ok() {
+                    tokio::select! {
+                        () = cancel.cancelled() => {}
+                        _ = done => {}
+                    }
                 }
-                watched.board.update(|progress| progress.swap_undone = Some(error.chain()));
             }
             Err(error) if error.class() == ErrorClass::Transient || is_miss && misses <= MISSES_MAX => {
                 // A short pause is enough again.

@@ -21,6 +21,7 @@ use crate::ModuleSet;
 use crate::plan::PlannedTable;
 use crate::run::plan_tables;
 use crate::task::{TaskError, TaskSpec};
+use crate::trial::Trials;
 
 /// What is asked.
 #[derive(Debug)]
@@ -44,6 +45,28 @@ pub struct Agreed {
     /// Told when it is recorded that the task has the new version: the run goes on with it, unless it has ended. Dropped without a
     /// word, it goes on as before.
     pub go: oneshot::Sender<()>,
+    /// A version of the module is on trial already: a failure brings back the one before that.
+    pub follows_trial: bool,
+    /// Hears if the new version fails its trial. Ends without a word when the run does, or when the module has another new version.
+    pub undone: oneshot::Receiver<Undone>,
+}
+
+/// A run goes back to a module's version before.
+#[derive(Debug)]
+pub struct Undone {
+    /// What the new version did.
+    pub reason: String,
+    /// Told when that is recorded: only then the run goes on. Dropped without a word, it goes on too.
+    pub recorded: oneshot::Sender<()>,
+}
+
+/// What the next attempt begins with.
+pub(crate) struct Swapped {
+    pub(crate) module: String,
+    pub(crate) modules: ModuleSet,
+    /// Those that get the new version.
+    pub(crate) tables: HashSet<TableName>,
+    pub(crate) undone: oneshot::Sender<Undone>,
 }
 
 /// Which tables a new version is for.
@@ -77,7 +100,7 @@ impl VersionTables {
     }
 }
 
-/// Agrees on a swap with who asked. Answers the modules to go on with; `None` when it is refused, or nobody waits for it.
+/// Agrees on a swap with who asked. Answers what to go on with; `None` when it is refused, or nobody waits for it.
 ///
 /// # Errors
 /// Those that end the attempt whatever is asked.
@@ -87,7 +110,8 @@ pub(crate) async fn agree(
     source: &dyn Source,
     target: &dyn Target,
     swap: Swap,
-) -> Result<Option<ModuleSet>, TaskError> {
+    trials: &Trials,
+) -> Result<Option<Swapped>, TaskError> {
     // Who asked during a long transaction may have given up meanwhile, and was told that nothing happens.
     if swap.agreed.is_closed() {
         return Ok(None);
@@ -100,12 +124,14 @@ pub(crate) async fn agree(
             return Ok(None);
         }
     };
-    let (count, (go, gone)) = (tables.len(), oneshot::channel());
-    if swap.agreed.send(Ok(Agreed { tables, go })).is_err() || gone.await.is_err() {
+    let Swap { module, agreed, .. } = swap;
+    let ((go, gone), (undone, hears)) = (oneshot::channel(), oneshot::channel());
+    let agreement = Agreed { tables: tables.clone(), go, follows_trial: trials.has(&module), undone: hears };
+    if agreed.send(Ok(agreement)).is_err() || gone.await.is_err() {
         return Ok(None);
     }
-    tracing::info!(task = %spec.id, module = swap.module, tables = count, "a module's version is swapped");
-    Ok(Some(modules))
+    tracing::info!(task = %spec.id, module, tables = tables.len(), "a module's version is swapped");
+    Ok(Some(Swapped { module, modules, tables: tables.into_iter().collect(), undone }))
 }
 
 /// The modules with the new version, and the tables that get it.

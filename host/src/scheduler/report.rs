@@ -22,8 +22,6 @@ const STORE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What people want to know of a view, beside its numbers.
 pub(crate) struct News {
-    /// Why the run went back to a module's version before, when it did.
-    pub(crate) swap_undone: Option<String>,
     /// The phase, when it is another one than before.
     pub(crate) entered: Option<Phase>,
     /// Why the run had to take up its connections again since the view before.
@@ -99,7 +97,6 @@ impl Report {
             self.phase = entered;
         }
         let trouble = (now.reconnects > self.written.reconnects).then(|| now.last_error.clone()).flatten();
-        let swap_undone = (now.swap_undone != self.written.swap_undone).then(|| now.swap_undone.clone()).flatten();
         let passed = |bytes| bytes > LOG_HELD_WARNED_BYTES;
         let log_held = (passed(now.log_held_bytes) && !passed(self.written.log_held_bytes)).then_some(now.log_held_bytes);
         // An attempt that begins anew keeps the list, so it only grows.
@@ -109,7 +106,7 @@ impl Report {
         self.written = now.clone();
         self.at = Instant::now();
         self.still = still;
-        Ok(News { swap_undone, entered, trouble, log_held, not_carried, notices })
+        Ok(News { entered, trouble, log_held, not_carried, notices })
     }
 
     /// The owner says something else from now on.

@@ -150,7 +150,7 @@ async fn answer(node: &Arc<Node>, request: RequestRecord, control: Option<mpsc::
     }
 }
 
-async fn find_answer(node: &Arc<Node>, request: &RequestRecord, control: Option<mpsc::Sender<Control>>) -> Result<Value, Failure> {
+async fn find_answer(node: &Node, request: &RequestRecord, control: Option<mpsc::Sender<Control>>) -> Result<Value, Failure> {
     match request.kind {
         RequestKind::TestConnection => document(&test_connection(node, &request.subject).await?),
         RequestKind::ListTables => document(&list_tables(node, &request.subject).await?),

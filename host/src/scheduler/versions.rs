@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidegate_catalog::{CatalogError, ListedTable, ModuleVersion, StartKind, TASK_PINS, TASK_PINS_BEFORE, TaskRecord};
@@ -32,17 +33,7 @@ pub(super) struct Trial {
 impl Versions {
     /// Those of a task; none before it first ran.
     pub(super) async fn of(node: &Node, task: &str) -> Self {
-        Self::read(node, TASK_PINS, task).await.unwrap_or_default()
-    }
-
-    /// Those before its last swap.
-    pub(super) async fn before_swap(node: &Node, task: &str) -> Option<Self> {
-        Self::read(node, TASK_PINS_BEFORE, task).await
-    }
-
-    async fn read(node: &Node, kind: &str, task: &str) -> Option<Self> {
-        let known = node.catalog.get_resource(kind, task).await.ok()?;
-        serde_json::from_value(known.document).ok()
+        read(node, TASK_PINS, task).await.unwrap_or_default()
     }
 
     /// Keeps them as those that the task goes on with.
@@ -50,22 +41,41 @@ impl Versions {
         node.catalog.put_resource(TASK_PINS, task, task, &json!(self)).await.map(drop)
     }
 
-    /// Keeps them as those that the task returns to.
-    pub(super) async fn keep_as_before(&self, node: &Node, task: &str) -> Result<(), CatalogError> {
-        node.catalog.put_resource(TASK_PINS_BEFORE, task, task, &json!(self)).await.map(drop)
-    }
-
     /// Forgets them with their task.
     pub(super) async fn forget(node: &Node, task: &str) {
         // Only a task that ran has any, and only one that swapped those before.
         let _ = node.catalog.delete_resource(TASK_PINS, task).await;
-        Self::forget_before(node, task).await;
-    }
-
-    /// No version of the task's modules is on trial any more.
-    pub(super) async fn forget_before(node: &Node, task: &str) {
         let _ = node.catalog.delete_resource(TASK_PINS_BEFORE, task).await;
     }
+}
+
+/// By the name of a module with a new version on trial: what it goes back to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Before(pub(super) BTreeMap<String, OneBefore>);
+
+/// What a module goes back to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct OneBefore {
+    /// The version on trial.
+    pub(super) on_trial: String,
+    /// What the rules for the module stood for, for all its tables.
+    pub(super) pins: Pins,
+}
+
+impl Before {
+    pub(super) async fn of(node: &Node, task: &str) -> Self {
+        read(node, TASK_PINS_BEFORE, task).await.unwrap_or_default()
+    }
+
+    pub(super) async fn keep(&self, node: &Node, task: &str) -> Result<(), CatalogError> {
+        node.catalog.put_resource(TASK_PINS_BEFORE, task, task, &json!(self)).await.map(drop)
+    }
+}
+
+async fn read<T: DeserializeOwned>(node: &Node, kind: &str, task: &str) -> Option<T> {
+    let known = node.catalog.get_resource(kind, task).await.ok()?;
+    serde_json::from_value(known.document).ok()
 }
 
 /// A task keeps the versions that it began with: a new upload takes effect when all its tables are loaded again, never
@@ -76,7 +86,7 @@ pub(super) async fn pinned_modules(node: &Node, record: &TaskRecord, begin: Star
     let anew = begin == StartKind::Reload || record.run_begun == 0;
     let mut versions = if anew { Versions::default() } else { Versions::of(node, task).await };
     // No version is on trial in a new run, so there is none to go back to.
-    Versions::forget_before(node, task).await;
+    let _ = node.catalog.delete_resource(TASK_PINS_BEFORE, task).await;
     let mappings = &record.definition.table_mappings;
     let mut modules = node.modules.of_catalog(mappings, &node.catalog, &mut versions.pins).await?;
     let references = ModuleSet::references(mappings).map_err(|error| Failure::from(&error))?;

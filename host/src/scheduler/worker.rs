@@ -25,7 +25,7 @@ use super::report::{News, Report};
 use super::steering::Steering;
 use super::turn::Turn;
 use super::versions::pinned_modules;
-use super::{Node, spec, start_key, swap};
+use super::{Node, spec, start_key};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
 use crate::metric;
@@ -216,10 +216,7 @@ async fn has_begun(view: &mut watch::Receiver<Progress>) {
 async fn write_report(node: &Node, report: &mut Report, task: &str, view: &mut watch::Receiver<Progress>) {
     let now = view.borrow_and_update().clone();
     match report.write(&node.catalog, &now).await {
-        Ok(News { swap_undone, entered, trouble, log_held, not_carried, notices }) => {
-            if let Some(reason) = swap_undone {
-                swap::went_back(node, task, &reason).await;
-            }
+        Ok(News { entered, trouble, log_held, not_carried, notices }) => {
             for notice in notices {
                 node.event(task, EventCategory::StateChange, EventSeverity::Warning, notice).await;
             }

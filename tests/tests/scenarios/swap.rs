@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_harness::{PostgresVersion, wait_for};
 
-use crate::row_errors::{errors, picky_rule, upload};
+use crate::row_errors::{errors, picky, picky_rule, upload};
 use crate::world::{Source, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -131,4 +131,87 @@ async fn a_swap_whose_request_was_given_up_changes_nothing() {
         count => Err(count),
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_name_a_version_keep_it_in_a_swap() {
+    let named = |table: &str, version: Value| {
+        let mut rule = picky_rule("public");
+        rule["object-locator"]["table-name"] = json!(table);
+        rule["version"] = version;
+        rule
+    };
+    let mut world = started_with("log", |digest| {
+        let mut second = named("item_a", json!(digest));
+        second["rule-id"] = json!("8");
+        second["rule-name"] = json!("named");
+        vec![named("item_b", json!("latest")), second]
+    })
+    .await;
+    world.wait_level("swaps").await;
+    upload(&world, b'2').await;
+    let swapped = swap(&world, &json!({})).await;
+    assert_eq!(swapped["tables"], json!([{"schema": "public", "table": "item_b"}]));
+    for (restarts, id) in [(false, 3), (true, 4)] {
+        if restarts {
+            world.kill_and_restart().await;
+        }
+        world.source_sql(&format!("insert into item_a values ({id}, 'bomb'); insert into item_b values ({id}, 'bomb')")).await;
+        wait_note(&world, "item_b", id, "BOMB").await;
+        wait_for("the named version to fail on the row", PATIENCE, async || match errors(&world, "swaps").await.len() as i64 {
+            count if count == id - 1 => Ok(()),
+            count => Err(count),
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_failure_takes_back_its_own_modules_version_and_the_next_process_has_the_one_before() {
+    let mut world = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
+    world
+        .source_sql(
+            "create table item_a (id integer primary key, note text); create table item_b (id integer primary key, note text);
+             create table other (id integer primary key, note text); create table marker (id integer primary key)",
+        )
+        .await;
+    let first = upload(&world, b'2').await;
+    let mut other = picky_rule("public");
+    for (key, value) in [("rule-id", "8"), ("rule-name", "other"), ("module", "other")] {
+        other[key] = json!(value);
+    }
+    other["object-locator"]["table-name"] = json!("other");
+    world.host.put_bytes("/v1/modules/other", picky(b'1')).await.ok();
+    // With the policy to stop, what no trial catches ends the task.
+    world.create_task_with("swaps", "full-load-and-cdc", "do-nothing", json!({}), vec![picky_rule("public"), other]).await;
+    world.start_task("swaps").await;
+    world.wait_level("swaps").await;
+
+    let went_back = async |world: &World| {
+        let events = world.host.get("/v1/tasks/swaps/events").await.ok();
+        let is_return = |event: &&Value| event["message"].as_str().is_some_and(|text| text.contains("went back"));
+        events["events"].as_array().expect("events are a list").iter().filter(is_return).count()
+    };
+    upload(&world, b'1').await;
+    for round in 1..=2_i64 {
+        // A share of the tables, then all: the failure of a table of the share takes back both.
+        swap(&world, &json!({"share_of_tables": 0.5})).await;
+        swap(&world, &json!({})).await;
+        let deleted = world.host.delete(&format!("/v1/modules/picky/versions/{first}")).await;
+        assert_eq!((deleted.status, &deleted.body["code"]), (409, &json!("module_version_in_use")));
+        if round == 1 {
+            world.host.put_bytes("/v1/modules/other", picky(b'2')).await.ok();
+            world.host.post("/v1/tasks/swaps/modules/other/swap", &json!({})).await.ok();
+        }
+        // Equal failures are told apart: the second return is recorded as the first one was.
+        world.source_sql(&format!("insert into item_a values ({round}, 'bomb')")).await;
+        wait_note(&world, "item_a", round, "BOMB").await;
+        assert_eq!(went_back(&world).await as i64, round, "a return is recorded before its rows are written");
+        world.source_sql(&format!("insert into other values ({round}, 'bomb')")).await;
+        wait_note(&world, "other", round, "BOMB").await;
+    }
+    world.kill_and_restart().await;
+    world.source_sql("insert into item_b values (3, 'bomb'); insert into other values (3, 'bomb')").await;
+    wait_note(&world, "item_b", 3, "BOMB").await;
+    wait_note(&world, "other", 3, "BOMB").await;
 }
