@@ -123,7 +123,7 @@ impl ImageCells for Image {
 
     fn computed(&self, index: usize, sql_type: &SqlType) -> Result<Option<Value<'_>>, NeutralError> {
         match self.computed.as_ref().and_then(|row| row.cell(index)) {
-            None | Some(Cell::Unchanged | Cell::Absent) => Ok(None),
+            None | Some(Cell::Unchanged | Cell::Absent | Cell::Faulty(_)) => Ok(None),
             Some(Cell::Null) => Ok(Some(Value::Null)),
             Some(Cell::Binary(bytes) | Cell::Text(bytes)) => Value::from_neutral(sql_type, bytes).map(Some),
         }

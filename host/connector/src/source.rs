@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tidegate_model::change::RelationId;
 use tidegate_model::{
-    Cell, Change, Engine, LogPlace, Position, RowBatch, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, Window,
+    Cell, Change, Engine, LogPlace, Position, RowBatch, SqlType, TableName, TableObjects, TableSchema, TaskId, TxMark, Value, ValueFault,
+    Window,
 };
 
 use crate::{ConnectorError, Finding, TableCut, Unfit};
@@ -32,12 +33,19 @@ pub struct CellError {
     pub unfit: Option<Unfit>,
 }
 
+impl CellError {
+    /// Of a cell that the source could not read.
+    pub fn unread(column: &str, fault: ValueFault) -> Self {
+        Self { column: column.to_owned(), reason: format!("found {}", fault.as_str()), unfit: Some(Unfit::Unread(fault)) }
+    }
+}
+
 /// Reads typed values out of a source's rows.
 pub trait CellDecoder: Send + Sync + fmt::Debug {
     /// The value of a known cell (`Null`, `Binary` or `Text`) of the column at `column`.
     ///
     /// # Errors
-    /// [`CellError`] for bytes that are not of the column's form, and for `Unchanged` and `Absent` cells.
+    /// [`CellError`] for bytes that are not of the column's form, and for `Unchanged`, `Absent` and `Faulty` cells.
     fn decode<'a>(&self, column: usize, cell: Cell<'a>) -> Result<Value<'a>, CellError>;
 
     /// What a target of another kind gets of a column's values.
@@ -117,6 +125,7 @@ impl CellDecoder for NeutralDecoder {
             Cell::Binary(bytes) => Value::from_neutral(sql_type, bytes).map_err(|cause| error(cause.to_string())),
             Cell::Text(bytes) => std::str::from_utf8(bytes).map(Value::Text).map_err(|_| error("text is not UTF-8".into())),
             Cell::Unchanged | Cell::Absent => Err(error("the source did not send the value".into())),
+            Cell::Faulty(fault) => Err(CellError::unread(name, fault)),
         }
     }
 

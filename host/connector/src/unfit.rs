@@ -3,6 +3,8 @@
 //! Every connector asks here and nowhere else: what is none of these kinds, or stands where the task wants an error, is
 //! refused by name. No such value ever becomes another one.
 
+use tidegate_model::ValueFault;
+
 /// A kind of value without a place in some types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unfit {
@@ -12,6 +14,8 @@ pub enum Unfit {
     NotFinite,
     /// Infinite dates and timestamps, and those outside of the target's range.
     Moment,
+    /// What the source has and nobody can read. No setting makes NULL of it.
+    Unread(ValueFault),
 }
 
 impl Unfit {
@@ -21,6 +25,7 @@ impl Unfit {
             Unfit::ZeroDate => "a zero date",
             Unfit::NotFinite => "NaN or an infinity",
             Unfit::Moment => "a date or timestamp that is infinite or out of range",
+            Unfit::Unread(fault) => fault.as_str(),
         }
     }
 
@@ -29,6 +34,7 @@ impl Unfit {
         match self {
             Unfit::ZeroDate => "zero_date",
             Unfit::NotFinite | Unfit::Moment => "value_refused",
+            Unfit::Unread(fault) => fault.code(),
         }
     }
 
@@ -43,6 +49,10 @@ impl Unfit {
             }
             Unfit::Moment => {
                 "correct the value at the source and reload the table, or let it be NULL: settings.unfit_values.moments \"null\""
+            }
+            Unfit::Unread(ValueFault::EnumEmpty) => "give the row one of the enumeration's labels at the source and reload the table",
+            Unfit::Unread(ValueFault::CharsetBytes) => {
+                "correct the value at the source, or take the column out with a remove-column rule, and reload the table"
             }
         }
     }
@@ -76,6 +86,7 @@ impl UnfitPolicy {
             Unfit::ZeroDate => self.zero_dates,
             Unfit::NotFinite => self.not_finite,
             Unfit::Moment => self.moments,
+            Unfit::Unread(_) => UnfitAction::Error,
         };
         action == UnfitAction::Null
     }

@@ -22,7 +22,7 @@ pub use name::{TableName, TaskId, TenantId};
 pub use objects::TableObjects;
 pub use point::{LogPlace, StartPoint, StopPoint};
 pub use position::{Lsn, Position, TxMark};
-pub use row::{Cell, CellKind, LARGE_BYTES, NegativeLength, Row, RowBatch, RowBuilder, RowSink, RowsBuilder, shared_part};
+pub use row::{Cell, CellKind, LARGE_BYTES, NegativeLength, Row, RowBatch, RowBuilder, RowSink, RowsBuilder, ValueFault, shared_part};
 pub use schema::{BeforeImages, Column, Engine, SqlType, TableSchema};
 pub use state::{Checkpoint, Fence, TableState, Window};
 pub use value::Value;

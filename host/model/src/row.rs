@@ -5,6 +5,7 @@
 //! once: it keeps the network buffer that it came in, and whoever holds the row shares it.
 
 mod batch;
+mod fault;
 mod rows;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::Value;
 
 pub use batch::{NegativeLength, RowBatch};
+pub use fault::ValueFault;
 pub use rows::{RowsBuilder, RowsTooLarge};
 
 /// A cell from so many bytes on has a buffer of its own. As large as the parts in which rows travel to targets, so that
@@ -37,6 +39,8 @@ pub enum CellKind {
     Binary,
     /// Bytes in the server's own text form; PostgreSQL sends it for types without a binary form.
     Text,
+    /// A value that nobody can read: the number of its [`ValueFault`].
+    Faulty,
 }
 
 /// One cell of a row.
@@ -52,13 +56,15 @@ pub enum Cell<'a> {
     Binary(&'a [u8]),
     /// Bytes in the server's text form.
     Text(&'a [u8]),
+    /// A value that nobody can read. It is never taken for another one: whoever needs it has a row at fault.
+    Faulty(ValueFault),
 }
 
 impl Cell<'_> {
-    /// True when the cell says what the column holds: NULL or bytes.
+    /// True when the cell says what the column holds, if only that nobody can read it.
     #[inline]
     pub fn is_known(&self) -> bool {
-        matches!(self, Cell::Null | Cell::Binary(_) | Cell::Text(_))
+        matches!(self, Cell::Null | Cell::Binary(_) | Cell::Text(_) | Cell::Faulty(_))
     }
 }
 
@@ -79,8 +85,13 @@ impl Span {
             CellKind::Absent => Cell::Absent,
             CellKind::Binary => Cell::Binary(bytes()),
             CellKind::Text => Cell::Text(bytes()),
+            CellKind::Faulty => faulty(bytes()),
         }
     }
+}
+
+fn faulty(number: &[u8]) -> Cell<'static> {
+    Cell::Faulty(number.first().and_then(|number| ValueFault::by_number(*number)).expect("only the builders write it"))
 }
 
 /// One row image: as many cells as the table description it belongs to has columns, in the same order.
@@ -180,12 +191,16 @@ impl Row {
         for (index, (span, cell)) in self.spans.iter().zip(self.cells()).enumerate() {
             let buffer = out.buffer();
             buffer.put_u8(span.kind as u8);
-            if let Cell::Binary(bytes) | Cell::Text(bytes) = cell {
-                buffer.put_u32_le(bytes.len() as u32);
-                match self.large_cell(index) {
-                    Some(large) => out.put_large(large),
-                    None => buffer.put_slice(bytes),
+            match cell {
+                Cell::Binary(bytes) | Cell::Text(bytes) => {
+                    buffer.put_u32_le(bytes.len() as u32);
+                    match self.large_cell(index) {
+                        Some(large) => out.put_large(large),
+                        None => buffer.put_slice(bytes),
+                    }
                 }
+                Cell::Faulty(fault) => buffer.put_u8(fault as u8),
+                Cell::Null | Cell::Unchanged | Cell::Absent => {}
             }
         }
     }
@@ -208,6 +223,11 @@ impl Row {
                 kind if kind == CellKind::Absent as u8 => builder.push(Cell::Absent),
                 kind if kind == CellKind::Binary as u8 => builder.push_within(Cell::Binary(take_bytes(input)?), whole),
                 kind if kind == CellKind::Text as u8 => builder.push_within(Cell::Text(take_bytes(input)?), whole),
+                kind if kind == CellKind::Faulty as u8 => {
+                    let (number, rest) = input.split_first()?;
+                    *input = rest;
+                    builder.push(Cell::Faulty(ValueFault::by_number(*number)?));
+                }
                 _ => return None,
             }
         }
@@ -275,6 +295,10 @@ impl RowBuilder {
                 self.push_with(|out| out.extend_from_slice(bytes));
                 self.spans.last_mut().expect("a span was pushed above").kind = CellKind::Text;
             }
+            Cell::Faulty(fault) => {
+                self.push_with(|out| out.put_u8(fault as u8));
+                self.spans.last_mut().expect("a span was pushed above").kind = CellKind::Faulty;
+            }
         }
     }
 
@@ -328,6 +352,16 @@ impl RowBuilder {
         }
     }
 
+    /// Puts a faulty cell in the place of the last one, of which perhaps a part was written.
+    pub fn spoil_last(&mut self, fault: ValueFault) {
+        match self.spans.pop() {
+            Some(span) if span.end == LARGE => self.large.truncate(span.start as usize),
+            Some(span) => self.bytes.truncate(span.start as usize),
+            None => {}
+        }
+        self.push(Cell::Faulty(fault));
+    }
+
     /// The finished row.
     pub fn finish(self) -> Row {
         let large = (!self.large.is_empty()).then(|| Arc::new(self.large));
@@ -370,7 +404,8 @@ mod tests {
 
     #[test]
     fn a_row_read_back_is_the_row_written() {
-        let all = row(&[Cell::Null, Cell::Unchanged, Cell::Absent, Cell::Binary(b""), Cell::Text(b"x"), Cell::Binary(&[0; 300])]);
+        let faulty = Cell::Faulty(ValueFault::CharsetBytes);
+        let all = row(&[Cell::Null, Cell::Unchanged, faulty, Cell::Absent, Cell::Binary(b""), Cell::Text(b"x"), Cell::Binary(&[0; 300])]);
         let mut out = BytesMut::new();
         all.write_to(&mut out);
         let mut input = &out[..];
@@ -379,6 +414,32 @@ mod tests {
         assert!(input.is_empty());
         for cut in 0..out.len() {
             assert_eq!(Row::read_from(&mut &out[..cut], &whole), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_spoilt_cell_leaves_nothing_of_its_value_and_is_not_filled_from_an_earlier_row() {
+        for length in [3, LARGE_BYTES] {
+            let mut builder = RowBuilder::default();
+            builder.push(Cell::Binary(b"key"));
+            builder.push_with(|out| out.resize(out.len() + length, b'x'));
+            builder.spoil_last(ValueFault::EnumEmpty);
+            builder.push(Cell::Unchanged);
+            let spoilt = builder.finish();
+            let faulty = Cell::Faulty(ValueFault::EnumEmpty);
+            assert_eq!(spoilt, row(&[Cell::Binary(b"key"), faulty, Cell::Unchanged]));
+            let earlier = row(&[Cell::Binary(b"key"), Cell::Binary(b"a"), Cell::Binary(b"b")]);
+            assert_eq!(spoilt.filled_from(&earlier), row(&[Cell::Binary(b"key"), faulty, Cell::Binary(b"b")]));
+            assert!(!spoilt.has_large() && spoilt.bytes_held() < LARGE_BYTES);
+
+            let mut batch = RowBatch::with_capacity(3, 1, 0);
+            batch.push(Cell::Binary(b"key"));
+            batch.push_with(|out| out.resize(out.len() + length, b'x'));
+            batch.spoil_last(ValueFault::EnumEmpty);
+            batch.push(Cell::Unchanged);
+            batch.end_row();
+            assert_eq!((batch.row(0), batch.run(0, 0..2)), (spoilt, None));
+            assert!(batch.bytes_held() < LARGE_BYTES);
         }
     }
 

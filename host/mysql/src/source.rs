@@ -72,7 +72,7 @@ impl MysqlSource {
     }
 
     fn new_snapshot(&self) -> Box<dyn Snapshot> {
-        Box::new(SourceSnapshot { connector: self.connector.clone(), engine: self.engine })
+        Box::new(SourceSnapshot::new(self.connector.clone(), self.engine))
     }
 }
 

@@ -8,6 +8,7 @@ use tidegate_model::{Cell, ComputedCells, ImageKind, Row, RowBatch, RowsBuilder,
 use tidegate_sandbox::{BatchBuilder, BatchResult};
 
 use crate::header::ImageHeader;
+use crate::net::unread;
 use crate::plan::{Input, InputOrigin, PlannedTable, Reading, Stage, constant};
 use crate::rejection::Rejection;
 use crate::task::TaskError;
@@ -212,7 +213,10 @@ impl<'a> Images<'a> {
             Ok(value) if is_zero_date(table, index, &value) => Ok(Value::Null),
             Ok(value) => Ok(value),
             Err(error) if error.unfit.is_some_and(|found| table.target.unfit.is_null(found)) => Ok(Value::Null),
-            Err(error) => Err(row_error(table, "value_not_representable", error.to_string())),
+            Err(error) => Err(match error.unfit {
+                Some(found @ Unfit::Unread(_)) => unread(&table.source, error, found).into(),
+                _ => row_error(table, "value_not_representable", error.to_string()),
+            }),
         };
         match &input.origin {
             InputOrigin::Column(ColumnOrigin::Source(index)) => decode(*index, self.sent.cell(place, *index).unwrap_or(Cell::Absent)),

@@ -212,7 +212,7 @@ impl LargePlan {
         for (index, treatment) in &self.columns {
             let cell = row.cell(*index);
             match (treatment, cell) {
-                (Treatment::LeaveOut, Some(Cell::Unchanged | Cell::Binary(_) | Cell::Text(_))) => changes = true,
+                (Treatment::LeaveOut, Some(Cell::Unchanged | Cell::Binary(_) | Cell::Text(_) | Cell::Faulty(_))) => changes = true,
                 (Treatment::Limit(kind, bytes_max), Some(Cell::Binary(bytes) | Cell::Text(bytes))) if bytes.len() > *bytes_max => {
                     values.push((*index, bytes.len()));
                     is_cut &= *kind != Kind::Whole;
@@ -233,7 +233,7 @@ impl LargePlan {
         for (index, cell) in row.cells().enumerate() {
             let treatment = treated.next_if(|(at, _)| *at == index).map(|(_, treatment)| *treatment);
             let smaller = match (treatment, cell) {
-                (Some(Treatment::LeaveOut), Cell::Unchanged | Cell::Binary(_) | Cell::Text(_)) => Some(Cell::Null),
+                (Some(Treatment::LeaveOut), Cell::Unchanged | Cell::Binary(_) | Cell::Text(_) | Cell::Faulty(_)) => Some(Cell::Null),
                 (Some(Treatment::Limit(kind, most)), Cell::Binary(bytes)) if bytes.len() > most => {
                     Some(Cell::Binary(&bytes[..end(kind, bytes, most)]))
                 }

@@ -16,7 +16,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, ConnectorError, Image, NetChange, OrderedChange, Step, Strictness, TargetTable};
+use tidegate_connector::{
+    CellError, ColumnOrigin, ConnectorError, Image, NetChange, OrderedChange, RowFault, SourceTable, Step, Strictness, TargetTable, Unfit,
+};
 use tidegate_model::{Cell, TableName};
 
 /// Collects changes and gives back steps.
@@ -221,7 +223,9 @@ struct Keys {
 }
 
 fn keys(table: &TargetTable, change: &OrderedChange) -> Result<Option<Keys>, ConnectorError> {
-    let one = |image: &Image| key(table, image).ok_or_else(|| inconsistent(table, "lacks the key of a row"));
+    let one = |image: &Image| {
+        key(table, image).ok_or_else(|| unread_key(table, image).unwrap_or_else(|| inconsistent(table, "lacks the key of a row")))
+    };
     Ok(match change {
         OrderedChange::Insert(image) | OrderedChange::Delete(image) => {
             let key = one(image)?;
@@ -251,10 +255,30 @@ pub(crate) fn key(table: &TargetTable, image: &Image) -> Option<Box<[u8]>> {
                 key.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
                 key.extend_from_slice(bytes);
             }
-            Cell::Unchanged | Cell::Absent => return None,
+            Cell::Unchanged | Cell::Absent | Cell::Faulty(_) => return None,
         }
     }
     Some(key.into_boxed_slice())
+}
+
+/// The fault of a row whose key nobody can read.
+fn unread_key(table: &TargetTable, image: &Image) -> Option<ConnectorError> {
+    let fault = table.identity.iter().find_map(|column| match table.columns.get(*column)?.origin {
+        ColumnOrigin::Source(index) => match image.row.cell(index)? {
+            Cell::Faulty(fault) => Some((index, fault)),
+            _ => None,
+        },
+        ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => None,
+    });
+    let (index, fault) = fault?;
+    let column = &table.source.schema.columns.get(index)?.name;
+    Some(unread(&table.source, CellError::unread(column, fault), Unfit::Unread(fault)))
+}
+
+/// The error of a row with a cell that the source could not read.
+pub(crate) fn unread(source: &SourceTable, error: CellError, found: Unfit) -> ConnectorError {
+    let name = &source.schema.name;
+    ConnectorError::table(name, found.code(), format!("table \"{name}\": {error}")).of_a_row(RowFault::Value).hint(found.hint())
 }
 
 fn change_bytes(change: &OrderedChange) -> usize {

@@ -89,13 +89,19 @@ pub(crate) fn row_id(table: &SourceTable, row: &Row) -> Option<RowId> {
             digest.update(bytes);
         }
         Cell::Unchanged | Cell::Absent => digest.update([2]),
+        Cell::Faulty(fault) => digest.update([3, fault as u8]),
     };
     let identity = &table.schema.identity;
     if identity.is_empty() {
         row.cells().for_each(add);
     } else {
         for index in identity {
-            add(row.cell(*index).filter(Cell::is_known)?);
+            let cell = row.cell(*index).filter(Cell::is_known)?;
+            // A key that nobody can read may be any other row's, too. Without a key no change is told to be of a row anyway.
+            if matches!(cell, Cell::Faulty(_)) && !table.schema.is_keyless() {
+                return None;
+            }
+            add(cell);
         }
     }
     Some(RowId(digest.finalize().into()))
@@ -158,7 +164,8 @@ fn json(table: &SourceTable, row: &Row, columns: impl Iterator<Item = usize>) ->
     let mut object = Map::new();
     for index in columns {
         let (Some(column), Some(cell)) = (table.schema.columns.get(index), row.cell(index)) else { continue };
-        if !cell.is_known() {
+        // What nobody can read is left out like what the log lacks; the message says which column it is.
+        if !cell.is_known() || matches!(cell, Cell::Faulty(_)) {
             continue;
         }
         let value = match table.decoder.decode(index, cell) {
@@ -166,7 +173,7 @@ fn json(table: &SourceTable, row: &Row, columns: impl Iterator<Item = usize>) ->
             // Bytes that are not of the column's form may be why the row is here.
             Err(_) => match cell {
                 Cell::Binary(bytes) | Cell::Text(bytes) => Json::String(hex(bytes)),
-                Cell::Null | Cell::Unchanged | Cell::Absent => Json::Null,
+                Cell::Null | Cell::Unchanged | Cell::Absent | Cell::Faulty(_) => Json::Null,
             },
         };
         object.insert(column.name.clone(), value);

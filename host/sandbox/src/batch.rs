@@ -116,7 +116,7 @@ impl BatchBuilder {
             match cell {
                 Cell::Binary(bytes) | Cell::Text(bytes) => var.data.extend_from_slice(bytes),
                 Cell::Null => set_bit(&mut target.nulls, *count),
-                Cell::Unchanged | Cell::Absent => return Err(form),
+                Cell::Unchanged | Cell::Absent | Cell::Faulty(_) => return Err(form),
             }
             // As for single values, an offset beyond u32 is never read.
             var.offsets.push(var.data.len() as u32);
@@ -154,7 +154,7 @@ impl BatchBuilder {
                     set_bit(&mut target.nulls, *count);
                     0
                 }
-                Cell::Text(_) | Cell::Unchanged | Cell::Absent => return Err(form),
+                Cell::Text(_) | Cell::Unchanged | Cell::Absent | Cell::Faulty(_) => return Err(form),
             };
             match &mut target.values {
                 wit::Values::Int32(list) => list.push(i32::try_from(number).map_err(|_| form.clone())?),

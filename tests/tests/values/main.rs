@@ -11,6 +11,7 @@ mod postgres_extensions;
 mod postgres_values;
 mod reload;
 mod unfit_values;
+mod unread_values;
 #[path = "../scenarios/world.rs"]
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod world;

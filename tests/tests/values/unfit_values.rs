@@ -9,7 +9,7 @@ use tidegate_harness::{MysqlFlavour, PostgresVersion};
 use crate::world::{Source, World};
 
 /// Codes of the error table's entries by table and key.
-async fn told(world: &World, task: &str) -> Vec<String> {
+pub(crate) async fn told(world: &World, task: &str) -> Vec<String> {
     let page = world.host.get(&format!("/v1/tasks/{task}/errors?limit=100")).await.ok();
     let one = |entry: &Value| format!("{} {} {}", entry["table"], entry["key"], entry["code"]).replace('"', "");
     let mut told: Vec<String> = page["errors"].as_array().expect("a list of entries").iter().map(one).collect();
@@ -17,7 +17,7 @@ async fn told(world: &World, task: &str) -> Vec<String> {
     told
 }
 
-async fn texts(world: &World, query: &str) -> Vec<String> {
+pub(crate) async fn texts(world: &World, query: &str) -> Vec<String> {
     let one = |row: Vec<Option<String>>| row.into_iter().map(|value| value.unwrap_or("NULL".into())).collect::<Vec<_>>().join(" | ");
     world.target.rows(query).await.into_iter().map(one).collect()
 }

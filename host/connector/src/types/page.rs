@@ -10,7 +10,9 @@ This page is written from the table of types (`host/connector/src/types/rules.rs
 `TIDEGATE_REWRITE=1 cargo test -p tidegate-connector` writes the page anew.
 
 What is loaded and what is streamed arrives the same. A value that cannot be carried over exactly stops its table with its
-column's name, or is refused by the check before anything is written. Nothing is rounded, cut, clamped or turned into NULL.
+column's name, or is refused by the check before anything is written; the task's policy may set its row apart instead
+([row-errors.md](row-errors.md)). Nothing is rounded, cut, clamped or turned into NULL. What a MySQL or MariaDB source has and nobody can
+read, bytes that are no text of their column's character set (`charset_bytes`), is refused in whatever type.
 
 The first rule that matches a column decides. *Exact* says what becomes of values: **yes**, every value of the source's type
 arrives; **or refused**, what arrives is exact, and values that the target's type cannot hold stop the table; **as text**, every
@@ -63,6 +65,12 @@ pub fn page() -> String {
     section(&mut text, "PostgreSQL to PostgreSQL", Engine::Postgres, &[Engine::Postgres], Engine::Postgres);
     text.push_str(POSTGRES);
     section(&mut text, "MySQL to MySQL, MariaDB to MariaDB", Engine::Mysql, &[Engine::Mysql], Engine::Mysql);
+    text.push_str("\nIn MariaDB, where it differs:\n\n");
+    let own = |engine: Engine| RULES.iter().filter(move |rule| rule.sources == [engine] && rule.targets == [engine]);
+    table(
+        &mut text,
+        own(Engine::Mariadb).filter(|rule| !own(Engine::Mysql).any(|twin| twin.kinds == rule.kinds && twin.note == rule.note)),
+    );
     section(&mut text, "MySQL to MariaDB", Engine::Mysql, &[Engine::Mysql], Engine::Mariadb);
     section(&mut text, "MariaDB to MySQL", Engine::Mariadb, &[Engine::Mariadb], Engine::Mysql);
     section(&mut text, "PostgreSQL to MySQL and MariaDB", Engine::Postgres, &[Engine::Postgres], Engine::Mysql);

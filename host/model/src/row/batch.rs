@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Cell, CellKind, LARGE_BYTES, Row, RowBuilder, lies_in};
+use super::{Cell, CellKind, LARGE_BYTES, Row, RowBuilder, ValueFault, faulty, lies_in};
 
 /// Bytes of a length.
 const HEAD: usize = 4;
@@ -205,6 +205,7 @@ impl RowBatch {
             Cell::Binary(bytes) => self.push_with(|out| out.extend_from_slice(bytes)),
             Cell::Text(bytes) => self.push_apart(CellKind::Text, Bytes::copy_from_slice(bytes)),
             Cell::Unchanged | Cell::Absent => self.push_apart(kind(cell), Bytes::new()),
+            Cell::Faulty(fault) => self.push_apart(CellKind::Faulty, Bytes::copy_from_slice(&[fault as u8])),
         }
     }
 
@@ -232,6 +233,23 @@ impl RowBatch {
         }
         self.bytes[start..start + HEAD].copy_from_slice(&(length as i32).to_be_bytes());
         self.starts.push(offset(self.bytes.len()));
+    }
+
+    /// Puts a faulty cell in the place of the last one, of which perhaps a part was written.
+    ///
+    /// # Panics
+    /// Without a cell.
+    pub fn spoil_last(&mut self, fault: ValueFault) {
+        self.starts.pop();
+        let start = *self.starts.last().expect("a cell was pushed") as usize;
+        let head = self.bytes[start..].first_chunk::<HEAD>().expect("each cell has a length");
+        if place_apart(i32::from_be_bytes(*head)).is_some()
+            && let Some((_, bytes)) = self.apart.pop()
+        {
+            self.apart_bytes -= bytes.len() + size_of::<(CellKind, Bytes)>();
+        }
+        self.bytes.truncate(start);
+        self.push(Cell::Faulty(fault));
     }
 
     /// Ends a row.
@@ -263,6 +281,7 @@ impl RowBatch {
             CellKind::Absent => Cell::Absent,
             CellKind::Binary => Cell::Binary(bytes),
             CellKind::Text => Cell::Text(bytes),
+            CellKind::Faulty => faulty(bytes),
         })
     }
 
@@ -319,6 +338,7 @@ fn kind(cell: Cell<'_>) -> CellKind {
         Cell::Absent => CellKind::Absent,
         Cell::Binary(_) => CellKind::Binary,
         Cell::Text(_) => CellKind::Text,
+        Cell::Faulty(_) => CellKind::Faulty,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tidegate_model::ValueFault;
+
 /// Why bytes or a value could not be decoded. Never shows the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -19,6 +21,14 @@ pub(crate) enum Fault {
 impl Fault {
     pub(crate) fn value(code: &'static str, reason: impl Into<String>) -> Self {
         Fault::Value { code, reason: reason.into() }
+    }
+
+    /// The fault of one value, whose row alone is concerned. Others are of a column, and of every row.
+    pub(crate) fn of_a_value(&self) -> Option<ValueFault> {
+        match self {
+            Fault::Value { code, .. } => ValueFault::by_code(code),
+            Fault::Malformed(_) => None,
+        }
     }
 }
 

@@ -163,7 +163,8 @@ pub(crate) enum Written {
     Text,
 }
 
-/// Reads one cell that is not NULL and appends its neutral form.
+/// Reads one cell that is not NULL and appends its neutral form. After the [fault of a value](Fault::of_a_value) the cell is read,
+/// and a part of it may be appended.
 pub(crate) fn write_cell(layout: &Layout, reader: &mut Reader<'_>, out: &mut BytesMut) -> Result<Written, Fault> {
     match layout {
         Layout::Int { bytes, unsigned } => {
@@ -244,8 +245,9 @@ pub(crate) fn large_cell<'a>(layout: &Layout, reader: &mut Reader<'a>) -> Result
         return Ok(None);
     }
     let bytes = ahead.take(length)?;
-    if let Some(charset) = charset {
-        charset.check_utf8(bytes)?;
+    // What is no text, `write_cell` tells.
+    if charset.is_some_and(|charset| charset.check_utf8(bytes).is_err()) {
+        return Ok(None);
     }
     *reader = ahead;
     Ok(Some(bytes))

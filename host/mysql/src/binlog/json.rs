@@ -200,7 +200,7 @@ fn varlen(reader: &mut Reader<'_>) -> Result<usize, Fault> {
 
 /// The server's `my_gcvt` with the shortest digits: plain between 1e-15 and 1e15, otherwise with an exponent that has
 /// no plus sign; a JSON double always shows that it is one.
-fn double_text(number: f64) -> Result<String, Fault> {
+pub(crate) fn double_text(number: f64) -> Result<String, Fault> {
     if !number.is_finite() {
         return Err(BROKEN);
     }

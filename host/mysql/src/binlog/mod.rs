@@ -7,7 +7,7 @@ pub(crate) mod bytes;
 pub(crate) mod cell;
 mod decimal;
 pub(crate) mod event;
-mod json;
+pub(crate) mod json;
 pub(crate) mod payload;
 pub(crate) mod rows;
 pub(crate) mod statement;

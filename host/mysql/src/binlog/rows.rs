@@ -101,8 +101,15 @@ pub(super) fn image(present: &[u8], reader: &mut Reader<'_>, columns: &[Logged],
             (false, true) => {}
             (false, false) => result = write_cell(&column.layout, reader, &mut BytesMut::new()),
         }
-        if result.map_err(|fault| (index, fault))? == Written::Text && column.is_wanted {
-            builder.spell_last();
+        match result {
+            Ok(Written::Text) if column.is_wanted => builder.spell_last(),
+            Ok(Written::Text | Written::Neutral) => {}
+            // The value was read to its end, so that the row goes on behind it.
+            Err(fault) => match fault.of_a_value() {
+                Some(fault) if column.is_wanted => builder.spoil_last(fault),
+                Some(_) => {}
+                None => return Err((index, fault)),
+            },
         }
     }
     Ok(builder.finish())

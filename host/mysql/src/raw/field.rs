@@ -27,6 +27,8 @@ pub(crate) struct Column {
     /// The protocol's number of a type.
     type_code: u8,
     is_unsigned: bool,
+    /// The number of the collation that texts have.
+    pub(crate) collation: u16,
 }
 
 /// `UNSIGNED_FLAG`.
@@ -42,9 +44,10 @@ impl Column {
         }
         // The length of what follows; character set, length of values.
         reader.length()?;
-        reader.take(6)?;
+        let collation = reader.u16()?;
+        reader.take(4)?;
         let type_code = reader.u8()?;
-        Ok(Column { type_code, is_unsigned: reader.u16()? & UNSIGNED != 0 })
+        Ok(Column { type_code, is_unsigned: reader.u16()? & UNSIGNED != 0, collation })
     }
 
     fn field<'a>(self, reader: &mut Reader<'a>) -> Result<Field<'a>, Fault> {
@@ -129,7 +132,7 @@ mod tests {
     use super::*;
 
     fn column(type_code: u8, is_unsigned: bool) -> Column {
-        Column { type_code, is_unsigned }
+        Column { type_code, is_unsigned, collation: 63 }
     }
 
     fn read<'a>(columns: &'a [Column], packet: &'a [u8]) -> Vec<Field<'a>> {

@@ -27,16 +27,21 @@ use async_trait::async_trait;
 use tidegate_connector::{Chunk, ConnectorError, CutParts, Dialect, RangePart, RowReader, Snapshot, SourceTable, TableCut};
 use tidegate_model::position::{GtidSet, PositionError};
 use tidegate_model::{Engine, Position, TableName, Window};
+use tokio::sync::OnceCell;
 
 use self::partition::Partitions;
 use self::reader::ChunkReader;
+use crate::catalog;
+use crate::charset::Collations;
 use crate::connect::Connector;
 use crate::raw::RawConn;
 
 /// Opens readers.
 pub(crate) struct SourceSnapshot {
-    pub(crate) connector: Connector,
-    pub(crate) engine: Engine,
+    connector: Connector,
+    engine: Engine,
+    /// Asked for once.
+    collations: OnceCell<Arc<Collations>>,
 }
 
 #[async_trait]
@@ -91,7 +96,8 @@ impl Snapshot for SourceSnapshot {
         if let Some(partitions) = partitions {
             partitions.check(&mut conn, name).await?;
         }
-        Ok(Box::new(ChunkReader::start(conn, table, condition, window)))
+        let collations = self.collations().await?;
+        Ok(Box::new(ChunkReader::start(conn, collations, table, condition, window)))
     }
 
     fn resumable(&self, table: &SourceTable) -> bool {
@@ -153,6 +159,20 @@ fn reaching_beyond(set: &GtidSet, more: u64) -> GtidSet {
 }
 
 impl SourceSnapshot {
+    pub(crate) fn new(connector: Connector, engine: Engine) -> Self {
+        Self { connector, engine, collations: OnceCell::new() }
+    }
+
+    async fn collations(&self) -> Result<Arc<Collations>, ConnectorError> {
+        let ask = async || {
+            let mut conn = self.connector.open().await?;
+            let found = catalog::collations(&mut conn, self.engine).await?;
+            let _ = conn.disconnect().await;
+            Ok(Arc::new(found))
+        };
+        self.collations.get_or_try_init(ask).await.cloned()
+    }
+
     /// For keyless tables of MySQL, and where MariaDB cannot name its position.
     async fn locked_view(&self, conn: &mut RawConn, table: &TableName) -> Result<Window, ConnectorError> {
         let mut locker = self.connector.open_raw().await?;

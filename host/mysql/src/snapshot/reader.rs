@@ -1,6 +1,7 @@
 //! Reads one chunk and makes neutral rows of it.
 //!
-//! The binary protocol keeps floats exact. Enumerations and sets are read as numbers and labelled here, because the
+//! The binary protocol keeps floats exact. Texts come as their columns store them, as in the log: the server would put a question mark in
+//! the place of what is no text. Enumerations and sets are read as numbers and labelled here, because the
 //! server's text cannot tell the error value from an empty label.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,6 +15,7 @@ use tidegate_model::{Cell, LARGE_BYTES, RowBatch, SqlType, TableName, Window};
 use tokio::sync::mpsc;
 
 use crate::binlog::bytes::Fault;
+use crate::charset::{Charset, Collations};
 use crate::fault;
 use crate::neutral;
 use crate::raw::{Column, Field, RawConn, fields};
@@ -35,10 +37,10 @@ pub(crate) struct ChunkReader {
 }
 
 impl ChunkReader {
-    pub(crate) fn start(conn: RawConn, table: Arc<SourceTable>, condition: String, window: Window) -> Self {
+    pub(crate) fn start(conn: RawConn, collations: Arc<Collations>, table: Arc<SourceTable>, condition: String, window: Window) -> Self {
         let (sender, batches) = mpsc::channel(1);
         let reading = tokio::spawn(async move {
-            if let Err(error) = read(conn, &table, &condition, &sender).await {
+            if let Err(error) = read(conn, &collations, &table, &condition, &sender).await {
                 let _ = sender.send(Err(error)).await;
             } else {
                 // This says that the end was reached; a channel that just closes does not.
@@ -86,6 +88,7 @@ impl RowReader for ChunkReader {
 
 async fn read(
     mut conn: RawConn,
+    collations: &Collations,
     table: &SourceTable,
     condition: &str,
     sender: &mpsc::Sender<Result<Batch, ConnectorError>>,
@@ -106,13 +109,15 @@ async fn read(
         })
         .collect();
     let sql = format!("select {} from {}{condition}", expressions.join(", "), Dialect::MYSQL.table(name));
+    conn.run(&format!("read table \"{name}\""), "set session character_set_results = null").await?;
     conn.select(&sql).await.map_err(fault)?;
+    let charsets = charsets(table, conn.row_columns(), collations)?;
     let empty = || RowBatch::with_capacity(table.schema.columns.len(), 0, 0);
     let mut batch = empty();
     let mut decoding = Decoding::default();
     let mut stretch = decoding.begin();
     while let Some(packet) = stretch.wait(conn.next_row()).await.map_err(fault)? {
-        push_row(table, &packet, conn.row_columns(), &mut batch)?;
+        push_row(table, &packet, conn.row_columns(), &charsets, &mut batch)?;
         if batch.bytes_held() >= BATCH_BYTES || batch.len() >= LOADED_ROWS_MAX {
             stretch.end();
             if sender.send(Ok((Some(std::mem::replace(&mut batch, empty())), decoding.total()))).await.is_err() {
@@ -129,24 +134,48 @@ async fn read(
     Ok(())
 }
 
-fn push_row(table: &SourceTable, packet: &Bytes, types: &[Column], batch: &mut RowBatch) -> Result<(), ConnectorError> {
+/// The character set of each column: of texts their own, while everything else is printed in ASCII or has none.
+fn charsets(table: &SourceTable, types: &[Column], collations: &Collations) -> Result<Vec<Charset>, ConnectorError> {
+    let one = |(column, found): (&tidegate_model::Column, &Column)| {
+        let charset = match column.sql_type {
+            SqlType::Text { .. } | SqlType::Json => collations.charset(found.collation.into()),
+            _ => Ok(Charset::Binary),
+        };
+        match charset {
+            Ok(Charset::Binary) => Ok(Charset::Utf8 { bytes_per_char: 4 }),
+            Ok(charset) => Ok(charset),
+            Err(fault) => Err(fault::decode(Some(&table.schema.name), Some(&column.name), "in the full load", &fault)),
+        }
+    };
+    table.schema.columns.iter().zip(types).map(one).collect()
+}
+
+fn push_row(
+    table: &SourceTable,
+    packet: &Bytes,
+    types: &[Column],
+    charsets: &[Charset],
+    batch: &mut RowBatch,
+) -> Result<(), ConnectorError> {
     let columns = &table.schema.columns;
     let malformed = |fault| fault::decode(Some(&table.schema.name), None, "in the full load", &fault);
     let mut found = fields(packet, types).map_err(malformed)?;
-    for column in columns {
+    for (column, charset) in columns.iter().zip(charsets) {
         let at_fault = |fault: Fault| misread(&table.schema.name, &column.name, &fault);
         let field = found.next().unwrap_or(Err(MISFIT)).map_err(at_fault)?;
         match field {
             Field::Null => batch.push(Cell::Null),
-            Field::Bytes(bytes) if bytes.len() >= LARGE_BYTES && is_verbatim(&column.sql_type, bytes) => {
+            Field::Bytes(bytes) if bytes.len() >= LARGE_BYTES && is_verbatim(&column.sql_type, *charset, bytes) => {
                 batch.push_within(Cell::Binary(bytes), packet);
             }
             field => match odd_date(&column.sql_type, field).map_err(at_fault)? {
                 Some(text) => batch.push(Cell::Text(text.as_bytes())),
                 None => {
                     let mut result = Ok(());
-                    batch.push_with(|out| result = write_value(&column.sql_type, field, out));
-                    result.map_err(at_fault)?;
+                    batch.push_with(|out| result = write_value(&column.sql_type, *charset, field, out));
+                    if let Err(fault) = result {
+                        batch.spoil_last(fault.of_a_value().ok_or_else(|| at_fault(fault))?);
+                    }
                 }
             },
         }
@@ -168,10 +197,10 @@ fn misread(table: &TableName, column: &str, fault: &Fault) -> ConnectorError {
 }
 
 /// True when the neutral form of a value is the bytes that the server sent.
-fn is_verbatim(sql_type: &SqlType, bytes: &[u8]) -> bool {
+fn is_verbatim(sql_type: &SqlType, charset: Charset, bytes: &[u8]) -> bool {
     match sql_type {
         SqlType::Bytes { .. } => true,
-        SqlType::Text { .. } | SqlType::Json => std::str::from_utf8(bytes).is_ok(),
+        SqlType::Text { .. } | SqlType::Json => matches!(charset, Charset::Utf8 { .. }) && charset.check_utf8(bytes).is_ok(),
         _ => false,
     }
 }
@@ -179,7 +208,7 @@ fn is_verbatim(sql_type: &SqlType, bytes: &[u8]) -> bool {
 const MISFIT: Fault = Fault::Malformed("value: another type than its column's");
 
 /// Appends the neutral form of a value of the binary protocol.
-fn write_value(sql_type: &SqlType, value: Field<'_>, out: &mut impl Extend<u8>) -> Result<(), Fault> {
+fn write_value(sql_type: &SqlType, charset: Charset, value: Field<'_>, out: &mut impl Extend<u8>) -> Result<(), Fault> {
     match sql_type {
         SqlType::Int8 | SqlType::Int16 | SqlType::Int32 | SqlType::Int64 => out.extend(signed(value)?.to_le_bytes()),
         SqlType::UInt8 | SqlType::UInt16 | SqlType::UInt32 | SqlType::UInt64 => out.extend(unsigned(value)?.to_le_bytes()),
@@ -213,7 +242,12 @@ fn write_value(sql_type: &SqlType, value: Field<'_>, out: &mut impl Extend<u8>) 
         // One spelling for both ways of reading: the log carries addresses as bytes.
         SqlType::Other(name) if name == "inet6" => out.extend(text(value)?.parse::<Ipv6Addr>().map_err(|_| MISFIT)?.to_string().bytes()),
         SqlType::Other(name) if name == "inet4" => out.extend(text(value)?.parse::<Ipv4Addr>().map_err(|_| MISFIT)?.to_string().bytes()),
-        SqlType::Decimal { .. } | SqlType::Text { .. } | SqlType::Json | SqlType::Other(_) => out.extend(text(value)?.bytes()),
+        SqlType::Text { .. } | SqlType::Json => match bytes(value)? {
+            // Most texts, without a look at each letter.
+            text if charset == Charset::Latin1 && text.is_ascii() => out.extend(text.iter().copied()),
+            text => charset.write_utf8(text, out)?,
+        },
+        SqlType::Decimal { .. } | SqlType::Other(_) => out.extend(text(value)?.bytes()),
         SqlType::Boolean | SqlType::Interval | SqlType::Array(_) => return Err(MISFIT),
     }
     Ok(())

@@ -79,7 +79,7 @@ pub(crate) fn put_value(form: &Form, value: &Value<'_>, out: &mut Vec<u8>) -> Re
         }
         Form::Enumeration(labels) => put_label(&text(value)?, labels, out),
         Form::SetOf(labels) => put_labels(&text(value)?, labels, out),
-        Form::Json => put_json(value, out),
+        Form::Json { is_spelt } => put_json(value, *is_spelt, out),
         Form::Uuid => match value {
             Value::Uuid(_) | Value::Text(_) | Value::OwnedText(_) => {
                 out.extend_from_slice(spell(value).as_bytes());
@@ -310,6 +310,24 @@ fn put_label(text: &str, labels: &[String], out: &mut Vec<u8>) -> Result<(), Ref
     Ok(())
 }
 
+/// A text that stands for index 0 of an enumeration with these labels: one that is none of them, and the number 0. MySQL takes it in
+/// every mode and without a warning, as it must for files, while it refuses the number itself in strict mode. `None` where a label
+/// may be equal to it by the column's collation.
+pub(crate) fn error_value(labels: &[String]) -> Option<&'static str> {
+    // Of more than five digits the server reads no number.
+    const ZEROS: [&str; 5] = ["0", "00", "000", "0000", "00000"];
+    let may_be_zeros = |label: &&String| {
+        label.chars().any(char::is_numeric) && !label.chars().any(|letter| letter.is_alphabetic() || ('1'..='9').contains(&letter))
+    };
+    let likely: Vec<&String> = labels.iter().filter(may_be_zeros).collect();
+    if likely.iter().any(|label| !label.is_ascii()) {
+        return None;
+    }
+    // Other characters of a label may count for nothing.
+    let count = |label: &str| label.bytes().filter(|letter| *letter == b'0').count();
+    ZEROS.into_iter().find(|zeros| likely.iter().all(|label| count(label) != zeros.len()))
+}
+
 fn put_labels(text: &str, labels: &[String], out: &mut Vec<u8>) -> Result<(), Refusal> {
     if !text.is_empty() && text.split(',').any(|part| !labels.iter().any(|label| label == part)) {
         return Err(Refusal::new("found a label that the target's set has not"));
@@ -318,9 +336,9 @@ fn put_labels(text: &str, labels: &[String], out: &mut Vec<u8>) -> Result<(), Re
     Ok(())
 }
 
-fn put_json(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn put_json(value: &Value<'_>, is_spelt: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = value.as_text().ok_or_else(|| mismatch(value, "a JSON text"))?;
-    check_json(text).map_err(Refusal::new)?;
+    check_json(text, is_spelt).map_err(Refusal::new)?;
     out.extend_from_slice(text.as_bytes());
     Ok(())
 }

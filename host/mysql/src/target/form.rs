@@ -27,8 +27,10 @@ pub(crate) enum Form {
     Bytes,
     Enumeration(Vec<String>),
     SetOf(Vec<String>),
-    /// MySQL's own JSON.
-    Json,
+    /// MySQL's own JSON; of its own documents numbers keep their digits too.
+    Json {
+        is_spelt: bool,
+    },
     /// MariaDB's UUID and address types, written as text.
     Uuid,
     Address,
@@ -86,7 +88,7 @@ impl Form {
             | "multipoint" | "multilinestring" | "multipolygon" | "geometrycollection" | "geomcollection" => Form::Bytes,
             "enum" => Form::Enumeration(column.labels.clone()),
             "set" => Form::SetOf(column.labels.clone()),
-            "json" if engine == Engine::Mysql => Form::Json,
+            "json" if engine == Engine::Mysql => Form::Json { is_spelt: false },
             "uuid" => Form::Uuid,
             "inet4" | "inet6" => Form::Address,
             _ => return None,
@@ -104,7 +106,7 @@ impl Form {
             | Form::Text
             | Form::Enumeration(_)
             | Form::SetOf(_)
-            | Form::Json
+            | Form::Json { .. }
             | Form::Uuid
             | Form::Address => Literal::Quoted,
         }
@@ -114,7 +116,7 @@ impl Form {
         let is_utf8 = column.charset.as_deref().is_none_or(|charset| matches!(charset, "utf8mb4" | "utf8mb3" | "utf8" | "ascii"));
         match self {
             Form::Bits(_) => Field::Number,
-            Form::Json | Form::Uuid | Form::Address => Field::Converted,
+            Form::Json { .. } | Form::Uuid | Form::Address => Field::Converted,
             Form::Char | Form::Text | Form::Enumeration(_) | Form::SetOf(_) if !is_utf8 => Field::Converted,
             _ => Field::Direct,
         }
@@ -128,7 +130,7 @@ impl Form {
                 (format!("cast(convert({name} using utf8mb4) as binary) = "), Literal::Binary)
             }
             Form::Char => (format!("cast(convert({name} using utf8mb4) as binary) = "), Literal::Binary),
-            Form::Json => (format!("{name} = "), Literal::Quoted),
+            Form::Json { .. } => (format!("{name} = "), Literal::Quoted),
             Form::Bits(_) => (format!("{name} + 0 = "), Literal::Bare),
             Form::Binary(_) | Form::Bytes => (format!("cast({name} as binary) = "), Literal::Binary),
             other => (format!("{name} = "), other.literal()),

@@ -3,12 +3,16 @@
 
 use std::collections::HashSet;
 
+use crate::binlog::json::double_text;
+
 /// Depth of documents. Source: MySQL manual, "The JSON Data Type" (error 3157 beyond it).
 const DEPTH_MAX: usize = 100;
 
+/// `is_spelt`: numbers are to keep their digits too, and not only what they are worth.
+///
 /// # Errors
 /// Found and wanted, without the value.
-pub(crate) fn check_json(text: &str) -> Result<(), &'static str> {
+pub(crate) fn check_json(text: &str, is_spelt: bool) -> Result<(), &'static str> {
     let mut open: Vec<HashSet<&str>> = Vec::new();
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -40,8 +44,12 @@ pub(crate) fn check_json(text: &str) -> Result<(), &'static str> {
             }
             b'-' | b'0'..=b'9' => {
                 let length = bytes[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)).count();
-                if !is_kept(&text[at..at + length]) {
+                let number = &text[at..at + length];
+                if !is_kept(number) {
                     return Err("found a number in a JSON document that MySQL would round");
+                }
+                if is_spelt && !keeps_digits(number) {
+                    return Err("found a decimal in a JSON document of which MySQL would keep a double, with other digits");
                 }
                 at += length;
             }
@@ -69,6 +77,12 @@ fn is_kept(number: &str) -> bool {
     }
     let Ok(float) = number.parse::<f64>() else { return true };
     float.is_finite() && significant(&format!("{float:e}")) == significant(number)
+}
+
+/// True where the server prints what it makes of the number as it stands here.
+fn keeps_digits(number: &str) -> bool {
+    let is_whole = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+    is_whole || number.parse().is_ok_and(|double: f64| double_text(double).is_ok_and(|text| text == number))
 }
 
 /// Sign, digits without zeros at either end, and the place of the first one.
@@ -99,13 +113,23 @@ mod tests {
             r#""1234567890123456789012345""#,
             "null",
         ] {
-            assert_eq!(check_json(kept), Ok(()), "{kept}");
+            assert_eq!(check_json(kept, false), Ok(()), "{kept}");
         }
         for changed in
             [r#"{"a": 1, "a": 2}"#, r#"{"a": 1, "\u0061": 2}"#, "[12345678901234567890123]", "0.1234567890123456789", "1e400", "\"open"]
         {
-            assert!(check_json(changed).is_err(), "{changed}");
+            assert!(check_json(changed, false).is_err(), "{changed}");
         }
-        assert!(check_json(&format!("{}{}", "[".repeat(101), "]".repeat(101))).is_err());
+        assert!(check_json(&format!("{}{}", "[".repeat(101), "]".repeat(101)), false).is_err());
+    }
+
+    #[test]
+    fn decimals_whose_digits_a_double_does_not_print_are_found_in_the_servers_own_documents() {
+        for kept in ["[12.5, -1, 100.0, -0.0, 1e15, 0.0000001, 1.5e300, 18446744073709551615]", r#"{"12.50": "12.50"}"#] {
+            assert_eq!(check_json(kept, true), Ok(()), "{kept}");
+        }
+        for changed in ["[12.50]", "0.10", "[1.0, 1.00]", "0.00", "1000000000000000.5", "0.000000000000000000001"] {
+            assert!(check_json(changed, true).is_err(), "{changed}");
+        }
     }
 }

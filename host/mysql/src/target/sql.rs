@@ -255,6 +255,10 @@ fn put_finding(plan: &TablePlan, old: &Image, out: &mut Vec<u8>) -> Result<(), C
         if column > 0 {
             out.extend_from_slice(b" and ");
         }
+        if plan.is_error_value(column, old) {
+            out.extend_from_slice(format!("{} + 0 = 0", plan.columns[column].name_sql).as_bytes());
+            continue;
+        }
         raw.clear();
         let (text, literal) = plan.equality(column);
         match plan.put_cell(column, old, &mut raw)? {

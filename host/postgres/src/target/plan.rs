@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, ImageCells, RowFault, TargetTable};
+use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Image, ImageCells, RowFault, TargetTable, Unfit};
 use tidegate_model::schema::RowEncoding;
 use tidegate_model::{Cell, SqlType, Value, shared_part};
 use tokio_postgres::types::{Kind, Type};
@@ -350,6 +350,7 @@ impl ColumnPlan {
                 out.put_slice(&rest[4..]);
                 return Ok(Put::Bytes);
             }
+            (Path::Pass | Path::PassArray(_), Some(Cell::Faulty(fault))) => return Err(EncodeError::Unfit(Unfit::Unread(fault))),
             (Path::Pass | Path::PassArray(_), Some(Cell::Text(_))) => {
                 return Err("found a value in text form, wanted the binary form of its type".into());
             }

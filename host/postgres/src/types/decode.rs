@@ -37,6 +37,7 @@ impl CellDecoder for PostgresDecoder {
             });
         };
         let read = match cell {
+            Cell::Faulty(fault) => return Err(CellError::unread(name, fault)),
             Cell::Null => Ok(Value::Null),
             Cell::Binary(bytes) => from_binary(form, bytes),
             Cell::Text(bytes) => from_text(form, bytes),

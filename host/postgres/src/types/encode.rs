@@ -156,6 +156,9 @@ pub(crate) fn put_value(form: Form, value: &Value<'_>, out: &mut BytesMut) -> Re
             if has_zero_escape(&text) {
                 return Err(EncodeError::new("found a JSON text with \\u0000, which json can hold and jsonb cannot"));
             }
+            if has_negative_zero(&text) {
+                return Err(EncodeError::new("found a negative zero in a JSON text, which json can hold and jsonb cannot"));
+            }
             out.put_u8(JSONB_VERSION);
             put_text(&text, out)?;
         }
@@ -206,7 +209,7 @@ pub(crate) fn put_text(text: &str, out: &mut BytesMut) -> Result<(), EncodeError
 
 /// True for a text that goes into a column of the form as it is.
 pub(crate) fn is_kept(form: Form, text: &str) -> bool {
-    form.is_text() && check_text(text).is_ok() && !(form == Form::Jsonb && has_zero_escape(text))
+    form.is_text() && check_text(text).is_ok() && !(form == Form::Jsonb && (has_zero_escape(text) || has_negative_zero(text)))
 }
 
 /// PostgreSQL keeps every text but one with a NUL byte.
@@ -215,6 +218,31 @@ fn check_text(text: &str) -> Result<(), EncodeError> {
         return Err(EncodeError::new("found a NUL character, which PostgreSQL's text types cannot hold"));
     }
     Ok(())
+}
+
+/// True for a JSON document with a number that is zero and has a sign. `jsonb` holds numbers as `numeric`, which has no such zero.
+fn has_negative_zero(json: &str) -> bool {
+    let bytes = json.as_bytes();
+    let is_number = |letter: &&u8| letter.is_ascii_digit() || b".eE+-".contains(letter);
+    // The mantissa alone decides.
+    let is_zero = |at: usize| {
+        bytes[at + 1..].iter().take_while(is_number).take_while(|letter| !b"eE".contains(letter)).all(|letter| b"0.".contains(letter))
+    };
+    // Most documents have none, in texts or out of them.
+    if !json.match_indices("-0").any(|(at, _)| is_zero(at)) {
+        return false;
+    }
+    let (mut in_text, mut at) = (false, 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => at += 1,
+            b'"' => in_text = !in_text,
+            b'-' if !in_text && bytes[..at].last().is_none_or(|before| !b"eE".contains(before)) && is_zero(at) => return true,
+            _ => {}
+        }
+        at += 1;
+    }
+    false
 }
 
 /// True for a JSON document with `\u0000` in a text, which is no escaped backslash before `u0000`.
