@@ -124,11 +124,18 @@ async fn check_text(bench: &Bench, rows: &[tidegate_model::Row]) {
     assert_eq!(table.decoder.decode(place, rows[0].cell(place).expect("a cell")), Ok(Value::Bytes(&[1, 2, 0, 0, 0, 0])));
 }
 
-const JSON: [&str; 18] = [
+const JSON: [&str; 25] = [
     "cast(1.0 as json)",
     "cast('1e2' as json)",
     "cast('[1.0, -0.0, 1e15, 1e-7, 0.1, 123456789012345678901234567890, 18446744073709551615, -9223372036854775808]' as json)",
     "json_array(cast(12.50 as decimal(10,2)), cast(-1 as decimal(30,0)))",
+    "json_array(cast(0.00 as decimal(65,2)), 1)",
+    "json_array(cast(-0.10 as decimal(65,2)), 1)",
+    "json_array(cast(100.000 as decimal(65,3)), 1)",
+    "json_array(cast(12.5 as decimal(65,1)), cast(7 as decimal(65,0)))",
+    "json_array(cast(12345678901234567890123456789012345.012345678901234567890123456789 as decimal(65,30)))",
+    "json_array(cast(99999999999999999999999999999999999999999999999999999999999999999 as decimal(65,0)))",
+    "json_array(cast(0 as decimal(65,0)), cast(0.000000001 as decimal(30,9)), cast(123456789.123456789 as decimal(18,9)))",
     "json_array(cast('2020-02-03' as date), cast('-12:34:56.789' as time(3)), cast('2020-02-03 04:05:06.7' as datetime(1)), timestamp('2021-01-01'))",
     "json_object('b', 2, 'a', json_array(true, false, null), '', json_object())",
     "json_array(x'0001ff', b'101')",
@@ -161,7 +168,7 @@ async fn json_text_is_the_servers_own() {
     let many = r#"concat('[', repeat('{"k": 1.5, "s": "text", "n": null},', 30000), '"', repeat('ü', 10000000), '"]')"#;
     bench.run(&[&format!("insert into j values ({}, {many})", JSON.len())]).await;
     let end = bench.source.log_end().await.expect("log end");
-    let streamed = inserted(&follow(&mut *stream, &start, &end).await.expect("the stream goes on"));
+    let streamed = inserted(&follow(&mut *stream, &start, &end).await.unwrap_or_else(|error| panic!("{}", error.chain())));
     let read = bench.snapshot("j", 1000).await;
     let text = |row: &tidegate_model::Row| match row.cell(1) {
         Some(tidegate_model::Cell::Binary(bytes)) => String::from_utf8(bytes.to_vec()).expect("UTF-8"),

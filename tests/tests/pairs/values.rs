@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tidegate_harness::{MysqlFlavour, PostgresVersion, TablePair, compare_databases};
+use tidegate_harness::{MysqlFlavour, MysqlServer, PostgresVersion, TablePair, compare_databases};
 
 use crate::TURN;
 use crate::world::{Source, World};
@@ -265,4 +265,72 @@ async fn every_type_of_mariadb_arrives_in_every_kind_of_target() {
     for (name, flavour) in [("tomysql", MysqlFlavour::Mysql97), ("tomariadb", MysqlFlavour::Mariadb118)] {
         arrive(source.clone(), Source::mysql(flavour).await, name, &columns, SESSION).await;
     }
+}
+
+/// Of the text of a document alone, the server would make doubles of decimals, with other digits.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_with_decimals_arrive_in_mysql_to_the_last_digit() {
+    let _turn = TURN.lock().await;
+    let server = async |files: &str| Source::Mysql(MysqlServer::start_with(MysqlFlavour::Mysql97, &[files]).await);
+    let world = World::between(Source::mysql(MysqlFlavour::Mysql97).await, server("--local-infile=ON").await).await;
+    let decimal = |text: &str| format!("cast({text} as decimal(65, {}))", text.split_once('.').map_or(0, |(_, digits)| digits.len()));
+    let documents = [
+        format!("cast({} as json)", decimal("12.50")),
+        format!("json_array(1, {}, json_array({}, '1.50'), {})", decimal("-0.10"), decimal("0.00"), decimal("100.000")),
+        format!(r#"json_object('a.b', {}, 'q"\\\\[0]', json_object('ü', json_array(null, {})))"#, decimal("3.10"), decimal("-7.70")),
+        format!(
+            "json_array({}, {})",
+            decimal("12345678901234567890123456789012345.012345678901234567890123456789"),
+            decimal(&"9".repeat(65))
+        ),
+        format!("json_array({}, {}, 1.5e0, 1e300)", decimal("12.5"), decimal("7")),
+        // Beside a large value, which goes another way.
+        format!("json_array({}, 'x')", decimal("1.10")),
+    ];
+    let rows = |from: usize| -> Vec<String> {
+        let large = |index: usize| if index == 5 { "repeat('x', 300000)" } else { "null" };
+        documents.iter().enumerate().map(|(index, document)| format!("({}, {document}, {})", from + index, large(index))).collect()
+    };
+    // The first ones go by a file.
+    let plain: Vec<String> = (1..=9_000).map(|id| format!("({id}, '[{id}, 0.5]', null)")).collect();
+    world
+        .source_sql(&format!(
+            "set names utf8mb4; create table marker (id int primary key); create table doc (id int primary key, j json, t longtext);
+             create table heap (id int, j json, t longtext);
+             insert into doc values {}; insert into doc values {}; insert into doc values (20000, '[1]', null);
+             insert into heap values {}; insert into heap values {}",
+            plain.join(", "),
+            rows(10_000).join(", "),
+            rows(1).join(", "),
+            rows(1).join(", ")
+        ))
+        .await;
+    world.create_task("decimals", "full-load-and-cdc", "drop-and-create", json!({})).await;
+    world.start_task("decimals").await;
+    world.wait_phase("decimals", "replicating").await;
+    let both = async |wanted: &str| {
+        world.wait_level("decimals").await;
+        for table in ["doc", "heap"] {
+            let columns = "id, cast(j as char), json_length(j), json_type(json_extract(j, '$[1]')), length(t)";
+            let read = |schema: &str| format!("select {columns} from {schema}.{table} order by id, cast(j as char)");
+            let (found, known) = (world.target.rows(&read("copy")).await, world.source.rows(&read("test")).await);
+            // Of decimals that doubles print alike the type is another one.
+            let differ: Vec<_> =
+                found.iter().zip(&known).filter(|(found, known)| found[..3] != known[..3] || found[4] != known[4]).collect();
+            assert!(found.len() == known.len() && differ.is_empty(), "{wanted}: {differ:?}");
+        }
+    };
+    both("loaded").await;
+    let exact = "select json_type(j) from copy.doc where id = 10000";
+    assert_eq!(world.target.value(exact).await, "DECIMAL");
+    let change = format!(
+        "insert into doc values {}; update doc set j = json_array({}) where id = 20000; update doc set t = 'y' where id between 10000 and 10003;
+         delete from doc where id = 10001; delete from heap where id in (1, 3); update heap set j = json_array({}) where id = 2;
+         delete from heap where id = 6 limit 1",
+        rows(30_000).join(", "),
+        decimal("20.20"),
+        decimal("0.50")
+    );
+    world.source_sql(&format!("set names utf8mb4; {change}")).await;
+    both("streamed").await;
 }

@@ -60,7 +60,7 @@ pub const RULES: &[TypeRule] = &[
     rule!(MYSQL, MYSQL, &[Kind::Enumeration], &[], Always, "{native}{kept}", Same, Checked, "likewise; index 0 too, which an unknown value got. Refused: index 0 in a key, or where a label looks like zeros (`enum_empty`)"),
     rule!(MARIADB, MARIADB, &[Kind::Text, Kind::SetOf], &[], Always, "{native}{kept}", Same, Lossless, "with character set and collation"),
     rule!(MARIADB, MARIADB, &[Kind::Enumeration], &[], Always, "{native}{kept}", Same, Checked, "likewise; refused: index 0, which an unknown value got (`enum_empty`) and which MariaDB takes from nobody in strict mode"),
-    rule!(MYSQL, MYSQL, &[Kind::Json], &[], Always, "{native}", Json, Checked, "the target reads the text that the source prints. Refused: decimals inside that a double would print with other digits, such as 12.50. What stays in print and changes its `JSON_TYPE`: other decimals are doubles or integers, dates, times and bytes inside are texts"),
+    rule!(MYSQL, MYSQL, &[Kind::Json], &[], Always, "{native}", Json, Checked, "prints the same; decimals inside stay decimals where a double would print other digits, such as 12.50. What prints the same and has another `JSON_TYPE`: other decimals are doubles or integers, dates, times and bytes inside are texts. Refused: such decimals in documents of 256 KB and more, and more than 1,000 in one"),
     rule!(MYSQL, MYSQL, &[], &[], Always, "{native}", Same, Lossless, "every other type"),
     rule!(MARIADB, MARIADB, &[], &[], Always, "{native}", Same, Lossless, "every other type"),
     rule!(PG, PG, &[], &[], Always, "{native}", Same, Lossless, "every type that the target has"),

@@ -5,8 +5,9 @@ use super::bytes::{Fault, Reader};
 /// Bytes that hold so many digits (`dig2bytes` in the server's decimal.c).
 const DIGIT_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 
-/// Digits of a decimal, and those behind its point: MySQL has at most 30, MariaDB 38. Source: MariaDB's manual, "DECIMAL".
-const DIGITS_MAX: u8 = 65;
+/// Digits of a decimal, and those behind its point: MySQL has at most 30, MariaDB 38. Source: MariaDB's manual, "DECIMAL". A decimal has
+/// 65 digits at most; within a document of JSON the whole ones count as full groups of nine (seen with MySQL 9.7).
+const DIGITS_MAX: u8 = 73;
 const SCALE_MAX: u8 = 38;
 
 /// Reads a decimal and gives the text that the server itself prints.
@@ -77,5 +78,6 @@ mod tests {
         }
         assert!(decimal_text(&mut Reader::new(&[0xff; 9], "decimal"), 14, 4).is_err());
         assert!(decimal_text(&mut Reader::new(&[0x80; 40], "decimal"), 65, 39).is_err());
+        assert!(decimal_text(&mut Reader::new(&[0x80; 40], "decimal"), 74, 1).is_err());
     }
 }

@@ -11,7 +11,7 @@ use tidegate_connector::{Unfit, spell};
 use tidegate_model::Value;
 
 use super::form::Form;
-use super::json::check_json;
+use super::json::{check_json, check_spelt};
 use crate::neutral::date_days;
 
 /// The longest TIME. Source: MySQL manual, "The TIME Type".
@@ -338,7 +338,7 @@ fn put_labels(text: &str, labels: &[String], out: &mut Vec<u8>) -> Result<(), Re
 
 fn put_json(value: &Value<'_>, is_spelt: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = value.as_text().ok_or_else(|| mismatch(value, "a JSON text"))?;
-    check_json(text, is_spelt).map_err(Refusal::new)?;
+    if is_spelt { check_spelt(text) } else { check_json(text) }.map_err(Refusal::new)?;
     out.extend_from_slice(text.as_bytes());
     Ok(())
 }

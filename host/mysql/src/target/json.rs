@@ -8,18 +8,89 @@ use crate::binlog::json::double_text;
 /// Depth of documents. Source: MySQL manual, "The JSON Data Type" (error 3157 beyond it).
 const DEPTH_MAX: usize = 100;
 
-/// `is_spelt`: numbers are to keep their digits too, and not only what they are worth.
-///
+/// Decimals of one document that are set apart: each costs the server a copy of it. By guess.
+const DECIMALS_MAX: usize = 1_000;
+
+const RESPELT: &str = "found a decimal in a JSON document of which MySQL would keep a double, with other digits";
+
+/// Digits of a decimal in all, and after the point.
+const DIGITS_MAX: (usize, usize) = (65, 30);
+
+/// A decimal that only its own type prints as it stands here, and where in the document it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Decimal<'a> {
+    pub(crate) path: String,
+    pub(crate) digits: &'a str,
+    pub(crate) precision: usize,
+    pub(crate) scale: usize,
+}
+
+/// What is open at a place of a document.
+enum Open<'a> {
+    /// The names so far, and the last one of them.
+    Object(HashSet<&'a str>, &'a str),
+    /// The number of the element.
+    Array(usize),
+}
+
 /// # Errors
 /// Found and wanted, without the value.
-pub(crate) fn check_json(text: &str, is_spelt: bool) -> Result<(), &'static str> {
-    let mut open: Vec<HashSet<&str>> = Vec::new();
+pub(crate) fn check_json(text: &str) -> Result<(), &'static str> {
+    scan(text, |number, _| if is_kept(number) { Ok(()) } else { Err("found a number in a JSON document that MySQL would round") })
+}
+
+/// Of a document that MySQL itself printed, and that it is to print so again.
+///
+/// # Errors
+/// As for [`check_json`], and for decimals of which the server would make doubles with other digits.
+pub(crate) fn check_spelt(text: &str) -> Result<(), &'static str> {
+    // A number that keeps its digits is not rounded either.
+    scan(text, |number, _| if keeps_digits(number) { Ok(()) } else { Err(RESPELT) })
+}
+
+/// The decimals of a document that MySQL itself printed, of which it would make doubles with other digits.
+///
+/// # Errors
+/// As for [`check_json`], and for decimals that are too many or too long.
+pub(crate) fn decimals(text: &str) -> Result<Vec<Decimal<'_>>, &'static str> {
+    let mut found = Vec::new();
+    scan(text, |digits, open| {
+        if keeps_digits(digits) {
+            return Ok(());
+        }
+        let (whole, fraction) = digits.strip_prefix('-').unwrap_or(digits).split_once('.').unwrap_or((digits, ""));
+        let (precision, scale) = (whole.len() + fraction.len(), fraction.len());
+        let is_plain = [whole, fraction].iter().all(|part| part.trim_start_matches('-').bytes().all(|digit| digit.is_ascii_digit()));
+        if !is_plain || precision > DIGITS_MAX.0 || scale > DIGITS_MAX.1 || found.len() == DECIMALS_MAX {
+            return Err(RESPELT);
+        }
+        found.push(Decimal { path: path(open), digits, precision, scale });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Source of the form: MySQL manual, "JSON Path Syntax".
+fn path(open: &[Open<'_>]) -> String {
+    let mut path = "$".to_owned();
+    for open in open {
+        match open {
+            Open::Object(_, name) => path.extend([".", name]),
+            Open::Array(index) => path.push_str(&format!("[{index}]")),
+        }
+    }
+    path
+}
+
+/// Calls `judge` for each number of the document with what is open around it.
+fn scan<'a>(text: &'a str, mut judge: impl FnMut(&'a str, &[Open<'a>]) -> Result<(), &'static str>) -> Result<(), &'static str> {
+    let mut open: Vec<Open<'a>> = Vec::new();
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
-            b'{' | b'[' => {
-                open.push(HashSet::new());
+            letter @ (b'{' | b'[') => {
+                open.push(if letter == b'{' { Open::Object(HashSet::new(), "") } else { Open::Array(0) });
                 if open.len() > DEPTH_MAX {
                     return Err("found a JSON document of more than 100 levels");
                 }
@@ -27,6 +98,12 @@ pub(crate) fn check_json(text: &str, is_spelt: bool) -> Result<(), &'static str>
             }
             b'}' | b']' => {
                 open.pop();
+                at += 1;
+            }
+            b',' => {
+                if let Some(Open::Array(index)) = open.last_mut() {
+                    *index += 1;
+                }
                 at += 1;
             }
             b'"' => {
@@ -37,20 +114,17 @@ pub(crate) fn check_json(text: &str, is_spelt: bool) -> Result<(), &'static str>
                 if is_name && name.contains("\\u") {
                     return Err("found a member of a JSON document whose name is spelt with \\u");
                 }
-                if is_name && open.last_mut().is_some_and(|names| !names.insert(name)) {
-                    return Err("found a JSON document with a member twice");
+                if is_name && let Some(Open::Object(names, last)) = open.last_mut() {
+                    *last = name;
+                    if !names.insert(name) {
+                        return Err("found a JSON document with a member twice");
+                    }
                 }
                 at = end;
             }
             b'-' | b'0'..=b'9' => {
                 let length = bytes[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)).count();
-                let number = &text[at..at + length];
-                if !is_kept(number) {
-                    return Err("found a number in a JSON document that MySQL would round");
-                }
-                if is_spelt && !keeps_digits(number) {
-                    return Err("found a decimal in a JSON document of which MySQL would keep a double, with other digits");
-                }
+                judge(&text[at..at + length], &open)?;
                 at += length;
             }
             _ => at += 1,
@@ -113,23 +187,30 @@ mod tests {
             r#""1234567890123456789012345""#,
             "null",
         ] {
-            assert_eq!(check_json(kept, false), Ok(()), "{kept}");
+            assert_eq!(check_json(kept), Ok(()), "{kept}");
         }
         for changed in
             [r#"{"a": 1, "a": 2}"#, r#"{"a": 1, "\u0061": 2}"#, "[12345678901234567890123]", "0.1234567890123456789", "1e400", "\"open"]
         {
-            assert!(check_json(changed, false).is_err(), "{changed}");
+            assert!(check_json(changed).is_err(), "{changed}");
         }
-        assert!(check_json(&format!("{}{}", "[".repeat(101), "]".repeat(101)), false).is_err());
+        assert!(check_json(&format!("{}{}", "[".repeat(101), "]".repeat(101))).is_err());
     }
 
     #[test]
     fn decimals_whose_digits_a_double_does_not_print_are_found_in_the_servers_own_documents() {
         for kept in ["[12.5, -1, 100.0, -0.0, 1e15, 0.0000001, 1.5e300, 18446744073709551615]", r#"{"12.50": "12.50"}"#] {
-            assert_eq!(check_json(kept, true), Ok(()), "{kept}");
+            assert_eq!((decimals(kept), check_spelt(kept)), (Ok(vec![]), Ok(())), "{kept}");
         }
-        for changed in ["[12.50]", "0.10", "[1.0, 1.00]", "0.00", "1000000000000000.5", "0.000000000000000000001"] {
-            assert!(check_json(changed, true).is_err(), "{changed}");
+        let told = |text| {
+            decimals(text).map(|all| all.iter().map(|one| format!("{} {} {} {}", one.path, one.digits, one.precision, one.scale)).collect())
+        };
+        let found: Result<Vec<String>, _> = told(r#"{"a": [1, "x,]", {"b \" c": -12.50}, 0.10], "d": [[], [7]], "e": 1000000000000000.5}"#);
+        assert_eq!(found.unwrap(), [r#"$."a"[2]."b \" c" -12.50 4 2"#, r#"$."a"[3] 0.10 3 2"#, r#"$."e" 1000000000000000.5 17 1"#]);
+        assert_eq!(told("12345678901234567890123").unwrap(), ["$ 12345678901234567890123 23 0"]);
+        let long = format!("[0.{}]", "0".repeat(31));
+        for changed in [&long, "[1.00e2]", &format!("[{}]", vec!["1.50"; 1_001].join(", ")), &"1".repeat(66)] {
+            assert!(decimals(changed).is_err() && check_spelt(changed).is_err(), "{changed}");
         }
     }
 }

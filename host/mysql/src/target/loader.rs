@@ -1,6 +1,6 @@
 //! Loads chunks: rows and the chunk's mark in one transaction that holds the fence.
 //!
-//! LOAD DATA LOCAL where the server takes files, statements of many rows where it does not. Rows that replace others
+//! LOAD DATA LOCAL where the server takes files, statements of many rows where it does not, or where a row needs one. Rows that replace others
 //! (chunks of a resumed load) are deleted by their key and inserted, never by REPLACE, which would also delete rows
 //! that have nothing but a value of another unique key in common.
 
@@ -43,6 +43,14 @@ struct Load {
 enum Way {
     File(Box<LoadData>),
     Statements { writer: Box<Writer>, rows: u64 },
+}
+
+impl Way {
+    async fn by_statements(self) -> Result<Way, ConnectorError> {
+        let Way::File(file) = self else { return Ok(self) };
+        let (session, rows) = file.finish().await?;
+        Ok(Way::Statements { writer: Box::new(Writer::new(session)), rows })
+    }
 }
 
 impl MysqlLoader {
@@ -106,6 +114,10 @@ impl Loader for MysqlLoader {
     async fn write(&mut self, batch: LoadBatch) -> Result<(), ConnectorError> {
         // Taken out, so that a write that fails or is cancelled leaves no half chunk that could be finished.
         let Some(mut load) = self.load.take() else { return Err(no_chunk()) };
+        if matches!(load.way, Way::File(_)) && batch.loaded().any(|loaded| load.plan.has_decimal_document(&loaded)) {
+            // Such rows seldom come alone: the rest of the chunk goes the same way.
+            load.way = load.way.by_statements().await?;
+        }
         match &mut load.way {
             Way::File(file) => {
                 for loaded in batch.loaded() {

@@ -8,7 +8,7 @@ use tidegate_model::{Cell, Engine, SqlType, Value, ValueFault};
 use super::encode::{Refusal, error_value, put_value};
 use super::fault::misfit;
 use super::form::{Field, Form, Literal};
-use super::json::check_json;
+use super::json::{Decimal, check_json, check_spelt, decimals};
 use super::real::{RealColumn, RealTable};
 use super::session::Facts;
 
@@ -153,7 +153,10 @@ impl TablePlan {
         match (&plan.form, self.table.source.decoder.decode(index, image.cell(index)?).ok()?) {
             (Form::Text, Value::Text(text) | Value::Json(text)) => Some(text.as_bytes()),
             (Form::Bytes, Value::Bytes(bytes)) => Some(bytes),
-            (Form::Json { is_spelt }, Value::Json(text)) => check_json(text, *is_spelt).ok().map(|()| text.as_bytes()),
+            (Form::Json { is_spelt }, Value::Json(text)) => {
+                let checked = if *is_spelt { check_spelt(text) } else { check_json(text) };
+                checked.ok().map(|()| text.as_bytes())
+            }
             _ => None,
         }
     }
@@ -172,6 +175,21 @@ impl TablePlan {
     /// MySQL's own JSON.
     pub(crate) fn is_json(&self, column: usize) -> bool {
         matches!(self.columns[column].form, Form::Json { .. })
+    }
+
+    /// A document with decimals that no text of it tells the server; `None` for every other cell, and for a large document, which
+    /// [`TablePlan::put_cell`] refuses.
+    pub(crate) fn decimal_document<'a>(&self, column: usize, image: &'a impl ImageCells) -> Option<(&'a str, Vec<Decimal<'a>>)> {
+        let plan = &self.columns[column];
+        let (Form::Json { is_spelt: true }, ColumnOrigin::Source(index)) = (&plan.form, &plan.origin) else { return None };
+        let cell = image.cell(*index).filter(|_| image.large_cell(*index).is_none())?;
+        let Ok(Value::Json(text)) = self.table.source.decoder.decode(*index, cell) else { return None };
+        decimals(text).ok().filter(|found| !found.is_empty()).map(|found| (text, found))
+    }
+
+    /// True for a row that only a statement of its own kind writes as it is: a file cannot say of what type a value in a document is.
+    pub(crate) fn has_decimal_document(&self, image: &impl ImageCells) -> bool {
+        (0..self.columns.len()).any(|column| self.decimal_document(column, image).is_some())
     }
 
     /// True for an enumeration's index 0, which is equal to no text.

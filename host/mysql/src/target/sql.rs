@@ -6,6 +6,7 @@ use tidegate_connector::{ConnectorError, Image};
 
 use super::fault::incomplete;
 use super::form::Literal;
+use super::json::Decimal;
 use super::plan::{Put, TablePlan};
 
 /// Appends a value as a literal.
@@ -83,6 +84,10 @@ fn put_column(plan: &TablePlan, column: usize, image: &Image, raw: &mut Vec<u8>,
         out.extend_from_slice(value.as_bytes());
         return Ok(());
     }
+    if let Some((text, decimals)) = plan.decimal_document(column, image) {
+        put_document(text, &decimals, out);
+        return Ok(());
+    }
     raw.clear();
     match plan.put_cell(column, image, raw)? {
         Put::Null => out.extend_from_slice(b"null"),
@@ -90,6 +95,19 @@ fn put_column(plan: &TablePlan, column: usize, image: &Image, raw: &mut Vec<u8>,
         Put::Value => put_literal(plan.columns[column].literal, raw, out),
     }
     Ok(())
+}
+
+/// The document with each of its decimals put in its place as such: of its text alone the server would make doubles.
+fn put_document(text: &str, decimals: &[Decimal<'_>], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"json_replace(cast(");
+    put_literal(Literal::Quoted, text.as_bytes(), out);
+    out.extend_from_slice(b" as json)");
+    for Decimal { path, digits, precision, scale } in decimals {
+        out.push(b',');
+        put_literal(Literal::Quoted, path.as_bytes(), out);
+        out.extend_from_slice(format!(",cast({digits} as decimal({precision},{scale}))").as_bytes());
+    }
+    out.push(b')');
 }
 
 /// `insert into t (…) values `.
@@ -257,6 +275,11 @@ fn put_finding(plan: &TablePlan, old: &Image, out: &mut Vec<u8>) -> Result<(), C
         }
         if plan.is_error_value(column, old) {
             out.extend_from_slice(format!("{} + 0 = 0", plan.columns[column].name_sql).as_bytes());
+            continue;
+        }
+        if let Some((text, decimals)) = plan.decimal_document(column, old) {
+            out.extend_from_slice(format!("{} = ", plan.columns[column].name_sql).as_bytes());
+            put_document(text, &decimals, out);
             continue;
         }
         raw.clear();

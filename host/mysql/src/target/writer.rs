@@ -179,7 +179,7 @@ impl Writer {
         let head = sql::insert_head(plan);
         let (mut statement, mut row, mut rows) = (head.clone(), Vec::new(), 0);
         for image in images {
-            if takes_files && image.row.has_large() {
+            if takes_files && image.row.has_large() && !plan.has_decimal_document(*image) {
                 self.load(plan, image).await?;
                 continue;
             }
