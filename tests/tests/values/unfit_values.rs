@@ -127,7 +127,9 @@ async fn zero_dates_stay_between_their_own_servers_and_are_null_in_others() {
         "set time_zone = '+00:00';
          create table zeros (id int primary key, d date, t datetime(2), s timestamp null);
          create table by_date (d date primary key, v int);
+         create table labels (id int primary key, e enum('a',''));
          create table marker (id int primary key);
+         set sql_mode = ''; insert into labels values (1, 'nonsense'), (2, '');
          {}; insert into by_date values ('0000-00-00', 1), ('2020-01-01', 2)",
         rows(1)
     ))
@@ -141,7 +143,8 @@ async fn zero_dates_stay_between_their_own_servers_and_are_null_in_others() {
         world.wait_phase(task, "replicating").await;
     }
     change_words(&own.source).await;
-    let changes = "set sql_mode = ''; update zeros set d = '0000-00-00' where id = 3; update by_date set v = 3 where d = '2020-01-01'";
+    let changes = "set sql_mode = ''; update zeros set d = '0000-00-00' where id = 3; update by_date set v = 3 where d = '2020-01-01';
+        update labels set e = 'nonsense' where id = 2; insert into labels values (3, 'a')";
     own.source_sql(&format!("set time_zone = '+00:00'; {}; {changes}", rows(11))).await;
     own.wait_level("own").await;
     other.wait_level("other").await;
@@ -160,5 +163,8 @@ async fn zero_dates_stay_between_their_own_servers_and_are_null_in_others() {
     assert_eq!(texts(&other, "select d, v from copy.by_date").await, ["2020-01-01 | 3"]);
     check_words(&other, "'b:' || (doc ->> 'b')").await;
     assert_eq!(texts(&own, "select word from copy.words where n = 10").await, ["bob"], "only where the task says so");
-    assert_eq!(told(&other, "other").await, ["by_date {d:0000-00-00} zero_date"]);
+    // Index 0 of an enumeration is such a value, too.
+    assert_eq!(texts(&own, "select id, e + 0 from copy.labels order by id").await, ["1 | 0", "2 | 0", "3 | 1"]);
+    assert_eq!(texts(&other, "select id, e from copy.labels order by id").await, ["2 | ", "3 | a"]);
+    assert_eq!(told(&other, "other").await, ["by_date {d:0000-00-00} zero_date", "labels {id:1} enum_empty", "labels {id:2} enum_empty"]);
 }
