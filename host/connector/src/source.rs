@@ -176,8 +176,10 @@ pub struct Partition {
     pub number: u32,
     /// The number of its file, which is another one after TRUNCATE and whatever else writes it anew; 0 without a file.
     pub storage: u32,
-    /// It was a table before it was a partition, and has rows now.
+    /// It was a table before it was a partition of the root, and has rows now.
     pub brought_rows: bool,
+    /// Another text when it, or what it is a part of, was detached and attached again (PostgreSQL: the transactions that attached it).
+    pub attached: String,
 }
 
 /// Which tables a task captures.
@@ -223,10 +225,11 @@ pub trait Source: Send + Sync {
     /// Definite (`source_changed`) when it is another, or left that log before one of the places.
     async fn succeeds(&self, before: &str, places: &[Position]) -> Result<(), ConnectorError>;
 
-    /// Names of all tables that the user may see, system schemas left out.
+    /// Names of all tables that the user may see, system schemas and tables that belong to the server's extensions left out.
     async fn table_names(&self) -> Result<Vec<TableName>, ConnectorError>;
 
-    /// Those of `names` that are there and that the user may see, in any order: what [`Source::table_names`] has of them.
+    /// Those of `names` that are there and that the user may see, in any order: what [`Source::table_names`] has of them, and tables of
+    /// extensions.
     async fn existing_tables(&self, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
         let names: HashSet<&TableName> = names.iter().collect();
         Ok(self.table_names().await?.into_iter().filter(|name| names.contains(name)).collect())

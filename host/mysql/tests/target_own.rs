@@ -10,14 +10,14 @@ use mysql_async::prelude::Queryable;
 use target_support::{Bench, settings};
 use tidegate_connector::conformance::{Bench as _, In, at, chunk, group, image, loaded, net, note, notes, table, task, window};
 use tidegate_connector::{
-    BuildStage, ControlTable, ControlTables, ErrorClass, NetChange, Secret, ServerSettings, Severity, Strictness, TablePreparation, Target,
-    TargetObjects, TargetTable,
+    BuildStage, ControlTable, ControlTables, ErrorClass, Group, NetChange, Secret, ServerSettings, Severity, Strictness, TablePreparation,
+    Target, TargetObjects, TargetTable,
 };
 use tidegate_harness::{Direction, Fault, MysqlFlavour, Proxy, wait_for};
 use tidegate_model::objects::{
     ColumnObjects, Counter, CounterKind, Index, IndexBacking, IndexMethod, IndexPart, Sequence, SequencePosition,
 };
-use tidegate_model::{Engine, SqlType, TableName, TableObjects, Value};
+use tidegate_model::{Engine, SqlType, TableName, TableObjects, TableState, Value};
 use tidegate_mysql::target::MysqlTarget;
 
 const TEXT: SqlType = SqlType::Text { chars_max: None };
@@ -36,6 +36,22 @@ fn of_postgres(table: &Arc<TargetTable>) -> Arc<TargetTable> {
     source.schema.engine = Engine::Postgres;
     changed.source = Arc::new(source);
     Arc::new(changed)
+}
+
+/// Many tables that come to their place in the log together: their states are more than one packet takes.
+#[tokio::test]
+async fn states_of_many_tables_are_stored_with_one_group() {
+    let bench = Bench::start(MysqlFlavour::Mariadb1011, &["--max-allowed-packet=1M"]).await;
+    let name = |number: u32| TableName::new("app", format!("many_{number}"));
+    let waiting: Vec<_> = (0..5_000).map(|number| (name(number), TableState::Waiting)).collect();
+    bench.target.begin_task(&bench.fence, &at(0), "source", &waiting).await.unwrap();
+    let state = TableState::Loaded { window: Some(window(7)) };
+    let mut lane = bench.lane().await;
+    let tables = waiting.into_iter().map(|(table, _)| (table, state.clone())).collect();
+    lane.apply(&Group { tables, ..group(0, 1, Vec::new()) }).await.unwrap();
+    let record = bench.target.take_over(&task()).await.unwrap();
+    assert!(record.checkpoint == Some(at(1)) && record.tables.len() == 5_000);
+    assert!(record.tables.iter().all(|table| table.state == state), "each is stored");
 }
 
 #[tokio::test]

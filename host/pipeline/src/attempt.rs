@@ -29,6 +29,7 @@ use crate::evolution::upheaved;
 use crate::gate::Gate;
 use crate::lanes::Lanes;
 use crate::load::{LoadContext, LoadEvent};
+use crate::partition_watch::Looked;
 use crate::plan::PlannedTable;
 use crate::relations::Relations;
 use crate::replay::replay;
@@ -95,11 +96,10 @@ impl Running {
 impl Attempt<'_> {
     /// Runs until the task ends, fails or is cancelled.
     pub(crate) async fn run(&self, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
-        let selection = self.stoppable(plan_tables(self.spec, self.source.as_ref(), self.target.as_ref())).await?;
-        let planned = &selection.tables;
+        let mut selection = self.stoppable(plan_tables(self.spec, self.source.as_ref(), self.target.as_ref())).await?;
         // Before any row of this attempt is read; what an earlier attempt saw counts on.
-        let names: Vec<TableName> = planned.iter().map(|table| table.source.schema.name.clone()).collect();
-        let moved = self.stoppable(async { Ok(self.moved_partitions(&names).await?) }).await?;
+        let Looked { moved, .. } = self.stoppable(async { Ok(self.look_at_planned(&mut selection.tables).await?) }).await?;
+        let planned = &selection.tables;
         let standing = self.stoppable(self.stand(&selection)).await?;
         let watch = Watch::new(&selection, &standing);
         self.watched.board.checkpoint(&standing.checkpoint);

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_connector::Source;
-use tidegate_model::{Engine, TableName, Upheaval};
+use tidegate_model::{Engine, Fence, TableName, Upheaval};
 use tokio::time::Instant;
 
 use crate::attempt::Attempt;
 use crate::evolution::{Definition, action, changed, differences, upheaved};
+use crate::partition_watch::Looked;
 use crate::plan::PlannedTable;
 use crate::run::{Selection, table_names};
 use crate::settings::DdlAction;
@@ -45,12 +46,14 @@ pub(crate) struct Watch {
     names: HashSet<TableName>,
     /// Tables of the task and the definitions that their rows in the target are of, suspended ones left out.
     tables: Vec<(TableName, Arc<Definition>)>,
+    fence: Fence,
 }
 
 impl Watch {
     pub(crate) fn new(selection: &Selection, standing: &Standing) -> Self {
         let of = |table: &Arc<PlannedTable>| (table.source.schema.name.clone(), table.definition.clone());
-        Self { names: selection.names.clone(), tables: standing.places.iter().map(|(table, _)| of(table)).collect() }
+        let tables = standing.places.iter().map(|(table, _)| of(table)).collect();
+        Self { names: selection.names.clone(), tables, fence: standing.fence.clone() }
     }
 }
 
@@ -60,7 +63,7 @@ impl Attempt<'_> {
     /// # Errors
     /// [`TaskError::Definition`] for a table whose definition is another.
     pub(crate) async fn tables_changed(&self, watch: Watch) -> Result<(), TaskError> {
-        let Watch { names: mut known, mut tables } = watch;
+        let Watch { names: mut known, mut tables, fence } = watch;
         let modules = self.spec.modules.for_target(self.target.engine(), self.spec.values.clone());
         let mut transformer = Transformer::new(modules, self.watched.row_errors.clone());
         let (mut read_at, mut took): (Option<Instant>, Duration) = (None, Duration::ZERO);
@@ -76,7 +79,7 @@ impl Attempt<'_> {
                     return Ok(());
                 }
                 self.refuse_changed(&tables).await?;
-                self.refuse_moved(&tables).await?;
+                self.refuse_moved(&tables, &fence).await?;
             }
             took = read_at.map(|began| began.elapsed()).unwrap_or_default();
             let new: Vec<TableName> = now.difference(&known).cloned().collect();
@@ -115,6 +118,11 @@ impl Attempt<'_> {
     async fn any_gone(&self, tables: &mut Vec<(TableName, Arc<Definition>)>, now: &HashSet<TableName>) -> Result<bool, TaskError> {
         let (there, gone): (Vec<_>, Vec<_>) = std::mem::take(tables).into_iter().partition(|(name, _)| now.contains(name));
         *tables = there;
+        // One that belongs to an extension by now is there, and no longer in the task.
+        let names: Vec<TableName> = gone.iter().map(|(name, _)| name.clone()).collect();
+        if !names.is_empty() && !self.source.existing_tables(&names).await?.is_empty() {
+            return Ok(true);
+        }
         for (name, definition) in gone {
             let is_renamed = self.is_renamed(&definition).await?;
             let action = if is_renamed { self.spec.ddl.rename_table } else { self.spec.ddl.drop_table };
@@ -152,13 +160,20 @@ impl Attempt<'_> {
 
 impl Attempt<'_> {
     /// # Errors
-    /// [`TaskError::Definition`] for a table whose partitions brought or took rows.
-    async fn refuse_moved(&self, tables: &[(TableName, Arc<Definition>)]) -> Result<(), TaskError> {
+    /// [`TaskError::Definition`] for a table whose partitions brought or took rows; those of the target.
+    async fn refuse_moved(&self, tables: &[(TableName, Arc<Definition>)], fence: &Fence) -> Result<(), TaskError> {
         let names: Vec<TableName> = tables.iter().map(|(name, _)| name.clone()).collect();
         // A source that does not answer now is noticed by the stream.
-        let Ok(moved) = self.moved_partitions(&names).await else { return Ok(()) };
+        let Ok(Looked { moved, changed }) = self.look_at_partitions(&names).await else { return Ok(()) };
         let upheaved = |table: &TableName| upheaved(table, Upheaval::Moved, &self.spec.ddl);
-        moved.iter().find_map(upheaved).map_or(Ok(()), Err)
+        if let Some(error) = moved.iter().find_map(upheaved) {
+            return Err(error);
+        }
+        for (name, parts) in changed {
+            let Some((_, definition)) = tables.iter().find(|(table, _)| *table == name) else { continue };
+            self.target.save_definition(fence, &name, &definition.with_parts(parts).to_text()).await?;
+        }
+        Ok(())
     }
 }
 

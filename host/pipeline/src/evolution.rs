@@ -15,6 +15,7 @@ use tidegate_connector::types::base_name;
 use tidegate_connector::{ColumnOrigin, ConnectorError, Lineage, SourceTable, TargetTable};
 use tidegate_model::{Engine, SqlType, TableName, Upheaval};
 
+use crate::partition_watch::Parts;
 use crate::plan::PlannedTable;
 use crate::settings::{DdlAction, DdlPolicy};
 use crate::task::TaskError;
@@ -29,6 +30,9 @@ pub(crate) struct Definition {
     identity: Vec<String>,
     /// The table's name in the target, for when the source no longer has it: schema and table.
     target: Option<(String, String)>,
+    /// Its partitions, where the source's log does not tell what happens to them and they were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parts: Option<Parts>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +64,19 @@ impl Definition {
             columns: columns.collect(),
             identity: identity.map(|column| column.name.clone()).collect(),
             target: None,
+            parts: None,
         }
+    }
+
+    /// The same, with partitions that were found.
+    pub(crate) fn with_parts(&self, parts: Parts) -> Definition {
+        Definition { parts: Some(parts), ..self.clone() }
+    }
+
+    /// The same with the partitions of another definition of the table; `None` when it has these already.
+    pub(crate) fn with_parts_of(&self, now: &Definition) -> Option<Definition> {
+        let parts = now.parts.as_ref().filter(|parts| self.parts.as_ref() != Some(parts))?;
+        Some(self.with_parts(parts.clone()))
     }
 
     /// The same, of rows that are in this table of the target.
@@ -140,6 +156,10 @@ pub(crate) enum SchemaChange {
     },
     /// Another table has the name.
     Recreated,
+    /// The table has other rows because of what was done to a partition.
+    Moved {
+        what: String,
+    },
 }
 
 impl fmt::Display for SchemaChange {
@@ -153,6 +173,7 @@ impl fmt::Display for SchemaChange {
             SchemaChange::LabelsAdded { column } => write!(f, "the type of column \"{column}\" has more labels"),
             SchemaChange::Identity { was, is } => write!(f, "rows were identified by ({was}) and are by ({is})"),
             SchemaChange::Recreated => write!(f, "another table has its name"),
+            SchemaChange::Moved { what } => f.write_str(what),
         }
     }
 }
@@ -190,6 +211,8 @@ pub(crate) fn differences(before: &Definition, now: &Definition) -> Vec<SchemaCh
     if before.identity.iter().map(renamed).ne(now.identity.iter().cloned()) {
         changes.push(SchemaChange::Identity { was: before.identity.join(", "), is: now.identity.join(", ") });
     }
+    let moved = before.parts.as_ref().zip(now.parts.as_ref()).and_then(|(before, now)| now.moved_since(before));
+    changes.extend(moved.map(|what| SchemaChange::Moved { what }));
     changes
 }
 
@@ -231,6 +254,7 @@ pub(crate) fn action(changes: &[SchemaChange], policy: &DdlPolicy) -> Option<Ddl
         SchemaChange::Replaced { .. } => policy.rename_column.max(DdlAction::Apply),
         SchemaChange::Identity { .. } => policy.retype_column.max(DdlAction::Apply),
         SchemaChange::Recreated => policy.rename_table.max(DdlAction::Apply),
+        SchemaChange::Moved { .. } => policy.truncate_table,
     };
     // Without numbers, it may be the same column by another name.
     let rename = (added && dropped).then_some(policy.rename_column);
@@ -321,7 +345,8 @@ pub(crate) fn as_before(planned: &PlannedTable, changes: &[SchemaChange], before
             | SchemaChange::LabelsAdded { .. }
             | SchemaChange::Retyped { .. }
             | SchemaChange::Identity { .. }
-            | SchemaChange::Recreated => false,
+            | SchemaChange::Recreated
+            | SchemaChange::Moved { .. } => false,
         })
     };
     let source = &planned.source.schema;
@@ -369,7 +394,7 @@ mod tests {
             })
             .collect();
         let identity = columns.iter().filter(|column| column.name == "id").map(|column| column.name.clone()).collect();
-        Definition { table: columns[0].number.map(|_| 7), columns, identity, target: None }
+        Definition { table: columns[0].number.map(|_| 7), columns, identity, target: None, parts: None }
     }
 
     fn told(before: &str, now: &str) -> String {
@@ -412,7 +437,7 @@ mod tests {
             let labels = SqlType::Enumeration(labels.split(' ').map(str::to_owned).collect());
             let sql_type = Some(if in_array { SqlType::Array(Box::new(labels)) } else { labels });
             let column = DefinedColumn { name: "e".into(), number, native_type: "mood".into(), generated: false, sql_type };
-            Definition { table: number.map(|_| 7), columns: vec![column], identity: Vec::new(), target: None }
+            Definition { table: number.map(|_| 7), columns: vec![column], identity: Vec::new(), target: None, parts: None }
         };
         let cases = [
             ("a b", "a b", Some(2), false, ""),

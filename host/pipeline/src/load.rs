@@ -289,6 +289,11 @@ async fn lane(
             *joined = Some(join(joined.take(), &window));
         }
         if job.table.chunks_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if job.table.late_key.is_some() {
+                // A key takes its time: nobody waits for that of another table, nor loads again because of it.
+                finish_tables(&load.context, std::slice::from_ref(&job.table)).await?;
+                continue;
+            }
             // As in the feeder.
             let _ = loaded.send(job.table);
         }

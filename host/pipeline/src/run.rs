@@ -27,7 +27,7 @@ use crate::cache::CacheGauge;
 use crate::control_tables::Keeper;
 use crate::exceptions::Exceptions;
 use crate::log_held;
-use crate::partition_watch::Parts;
+use crate::partition_watch::KnownParts;
 use crate::plan::PlannedTable;
 use crate::policy::RowErrorPolicy;
 use crate::row_errors::RowErrors;
@@ -206,7 +206,7 @@ pub(crate) struct Watched {
     /// An attempt of this run found tables to load.
     pub(crate) loads: std::sync::atomic::AtomicBool,
     /// The partitions of the task's tables.
-    pub(crate) parts: Parts,
+    pub(crate) parts: KnownParts,
     /// The control tables that the task asks for are in the target.
     pub(crate) has_control_tables: std::sync::atomic::AtomicBool,
     /// How often each table was at fault in this run.
@@ -241,7 +241,7 @@ impl Watched {
             reloads: std::sync::Mutex::default(),
             dropped: std::sync::Mutex::default(),
             loads: std::sync::atomic::AtomicBool::default(),
-            parts: Parts::default(),
+            parts: KnownParts::default(),
             has_control_tables: std::sync::atomic::AtomicBool::default(),
             table_errors: std::sync::Mutex::default(),
         }

@@ -298,9 +298,18 @@ impl Attempt<'_> {
             self.target.save_definition(fence, &record.table, &table.definition.to_text()).await?;
             return Ok((table.clone(), None));
         };
-        let before = Arc::new(Definition::parse(text)?);
+        let before = Definition::parse(text)?;
         let changes = differences(&before, &table.definition);
-        match action(&changes, &self.spec.ddl) {
+        let action = action(&changes, &self.spec.ddl);
+        let before = match before.with_parts_of(&table.definition) {
+            Some(now) if action.is_none_or(|action| action == DdlAction::Ignore) => {
+                self.target.save_definition(fence, &record.table, &now.to_text()).await?;
+                now
+            }
+            _ => before,
+        };
+        let before = Arc::new(before);
+        match action {
             None => Ok((table.clone(), None)),
             // Chunks to come would be of the new definition.
             Some(DdlAction::Ignore) if record.state == TableState::Loading => Ok((table.clone(), Some((changes, DdlAction::Apply)))),

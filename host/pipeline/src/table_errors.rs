@@ -118,7 +118,7 @@ impl Attempt<'_> {
         let now = self.source.describe(std::slice::from_ref(&table.source.schema.name)).await?;
         let changes = now.first().map(|now| differences(&Definition::of(&table.source), &Definition::of(now))).unwrap_or_default();
         let name = std::slice::from_ref(&table.source.schema.name);
-        let moved = !self.moved_partitions(name).await?.is_empty();
+        let moved = !self.look_at_partitions(name).await?.moved.is_empty();
         let of_partitions = moved.then(|| evolution::upheaval_action(Upheaval::Moved, &self.spec.ddl));
         let action = evolution::action(&changes, &self.spec.ddl).max(of_partitions).filter(|action| *action != DdlAction::Ignore);
         Ok((action, only_labels(&changes) && !moved))

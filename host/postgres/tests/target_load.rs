@@ -7,7 +7,7 @@ use std::sync::Arc;
 use target_support::{Bench, In, binary, chunk, encoded_table, group, image, loaded, notes, table, task, window};
 use tidegate_connector::{ControlTable, ControlTables, ErrorClass, NetChange, Step, Strictness, TablePreparation, Target};
 use tidegate_model::schema::RowEncoding;
-use tidegate_model::{SqlType, Value};
+use tidegate_model::{SqlType, TableName, Value};
 use tidegate_postgres::target::PostgresTarget;
 
 const TEXT: SqlType = SqlType::Text { chars_max: None };
@@ -295,6 +295,21 @@ async fn rights_that_a_role_lacks_are_told_and_concern_one_table_alone() {
     assert_eq!(error.table_name(), Some(&lost.source.schema.name));
     lane.apply(&group(1, 2, vec![insert(&kept, 2)])).await.unwrap();
     assert_eq!(bench.one("select (select count(*) from app.kept), (select count(*) from app.lost)").await, "(2,1)");
+}
+
+/// One type of one table that the server refuses is that table's error, however many are prepared with it.
+#[tokio::test]
+async fn a_type_that_the_server_refuses_concerns_its_table_alone() {
+    let bench = Bench::new().await;
+    let number = SqlType::Decimal { precision: None, scale: None };
+    let columns = [("id", SqlType::Int32, false), ("n", number, true)];
+    let of = |name: &str, native: &str| encoded_table(name, &columns, 1, RowEncoding::Postgres, &["integer", native]);
+    let (good, bad) = (of("good", "numeric(5,2)"), of("bad", "numeric(1001,0)"));
+    let both = [good.clone(), bad].map(|table| (table, TablePreparation::DropAndCreate));
+    let error = bench.target.prepare_tables(&bench.fence, &both).await.unwrap_err();
+    assert_eq!((error.class(), error.table_name()), (ErrorClass::TableDefinite, Some(&TableName::new("app", "bad"))), "{}", error.chain());
+    bench.target.prepare_tables(&bench.fence, &both[..1]).await.unwrap();
+    assert_eq!(bench.one("select count(*) from app.good").await, "(0)");
 }
 
 /// On the server of another test.

@@ -204,7 +204,7 @@ async fn labels_come_and_change(world: &World) {
 }
 
 /// PG-032, PG-033: the log tells nothing of what is done to a partition as a whole.
-async fn partitions_are_emptied_and_exchanged(world: &World) {
+async fn partitions_are_emptied_and_exchanged(world: &mut World) {
     world
         .source_sql(
             "create table parts (id integer, k integer, primary key (id, k)) partition by list (k);
@@ -224,14 +224,54 @@ async fn partitions_are_emptied_and_exchanged(world: &World) {
         )
         .await;
     wait_ids(world, "parts", &[1, 5, 6]).await;
+    // A table with partitions of its own brings what it was filled with.
+    world
+        .source_sql(
+            "create table deep (id integer not null, k integer not null, primary key (id, k)) partition by list (k);
+             create table deep_1 partition of deep for values in (10); insert into deep values (7, 10);
+             alter table parts attach partition deep for values in (10)",
+        )
+        .await;
+    wait_ids(world, "parts", &[1, 5, 6, 7]).await;
+    // What a partition gets and loses while it is none is in no log, and it looks as before.
+    world
+        .source_sql(
+            "begin; alter table parts detach partition parts_4; insert into parts_4 values (8, 4); delete from parts_4 where id = 6;
+             alter table parts attach partition parts_4 for values in (4); commit",
+        )
+        .await;
+    wait_ids(world, "parts", &[1, 5, 7, 8]).await;
+    world
+        .source_sql(
+            "begin; alter table parts detach partition deep; update deep set id = 9;
+             alter table parts attach partition deep for values in (10); commit",
+        )
+        .await;
+    wait_ids(world, "parts", &[1, 5, 8, 9]).await;
+
+    // The same while nobody looks.
+    for (change, wanted) in [
+        ("truncate parts_3", &[1, 8, 9][..]),
+        (
+            "alter table parts detach partition deep; insert into deep values (11, 10); alter table parts attach partition deep for values in (10)",
+            &[1, 8, 9, 11],
+        ),
+        ("create table parts_12 partition of parts for values in (12); insert into parts values (12, 12)", &[1, 8, 9, 11, 12]),
+        ("drop table parts_4", &[1, 9, 11, 12]),
+    ] {
+        world.host.kill().await;
+        world.source_sql(change).await;
+        world.host.restart().await;
+        wait_ids(world, "parts", wanted).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_come_and_go_from_postgres() {
-    let world = tables_come_and_go(Source::postgres(PostgresVersion::V18).await).await;
+    let mut world = tables_come_and_go(Source::postgres(PostgresVersion::V18).await).await;
     names_are_exchanged(&world).await;
     labels_come_and_change(&world).await;
-    partitions_are_emptied_and_exchanged(&world).await;
+    partitions_are_emptied_and_exchanged(&mut world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

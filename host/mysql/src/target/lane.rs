@@ -138,9 +138,13 @@ impl MysqlLane {
     async fn run_group(&mut self, group: &Group) -> Result<Applied, ConnectorError> {
         let mut writer = self.run_steps(&group.steps, false).await?;
         writer.batch.hold_fence(&self.fence);
+        // Tens of thousands of tables may come to their place together.
         for (table, state) in &group.tables {
             let sql = control::save_table_sql(&self.fence, table, state);
-            writer.batch.push(sql.as_bytes(), Expected::Anything("store a table's state"));
+            if let Err(error) = writer.push(sql.as_bytes(), Expected::Anything("store a table's state")).await {
+                self.writer = Some(writer);
+                return Err(error);
+            }
         }
         if !group.resolved.is_empty() || !group.rejected.is_empty() {
             let written = match writer.flush().await {

@@ -97,22 +97,31 @@ const TYPES: &str = "select t.oid::pg_catalog.oid, t.typname::pg_catalog.text, t
     case when t.oid = $2 then pg_catalog.scale(0::pg_catalog.int4::pg_catalog.money::pg_catalog.numeric) else 0 end::pg_catalog.int4, \
     t.typsend::pg_catalog.oid <> 0 from pg_catalog.pg_type t where t.oid = any($1)";
 
-/// The parts of partitioned tables. One that was made as a partition is entered as such by the same transaction, two steps after
-/// its row type (seen on PostgreSQL 15 and 18); one that was filled before it was attached, later.
-const PARTITIONS: &str = concat!(
-    "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text, ln.nspname::pg_catalog.text, l.relname::pg_catalog.text, \
+/// The parts of partitioned tables, and by which transactions each came to the root, from level to level.
+///
+/// One that was made as a partition is entered as such by the same transaction, two steps after its row type (seen on PostgreSQL 15
+/// and 18); one that was filled before it was attached, later. So do partitions that were filled below a table which was attached with
+/// them: an entry further up is younger than the part itself, whose system columns nobody alters.
+const PARTITIONS: &str = "with recursive tree (root, oid, xs, cs) as (\
+      select c.oid, c.oid, array[]::pg_catalog.xid[], array[]::pg_catalog.int8[] \
+      from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w(s, t) join pg_catalog.pg_namespace n on n.nspname = w.s \
+      join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.t and c.relkind = 'p' \
+    union all \
+      select tree.root, i.inhrelid, tree.xs || i.xmin, tree.cs || i.cmin::pg_catalog.text::pg_catalog.int8 from pg_catalog.pg_inherits i \
+      join tree on i.inhparent = tree.oid join pg_catalog.pg_class k on k.oid = i.inhrelid and k.relispartition) \
+    select n.nspname::pg_catalog.text, c.relname::pg_catalog.text, ln.nspname::pg_catalog.text, l.relname::pg_catalog.text, \
     l.oid::pg_catalog.oid, coalesce(pg_catalog.pg_relation_filenode(l.oid), 0)::pg_catalog.oid, \
-    case when i.xmin::pg_catalog.text = y.xmin::pg_catalog.text \
-      and i.cmin::pg_catalog.text::pg_catalog.int8 - y.cmin::pg_catalog.text::pg_catalog.int8 between 0 and 2 then false \
-      else coalesce(pg_catalog.pg_relation_size(l.oid), 0) > 0 end \
-    from unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w(s, t) join pg_catalog.pg_namespace n on n.nspname = w.s \
-    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.t and c.relkind = 'p' \
-    cross join lateral ",
-    partition_tree!(),
-    " p (relid) join pg_catalog.pg_class l on l.oid = p.relid \
-    join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace join pg_catalog.pg_inherits i on i.inhrelid = l.oid \
-    join pg_catalog.pg_type y on y.oid = l.reltype where p.relid <> c.oid"
-);
+    case when exists (select from unnest(tree.xs, tree.cs) with ordinality e(x, c, place) where \
+      case when e.place = pg_catalog.cardinality(tree.xs) \
+        then e.x <> y.xmin or e.c - y.cmin::pg_catalog.text::pg_catalog.int8 not between 0 and 2 \
+        when e.x = a.xmin then e.c > a.cmin::pg_catalog.text::pg_catalog.int8 \
+        else pg_catalog.age(e.x) < pg_catalog.age(a.xmin) end) \
+      then coalesce(pg_catalog.pg_relation_size(l.oid), 0) > 0 else false end, \
+    pg_catalog.array_to_string(tree.xs, ' ') \
+    from tree join pg_catalog.pg_class c on c.oid = tree.root join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+    join pg_catalog.pg_class l on l.oid = tree.oid join pg_catalog.pg_namespace ln on ln.oid = l.relnamespace \
+    join pg_catalog.pg_type y on y.oid = l.reltype join pg_catalog.pg_attribute a on a.attrelid = l.oid and a.attname = 'tableoid' \
+    where tree.oid <> tree.root";
 
 /// Tables a user may mean: ordinary and partitioned ones; partitions belong to their root.
 const LISTED: &str = "where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't' \
@@ -130,8 +139,24 @@ pub(crate) async fn table_names(client: &Client) -> Result<Vec<TableName>, Conne
          and not exists (select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
            and d.objid = c.oid and d.deptype = 'e') order by 1, 2"
     );
+    names_of(client.query(&sql, &[]).await)
+}
+
+/// See `Source::existing_tables`.
+pub(crate) async fn existing_tables(client: &Client, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+    let tables: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+    let sql = format!(
+        "select n.nspname::pg_catalog.text, c.relname::pg_catalog.text from pg_catalog.pg_class c \
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+         join unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w(s, t) on w.s = n.nspname and w.t = c.relname {LISTED}"
+    );
+    names_of(client.query(&sql, &[&schemas, &tables]).await)
+}
+
+fn names_of(rows: Result<Vec<Row>, tokio_postgres::Error>) -> Result<Vec<TableName>, ConnectorError> {
     let attempted = "list tables";
-    let rows = client.query(&sql, &[]).await.map_err(|error| pg_error(attempted, error))?;
+    let rows = rows.map_err(|error| pg_error(attempted, error))?;
     rows.iter().map(|row| Ok(TableName::new(get::<String>(row, 0, attempted)?, get::<String>(row, 1, attempted)?))).collect()
 }
 
@@ -164,6 +189,7 @@ pub(crate) async fn partitions(client: &Client, tables: &[TableName]) -> Result<
             number: get(row, 4, attempted)?,
             storage: get(row, 5, attempted)?,
             brought_rows: get(row, 6, attempted)?,
+            attached: get(row, 7, attempted)?,
         })
     };
     rows.iter().map(partition).collect()

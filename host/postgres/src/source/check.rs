@@ -301,8 +301,8 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
     if facts.partitioned {
         // PostgreSQL manual, "Publication": what is done to a partition as a whole is not published by way of the root.
         let found = "a partitioned table: the log tells nothing of TRUNCATE, ATTACH, DETACH and DROP of single partitions";
-        let finding = Finding::warning("partitioned", &object, found, "no such command while the task is stopped");
-        findings.push(finding.fix(format!("after such a command, reload table {quoted}")));
+        let finding = Finding::warning("partitioned", &object, found, "few such commands: the whole table is loaded again after each");
+        findings.push(Finding { severity: Severity::Info, ..finding });
     }
     let deferrable = facts.indexes.iter().any(|index| index.primary && !index.immediate);
     if table.schema.before_images == BeforeImages::None {

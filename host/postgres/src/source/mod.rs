@@ -87,6 +87,10 @@ impl Source for PostgresSource {
         catalog::table_names(&self.client().await?).await
     }
 
+    async fn existing_tables(&self, names: &[TableName]) -> Result<Vec<TableName>, ConnectorError> {
+        catalog::existing_tables(&self.client().await?, names).await
+    }
+
     async fn describe(&self, tables: &[TableName]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
         let client = self.client().await?;
         let facts = catalog::tables_by_name(&client, tables).await?;

@@ -28,7 +28,8 @@ const ROWS_PER_BLOCK_GUESS: f64 = 80.0;
 
 const LEAVES: &str = "select l.oid::pg_catalog.oid, pg_catalog.pg_relation_filenode(l.oid)::pg_catalog.oid, \
     pg_catalog.pg_relation_size(l.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8, \
-    l.reltuples::pg_catalog.float8, l.relpages::pg_catalog.int4, l.relkind::pg_catalog.text, w.place::pg_catalog.int8 \
+    l.reltuples::pg_catalog.float8, l.relpages::pg_catalog.int4, l.relkind::pg_catalog.text, w.place::pg_catalog.int8, \
+    exists (select from pg_catalog.pg_am a where a.oid = l.relam and a.amname = 'heap') \
     from rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) with ordinality w (s, t, place) \
     join pg_catalog.pg_namespace n on n.nspname = w.s \
     join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.t and c.relkind in ('r', 'p') \
@@ -184,7 +185,7 @@ impl Snapshot for PostgresSnapshot {
 }
 
 impl PostgresSnapshot {
-    /// A table whose files have no block has no rows: while the holder has its lock nobody empties it, and nothing takes blocks away. That
+    /// A table whose heaps have no block has no rows, which other methods of access need not have in blocks of its file: while the holder has its lock nobody empties it, and nothing takes blocks away. That
     /// the holder still lives is asked after the look at the files, so it did before.
     async fn chunks_of_all(&self, tables: &[&SourceTable], rows_wanted: u64) -> Result<Vec<Vec<Chunk>>, ConnectorError> {
         let leaves = self.leaves(&tables.iter().map(|table| &table.schema.name).collect::<Vec<_>>()).await?;
@@ -193,7 +194,7 @@ impl PostgresSnapshot {
             ConnectorError::transient("snapshot_lost", "cut tables into chunks").caused_by(pg_error("ask for the snapshot", error))
         })?;
         let chunks = |leaves: &Vec<Leaf>| {
-            let of: &[Leaf] = if leaves.iter().all(|leaf| leaf.blocks == 0) { &[] } else { leaves };
+            let of: &[Leaf] = if leaves.iter().all(|leaf| leaf.has_no_rows()) { &[] } else { leaves };
             block_chunks(of, |_| rows_wanted)
         };
         Ok(leaves.iter().map(chunks).collect())
@@ -219,6 +220,7 @@ impl PostgresSnapshot {
                 blocks: u64::try_from(get::<i64>(row, 2, attempted)?).unwrap_or_default(),
                 tuples: get(row, 3, attempted)?,
                 pages: get(row, 4, attempted)?,
+                is_heap: get(row, 7, attempted)?,
             })
         };
         let mut leaves: Vec<Vec<Leaf>> = tables.iter().map(|_| Vec::new()).collect();
@@ -255,12 +257,19 @@ struct Leaf {
     /// By the server's statistics, in so many pages.
     tuples: f64,
     pages: i32,
+    is_heap: bool,
+}
+
+impl Leaf {
+    fn has_no_rows(&self) -> bool {
+        self.is_heap && self.blocks == 0
+    }
 }
 
 /// Chunks of relation files, each of about so many rows as its file should have in one. A table without files is empty.
 fn block_chunks(leaves: &[Leaf], rows_wanted: impl Fn(u32) -> u64) -> Vec<Chunk> {
     let of_leaf = |leaf: &Leaf| {
-        let Leaf { oid, filenode, blocks, tuples, pages } = *leaf;
+        let Leaf { oid, filenode, blocks, tuples, pages, .. } = *leaf;
         let ranges = ranges(blocks, blocks_per_chunk(tuples, pages, rows_wanted(oid)));
         ranges.into_iter().map(move |range| BlockRange { oid, filenode, ..range }.to_string())
     };

@@ -70,7 +70,13 @@ async fn create<'a>(
     new: &[&'a Preparation],
     reals: &HashMap<TableName, RealTable>,
 ) -> Result<Vec<&'a Preparation>, ConnectorError> {
-    let known = known_types(tx, new).await?;
+    let failed = |error| pg_error("create tables", error);
+    tx.batch_execute("savepoint many").await.map_err(failed)?;
+    let Ok(known) = known_types(tx, new).await else {
+        // A modifier that the server's type does not take is an error.
+        tx.batch_execute("rollback to savepoint many").await.map_err(failed)?;
+        return Ok(new.to_vec());
+    };
     let (mut together, mut alone, mut sql) = (Vec::new(), Vec::new(), String::new());
     for prepared in new {
         let table = &prepared.0;
@@ -95,7 +101,6 @@ async fn create<'a>(
     for (table, _) in together.iter().filter(|(table, _)| schemas.insert(&table.name.schema)) {
         ddl::create_schema(tx, &table.name.schema, table).await?;
     }
-    let failed = |error| pg_error("create tables", error);
     tx.batch_execute("savepoint many").await.map_err(failed)?;
     if tx.batch_execute(&sql).await.is_err() {
         tx.batch_execute("rollback to savepoint many").await.map_err(failed)?;
