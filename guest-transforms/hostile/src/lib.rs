@@ -1,16 +1,29 @@
 //! A module that does what its configuration names and no module should, for the sandbox's tests.
+//!
+//! `describe` has no configuration: what it does stands in the last byte of a marker in the module's data, which a test changes. It gives
+//! a schema of 4 bytes for `0`, of 100 KiB for `1` and of 20 MiB for `2`.
 
 use tidegate_transform_sdk::{
     Batch, BatchResult, Column, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, Rename, RowError, RowNeeds, ScalarType,
     SqlType, TableSchema, Transform, Values, VarValues, host, row_plan, unchanged,
 };
 
+static DESCRIBES: [u8; 19] = *b"hostile-describes:0";
+
+/// Large enough to tell from the rest of a process when a hundred of them are kept, small enough for a module's memory.
+const BOMB_BYTES: usize = 8 << 20;
+
 /// The module; the text is the misdeed.
 pub struct Hostile(String);
 
 impl Transform for Hostile {
     fn describe() -> ModuleInfo {
-        ModuleInfo { name: "hostile".to_owned(), version: "1".to_owned(), config_schema: None }
+        let schema_bytes = match std::hint::black_box(&DESCRIBES)[18] {
+            b'1' => 100 << 10,
+            b'2' => 20 << 20,
+            _ => 4,
+        };
+        ModuleInfo { name: "hostile".to_owned(), version: "1".to_owned(), config_schema: Some(" ".repeat(schema_bytes)) }
     }
 
     fn plan(schema: &TableSchema, config: &str) -> Result<Planned<Self>, PlanError> {
@@ -24,11 +37,23 @@ impl Transform for Hostile {
         let mut plan = unchanged();
         let text = SqlType::Scalar(ScalarType::Text(None));
         plan.outputs.push(OutputColumn { name: "extra".to_owned(), sql_type: text, nullable: true, source: ColumnSource::Computed });
+        let extra = plan.outputs[0].clone();
         match config {
             "duplicate-columns" => plan.outputs.push(plan.outputs[0].clone()),
             "unknown-key" => plan.primary_key = Some(vec!["no_such_column".to_owned()]),
             "unknown-rename" => plan.renames.push(Rename { column: "no_such_column".to_owned(), to: "a".to_owned() }),
             "computed-without-rows" => return Ok(Planned::Include(plan, Hostile(String::new()))),
+            "many-notes" => plan.notes = vec!["x".repeat(9_000); 200],
+            "long-name" => plan.target_name = Some("x".repeat(1_000_000)),
+            "long-name-twice" => plan.outputs.extend([(); 2].map(|()| OutputColumn { name: "x".repeat(1_000), ..extra.clone() })),
+            "many-names" => plan.outputs.extend((0..500).map(|index| OutputColumn {
+                name: format!("{index:01000}"),
+                source: ColumnSource::Constant(None),
+                ..extra.clone()
+            })),
+            "long-error" => {
+                return Err(PlanError { config_path: Some("x".repeat(1_000_000)), message: "x".repeat(1_000_000) });
+            }
             "huge-plan" => plan.notes = vec!["x".repeat(1 << 20); 20],
             _ => {}
         }
@@ -103,6 +128,19 @@ fn misbehave(misdeed: &str) {
             std::hint::black_box(recurse_in_registers(1));
         }
         "trap" => panic!("on purpose"),
+        "log-bomb" => {
+            let message = "x".repeat(BOMB_BYTES);
+            for _ in 0..100 {
+                host::log(host::Level::Info, &message);
+            }
+        }
+        "counter-bomb" => {
+            let mut name = "x".repeat(BOMB_BYTES);
+            for index in 0..32 {
+                name.replace_range(..2, &format!("{index:02}"));
+                host::count(&name, 1);
+            }
+        }
         "chatter" => {
             for index in 0..10_000_u64 {
                 host::log(host::Level::Info, &"x".repeat(5000));

@@ -3,7 +3,12 @@
 use tidegate_model::{BeforeImages, Engine, SqlType};
 
 use crate::contract::tidegate::transform::types as wit;
+use crate::guest::cut;
 use crate::plan::{MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TextLayout};
+
+/// Notes kept of a plan, and bytes of each and of the reason why a table is left out.
+const NOTES_MAX: usize = 100;
+const NOTE_BYTES_MAX: usize = 1024;
 
 pub(crate) fn schema_to_wit(input: &PlanInput<'_>) -> wit::TableSchema {
     let schema = input.schema;
@@ -121,7 +126,7 @@ fn scalar_from_wit(scalar: wit::ScalarType) -> SqlType {
 
 pub(crate) fn outcome_from_wit(outcome: wit::PlanOutcome) -> PlanOutcome {
     match outcome {
-        wit::PlanOutcome::Exclude(reason) => PlanOutcome::Exclude(reason),
+        wit::PlanOutcome::Exclude(reason) => PlanOutcome::Exclude(reason.map(|reason| cut(&reason, NOTE_BYTES_MAX))),
         wit::PlanOutcome::Include(plan) => PlanOutcome::Include(plan_from_wit(plan)),
     }
 }
@@ -145,8 +150,17 @@ fn plan_from_wit(plan: wit::TablePlan) -> TablePlan {
             },
         }),
         soft_deletes: has_hint(&plan.hints, "soft-deletes"),
-        notes: plan.notes,
+        notes: notes(&plan.notes),
     }
+}
+
+/// The first ones; the last of them says how many more there are.
+fn notes(all: &[String]) -> Vec<String> {
+    let mut notes: Vec<String> = all.iter().take(NOTES_MAX).map(|note| cut(note, NOTE_BYTES_MAX)).collect();
+    if all.len() > NOTES_MAX {
+        notes.push(format!("and {} more notes", all.len() - NOTES_MAX));
+    }
+    notes
 }
 
 /// Hints that this host does not know are no matter.

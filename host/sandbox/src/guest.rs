@@ -13,13 +13,15 @@ use crate::contract::tidegate::transform::types;
 use crate::engine::MemoryPool;
 
 /// Log lines kept between two calls of [`crate::Sandbox::take_logs`]; more are counted and dropped.
-const LOG_LINES_MAX: usize = 100;
+pub(crate) const LOG_LINES_MAX: usize = 100;
 /// Bytes kept of a log line.
 const LOG_LINE_BYTES_MAX: usize = 1024;
 /// Distinct counters of a module.
 const COUNTERS_MAX: usize = 32;
 /// Bytes kept of a counter's name.
 const COUNTER_NAME_BYTES_MAX: usize = 64;
+/// Bytes kept of a module's messages.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
 /// Table elements over all tables: function tables of large interpreters have about ten thousand.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
@@ -199,11 +201,11 @@ impl host::Host for Guest {
             host::Level::Warn => LogLevel::Warn,
             host::Level::Error => LogLevel::Error,
         };
-        self.logs.push(LogLine { level, message: cut(message, LOG_LINE_BYTES_MAX) });
+        self.logs.push(LogLine { level, message: cut(&message, LOG_LINE_BYTES_MAX) });
     }
 
     fn count(&mut self, name: String, delta: u64) {
-        let name = cut(name, COUNTER_NAME_BYTES_MAX);
+        let name = cut(&name, COUNTER_NAME_BYTES_MAX);
         if let Some(total) = self.counts.get_mut(&name) {
             *total = total.saturating_add(delta);
         } else if self.counts.len() < COUNTERS_MAX {
@@ -212,8 +214,8 @@ impl host::Host for Guest {
     }
 }
 
-/// Cuts text to at most `bytes_max` bytes, between two characters.
-pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
-    text.truncate(text.floor_char_boundary(bytes_max));
-    text
+/// The first `bytes_max` bytes of a text, cut between two characters. A copy: a text that a module gave may take as much memory as an
+/// answer may have, and one that is only made shorter keeps it.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
 }

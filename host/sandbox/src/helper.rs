@@ -111,7 +111,7 @@ fn run(
     })?;
     let Some(status) = status else { return Ok(None) };
     let (code, message) = (joined(code)?, joined(message)?);
-    let message = cut(String::from_utf8_lossy(&message).trim().to_owned(), MESSAGE_BYTES_MAX as usize);
+    let message = cut(String::from_utf8_lossy(&message).trim(), MESSAGE_BYTES_MAX as usize);
     let refused = |message: &str, hint: Option<&str>| ModuleError::Refused { message: message.to_owned(), hint: hint.map(str::to_owned) };
     if status.success() {
         if code.len() as u64 > ARTEFACT_BYTES_MAX {

@@ -30,6 +30,7 @@ mod input;
 mod layout;
 mod plan;
 mod plan_check;
+mod plan_size;
 mod result;
 mod sandbox;
 mod threads;

@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 use tidegate_model::{BeforeImages, TableSchema};
 
 use crate::error::SandboxError;
+use crate::guest::{MESSAGE_BYTES_MAX, cut};
 use crate::input::InputSource;
 use crate::plan::{ColumnOrigin, MaskKind, Output, OutputSource, TablePlan, TargetColumn};
+
+/// Most bytes of a name in the target. Databases take 64 characters at most; the target's check says so of those in between.
+const NAME_BYTES_MAX: usize = 1024;
 
 /// # Errors
 /// [`SandboxError::Plan`] for the first thing that does not fit.
@@ -20,7 +24,7 @@ pub(crate) fn check(plan: &TablePlan, schema: &TableSchema) -> Result<(), Sandbo
 }
 
 fn error(schema: &TableSchema, problem: String) -> SandboxError {
-    SandboxError::plan(format!("table \"{}\": {problem}", schema.name))
+    SandboxError::plan(cut(&format!("table \"{}\": {problem}", schema.name), MESSAGE_BYTES_MAX))
 }
 
 fn check_source_column(schema: &TableSchema, name: &str, role: &str) -> Result<(), SandboxError> {
@@ -78,6 +82,9 @@ fn check_input(schema: &TableSchema, name: &str) -> Result<(), SandboxError> {
 fn check_identifier(schema: &TableSchema, name: &str, role: &str) -> Result<(), SandboxError> {
     if name.is_empty() || name.contains('\0') {
         return Err(error(schema, format!("a {role} name is empty or holds a zero character")));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(error(schema, format!("a {role} name has {} bytes, more than {NAME_BYTES_MAX}", name.len())));
     }
     Ok(())
 }

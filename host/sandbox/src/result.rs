@@ -206,7 +206,7 @@ fn check_errors(found: Vec<wit::RowError>, rows: usize) -> Result<Vec<RowError>,
         if row >= rows {
             return Err(SandboxError::malformed(format!("an error for row {row} of {rows} rows")));
         }
-        errors.push(RowError { row, code: cut(error.code, CODE_BYTES_MAX), message: cut(error.message, MESSAGE_BYTES_MAX) });
+        errors.push(RowError { row, code: cut(&error.code, CODE_BYTES_MAX), message: cut(&error.message, MESSAGE_BYTES_MAX) });
     }
     errors.sort_by_key(|error| error.row);
     errors.dedup_by_key(|error| error.row);

@@ -20,10 +20,11 @@ use crate::contract::TransformModule;
 use crate::convert;
 use crate::engine::{Engine, Slot};
 use crate::error::SandboxError;
-use crate::guest::{Guest, Limits, LogLine, Refused, cut};
+use crate::guest::{Guest, LOG_LINES_MAX, Limits, LogLine, MESSAGE_BYTES_MAX, Refused, cut};
 use crate::input::InputSource;
 use crate::plan::{Output, PlanInput, PlanOutcome, TablePlan};
 use crate::plan_check;
+use crate::plan_size::{PlanRoom, Size};
 use crate::result::{BatchResult, Wanted};
 use crate::usage::Usage;
 
@@ -31,11 +32,14 @@ use crate::usage::Usage;
 const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Most tables planned in one sandbox.
 const TABLES_MAX: usize = 10_000;
+/// Memory that the answers of `describe` and `plan` may make the host allocate, however much a batch's answer may have: a plan that renames
+/// each of 4,096 columns, the most that a database of today has, takes 0.7 MiB.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+/// Bytes of the JSON schema of a configuration, which the catalog keeps with each version of a module.
+const CONFIG_SCHEMA_BYTES_MAX: usize = 64 << 10;
 /// What the runtime says when an answer is larger than `set_hostcall_fuel` allows; its type is not public. Source:
 /// wasmtime 48, `HostcallFuelExhausted`; the test of an answer of 20 MiB notices another wording.
 const OUTPUT_CAUSE: &str = "fuel allocated for hostcalls has been exhausted";
-/// Bytes kept of a module's messages.
-const MESSAGE_BYTES_MAX: usize = 4096;
 /// An instance is replaced after so many batches, so much time, or when it holds three quarters of the memory that it
 /// may have: interpreters leak.
 const WORN_BATCHES: u64 = 100_000;
@@ -63,6 +67,7 @@ pub struct Sandbox {
     limits: Limits,
     state: State,
     tables: HashMap<u32, PlannedTable>,
+    room: PlanRoom,
     cancel: Arc<AtomicBool>,
     usage: Usage,
     logs: Vec<LogLine>,
@@ -94,7 +99,9 @@ struct PlannedTable {
     schema: TableSchema,
     target: tidegate_model::Engine,
     config: Arc<str>,
+    /// Without its notes, which are for people.
     plan: TablePlan,
+    size: Size,
     input_types: Vec<SqlType>,
     computed: Vec<Output>,
     /// The present instance knows the plan.
@@ -119,6 +126,7 @@ impl Sandbox {
             limits,
             state: State::Ended(SandboxError::Cancelled),
             tables: HashMap::new(),
+            room: PlanRoom::default(),
             cancel: Arc::new(AtomicBool::new(false)),
             usage: Usage { fuel: engine.settings().meters_fuel.then_some(0), ..Usage::default() },
             logs: Vec::new(),
@@ -158,7 +166,7 @@ impl Sandbox {
         let guest = Guest::new(&self.limits, Arc::clone(&self.cancel), self.engine.memory_pool(), self.engine.pacer());
         let mut store = Store::new(self.engine.wasm(), guest);
         store.limiter(|guest| guest);
-        store.set_hostcall_fuel(self.limits.result_bytes_max);
+        store.set_hostcall_fuel(answer_bytes_max("start", &self.limits));
         self.refuel(&mut store)?;
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
@@ -193,7 +201,10 @@ impl Sandbox {
         if let State::Live(live) = &mut self.state {
             let guest = live.store.data_mut();
             self.logs.append(&mut guest.logs);
-            self.logs_dropped += std::mem::take(&mut guest.logs_dropped);
+            // Those of the instance before it were not looked at yet.
+            let surplus = self.logs.len().saturating_sub(LOG_LINES_MAX);
+            self.logs.truncate(LOG_LINES_MAX);
+            self.logs_dropped += std::mem::take(&mut guest.logs_dropped) + surplus as u64;
         }
         self.state = State::Ended(error);
         self.usage.memory_bytes = 0;
@@ -218,7 +229,12 @@ impl Sandbox {
     pub fn describe(&mut self) -> Result<ModuleInfo, SandboxError> {
         let info =
             self.call("describe", self.limits.plan_cpu, |module, store| module.tidegate_transform_transformer().call_describe(store))?;
-        let short = |text| cut(text, MESSAGE_BYTES_MAX);
+        if let Some(schema) = info.config_schema.as_ref().filter(|schema| schema.len() > CONFIG_SCHEMA_BYTES_MAX) {
+            let bytes = schema.len();
+            let what = format!("the schema of its configuration has {bytes} bytes, more than {CONFIG_SCHEMA_BYTES_MAX}");
+            return Err(SandboxError::malformed(what));
+        }
+        let short = |text: String| cut(&text, MESSAGE_BYTES_MAX);
         Ok(ModuleInfo { name: short(info.name), version: short(info.version), config_schema: info.config_schema })
     }
 
@@ -235,9 +251,11 @@ impl Sandbox {
             return Err(SandboxError::plan(format!("more than {TABLES_MAX} tables in one task")));
         }
         let outcome = self.call_plan(table, input, config)?;
-        self.tables.remove(&table);
+        self.unplan(table);
         if let PlanOutcome::Include(plan) = &outcome {
             plan_check::check(plan, input.schema)?;
+            let size = Size::of(plan, input.schema);
+            self.room.take(size).map_err(|problem| SandboxError::plan(format!("table \"{}\": {problem}", input.schema.name)))?;
             let input_types = plan
                 .rows
                 .iter()
@@ -249,12 +267,19 @@ impl Sandbox {
                 config: self.shared_config(config),
                 input_types: input_types.collect(),
                 computed: plan.computed().cloned().collect(),
-                plan: plan.clone(),
+                plan: TablePlan { notes: Vec::new(), ..plan.clone() },
+                size,
                 known: true,
             };
             self.tables.insert(table, planned);
         }
         Ok(outcome)
+    }
+
+    fn unplan(&mut self, table: u32) {
+        if let Some(planned) = self.tables.remove(&table) {
+            self.room.give_back(planned.size);
+        }
     }
 
     fn call_plan(&mut self, table: u32, input: &PlanInput<'_>, config: &str) -> Result<PlanOutcome, SandboxError> {
@@ -263,8 +288,8 @@ impl Sandbox {
             module.tidegate_transform_transformer().call_plan(store, table, &schema, config)
         })?;
         let outcome = outcome.map_err(|error| SandboxError::Plan {
-            config_path: error.config_path.map(|path| cut(path, MESSAGE_BYTES_MAX)),
-            message: cut(error.message, MESSAGE_BYTES_MAX),
+            config_path: error.config_path.map(|path| cut(&path, MESSAGE_BYTES_MAX)),
+            message: cut(&error.message, MESSAGE_BYTES_MAX),
         })?;
         Ok(convert::outcome_from_wit(outcome))
     }
@@ -281,7 +306,10 @@ impl Sandbox {
         let Some(planned) = self.tables.get(&table).filter(|planned| !planned.known) else { return Ok(()) };
         let (schema, config) = (planned.schema.clone(), Arc::clone(&planned.config));
         let input = PlanInput { schema: &schema, target: planned.target };
-        let outcome = self.call_plan(table, &input, &config)?;
+        let mut outcome = self.call_plan(table, &input, &config)?;
+        if let PlanOutcome::Include(plan) = &mut outcome {
+            plan.notes.clear();
+        }
         match (self.tables.get_mut(&table), outcome) {
             (Some(planned), PlanOutcome::Include(plan)) if plan == planned.plan => {
                 planned.known = true;
@@ -316,7 +344,7 @@ impl Sandbox {
         }
         let answer =
             self.call("transform", cpu, |module, store| module.tidegate_transform_transformer().call_transform(store, table, &batch.wit))?;
-        let answer = answer.map_err(|message| SandboxError::Module(cut(message, MESSAGE_BYTES_MAX)))?;
+        let answer = answer.map_err(|message| SandboxError::Module(cut(&message, MESSAGE_BYTES_MAX)))?;
         let planned = self.tables.get(&table).ok_or(misuse("it has no plan"))?;
         let (filters, partial_images) = planned.plan.rows.as_ref().map_or((false, false), |rows| (rows.filters, rows.partial_images));
         let wanted = Wanted { rows: count, input_bytes: batch.bytes(), computed: &planned.computed, filters, partial_images };
@@ -332,7 +360,7 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] as for every call.
     pub fn forget(&mut self, table: u32) -> Result<(), SandboxError> {
-        self.tables.remove(&table);
+        self.unplan(table);
         self.call("forget", self.limits.plan_cpu, |module, store| module.tidegate_transform_transformer().call_forget(store, table))
     }
 
@@ -393,6 +421,7 @@ impl Sandbox {
         let guest = live.store.data_mut();
         guest.budget = budget;
         guest.refused = None;
+        live.store.set_hostcall_fuel(answer_bytes_max(name, &self.limits));
         live.store.set_epoch_deadline(1);
         if meters_fuel {
             live.store.set_fuel(FUEL).map_err(|error| SandboxError::Start(format!("{error:#}")))?;
@@ -445,11 +474,16 @@ impl Sandbox {
         }
         let cause = error.root_cause().to_string();
         if cause.contains(OUTPUT_CAUSE) {
-            return SandboxError::Output { call, bytes_max: self.limits.result_bytes_max };
+            return SandboxError::Output { call, bytes_max: answer_bytes_max(call, &self.limits) };
         }
         // The cause first, then where in the module: a deep recursion fills the rest.
-        SandboxError::Trap { call, message: cut(format!("{cause}; {error}"), MESSAGE_BYTES_MAX) }
+        SandboxError::Trap { call, message: cut(&format!("{cause}; {error}"), MESSAGE_BYTES_MAX) }
     }
+}
+
+/// What a call may make the host allocate for its answer, and for each line and name that it passes meanwhile.
+fn answer_bytes_max(call: &str, limits: &Limits) -> usize {
+    if call == "transform" { limits.result_bytes_max } else { limits.result_bytes_max.min(ANSWER_BYTES_MAX) }
 }
 
 fn stopped(call: &'static str, stop: Stop) -> SandboxError {

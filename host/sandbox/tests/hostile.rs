@@ -13,7 +13,7 @@ use support::{ENGINE, batch, guest, input, sandbox, schema};
 use thread_priority::unix::thread_schedule_policy;
 use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy};
 use tidegate_model::Value;
-use tidegate_sandbox::{Batch, Compiled, Engine, EngineSettings, Limits, Sandbox, SandboxError, run_on_guest_thread};
+use tidegate_sandbox::{Batch, Compiled, Engine, EngineSettings, Limits, PlanOutcome, Sandbox, SandboxError, run_on_guest_thread};
 
 const GIVES_WAY: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 
@@ -124,7 +124,70 @@ fn an_answer_of_20_mib_is_not_even_taken() {
     let (_, error) = run("huge");
     assert_eq!(error, SandboxError::Output { call: "transform", bytes_max: 16 << 20 });
     let error = sandbox(&HOSTILE).plan(0, &input(&schema()), "huge-plan").unwrap_err();
-    assert_eq!(error, SandboxError::Output { call: "plan", bytes_max: 16 << 20 });
+    assert_eq!(error, SandboxError::Output { call: "plan", bytes_max: 2 << 20 });
+    let error = sandbox(&describing(b'2')).describe().unwrap_err();
+    assert_eq!(error, SandboxError::Output { call: "describe", bytes_max: 2 << 20 });
+}
+
+/// The module with another answer of `describe`.
+fn describing(behaviour: u8) -> Compiled {
+    let mut bytes = guest("hostile");
+    let marker = b"hostile-describes:";
+    let at: Vec<usize> = (0..bytes.len() - marker.len()).filter(|at| bytes[*at..].starts_with(marker)).collect();
+    assert_eq!(at.len(), 1, "the marker stands in the module's data once");
+    bytes[at[0] + marker.len()] = behaviour;
+    ENGINE.compile(&bytes).unwrap()
+}
+
+#[test]
+fn a_schema_of_the_configuration_that_is_too_large_to_keep_is_refused() {
+    assert_eq!(sandbox(&describing(b'0')).describe().unwrap().config_schema.unwrap().len(), 4);
+    let error = sandbox(&describing(b'1')).describe().unwrap_err();
+    assert!(matches!(&error, SandboxError::Malformed { what } if what.contains("102400 bytes, more than 65536")), "{error}");
+}
+
+#[test]
+fn what_a_plan_says_is_bounded_in_length_and_in_number() {
+    let mut sandbox = sandbox(&HOSTILE);
+    let PlanOutcome::Include(plan) = sandbox.plan(0, &input(&schema()), "many-notes").unwrap() else { panic!("the table is left out") };
+    assert_eq!((plan.notes.len(), plan.notes[99].len(), plan.notes[100].as_str()), (101, 1024, "and 100 more notes"));
+    let error = sandbox.plan(0, &input(&schema()), "long-name").unwrap_err().to_string();
+    assert!(error.ends_with("a target name has 1000000 bytes, more than 1024"), "{error}");
+    let error = sandbox.plan(0, &input(&schema()), "long-name-twice").unwrap_err().to_string();
+    assert!(error.contains("stands twice"), "{error}");
+    let error = sandbox.plan(0, &input(&schema()), "long-error").unwrap_err();
+    let SandboxError::Plan { config_path: Some(path), message } = error else { panic!("{error}") };
+    assert_eq!((path.len(), path.capacity(), message.len(), message.capacity()), (4096, 4096, 4096, 4096));
+    // Two plans of half a MiB are in what is free for all, a third one is not, unless it takes the place of another.
+    sandbox.plan(1, &input(&schema()), "many-names").unwrap();
+    sandbox.plan(1, &input(&schema()), "many-names").unwrap();
+    let error = sandbox.plan(2, &input(&schema()), "many-names").unwrap_err();
+    assert!(error.leaves_usable() && error.to_string().contains("all plans of the module together"), "{error}");
+    sandbox.plan(2, &input(&schema()), "well-behaved").unwrap();
+}
+
+#[test]
+fn a_process_keeps_little_of_what_modules_log_count_and_plan() {
+    let limits = Limits { transform_cpu: Duration::from_secs(120), ..Limits::default() };
+    let before = resident_bytes();
+    let kept: Vec<Sandbox> = ["log-bomb", "counter-bomb", "many-notes"]
+        .into_iter()
+        .map(|misdeed| {
+            let mut sandbox = Sandbox::new(&ENGINE, &HOSTILE, limits).unwrap();
+            for table in 0..300 {
+                sandbox.plan(table, &input(&schema()), misdeed).unwrap();
+            }
+            sandbox.transform(0, &two_rows()).unwrap();
+            sandbox
+        })
+        .collect();
+    // 800 MiB of lines, 256 MiB of names and 515 MiB of notes passed by. Other tests of this program run beside it.
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < (64 + 128) << 20, "grew by {} MiB", grown >> 20);
+    assert_eq!(
+        kept.into_iter().map(|mut sandbox| (sandbox.take_logs().0.len(), sandbox.take_counts().len())).collect::<Vec<_>>(),
+        [(100, 0), (0, 32), (0, 0)]
+    );
 }
 
 #[test]
