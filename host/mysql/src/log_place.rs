@@ -223,12 +223,13 @@ fn before_file(event: &Event) -> Option<String> {
     }
 }
 
-/// The GTID of a transaction that begins: `SET @@SESSION.GTID_NEXT= 'uuid:5'` of MySQL, `BEGIN GTID 0-1-5` of MariaDB.
+/// The GTID of a transaction that begins: `SET @@SESSION.GTID_NEXT= 'uuid:5'` of MySQL, `BEGIN GTID 0-1-5` and
+/// `XA START X'61',X'',1 GTID 0-1-5` of MariaDB.
 fn gtid(event: &Event) -> Option<String> {
     match event.kind.as_str() {
-        "Gtid" => match event.text.split('\'').nth(1) {
-            Some(gtid) => Some(gtid.to_owned()),
-            None => event.text.split_once("GTID ").map(|(_, rest)| rest.split_whitespace().next().unwrap_or_default().to_owned()),
+        "Gtid" => match event.text.rsplit_once("GTID ") {
+            Some((_, rest)) => Some(rest.split_whitespace().next().unwrap_or_default().to_owned()),
+            None => event.text.split('\'').nth(1).map(str::to_owned),
         },
         "Gtid_tagged" => event.text.split('\'').nth(1).map(str::to_owned),
         _ => None,
@@ -342,10 +343,17 @@ mod tests {
             (394, "Xid", 415, "COMMIT /* xid=9 */"),
             (415, "Gtid", 457, "GTID 2-1-4"),
             (457, "Query", 500, "use `s`; create table u (id int)"),
+            (500, "Gtid", 550, "XA START X'61',X'47544944203120',1 GTID 0-1-9"),
+            (550, "XA_prepare", 590, "XA PREPARE X'61',X'47544944203120',1"),
         ]);
-        for (offset, wanted) in
-            [(342, "mariadb:0-1-7,2-1-3"), (414, "mariadb:0-1-7,2-1-3"), (415, "mariadb:0-1-8,2-1-3"), (500, "mariadb:0-1-8,2-1-4")]
-        {
+        for (offset, wanted) in [
+            (342, "mariadb:0-1-7,2-1-3"),
+            (414, "mariadb:0-1-7,2-1-3"),
+            (415, "mariadb:0-1-8,2-1-3"),
+            (500, "mariadb:0-1-8,2-1-4"),
+            (589, "mariadb:0-1-8,2-1-4"),
+            (590, "mariadb:0-1-9,2-1-4"),
+        ] {
             assert_eq!(position_before(Engine::Mariadb, &log, offset), wanted, "{offset}");
         }
         let first = events(&[(256, "Gtid_list", 285, "[]"), (285, "Gtid", 300, "BEGIN GTID 0-1-1 cid=5"), (300, "Xid", 331, "COMMIT")]);

@@ -162,10 +162,9 @@ async fn tagged_gtids_are_followed_and_resumed() {
 async fn changes_that_rows_do_not_tell_stop_the_stream() {
     for (flavour, engine) in FLAVOURS {
         let bench = Bench::start(flavour, engine).await;
-        let cases: [(&str, &[&str], &str); 4] = [
+        let cases: [(&str, &[&str], &str); 3] = [
             ("s0", &["set binlog_format = 'STATEMENT'", "insert into s0 values (7, 7)"], "binlog_format"),
             ("s1", &["set binlog_row_image = 'MINIMAL'", "update s1 set v = 9"], "row_image"),
-            ("s2", &["xa start 'x2'", "update s2 set v = 9", "xa end 'x2'", "xa prepare 'x2'", "xa commit 'x2'"], "xa_unsupported"),
             (
                 "s5",
                 &["set global binlog_row_metadata = 'MINIMAL'", "update s5 set v = 9", "set global binlog_row_metadata = 'FULL'"],
@@ -294,12 +293,6 @@ async fn what_a_session_hides_or_takes_back_stops_the_stream() {
             ("h1", "id int primary key", &["set binlog_row_image = 'MINIMAL'", "insert into h1 (id) values (3)"], "row_image"),
             ("h2", "id int not null unique", &["set binlog_row_image = 'MINIMAL'", "update h2 set v = 9"], "row_image"),
             ("h3", "id int primary key", &[WRITES, "set binlog_format = 'STATEMENT'", "select writes()"], "binlog_format"),
-            (
-                "h4",
-                "id int primary key",
-                &["xa start 'x4'", "update h4 set v = 9", "xa end 'x4'", "xa prepare 'x4'", "xa rollback 'x4'"],
-                "xa_unsupported",
-            ),
         ];
         match engine {
             Engine::Mysql => cases.extend([

@@ -23,3 +23,4 @@ mod swap;
 mod tenants;
 mod whole_transactions;
 mod world;
+mod xa;

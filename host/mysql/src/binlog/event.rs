@@ -175,8 +175,6 @@ pub(crate) struct Gtid {
     pub(crate) committed_at_us: Option<i64>,
     /// MariaDB: the group is one statement that ends by itself. MySQL says so by having no BEGIN.
     pub(crate) standalone: bool,
-    /// MariaDB: the group prepares an XA transaction.
-    pub(crate) xa: bool,
 }
 
 /// MySQL's untagged GTID event.
@@ -242,7 +240,7 @@ pub(crate) fn mysql_tagged_gtid(body: &[u8]) -> Result<Gtid, Fault> {
 
 fn gtid(uuid: [u8; 16], tag: String, sequence: u64, committed: Option<u64>) -> Gtid {
     let mark = TxMark::Mysql { source: GtidSource { uuid, tag }, sequence };
-    Gtid { mark, committed_at_us: committed.and_then(|us| i64::try_from(us).ok()), standalone: false, xa: false }
+    Gtid { mark, committed_at_us: committed.and_then(|us| i64::try_from(us).ok()), standalone: false }
 }
 
 /// An integer whose first byte counts its further bytes by its low one-bits.
@@ -261,8 +259,8 @@ pub(crate) fn mariadb_gtid(body: &[u8], server: u32) -> Result<Gtid, Fault> {
     let mut reader = Reader::new(body, "GTID event");
     let (sequence, domain, flags) = (reader.u64()?, reader.u32()?, reader.u8()?);
     let mark = TxMark::Mariadb { domain, server, sequence };
-    // FL_STANDALONE, FL_PREPARED_XA.
-    Ok(Gtid { mark, committed_at_us: None, standalone: flags & 1 != 0, xa: flags & 64 != 0 })
+    // FL_STANDALONE.
+    Ok(Gtid { mark, committed_at_us: None, standalone: flags & 1 != 0 })
 }
 
 /// A statement as it was logged.

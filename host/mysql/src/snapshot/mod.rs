@@ -4,7 +4,9 @@
 //!
 //! **MariaDB** is exact: `START TRANSACTION WITH CONSISTENT SNAPSHOT` and the binary log position of that very moment
 //! come from the same lock, and `binlog_gtid_pos` names it as GTIDs. `low == high`. (`gtid_binlog_pos` could not serve
-//! instead: it moves when a transaction is written to the log, before the engine shows it.)
+//! instead: it moves when a transaction is written to the log, before the engine shows it.) XA transactions are committed beside that
+//! lock (`committing.rs`). Where a server has some, `low` is a position from before the view, up to which all of them are in the engine;
+//! a keyless table is locked.
 //!
 //! **MySQL** has no such moment without a global lock. `low` is `gtid_executed` read before the view: the server adds a
 //! GTID there only after the engines committed (`MYSQL_BIN_LOG::process_commit_stage_queue`: `ha_commit_low` for the
@@ -17,6 +19,7 @@
 //! are held until after the GTID is entered), and while it stands, view and `gtid_executed` agree on this table.
 
 mod chunk;
+mod committing;
 mod partition;
 mod range;
 mod reader;
@@ -27,8 +30,9 @@ use async_trait::async_trait;
 use tidegate_connector::{Chunk, ConnectorError, CutParts, Dialect, RangePart, RowReader, Snapshot, SourceTable, TableCut};
 use tidegate_model::position::{GtidSet, PositionError};
 use tidegate_model::{Engine, Position, TableName, Window};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
+use self::committing::Endings;
 use self::partition::Partitions;
 use self::reader::ChunkReader;
 use crate::catalog;
@@ -42,6 +46,7 @@ pub(crate) struct SourceSnapshot {
     engine: Engine,
     /// Asked for once.
     collations: OnceCell<Arc<Collations>>,
+    endings: Mutex<Endings>,
 }
 
 #[async_trait]
@@ -85,12 +90,13 @@ impl Snapshot for SourceSnapshot {
         let mut conn = self.connector.open_raw().await?;
         let name = &table.schema.name;
         let locked = async |conn: &mut RawConn| self.locked_view(conn, name).await.map_err(|error| error.at_table(name));
+        let is_keyless = table.schema.primary_key.is_empty();
         let window = match self.engine {
-            Engine::Mariadb => match exact_view(&mut conn).await? {
+            Engine::Mariadb => match self.exact_view(&mut conn, is_keyless).await? {
                 Some(window) => window,
                 None => locked(&mut conn).await?,
             },
-            _ if table.schema.primary_key.is_empty() => locked(&mut conn).await?,
+            _ if is_keyless => locked(&mut conn).await?,
             _ => free_view(&mut conn).await?,
         };
         if let Some(partitions) = partitions {
@@ -109,9 +115,9 @@ const WHAT: &str = "open a snapshot";
 const BEGIN: &str = "start transaction with consistent snapshot, read only";
 const ISOLATION: &str = "set session transaction isolation level repeatable read";
 
-/// MariaDB. `None` when the server cannot name the position: it reads its log file from the start for that, and gives
-/// up at an event above its own `max_allowed_packet`.
-async fn exact_view(conn: &mut RawConn) -> Result<Option<Window>, ConnectorError> {
+/// Opens a view of MariaDB and tells its position. `None` when the server cannot name it: it reads its log file from the start for that,
+/// and gives up at an event above its own `max_allowed_packet`.
+async fn view_at(conn: &mut RawConn) -> Result<Option<Position>, ConnectorError> {
     conn.run(WHAT, ISOLATION).await?;
     conn.run(WHAT, "start transaction with consistent snapshot").await?;
     let status = conn.texts(WHAT, "show status like 'binlog_snapshot_%'").await?;
@@ -128,12 +134,13 @@ async fn exact_view(conn: &mut RawConn) -> Result<Option<Window>, ConnectorError
             .hint("start the server with --log-bin"));
     }
     let sql = format!("select binlog_gtid_pos({}, {})", Dialect::MYSQL.literal(&file), offset.parse::<u64>().unwrap_or(0));
-    let Some(gtids) = conn.text(WHAT, &sql).await? else {
-        conn.run(WHAT, "rollback").await?;
-        return Ok(None);
-    };
-    let position = position(Engine::Mariadb, &gtids)?;
-    Ok(Some(Window { low: position.clone(), high: position }))
+    match conn.text(WHAT, &sql).await? {
+        Some(gtids) => Ok(Some(position(Engine::Mariadb, &gtids)?)),
+        None => {
+            conn.run(WHAT, "rollback").await?;
+            Ok(None)
+        }
+    }
 }
 
 /// MySQL, without a lock.
@@ -160,7 +167,7 @@ fn reaching_beyond(set: &GtidSet, more: u64) -> GtidSet {
 
 impl SourceSnapshot {
     pub(crate) fn new(connector: Connector, engine: Engine) -> Self {
-        Self { connector, engine, collations: OnceCell::new() }
+        Self { connector, engine, collations: OnceCell::new(), endings: Mutex::default() }
     }
 
     async fn collations(&self) -> Result<Arc<Collations>, ConnectorError> {
@@ -173,21 +180,64 @@ impl SourceSnapshot {
         self.collations.get_or_try_init(ask).await.cloned()
     }
 
-    /// For keyless tables of MySQL, and where MariaDB cannot name its position.
+    /// MariaDB. `None` where only a lock makes a view that has a position.
+    async fn exact_view(&self, conn: &mut RawConn, is_keyless: bool) -> Result<Option<Window>, ConnectorError> {
+        if committing::is_unheard_of(conn).await? {
+            let Some(high) = view_at(conn).await? else { return Ok(None) };
+            // Asked on, since one may have begun meanwhile. XA RECOVER is no statement for within a transaction.
+            if committing::none_began(conn).await? {
+                return Ok(Some(Window { low: high.clone(), high }));
+            }
+            conn.run(WHAT, "rollback").await?;
+        }
+        if is_keyless {
+            return Ok(None);
+        }
+        let Some(low) = view_at(conn).await? else { return Ok(None) };
+        conn.run(WHAT, "rollback").await?;
+        let names = committing::prepared(conn).await?;
+        self.endings.lock().await.settle(&self.connector, conn, names).await?;
+        Ok(view_at(conn).await?.map(|high| Window { low, high }))
+    }
+
+    /// For keyless tables of MySQL, and where MariaDB cannot name its position, or is not exact.
     async fn locked_view(&self, conn: &mut RawConn, table: &TableName) -> Result<Window, ConnectorError> {
         let mut locker = self.connector.open_raw().await?;
         conn.run(WHAT, ISOLATION).await?;
+        let mut endings = self.endings.lock().await;
+        if self.engine == Engine::Mariadb {
+            // What takes long is done before the lock.
+            let names = committing::prepared(conn).await?;
+            endings.settle(&self.connector, conn, names).await?;
+        }
         // Writers queue behind a waiting lock, so it must not wait for long.
         locker.run(WHAT, "set session lock_wait_timeout = 10").await?;
         locker.run(WHAT, &format!("lock tables {} read", Dialect::MYSQL.table(table))).await?;
-        let opened = conn.run(WHAT, BEGIN).await;
-        let low = self.log_end(&mut locker).await;
+        let opened = self.view_under_lock(conn, &mut locker, &mut endings).await;
         let unlocked = locker.run(WHAT, "unlock tables").await;
         locker.quit().await;
-        opened?;
+        let position = opened?;
         unlocked?;
-        let position = low?;
         Ok(Window { low: position.clone(), high: position })
+    }
+
+    /// Opens a view of a table to which nobody writes, and tells a position that agrees with it.
+    async fn view_under_lock(&self, conn: &mut RawConn, locker: &mut RawConn, endings: &mut Endings) -> Result<Position, ConnectorError> {
+        if self.engine != Engine::Mariadb {
+            conn.run(WHAT, BEGIN).await?;
+            return self.log_end(locker).await;
+        }
+        loop {
+            // An XA transaction whose session has ended holds no lock of the table in MariaDB, and may be committed now.
+            let names = committing::prepared(locker).await?;
+            endings.settle(&self.connector, locker, names.clone()).await?;
+            conn.run(WHAT, BEGIN).await?;
+            let position = self.log_end(locker).await?;
+            if !endings.any(&self.connector, locker, &names).await? {
+                return Ok(position);
+            }
+            conn.run(WHAT, "rollback").await?;
+        }
     }
 
     async fn log_end(&self, conn: &mut RawConn) -> Result<Position, ConnectorError> {

@@ -3,7 +3,7 @@
 //! ```text
 //!   GTID ─▶ BEGIN ─▶ (TABLE_MAP+ ROWS+)* ─▶ XID | COMMIT        rows
 //!   GTID ─▶ statement                                            DDL, ends by itself
-//!   GTID ─▶ XA START ─▶ ... ─▶ XA PREPARE      GTID ─▶ XA COMMIT
+//!   GTID ─▶ XA START ─▶ ... ─▶ XA PREPARE      GTID ─▶ XA COMMIT | XA ROLLBACK
 //! ```
 //!
 //! A position moves only at the end of a whole group. Whatever would let rows pass unseen (an unknown event, rows as
@@ -11,7 +11,7 @@
 
 mod xa;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use tidegate_connector::{ConnectorError, StreamEvent, TxId, is_table_of_dms};
 use tidegate_model::change::RelationId;
 use tidegate_model::{Change, Engine, LogPlace, Position, RowChange, TableName, TxMark, Upheaval};
 
+use self::xa::{Prepared, Replaying};
 use super::file_place::FilePlace;
 use super::names::mark_text;
 use super::relation::{Resolved, resolve};
@@ -40,9 +41,11 @@ pub(crate) enum Taken {
     Done,
     /// Ask the catalog for this table, call [`Assembler::offer`], and give the event again.
     Describe(TableName),
-    /// Look for the XA transaction of this name, which was prepared before the stream began; when none of its rows are of the scope,
-    /// call [`Assembler::pass`], and give the event again.
+    /// Look for the XA transaction of this name, which was prepared before the stream began. When none of its rows are of the scope,
+    /// call [`Assembler::pass`]; else call [`Assembler::begin_replay`], and [`Assembler::replay`] with its events. Then give the event again.
     LookUp(String),
+    /// The group that was read again is done.
+    Replayed,
 }
 
 struct OpenGroup {
@@ -50,7 +53,6 @@ struct OpenGroup {
     gtid: Gtid,
     /// BEGIN was seen, or MariaDB's GTID event stands for it.
     began: bool,
-    xa: bool,
     /// Holds changes of the scope.
     touched: bool,
     /// Another task wrote it, whose changes are left out.
@@ -73,7 +75,9 @@ pub(crate) struct Assembler {
     maps: HashMap<u64, Mapped>,
     group: Option<OpenGroup>,
     position: Position,
-    prepared_elsewhere: HashSet<String>,
+    /// XA transactions that are prepared, by their names.
+    prepared: HashMap<String, Prepared>,
+    replaying: Replaying,
     left_out: Option<LeftOut>,
     next_tx: u64,
     next_relation: u32,
@@ -93,7 +97,8 @@ impl Assembler {
             maps: HashMap::new(),
             group: None,
             position: from,
-            prepared_elsewhere: HashSet::new(),
+            prepared: HashMap::new(),
+            replaying: Replaying::No,
             left_out: None,
             next_tx: 1,
             next_relation: 1,
@@ -169,10 +174,7 @@ impl Assembler {
             Kind::XaPrepare => self.xa_prepare(event)?,
             Kind::TableMap => return self.table_map(event),
             Kind::Rows { kind, version, compressed } => self.rows(event, kind, version, compressed)?,
-            Kind::PartialUpdate => {
-                let text = format!("partial JSON update {}", self.place());
-                return Err(ConnectorError::definite("partial_json", text).hint("set persist binlog_row_value_options = ''"));
-            }
+            Kind::PartialUpdate => return Err(self.partial_json()),
             Kind::Payload => return Err(self.broken("transaction payload within a payload")),
             Kind::Incident => {
                 let text = format!("the source lost events of its binary log {}", self.place());
@@ -223,11 +225,16 @@ impl Assembler {
             return Err(ConnectorError::definite("gtid_order", text)
                 .hint("GTIDs of one domain must rise: set global gtid_strict_mode = ON, then load the task again"));
         }
+        let id = self.new_tx();
+        let began = matches!(gtid.mark, TxMark::Mariadb { .. }) && !gtid.standalone;
+        self.group = Some(OpenGroup { id, gtid, began, touched: false, left_out: false, foreign: false });
+        Ok(())
+    }
+
+    fn new_tx(&mut self) -> TxId {
         let id = TxId(self.next_tx);
         self.next_tx += 1;
-        let began = matches!(gtid.mark, TxMark::Mariadb { .. }) && !gtid.standalone;
-        self.group = Some(OpenGroup { id, xa: gtid.xa, gtid, began, touched: false, left_out: false, foreign: false });
-        Ok(())
+        id
     }
 
     fn query(&mut self, event: &RawEvent, compressed: bool) -> Result<Taken, ConnectorError> {
@@ -262,11 +269,7 @@ impl Assembler {
                 .hint("drop the foreign key, add it again without actions (RESTRICT), and reload the table"));
         }
         match judge(text, &said, self.scope.names()) {
-            Statement::Begin => self.group_mut()?.began = true,
-            Statement::XaStart => {
-                let group = self.group_mut()?;
-                (group.began, group.xa) = (true, true);
-            }
+            Statement::Begin | Statement::XaStart => self.group_mut()?.began = true,
             Statement::Commit => return self.commit(event).map(|()| Taken::Done),
             Statement::Rollback => return self.rollback(event).map(|()| Taken::Done),
             Statement::RollbackTo => return self.rollback_to().map(|()| Taken::Done),
@@ -334,7 +337,11 @@ impl Assembler {
         };
         let map = head.read(&self.collations, self.engine == Engine::Mariadb).map_err(|fault| self.decode(Some(&name), None, &fault))?;
         let place = self.place();
+        let is_replayed = self.replaying != Replaying::No;
         let Some(known) = self.scope.get_mut(&name) else { return Ok(Taken::Done) };
+        if is_replayed && known.last.as_ref().is_some_and(|(last, _)| *last != map) {
+            return Err(self.xa_changed(&name));
+        }
         if known.last.as_ref().is_none_or(|(last, _)| *last != map) {
             let resolved = resolve(&map, known.catalog.as_ref(), self.engine, &place)?;
             if !resolved.agrees && known.asked_for.as_ref() != Some(&map) {
@@ -375,9 +382,6 @@ impl Assembler {
             let text = format!("table \"{table}\": a row image without all columns {}", self.place());
             return Err(ConnectorError::table(&table, "row_image", text)
                 .hint("a session had binlog_row_image other than FULL: set it to FULL everywhere, then reload the table"));
-        }
-        if self.group.as_ref().is_some_and(|group| group.xa) {
-            return Err(self.xa_rows(&table));
         }
         let unfolded: Bytes;
         let (images, whole) = if compressed {
@@ -462,6 +466,11 @@ impl Assembler {
         let text = format!("rows that were rolled back to a savepoint stand in the log {}", self.place());
         Err(ConnectorError::definite("rollback_logged", text)
             .hint("a transaction changed tables without transactions, too: convert them to InnoDB, then load the task again"))
+    }
+
+    fn partial_json(&self) -> ConnectorError {
+        let text = format!("partial JSON update {}", self.place());
+        ConnectorError::definite("partial_json", text).hint("set persist binlog_row_value_options = ''")
     }
 
     fn statement_format(&self, verb: &str) -> ConnectorError {

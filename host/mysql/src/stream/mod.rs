@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tidegate_connector::{CaptureScope, ChangeStream, ConnectorError, ErrorClass, LoopMark, StreamEvent};
-use tidegate_model::{Engine, Position, TableName};
+use tidegate_model::{Engine, Position, TableName, TaskId};
 
 use self::assemble::{Assembler, Taken};
+use self::prepared::{Found, Replay};
 use self::scope::Scope;
 use self::wire::Wire;
 use crate::binlog::event::{Kind, RawEvent};
@@ -40,7 +41,11 @@ pub(crate) struct ChangeReader {
     wire: Wire,
     /// Events that arrived and are not done: at most one, or a payload's.
     pending: VecDeque<RawEvent>,
+    /// The prepared transaction that is read again for the COMMIT in front of `pending`.
+    replay: Option<Replay>,
     assembler: Assembler,
+    task: TaskId,
+    heartbeat: Duration,
     /// Time in which events were worked off.
     decoded: Duration,
 }
@@ -68,7 +73,17 @@ impl ChangeReader {
         // A server that refuses the position says so in place of the first event.
         let first = wire.next().await?;
         let assembler = Assembler::new(engine, collations, logs_cascades, scoped, from.clone());
-        Ok(Self { connector: connector.clone(), engine, wire, pending: VecDeque::from([first]), assembler, decoded: Duration::ZERO })
+        Ok(Self {
+            connector: connector.clone(),
+            engine,
+            wire,
+            pending: VecDeque::from([first]),
+            replay: None,
+            assembler,
+            task: scope.task.clone(),
+            heartbeat,
+            decoded: Duration::ZERO,
+        })
     }
 
     /// The same, which leaves out transactions with this mark.
@@ -76,65 +91,89 @@ impl ChangeReader {
         Self { assembler: self.assembler.leaving_out(mark.map(LeftOut::new)), ..self }
     }
 
-    /// Works off what arrived, up to a batch. Safe to cancel: an event leaves `pending` only when it is done.
+    /// Works off what arrived, up to a batch. Safe to cancel: an event leaves where it waits only when it is done.
     async fn work(&mut self) -> Result<(), ConnectorError> {
-        while let Some(event) = self.pending.front() {
-            if self.assembler.out_bytes() >= BATCH_BYTES {
-                return Ok(());
-            }
-            if Kind::of(event.code) == Some(Kind::Payload) {
-                self.unfold()?;
-                continue;
-            }
-            match self.assembler.apply(event)? {
-                Taken::Done => drop(self.pending.pop_front()),
+        while self.assembler.out_bytes() < BATCH_BYTES {
+            let taken = if let Some(replay) = &mut self.replay {
+                let Some(event) = replay.pending.front() else {
+                    let event = replay.wire.next().await?;
+                    replay.pending.push_back(event);
+                    continue;
+                };
+                if unfolds(event) {
+                    unfold(&mut replay.pending)?;
+                    continue;
+                }
+                self.assembler.replay(&replay.name, event)?
+            } else {
+                let Some(event) = self.pending.front() else { return Ok(()) };
+                if unfolds(event) {
+                    unfold(&mut self.pending)?;
+                    continue;
+                }
+                self.assembler.apply(event)?
+            };
+            match taken {
+                Taken::Done => {
+                    let pending = self.replay.as_mut().map_or(&mut self.pending, |replay| &mut replay.pending);
+                    drop(pending.pop_front());
+                }
                 Taken::Describe(table) => {
                     let mut conn = self.connector.open().await?;
                     let found = describe(&mut conn, self.engine, &table).await?;
                     self.assembler.offer(&table, found);
                 }
-                Taken::LookUp(name) => {
-                    let mut conn = self.connector.open().await?;
-                    if !prepared::is_elsewhere(&mut conn, self.assembler.scope(), &name, &self.assembler.log_place()).await? {
-                        return Err(self.assembler.xa_unknown());
-                    }
-                    self.assembler.pass(name);
-                }
+                Taken::LookUp(name) => self.look_up(name).await?,
+                Taken::Replayed => self.replay = None,
             }
         }
         Ok(())
     }
 
-    /// Puts a payload's events in its place.
-    fn unfold(&mut self) -> Result<(), ConnectorError> {
-        let Some(event) = self.pending.pop_front() else { return Ok(()) };
-        let place = format!("in the transaction payload that ends at position {}", event.end);
-        let decode = |fault| fault::decode(None, None, &place, &fault);
-        let mut payload = transaction_payload(&event.body, UNFOLDED_BYTES_MAX).map_err(decode)?;
-        let mut events = VecDeque::new();
-        while !payload.is_empty() {
-            let inner = RawEvent::inner(&mut payload).map_err(decode)?;
-            let allowed = Kind::of(inner.code).is_none_or(|kind| {
-                matches!(
-                    kind,
-                    Kind::Query { .. }
-                        | Kind::Xid
-                        | Kind::XaPrepare
-                        | Kind::TableMap
-                        | Kind::Rows { .. }
-                        | Kind::PartialUpdate
-                        | Kind::Passive
-                )
-            });
-            if !allowed || matches!(inner.code, 3 | 4 | 15) {
-                return Err(ConnectorError::definite("binlog_malformed", format!("event of kind {} {place}", inner.code)));
+    /// Looks for a transaction that was prepared before the stream began.
+    async fn look_up(&mut self, name: String) -> Result<(), ConnectorError> {
+        let mut conn = self.connector.open().await?;
+        match prepared::look_up(&mut conn, self.assembler.scope(), &name, &self.assembler.log_place()).await? {
+            Found::Elsewhere => self.assembler.pass(name),
+            Found::At(place) => {
+                let wire = Wire::at(self.connector.open_raw().await?, self.engine, &self.task, &place, self.heartbeat).await?;
+                self.assembler.begin_replay()?;
+                self.replay = Some(Replay { name, wire, pending: VecDeque::new() });
             }
-            events.push_back(RawEvent { end: event.end, ..inner });
+            Found::Nothing => return Err(self.assembler.xa_unknown()),
         }
-        events.append(&mut self.pending);
-        self.pending = events;
+        let _ = conn.disconnect().await;
         Ok(())
     }
+}
+
+fn unfolds(event: &RawEvent) -> bool {
+    Kind::of(event.code) == Some(Kind::Payload)
+}
+
+/// Puts the events of the payload in front in its place.
+fn unfold(pending: &mut VecDeque<RawEvent>) -> Result<(), ConnectorError> {
+    let Some(event) = pending.pop_front() else { return Ok(()) };
+    let place = format!("in the transaction payload that ends at position {}", event.end);
+    let decode = |fault| fault::decode(None, None, &place, &fault);
+    let mut payload = transaction_payload(&event.body, UNFOLDED_BYTES_MAX).map_err(decode)?;
+    let mut events = VecDeque::new();
+    while !payload.is_empty() {
+        let inner = RawEvent::inner(&mut payload).map_err(decode)?;
+        let allowed = Kind::of(inner.code).is_none_or(|kind| {
+            matches!(
+                kind,
+                Kind::Query { .. } | Kind::Xid | Kind::XaPrepare | Kind::TableMap | Kind::Rows { .. } | Kind::PartialUpdate | Kind::Passive
+            )
+        });
+        if !allowed || matches!(inner.code, 3 | 4 | 15) {
+            return Err(ConnectorError::definite("binlog_malformed", format!("event of kind {} {place}", inner.code)));
+        }
+        events.push_back(RawEvent { end: event.end, ..inner });
+    }
+    events.append(pending);
+    *pending = events;
+    Ok(())
 }
 
 #[async_trait]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mysql_async::{Error, GnoInterval, IoError, Sid};
+use mysql_common::packets::BinlogDumpFlags;
 use mysql_common::packets::ComRegisterSlave;
 use mysql_common::packets::binlog_request::BinlogRequest;
 use sha2::{Digest, Sha256};
 use tidegate_connector::ConnectorError;
-use tidegate_model::{Position, TaskId};
+use tidegate_model::{Engine, LogPlace, Position, TaskId};
 
 use crate::binlog::event::RawEvent;
 use crate::fault;
@@ -22,6 +23,11 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(30);
 /// Heartbeats that must fail to come for the connection to count as dead: four, because a server that writes a large event to its
 /// log sends none.
 const HEARTBEATS_MISSED: u32 = 4;
+
+const START: &str = "start the binary log stream";
+
+/// Tells the server id of a second reader from that of the first: of two with one id, a server ends the older.
+const SECOND: u32 = 0x4000_0000;
 
 /// The server id of a task's reader: the same for its successor, which so takes the stream over from a worker that
 /// was thought dead. The highest bit keeps clear of ids that people give.
@@ -43,7 +49,7 @@ pub(crate) struct Wire {
 impl Wire {
     /// Starts a dump of everything that `from` does not cover, in which an idle server says as often as `heartbeat` that it lives.
     pub(crate) async fn start(mut conn: RawConn, task: &TaskId, from: &Position, heartbeat: Duration) -> Result<Wire, ConnectorError> {
-        let what = "start the binary log stream";
+        let what = START;
         let silence_max = heartbeat * HEARTBEATS_MISSED;
         let heartbeat = heartbeat.as_nanos();
         let server = server_id(task);
@@ -82,10 +88,38 @@ impl Wire {
                 return Err(ConnectorError::definite("position_kind", "a position of PostgreSQL cannot be used with MySQL or MariaDB"));
             }
         };
+        Self::dump(conn, &request, silence_max).await
+    }
+
+    /// Starts a second dump beside a task's own, of what stands in the log from an event on.
+    pub(crate) async fn at(
+        mut conn: RawConn,
+        engine: Engine,
+        task: &TaskId,
+        place: &LogPlace,
+        heartbeat: Duration,
+    ) -> Result<Wire, ConnectorError> {
+        let silence_max = heartbeat * HEARTBEATS_MISSED;
+        let heartbeat = heartbeat.as_nanos();
+        if u32::try_from(place.offset).is_err() {
+            let text = format!("XA COMMIT of a transaction that was prepared above 4 GiB of binary log \"{}\"", place.file);
+            return Err(ConnectorError::definite("xa_unsupported", text).hint("load the task again"));
+        }
+        let capability = if engine == Engine::Mariadb { "@mariadb_slave_capability = 4, " } else { "" };
+        conn.run(START, &format!("set {capability}@master_heartbeat_period = {heartbeat}, @source_heartbeat_period = {heartbeat}")).await?;
+        // Where the log ends, this dump does: nobody has to find out that its reader is gone.
+        let request = BinlogRequest::new(server_id(task) ^ SECOND)
+            .with_filename(place.file.as_bytes())
+            .with_pos(place.offset)
+            .with_flags(BinlogDumpFlags::BINLOG_DUMP_NON_BLOCK);
+        Self::dump(conn, &request, silence_max).await
+    }
+
+    async fn dump(mut conn: RawConn, request: &BinlogRequest<'_>, silence_max: Duration) -> Result<Wire, ConnectorError> {
         // Whatever sums the server makes, it shall send them.
-        conn.run(what, "set @master_binlog_checksum = 'ALL'").await?;
-        conn.command(what, &ComRegisterSlave::new(server)).await?;
-        let packets = conn.hand_over(what, &request.as_cmd()).await?;
+        conn.run(START, "set @master_binlog_checksum = 'ALL'").await?;
+        conn.command(START, &ComRegisterSlave::new(request.server_id())).await?;
+        let packets = conn.hand_over(START, &request.as_cmd()).await?;
         Ok(Wire { packets, is_summed: false, log_bytes: 0, silence_max })
     }
 
