@@ -447,8 +447,7 @@ impl Assembler {
         Ok(())
     }
 
-    /// A group that was rolled back after changes of tables without transactions: its rows stand in the log as they
-    /// happened, and the server's own replicas roll back what can be. Without changes of ours it only moves on.
+    /// A group that was rolled back after changes of tables without transactions, which stand in the log. Without ours it only moves on.
     fn rollback(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
         if self.group.as_ref().is_some_and(|group| group.touched) {
             let text = format!("a rolled-back group with changes of tables without transactions {}", self.place());
@@ -465,7 +464,7 @@ impl Assembler {
         }
         let text = format!("rows that were rolled back to a savepoint stand in the log {}", self.place());
         Err(ConnectorError::definite("rollback_logged", text)
-            .hint("a transaction changed tables without transactions, too: convert them to InnoDB, then load the task again"))
+            .hint("convert tables without transactions to InnoDB, then load the task again"))
     }
 
     fn partial_json(&self) -> ConnectorError {
@@ -475,8 +474,7 @@ impl Assembler {
 
     fn statement_format(&self, verb: &str) -> ConnectorError {
         let text = format!("{verb} was logged as text instead of rows {}", self.place());
-        ConnectorError::definite("binlog_format", text)
-            .hint("a session had binlog_format other than ROW: set it to ROW everywhere, then load the task again")
+        ConnectorError::definite("binlog_format", text).hint("set binlog_format to ROW for every session, then load the task again")
     }
 
     fn group_mut(&mut self) -> Result<&mut OpenGroup, ConnectorError> {
