@@ -75,8 +75,7 @@ impl Definition {
 
     /// The same with the partitions of another definition of the table; `None` when it has these already.
     pub(crate) fn with_parts_of(&self, now: &Definition) -> Option<Definition> {
-        let parts = now.parts.as_ref().filter(|parts| self.parts.as_ref() != Some(parts))?;
-        Some(self.with_parts(parts.clone()))
+        now.parts.as_ref().filter(|parts| self.parts.as_ref() != Some(parts)).map(|parts| self.with_parts(parts.clone()))
     }
 
     /// The same, of rows that are in this table of the target.
