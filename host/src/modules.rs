@@ -104,6 +104,35 @@ impl ModuleStore {
         .await
     }
 
+    /// Deletes the code of modules that are none of these (`sha256:…`), of deleted ones and of other engines: for a start, before anything
+    /// is compiled. What cannot be deleted is told and holds nothing up.
+    pub(crate) async fn sweep(&self, digests: Vec<String>) {
+        let shared = Arc::clone(&self.shared);
+        let swept = blocking(move || {
+            let wanted = digests.iter().map(|digest| hex_of(digest)).chain([shared.rules.digest()]);
+            shared.artefacts.sweep(&shared.engine, wanted).map_err(|error| Failure::environment("artefacts", chain(&error)))
+        });
+        match swept.await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "compiled code of deleted modules and of other engines is deleted"),
+            Err(failure) => tracing::warn!(code = failure.code, "delete compiled code: {}", failure.message),
+        }
+    }
+
+    /// Deletes the code of a module (`sha256:…`) that nothing names any more.
+    pub(crate) async fn forget(&self, digest: &str) {
+        let (shared, hex) = (Arc::clone(&self.shared), hex_of(digest).to_owned());
+        if hex == shared.rules.digest() {
+            return;
+        }
+        let removed = blocking(move || {
+            shared.artefacts.remove(&shared.engine, &hex).map_err(|error| Failure::environment("artefacts", chain(&error)))
+        });
+        if let Err(failure) = removed.await {
+            tracing::warn!(digest, code = failure.code, "delete compiled code: {}", failure.message);
+        }
+    }
+
     /// What a tenant's module may use on this server.
     ///
     /// # Errors
@@ -121,7 +150,7 @@ impl ModuleStore {
 
     /// A version that was examined before: from memory, or else from disk, or else compiled again.
     async fn ready(&self, record: &ModuleRecord, catalog: &Catalog) -> Result<Compiled, Failure> {
-        let (shared, digest) = (Arc::clone(&self.shared), record.digest.trim_start_matches("sha256:").to_owned());
+        let (shared, digest) = (Arc::clone(&self.shared), hex_of(&record.digest).to_owned());
         let found = blocking(move || {
             let failed = |error: ModuleError| Failure::environment("artefacts", chain(&error));
             shared.artefacts.load(&shared.engine, &digest).map_err(failed)
@@ -201,6 +230,10 @@ impl ModuleStore {
         let shared = &self.shared;
         ModuleSet::new(shared.engine.clone(), Limits::default(), shared.rules.clone(), modules, mappings).map_err(|error| (&error).into())
     }
+}
+
+fn hex_of(digest: &str) -> &str {
+    digest.trim_start_matches("sha256:")
 }
 
 /// Under which key of [`Pins`] the version of a reference is kept; `None` for one that names a digest.

@@ -54,6 +54,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
         None => Catalog::open(dir.path()).await?,
     };
     let modules = ModuleStore::open_with(dir.path().join("artefacts"), settings.modules).await?;
+    modules.sweep(catalog.module_digests().await?).await;
     let name = node_name(dir.path())?;
     let node = Node {
         catalog: catalog.clone(),

@@ -90,6 +90,8 @@ struct Inner {
     modules_dir: PathBuf,
     /// Held while files in `modules_dir` come and go together with their rows.
     module_files: Mutex<()>,
+    /// Digests of modules that nothing names any more, until the host asks for them; never held across an await.
+    unnamed: std::sync::Mutex<Vec<String>>,
     /// By tenant and task; never held across an await.
     histories: std::sync::Mutex<HashMap<(TenantId, String), history::TaskHistory>>,
     work: watch::Sender<u64>,
@@ -123,7 +125,16 @@ impl Catalog {
         let (work, _) = watch::channel(0);
         let (news, _) = watch::channel(0);
         Ok(Catalog {
-            inner: Arc::new(Inner { pool, cipher, modules_dir, module_files: Mutex::new(()), histories: Default::default(), work, news }),
+            inner: Arc::new(Inner {
+                pool,
+                cipher,
+                modules_dir,
+                module_files: Mutex::new(()),
+                unnamed: Default::default(),
+                histories: Default::default(),
+                work,
+                news,
+            }),
             tenant: TenantId::default(),
         })
     }

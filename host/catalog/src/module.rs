@@ -251,10 +251,35 @@ impl Catalog {
         Ok(())
     }
 
+    /// The digests of the modules that were deleted with the last name that they had, since this was asked before. Only for deletions
+    /// through this handle and its clones.
+    pub fn take_unnamed_modules(&self) -> Vec<String> {
+        std::mem::take(&mut *self.inner.unnamed.lock().expect("no holder of this lock panics"))
+    }
+
+    /// True when a module of any tenant has the bytes with this digest (`sha256:…`).
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn names_module(&self, digest: &str) -> Result<bool, CatalogError> {
+        let found = sqlx::query("SELECT name FROM modules WHERE digest = $1 LIMIT 1").bind(digest).fetch_optional(&self.inner.pool);
+        Ok(found.await?.is_some())
+    }
+
+    /// The digests of every version of every module of all tenants.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub async fn module_digests(&self) -> Result<Vec<String>, CatalogError> {
+        let rows = sqlx::query("SELECT DISTINCT digest FROM modules").fetch_all(&self.inner.pool).await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
     /// Deletes the bytes with a digest when no module has them. The caller holds the lock on files.
     pub(crate) async fn remove_unnamed(&self, digest: &str) -> Result<(), CatalogError> {
-        let other = sqlx::query("SELECT name FROM modules WHERE digest = $1 LIMIT 1").bind(digest).fetch_optional(&self.inner.pool).await?;
-        if let (None, Some(path)) = (other, self.module_path(digest)) {
+        if let (false, Some(path)) = (self.names_module(digest).await?, self.module_path(digest)) {
+            self.inner.unnamed.lock().expect("no holder of this lock panics").push(digest.to_owned());
+            self.wake_host();
             match tokio::fs::remove_file(&path).await {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CatalogError::file(&path, error)),
                 Ok(()) | Err(_) => {}

@@ -7,17 +7,18 @@
 //!
 //! A file's name says which module it was made of and for which engine (version, settings, features of the CPU); its HMAC
 //! says that this service made it, under that name. A file that is damaged, foreign or of another engine is
-//! compiled anew. What was used last stays in memory too, up to a bound, so that a task that starts with it does not
+//! compiled anew; one of a module that is deleted, or of another engine, is deleted itself. What was used last stays in memory too, up to a bound, so that a task that starts with it does not
 //! wait for the disk and the check.
 #![allow(unsafe_code)]
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -33,6 +34,8 @@ const TAG_BYTES: usize = 32;
 /// Compiled code kept in memory. A Rust module has 0.3 MB, a Python or JavaScript one 35 to 37 MB; a task that runs a
 /// module holds its code whatever this says.
 const MEMORY_BYTES_MAX: usize = 256 << 20;
+/// A file that is being written is complete long before; an older one is what a dead process left.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(3600);
 
 /// A directory of compiled modules, and the ones of them that were used last in memory.
 pub struct ArtefactCache {
@@ -109,6 +112,36 @@ impl ArtefactCache {
         Ok(Some(compiled))
     }
 
+    /// Deletes the compiled code of a module. Who runs it has it in memory and goes on.
+    ///
+    /// # Errors
+    /// [`ModuleError::Cache`] when the file cannot be deleted.
+    pub fn remove(&self, engine: &Engine, digest: &str) -> Result<(), ModuleError> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| one.compiled.digest() != digest);
+        delete(&self.dir.join(artefact_name(engine, digest)))
+    }
+
+    /// Deletes the code of all modules but these, and of all of them for other engines. Answers how many files that were.
+    ///
+    /// # Errors
+    /// [`ModuleError::Cache`] when the directory cannot be read, or a file not deleted.
+    pub fn sweep<'a>(&self, engine: &Engine, digests: impl IntoIterator<Item = &'a str>) -> Result<usize, ModuleError> {
+        let kept: HashSet<String> = digests.into_iter().map(|digest| artefact_name(engine, digest)).collect();
+        let failed = |error: std::io::Error| ModuleError::Cache(format!("directory \"{}\": {error}", self.dir.display()));
+        let mut deleted = 0;
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            let is_left = name.ends_with(".part") && entry.metadata().and_then(|file| file.modified()).is_ok_and(is_old);
+            let is_unwanted = is_artefact(&name) && !kept.contains(&name);
+            if is_left || is_unwanted {
+                delete(&entry.path())?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+
     fn find(&self, engine: &Engine, digest: &str) -> Option<Compiled> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let place = recent.iter().position(|one| one.engine.is(engine) && one.compiled.digest() == digest)?;
@@ -164,6 +197,22 @@ fn artefact_name(engine: &Engine, digest: &str) -> String {
     digest.hash(&mut hasher);
     engine.wasm().precompile_compatibility_hash().hash(&mut hasher);
     hex(&hasher.0.finalize())
+}
+
+fn delete(path: &Path) -> Result<(), ModuleError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(ModuleError::Cache(format!("file \"{}\": {error}", path.display()))),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// True for a name that [`artefact_name`] makes.
+fn is_artefact(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+fn is_old(modified: std::time::SystemTime) -> bool {
+    modified.elapsed().is_ok_and(|age| age > WRITTEN_WITHIN)
 }
 
 /// The standard library's hasher has 64 bits, too few for a name.

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{ENGINE, guest, sandbox};
-use tidegate_sandbox::{ArtefactCache, HelperLimits, ModuleError, digest_of};
+use tidegate_sandbox::{ArtefactCache, Engine, EngineSettings, HelperLimits, ModuleError, digest_of};
 
 fn helper() -> Command {
     Command::new(env!("CARGO_BIN_EXE_compile-module"))
@@ -33,6 +33,31 @@ fn a_compiled_module_is_found_again_and_a_damaged_one_is_made_anew() {
     // A process that has it in memory does not look at the file again.
     assert!(again.load(&ENGINE, compiled.digest()).unwrap().is_some());
     assert!(ArtefactCache::open(dir.path()).unwrap().load(&ENGINE, compiled.digest()).unwrap().is_none());
+}
+
+#[test]
+fn code_of_deleted_modules_and_of_other_engines_goes_and_what_is_wanted_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ArtefactCache::open(dir.path()).unwrap();
+    let compile = |engine, name: &str| cache.compile(engine, &mut helper(), HelperLimits::default(), &guest(name)).unwrap();
+    let other = Engine::new(EngineSettings { meters_fuel: true, ..*ENGINE.settings() }).unwrap();
+    let (kept, deleted, removed) = (compile(&ENGINE, "hostile"), compile(&ENGINE, "picky"), compile(&ENGINE, "mask-email"));
+    compile(&other, "hostile");
+    std::fs::write(dir.path().join("0.part"), "of another process").unwrap();
+    let files = || std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(files(), 6);
+
+    cache.remove(&ENGINE, removed.digest()).unwrap();
+    cache.remove(&ENGINE, removed.digest()).unwrap();
+    assert!(cache.load(&ENGINE, removed.digest()).unwrap().is_none());
+    assert_eq!(sandbox(&removed).describe().unwrap().name, "tidegate-mask-email", "who has it goes on");
+
+    assert_eq!(cache.sweep(&ENGINE, [kept.digest()]).unwrap(), 2);
+    assert_eq!(files(), 3, "the key, a file that may be being written, and the code that is wanted");
+    let again = ArtefactCache::open(dir.path()).unwrap();
+    assert!(again.load(&ENGINE, kept.digest()).unwrap().is_some());
+    assert!(again.load(&ENGINE, deleted.digest()).unwrap().is_none());
+    assert!(again.load(&other, kept.digest()).unwrap().is_none());
 }
 
 #[test]

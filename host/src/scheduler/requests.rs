@@ -104,6 +104,9 @@ impl Desk {
             let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
             self.judged.remove(&id);
         }
+        for digest in self.node.catalog.take_unnamed_modules() {
+            forget_unnamed(&self.node, &digest).await;
+        }
         let pending = match self.node.catalog.pending_modules().await {
             Ok(pending) => pending,
             Err(error) => return error!(error = chain(&error), "read pending modules"),
@@ -263,6 +266,15 @@ async fn cut_over(task: &str, control: Option<mpsc::Sender<Control>>) -> Result<
     }
 }
 
+/// Deletes the code of a module, unless somebody has uploaded it again.
+async fn forget_unnamed(node: &Node, digest: &str) {
+    match node.catalog.names_module(digest).await {
+        Ok(false) => node.modules.forget(digest).await,
+        Ok(true) => {}
+        Err(error) => error!(digest, error = chain(&error), "look for the names of a module"),
+    }
+}
+
 /// Compiles a pending version and records the verdict.
 async fn judge(node: Node, record: ModuleRecord) {
     let verdict = match node.catalog.module_bytes(&record.digest).await {
@@ -287,8 +299,9 @@ async fn judge(node: Node, record: ModuleRecord) {
         }
     };
     match node.catalog.set_module_state(&record.digest, &state, &about).await {
+        Ok(()) => {}
         // Deleted meanwhile.
-        Ok(()) | Err(CatalogError::NotFound { .. }) => {}
+        Err(CatalogError::NotFound { .. }) => forget_unnamed(&node, &record.digest).await,
         Err(error) => error!(module = record.name, error = chain(&error), "record the module's verdict"),
     }
 }

@@ -27,7 +27,7 @@ async fn refused(host: &Tidegate, bytes: Vec<u8>, status: u16, code: &str) -> Va
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_uploads_say_what_to_do_and_good_ones_get_names_and_limits() {
-    let host = Tidegate::serve_in_own_dir().await;
+    let mut host = Tidegate::serve_in_own_dir().await;
 
     let problem = refused(&host, importing(&["wasi:sockets/tcp@0.2.0", "wasi:filesystem/types@0.2.0"]), 422, "module_rejected").await;
     let (detail, hint) = (problem["detail"].as_str().unwrap_or_default(), problem["hint"].as_str().unwrap_or_default());
@@ -59,4 +59,26 @@ async fn refused_uploads_say_what_to_do_and_good_ones_get_names_and_limits() {
     assert_eq!((&limits["effective"]["memory_mib"], &limits["effective"]["batch_cpu_ms"]), (&json!(32), &json!(250)));
     let in_use = host.delete(&format!("/v1/modules/mask/versions/{}", first["digest"].as_str().unwrap_or_default())).await;
     assert_eq!((in_use.status, &in_use.body["code"]), (409, &json!("module_version_in_use")));
+    code_goes_with_the_last_name(&mut host, second.body["digest"].as_str().unwrap_or_default()).await;
+}
+
+/// `digest` is a version of `mask`, which has one more; with the rules and the key, four files.
+async fn code_goes_with_the_last_name(host: &mut Tidegate, digest: &str) {
+    let artefacts = host.data_dir().join("artefacts");
+    let files = move || std::fs::read_dir(&artefacts).expect("the server keeps compiled code there").count();
+    assert_eq!(files(), 4);
+    host.put_bytes("/v1/modules/copy", guest("hostile")).await.ok();
+    host.delete(&format!("/v1/modules/mask/versions/{digest}")).await.ok();
+    host.restart().await;
+    assert_eq!(files(), 4, "another module has the same bytes");
+    host.delete("/v1/modules/copy").await.ok();
+    wait_for("the code to be deleted", Duration::from_secs(60), async || match files() {
+        3 => Ok(()),
+        count => Err(count),
+    })
+    .await;
+    // What another version of the server compiled is not there for this one.
+    std::fs::write(host.data_dir().join("artefacts").join("0".repeat(64)), "code").expect("the directory can be written");
+    host.restart().await;
+    assert_eq!(files(), 3);
 }
