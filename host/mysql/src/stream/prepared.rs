@@ -88,7 +88,7 @@ fn is_cut(events: &[Event]) -> bool {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Rows {
     tables: Vec<String>,
-    /// There may be others, of which it says nothing: those of a statement, or of a compressed transaction.
+    /// There may be others, of which it says nothing: those of a statement or of a compressed transaction, or with long names.
     is_hidden: bool,
 }
 
@@ -116,7 +116,7 @@ impl<'a> Search<'a> {
     fn take(&mut self, event: &Event) {
         match event.kind.as_str() {
             kind if kind.starts_with("Gtid") => (self.begins, self.open) = (event.at, Rows::default()),
-            "Table_map" => self.open.tables.push(event.text.clone()),
+            "Table_map" if is_whole(&event.text) => self.open.tables.push(event.text.clone()),
             "XA_prepare" if self.is_named(&event.text, "xa prepare ") => {
                 self.seen = Some(Seen::Prepared { at: self.begins, rows: std::mem::take(&mut self.open) });
             }
@@ -144,6 +144,12 @@ fn tells_of_no_rows(kind: &str, text: &str) -> bool {
         "Rows_query" | "Annotate_rows" | "XA_prepare" => true,
         kind => ["Write_rows", "Update_rows", "Delete_rows"].iter().any(|rows| kind.starts_with(rows)),
     }
+}
+
+/// True for a description of a table that the server has not cut: it has room for 255 bytes, and MySQL fills it up with what lies behind
+/// them (`Table_map_log_event::pack_info`). Names of 64 characters take more.
+fn is_whole(told: &str) -> bool {
+    told.len() < 255 && told.ends_with(')')
 }
 
 /// True when a description such as `table_id: 18 (shop.orders)` may be of the table.
@@ -199,6 +205,11 @@ mod tests {
         assert_eq!(searched(&log), Some(Seen::Prepared { at: 8, rows }));
         assert_eq!(searched(&log[..8]), Some(Seen::Ended), "a second COMMIT has no transaction");
         assert_eq!(searched(&log[5..8]), None);
+        for cut in ["table_id: 3 (s.oth".to_owned(), format!("table_id: 3 (s.{})", "o".repeat(250))] {
+            let log = [("Gtid", ""), ("Table_map", cut.as_str()), ("XA_prepare", "XA PREPARE X'61',X'',1")];
+            let rows = Rows { tables: Vec::new(), is_hidden: true };
+            assert_eq!(searched(&log), Some(Seen::Prepared { at: 0, rows }), "what is cut may be any table");
+        }
         let told = |table: &str, case| is_told("table_id: 3 (s.Other)", &TableName::new("s", table), case);
         assert_eq!([told("Other", NameCase::Exact), told("other", NameCase::Exact), told("other", NameCase::Folded)], [true, false, true]);
     }
