@@ -34,8 +34,9 @@ const TAG_BYTES: usize = 32;
 /// Compiled code kept in memory. A Rust module has 0.3 MB, a Python or JavaScript one 35 to 37 MB; a task that runs a
 /// module holds its code whatever this says.
 const MEMORY_BYTES_MAX: usize = 256 << 20;
-/// A file that is being written is complete long before; an older one is what a dead process left.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(3600);
+/// What nothing refers to is deleted when it is so old: a younger file may be of a module that somebody tries before the upload, or is being
+/// written just now.
+const KEPT_UNNAMED: Duration = Duration::from_secs(24 * 3600);
 
 /// A directory of compiled modules, and the ones of them that were used last in memory.
 pub struct ArtefactCache {
@@ -121,7 +122,8 @@ impl ArtefactCache {
         delete(&self.dir.join(artefact_name(engine, digest)))
     }
 
-    /// Deletes the code of all modules but these, and of all of them for other engines. Answers how many files that were.
+    /// Deletes the code of all modules but these, and of all of them for other engines, if it is more than a day old. Answers how many
+    /// files that were.
     ///
     /// # Errors
     /// [`ModuleError::Cache`] when the directory cannot be read, or a file not deleted.
@@ -132,9 +134,8 @@ impl ArtefactCache {
         for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            let is_left = name.ends_with(".part") && entry.metadata().and_then(|file| file.modified()).is_ok_and(is_old);
-            let is_unwanted = is_artefact(&name) && !kept.contains(&name);
-            if is_left || is_unwanted {
+            let is_unwanted = name.ends_with(".part") || is_artefact(&name) && !kept.contains(&name);
+            if is_unwanted && entry.metadata().and_then(|file| file.modified()).is_ok_and(is_old) {
                 delete(&entry.path())?;
                 deleted += 1;
             }
@@ -212,7 +213,7 @@ fn is_artefact(name: &str) -> bool {
 }
 
 fn is_old(modified: std::time::SystemTime) -> bool {
-    modified.elapsed().is_ok_and(|age| age > WRITTEN_WITHIN)
+    modified.elapsed().is_ok_and(|age| age > KEPT_UNNAMED)
 }
 
 /// The standard library's hasher has 64 bits, too few for a name.

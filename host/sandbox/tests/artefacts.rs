@@ -2,8 +2,9 @@
 
 mod support;
 
+use std::fs::File;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use support::{ENGINE, guest, sandbox};
 use tidegate_sandbox::{ArtefactCache, Engine, EngineSettings, HelperLimits, ModuleError, digest_of};
@@ -52,8 +53,13 @@ fn code_of_deleted_modules_and_of_other_engines_goes_and_what_is_wanted_stays() 
     assert!(cache.load(&ENGINE, removed.digest()).unwrap().is_none());
     assert_eq!(sandbox(&removed).describe().unwrap().name, "tidegate-mask-email", "who has it goes on");
 
-    assert_eq!(cache.sweep(&ENGINE, [kept.digest()]).unwrap(), 2);
-    assert_eq!(files(), 3, "the key, a file that may be being written, and the code that is wanted");
+    assert_eq!(cache.sweep(&ENGINE, [kept.digest()]).unwrap(), 0, "somebody may have tried it before the upload");
+    let two_days_ago = SystemTime::now() - Duration::from_secs(48 * 3600);
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        File::options().append(true).open(entry.unwrap().path()).unwrap().set_modified(two_days_ago).unwrap();
+    }
+    assert_eq!(cache.sweep(&ENGINE, [kept.digest()]).unwrap(), 3);
+    assert_eq!(files(), 2, "the key and the code that is wanted");
     let again = ArtefactCache::open(dir.path()).unwrap();
     assert!(again.load(&ENGINE, kept.digest()).unwrap().is_some());
     assert!(again.load(&ENGINE, deleted.digest()).unwrap().is_none());

@@ -1,6 +1,7 @@
 //! The registry of modules over HTTP, with the real compiler behind it.
 
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tidegate_harness::process::root_dir;
@@ -78,7 +79,9 @@ async fn code_goes_with_the_last_name(host: &mut Tidegate, digest: &str) {
     })
     .await;
     // What another version of the server compiled is not there for this one.
-    std::fs::write(host.data_dir().join("artefacts").join("0".repeat(64)), "code").expect("the directory can be written");
+    let foreign = host.data_dir().join("artefacts").join("0".repeat(64));
+    let two_days_ago = SystemTime::now() - Duration::from_secs(48 * 3600);
+    File::create(foreign).and_then(|file| file.set_modified(two_days_ago)).expect("the directory can be written");
     host.restart().await;
     assert_eq!(files(), 3);
 }
