@@ -13,7 +13,7 @@ use ureq::http::Method;
 use crate::cli::{ModuleArgs, ModuleCommand, ModuleTestArgs};
 use crate::client::{Server, escaped, line};
 use crate::exit::{Exit, Failure};
-use crate::module_test::{self, Bench, table};
+use crate::module_test::{self, Bench, Stop, table};
 use crate::modules::ModuleStore;
 use crate::run::work_dir;
 use crate::{module_project, runtime};
@@ -69,7 +69,8 @@ fn here(server: &Server<'_>, args: &ModuleTestArgs) -> Result<Json, Failure> {
     runtime()?.block_on(async {
         let store = ModuleStore::open(work_dir(args.data_dir.clone())?.join("artefacts")).await?;
         let (module, info) = store.examine(&args.module, bytes).await?;
-        let bench = Bench { engine: store.engine(), module: &module, limits: Limits::default(), target, config: &config };
+        let bench =
+            Bench { engine: store.engine(), module: &module, limits: Limits::default(), target, config: &config, stop: Stop::default() };
         // Nothing else runs in this process that the work could hold up.
         let report = module_test::run(&bench, info, &sample)?;
         serde_json::to_value(report).map_err(|error| Failure::failed("bug", error.to_string()))

@@ -43,8 +43,16 @@ struct Shared {
     artefacts: ArtefactCache,
     rules: Compiled,
     settings: ModuleSettings,
-    /// Sandboxes by tenant and digest: tenants who happen to have equal bytes share the code and not the number.
-    counts: Mutex<HashMap<(TenantId, String), SandboxCount>>,
+    counts: Mutex<HashMap<CountKey, SandboxCount>>,
+}
+
+/// Whose sandboxes are counted together. Tenants who happen to have equal bytes share the code and not the number, and tests need not
+/// wait for tasks, nor tasks for tests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct CountKey {
+    tenant: TenantId,
+    digest: String,
+    is_test: bool,
 }
 
 impl ModuleStore {
@@ -97,7 +105,9 @@ impl ModuleStore {
             };
             let upload = HelperLimits { niceness: UPLOAD_NICENESS, gives_way: Some(UPLOAD_GIVES_WAY), ..shared.settings.helper };
             let compiled = compile(&shared.artefacts, &shared.engine, upload, &bytes).map_err(|error| rejected(&error, error.hint()))?;
-            let mut sandbox = Sandbox::new(&shared.engine, &compiled, Limits::default()).map_err(refused)?;
+            // Counted by itself: what runs of the rules, or of equal bytes, is no reason to refuse a look at them.
+            let counted = compiled.clone().counted_with(&SandboxCount::default());
+            let mut sandbox = Sandbox::new(&shared.engine, &counted, Limits::default()).map_err(refused)?;
             let info = sandbox.describe().map_err(refused)?;
             Ok((compiled, info))
         })
@@ -142,10 +152,16 @@ impl ModuleStore {
         Ok(self.shared.settings.limits(catalog.module_limits(name).await?, of_tenant))
     }
 
-    fn count(&self, tenant: &TenantId, digest: &str) -> SandboxCount {
+    /// A module whose sandboxes are those of a tenant's tests.
+    pub(crate) fn counted_as_test(&self, module: Compiled, tenant: &TenantId) -> Compiled {
+        let key = CountKey { tenant: tenant.clone(), digest: module.digest().to_owned(), is_test: true };
+        module.counted_with(&self.count(key))
+    }
+
+    fn count(&self, key: CountKey) -> SandboxCount {
         let mut counts = self.shared.counts.lock().expect("no holder of this lock panics");
         counts.retain(|_, count| !count.is_done());
-        counts.entry((tenant.clone(), digest.to_owned())).or_default().clone()
+        counts.entry(key).or_default().clone()
     }
 
     /// A version that was examined before: from memory, or else from disk, or else compiled again.
@@ -222,7 +238,8 @@ impl ModuleStore {
             return Err(Failure { hint, ..Failure::failed("module_rejected", format!("module \"{name}\" was rejected: {message}")) });
         }
         let limits = self.limits(name, catalog).await?;
-        let compiled = self.ready(&record, catalog).await?.limited(limits).counted_with(&self.count(&record.tenant, &record.digest));
+        let count = self.count(CountKey { tenant: record.tenant.clone(), digest: record.digest.clone(), is_test: false });
+        let compiled = self.ready(&record, catalog).await?.limited(limits).counted_with(&count);
         Ok((record, compiled))
     }
 
@@ -269,7 +286,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> +
 }
 
 /// The same for what calls a module that nobody knows: where it takes long, it gives way to everybody else.
-async fn on_guest_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+pub(crate) async fn on_guest_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     let (done, result) = tokio::sync::oneshot::channel();
     run_on_guest_thread(move || drop(done.send(work())))
         .map_err(|error| Failure::environment("sandbox", format!("start a thread: {error}")))?;
@@ -277,5 +294,5 @@ async fn on_guest_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fai
 }
 
 fn panicked() -> Failure {
-    Failure::failed("bug", "compiling a module panicked (this is a fault of tidegate: please report it)")
+    Failure::failed("bug", "the work with a module panicked (this is a fault of tidegate: please report it)")
 }

@@ -13,6 +13,7 @@ use tidegate_sandbox::{
 };
 
 use super::report::{Logged, Outcome, RowReport};
+use super::stop::Stop;
 use super::table::Sample;
 use super::value::to_json;
 use crate::exit::Failure;
@@ -29,6 +30,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) limits: Limits,
     pub(crate) target: tidegate_model::Engine,
     pub(crate) config: &'a str,
+    /// Ends the test before it is done.
+    pub(crate) stop: Stop,
 }
 
 /// What came of it.
@@ -82,6 +85,7 @@ impl Run<'_> {
     fn plan(&mut self) -> Result<PlanOutcome, SandboxError> {
         self.retire();
         let mut sandbox = Sandbox::new(self.bench.engine, self.bench.module, self.bench.limits)?;
+        self.bench.stop.ends(sandbox.cancel_flag());
         let outcome = sandbox.plan(0, &PlanInput { schema: &self.sample.schema, target: self.bench.target }, self.bench.config);
         self.sandbox = Some(sandbox);
         outcome
@@ -121,7 +125,7 @@ impl Run<'_> {
     }
 
     fn alone(&mut self, row: usize, plan: &TablePlan) -> RowReport {
-        if self.breaks >= BREAKS_MAX || self.started.elapsed() > TIME_MAX {
+        if self.breaks >= BREAKS_MAX || self.bench.stop.is_set() || self.started.elapsed() > TIME_MAX {
             let message = "not tried: the module failed on too many rows before this one, or took too long".to_owned();
             return self.failed(row, Trouble { code: "not_tried".to_owned(), message });
         }
@@ -220,4 +224,35 @@ fn after(schema: &TableSchema, values: &[Value<'static>], plan: &TablePlan, resu
         row.insert(column.name, value);
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tidegate_sandbox::EngineSettings;
+
+    use super::*;
+    use crate::module_test::table::given;
+
+    #[test]
+    fn a_test_that_is_stopped_ends_in_the_middle_of_a_call_and_tries_no_further_row() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests/hostile.wasm");
+        let bytes = std::fs::read(path).expect("the guests are built; run cargo xtask guests");
+        let engine = Engine::new(EngineSettings::default()).unwrap();
+        let module = engine.compile(&bytes).unwrap();
+        let limits = Limits { transform_cpu: Duration::from_secs(600), ..Limits::default() };
+        let rows: Vec<_> = (1..=100).map(|id| json!({"id": id, "note": "a"})).collect();
+        let sample = given(&json!({}), &rows.into()).unwrap();
+        let stop = Stop::default();
+        let bench = Bench { engine: &engine, module: &module, limits, target: tidegate_model::Engine::Postgres, config: "loop", stop };
+        // Sooner or later than the call begins: it must end either way.
+        let later = bench.stop.clone();
+        let stopper = std::thread::spawn(move || later.set());
+        let judged = bench.judge(&sample);
+        stopper.join().unwrap();
+        match judged {
+            Ok(judged) => assert!(judged.rows.iter().all(|row| row.code.as_deref() == Some("not_tried")), "{:?}", judged.rows),
+            Err(failure) => assert_eq!((failure.code.as_str(), failure.message.contains("cancelled")), ("module_plan", true)),
+        }
+    }
 }

@@ -12,11 +12,13 @@ mod judge;
 mod report;
 pub(crate) mod sample;
 mod sql_type;
+mod stop;
 pub(crate) mod table;
 mod value;
 
 pub(crate) use judge::Bench;
 pub(crate) use report::{Report, lines};
+pub(crate) use stop::Stop;
 use table::Sample;
 use tidegate_sandbox::ModuleInfo;
 

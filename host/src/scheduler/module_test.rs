@@ -9,7 +9,8 @@ use tidegate_sandbox::{Compiled, Limits, ModuleInfo, builtin_rules};
 use super::{Node, spec};
 use crate::connectors;
 use crate::exit::Failure;
-use crate::module_test::{self, Bench, sample, table};
+use crate::module_test::{self, Bench, Stop, sample, table};
+use crate::modules::on_guest_thread;
 
 /// The report of a test, as JSON.
 ///
@@ -29,17 +30,22 @@ pub(super) async fn test_module(node: &Node, name: &str, payload: &Value) -> Res
         }
     };
     let store = node.modules.clone();
+    let stop = Stop::default();
+    // A request that is given up takes its test along.
+    let _stops = stop.when_dropped();
     let work = move || {
-        let bench = Bench { engine: store.engine(), module: &module, limits: Limits::default(), target, config: &payload.config };
+        let bench = Bench { engine: store.engine(), module: &module, limits: Limits::default(), target, config: &payload.config, stop };
         let report = module_test::run(&bench, info, &rows)?;
         serde_json::to_value(report).map_err(|error| Failure::failed("bug", error.to_string()))
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Failure::failed("bug", "the test of a module panicked")))
+    on_guest_thread(work).await
 }
 
 async fn find(node: &Node, name: &str, version: &str) -> Result<(Compiled, ModuleInfo), Failure> {
+    let tenant = node.catalog.tenant();
     if name == RULES {
-        return node.modules.examine(RULES, builtin_rules().to_vec()).await;
+        let (rules, info) = node.modules.examine(RULES, builtin_rules().to_vec()).await?;
+        return Ok((node.modules.counted_as_test(rules, tenant), info));
     }
     let record = node.catalog.get_module(name, &ModuleVersion::new(version)).await?;
     if let ModuleState::Rejected { message, hint } = record.state {
@@ -47,5 +53,5 @@ async fn find(node: &Node, name: &str, version: &str) -> Result<(Compiled, Modul
     }
     let limits = node.modules.limits(name, &node.catalog).await?;
     let (module, info) = node.modules.examine(name, node.catalog.module_bytes(&record.digest).await?).await?;
-    Ok((module.limited(limits), info))
+    Ok((node.modules.counted_as_test(module.limited(limits), tenant), info))
 }
