@@ -110,8 +110,6 @@ impl conformance::Bench for Bench {
         let end = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like 'tidegate lane%' \
                    and datname = current_database()";
         self.sql.query(end, &[]).await.expect("the query runs");
-        // The client learns of it by itself, before it is used again.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
 }
 
