@@ -25,6 +25,7 @@ mod spec;
 mod steering;
 mod swap;
 mod turn;
+mod verdicts;
 mod versions;
 mod worker;
 

@@ -17,11 +17,12 @@ use tidegate_connector::Finding;
 use tidegate_model::TableName;
 use tidegate_pipeline::{Control, Units};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{Id, JoinSet};
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::module_test::test_module;
 use super::pace::Cost;
+use super::verdicts::Verdicts;
 use super::{Node, Running, TaskKey, row_errors, spec, swap};
 use crate::exit::{Failure, chain};
 use crate::modules::{BUSY, Pins};
@@ -46,17 +47,12 @@ const KINDS: [RequestKind; 9] = [
     RequestKind::TestModule,
 ];
 
-/// Modules examined at once: compiling keeps a core busy, and one that is slow to compile must not hold up the next.
-const VERDICTS: usize = 2;
-
 /// Where requests are taken and answered.
 pub(super) struct Desk {
     node: Arc<Node>,
     permits: Arc<Semaphore>,
     answers: JoinSet<()>,
-    verdicts: JoinSet<()>,
-    /// The digests that `verdicts` are about.
-    judged: HashMap<Id, String>,
+    verdicts: Verdicts,
 }
 
 impl Desk {
@@ -65,13 +61,7 @@ impl Desk {
         if let Err(error) = node.catalog.requeue_taken().await {
             error!(error = chain(&error), "take up requests of the process before");
         }
-        Self {
-            node,
-            permits: Arc::new(Semaphore::new(CONCURRENCY)),
-            answers: JoinSet::new(),
-            verdicts: JoinSet::new(),
-            judged: HashMap::new(),
-        }
+        Self { node, permits: Arc::new(Semaphore::new(CONCURRENCY)), answers: JoinSet::new(), verdicts: Verdicts::default() }
     }
 
     /// Takes what waits and can be worked on now.
@@ -100,34 +90,30 @@ impl Desk {
     }
 
     async fn take_modules(&mut self) {
-        while let Some(ended) = self.verdicts.try_join_next_with_id() {
-            let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-            self.judged.remove(&id);
-        }
+        self.verdicts.settle();
         for digest in self.node.catalog.take_unnamed_modules() {
             forget_unnamed(&self.node, &digest).await;
         }
-        let pending = match self.node.catalog.pending_modules().await {
-            Ok(pending) => pending,
-            Err(error) => return error!(error = chain(&error), "read pending modules"),
-        };
-        for record in pending {
-            if self.node.paces.uploads.pause(&record.tenant).is_some() {
-                continue;
-            }
-            // A verdict is about bytes, whatever names they have.
-            if self.judged.len() < VERDICTS && !self.judged.values().any(|digest| *digest == record.digest) {
-                let digest = record.digest.clone();
-                let id = self.verdicts.spawn(judge(self.node.of(&record.tenant), record)).id();
-                self.judged.insert(id, digest);
-            }
+        if let Err(error) = self.examine_waiting().await {
+            error!(error = chain(&error), "read pending modules");
         }
+    }
+
+    async fn examine_waiting(&mut self) -> Result<(), CatalogError> {
+        let mut waiting = self.node.catalog.pending_modules().await?;
+        waiting.retain(|record| self.node.paces.uploads.pause(&record.tenant).is_none());
+        if !waiting.is_empty() {
+            let tenants = self.node.catalog.list_tenants().await?.len();
+            let node = &self.node;
+            self.verdicts.start(waiting, tenants, |record| judge(node.of(&record.tenant), record));
+        }
+        Ok(())
     }
 
     /// Drops what is under way: the next process answers it.
     pub(super) async fn close(mut self) {
         self.answers.shutdown().await;
-        self.verdicts.shutdown().await;
+        self.verdicts.close().await;
     }
 }
 
