@@ -7,7 +7,9 @@
 mod record;
 mod table;
 
-pub(crate) use record::{clear_task, record_capacity, record_memory, record_progress, record_tasks, record_tenants, record_units};
+pub(crate) use record::{
+    clear_modules, clear_task, record_capacity, record_memory, record_progress, record_tasks, record_tenants, record_units,
+};
 
 use metrics::{Counter, Gauge, Label};
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidegate_transform_sdk::{
     Batch, BatchResult, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, RowError, RowNeeds, ScalarType, SqlType, TableSchema,
-    TextBuilder, Transform, row_plan, unchanged,
+    TextBuilder, Transform, count, host, log, row_plan, unchanged,
 };
 
 static MARKER: [u8; 17] = *b"picky-behaviour:1";
@@ -84,6 +84,7 @@ impl Transform for Picky {
             return Ok(BatchResult { keep: Vec::new(), columns: vec![written.finish()], errors: Vec::new() });
         }
         let mut errors = Vec::new();
+        count("notes", batch.rows as u64);
         let column = &batch.columns[0];
         for row in batch.row_numbers() {
             let Some(text) = column.text(row) else {
@@ -97,6 +98,8 @@ impl Transform for Picky {
             match behaviour() {
                 b'1' if text.contains("bomb") => panic!("found a bomb"),
                 b'1' if text.contains("refuse") => {
+                    count("refused", 1);
+                    log(host::Level::Warn, "a note asks to be refused");
                     let message = "the note asks for it".to_owned();
                     errors.push(RowError { row: row as u32, code: "refused-note".to_owned(), message });
                     written.push_null();

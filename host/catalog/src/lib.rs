@@ -68,8 +68,8 @@ pub use resource::ResourceRecord;
 pub use secret::Secret;
 pub use table_status::{StageName, TableStatusRecord};
 pub use task::{
-    Cleanup, Desired, Failure, Lease, Migration, ModuleNumbers, Preparation, RunPhase, StartKind, StopReason, TaskDefinition, TaskProgress,
-    TaskRecord, TaskStatus,
+    Cleanup, Desired, Failure, Lease, Migration, ModuleLogLine, ModuleNumbers, Preparation, RunPhase, StartKind, StopReason,
+    TaskDefinition, TaskProgress, TaskRecord, TaskStatus,
 };
 
 pub use tenant::{TenantQuotas, TenantRecord};

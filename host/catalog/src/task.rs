@@ -268,14 +268,33 @@ pub struct ModuleNumbers {
     pub rows: u64,
     /// Calls of its row function.
     pub batches: u64,
-    /// CPU time of all its calls.
+    /// CPU time of all its calls, those that planned tables too.
     pub cpu_seconds: f64,
+    /// Fuel of all its calls; `None` where it is not metered.
+    pub fuel: Option<u64>,
     /// The most linear memory that one sandbox held.
     pub memory_bytes_peak: u64,
     /// Calls that trapped, overran a limit or answered malformed.
     pub failures: u64,
     /// Rows that it was at fault for, or that it refused itself.
     pub rejected: u64,
+    /// What it counted by names of its own, at most 32.
+    pub counters: BTreeMap<String, u64>,
+    /// The lines that it logged last, at most 20, oldest first.
+    pub log: Vec<ModuleLogLine>,
+    /// Lines that are not among these.
+    pub log_lines_dropped: u64,
+}
+
+/// A line that a module logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleLogLine {
+    /// When the host took it, microseconds since 1970.
+    pub at_us: i64,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// The text, at most 1 KiB.
+    pub message: String,
 }
 
 /// Numbers of a run, written by the host about once a second.

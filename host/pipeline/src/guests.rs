@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, RowFault, SourceTable};
 use tidegate_model::{RowBatch, SqlType};
-use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError, TextLayout};
+use tidegate_sandbox::{Batch, BatchBuilder, BatchResult, PlanInput, PlanOutcome, Sandbox, SandboxError, TextLayout, Usage};
 
+use crate::board::now_us;
 use crate::halving::Halving;
 use crate::header::ImageHeader;
 use crate::images::{Images, Judged, LoadedRows, Sent, row_error};
@@ -142,8 +143,10 @@ impl Guests {
         }
         let guest = self.guest(module).map_err(|error| failed(&modules, module, Some(source), error))?;
         let input = PlanInput { schema: draft.view(), target: modules.target };
+        let before = guest.sandbox.usage();
         let outcome = guest.sandbox.plan(number, &input, &modules.module(module).config);
         guest.tables.insert(number);
+        self.note(module, &before, outcome.as_ref().err());
         outcome.map_err(|error| {
             self.sandboxes.remove(&module);
             failed(&modules, module, Some(source), error)
@@ -154,7 +157,10 @@ impl Guests {
         match self.sandboxes.entry(module) {
             std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let sandbox = Sandbox::new(self.modules.engine(), &self.modules.module(module).compiled, *self.modules.limits())?;
+                let of = self.modules.module(module);
+                let sandbox = Sandbox::new(self.modules.engine(), &of.compiled, *self.modules.limits())?;
+                // What its start took.
+                self.row_errors.board.module(&of.name, |progress| progress.used(&sandbox.usage(), false));
                 Ok(entry.insert(Guest { sandbox, tables: HashSet::new() }))
             }
         }
@@ -295,20 +301,27 @@ impl Guests {
         let guest = self.guest(stage.module).map_err(|error| failed(&modules, stage.module, Some(&table.source), error))?;
         let before = guest.sandbox.usage();
         let result = guest.sandbox.transform(number, batch);
-        let after = guest.sandbox.usage();
         let is_used_up = result.as_ref().is_err_and(|error| !error.leaves_usable());
         let is_worn = guest.sandbox.is_worn();
-        self.row_errors.board.module(&modules.module(stage.module).name, |progress| {
-            progress.batches += 1;
-            progress.rows += batch.rows() as u64;
-            progress.cpu_us += u64::try_from(after.cpu.saturating_sub(before.cpu).as_micros()).unwrap_or(u64::MAX);
-            progress.memory_bytes_peak = progress.memory_bytes_peak.max(after.memory_bytes as u64);
-            progress.failures += u64::from(result.is_err());
-        });
+        self.note(stage.module, &before, result.as_ref().err());
         if is_used_up || is_worn {
             self.sandboxes.remove(&stage.module);
         }
         result.map_err(|error| failed(&modules, stage.module, Some(&table.source), error))
+    }
+
+    /// Adds what a call of a module used, counted and logged to its figures, whether it failed or not.
+    fn note(&mut self, module: usize, before: &Usage, error: Option<&SandboxError>) {
+        let Some(Guest { sandbox, .. }) = self.sandboxes.get_mut(&module) else { return };
+        let used = sandbox.usage().since(before);
+        let (counts, (lines, dropped)) = (sandbox.take_counts(), sandbox.take_logs());
+        // A configuration that it refuses, and a plan that does not fit, are answers.
+        let is_failure = error.is_some_and(|error| !matches!(error, SandboxError::Plan { .. }));
+        self.row_errors.board.module(&self.modules.module(module).name, |progress| {
+            progress.used(&used, is_failure);
+            progress.counted(counts);
+            progress.logged(lines, dropped, now_us());
+        });
     }
 
     /// A fresh sandbox must plan as the first one did.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_connector::Finding;
 use tidegate_model::{Position, TableName, TxMark};
 
+use crate::ModuleProgress;
 pub use crate::meter::StageSeconds;
 
 /// Where a run is.
@@ -115,23 +116,6 @@ impl FromIterator<(TableName, TableProgress)> for TableViews {
     fn from_iter<I: IntoIterator<Item = (TableName, TableProgress)>>(tables: I) -> Self {
         Self(Arc::new(tables.into_iter().map(Arc::new).collect()))
     }
-}
-
-/// What a module used and did since the task began to run in this process, over all its sandboxes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ModuleProgress {
-    /// Row images that it judged.
-    pub rows: u64,
-    /// Calls of its row function.
-    pub batches: u64,
-    /// CPU time of all its calls, in microseconds.
-    pub cpu_us: u64,
-    /// The most linear memory that one sandbox held.
-    pub memory_bytes_peak: u64,
-    /// Calls that trapped, overran a limit or answered malformed.
-    pub failures: u64,
-    /// Rows that it was at fault for, or that it refused itself.
-    pub rejected: u64,
 }
 
 /// A snapshot of a run.

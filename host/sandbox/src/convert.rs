@@ -3,8 +3,8 @@
 use tidegate_model::{BeforeImages, Engine, SqlType};
 
 use crate::contract::tidegate::transform::types as wit;
-use crate::guest::cut;
 use crate::plan::{MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TextLayout};
+use crate::told::cut;
 
 /// Notes kept of a plan, and bytes of each and of the reason why a table is left out.
 const NOTES_MAX: usize = 100;

@@ -1,6 +1,5 @@
 //! What the host keeps for one running module: its limits, its budget, and what it logged and counted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -11,15 +10,8 @@ use crate::budget::{Budget, Pacer};
 use crate::contract::tidegate::transform::host;
 use crate::contract::tidegate::transform::types;
 use crate::engine::MemoryPool;
+use crate::told::{LogLevel, Told};
 
-/// Log lines kept between two calls of [`crate::Sandbox::take_logs`]; more are counted and dropped.
-pub(crate) const LOG_LINES_MAX: usize = 100;
-/// Bytes kept of a log line.
-const LOG_LINE_BYTES_MAX: usize = 1024;
-/// Distinct counters of a module.
-const COUNTERS_MAX: usize = 32;
-/// Bytes kept of a counter's name.
-const COUNTER_NAME_BYTES_MAX: usize = 64;
 /// Bytes kept of a module's messages.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
 /// Table elements over all tables: function tables of large interpreters have about ten thousand.
@@ -71,30 +63,6 @@ impl Limits {
     }
 }
 
-/// How much a log line matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Every step.
-    Trace,
-    /// For the author.
-    Debug,
-    /// For the tenant.
-    Info,
-    /// Something to look at.
-    Warn,
-    /// Something failed.
-    Error,
-}
-
-/// A line that a module logged, cut to 1 KiB.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// How much it matters.
-    pub level: LogLevel,
-    /// The text.
-    pub message: String,
-}
-
 /// The data of a sandbox's store.
 pub(crate) struct Guest {
     pub(crate) budget: Budget,
@@ -105,9 +73,7 @@ pub(crate) struct Guest {
     pub(crate) pacer: Pacer,
     /// Set when growth was refused: the trap that usually follows is the limit's.
     pub(crate) refused: Option<Refused>,
-    pub(crate) logs: Vec<LogLine>,
-    pub(crate) logs_dropped: u64,
-    pub(crate) counts: BTreeMap<String, u64>,
+    pub(crate) told: Told,
     table_elements: usize,
 }
 
@@ -129,9 +95,7 @@ impl Guest {
             pool,
             pacer,
             refused: None,
-            logs: Vec::new(),
-            logs_dropped: 0,
-            counts: BTreeMap::new(),
+            told: Told::default(),
             table_elements: 0,
         }
     }
@@ -190,10 +154,6 @@ impl types::Host for Guest {}
 
 impl host::Host for Guest {
     fn log(&mut self, level: host::Level, message: String) {
-        if self.logs.len() >= LOG_LINES_MAX {
-            self.logs_dropped += 1;
-            return;
-        }
         let level = match level {
             host::Level::Trace => LogLevel::Trace,
             host::Level::Debug => LogLevel::Debug,
@@ -201,21 +161,10 @@ impl host::Host for Guest {
             host::Level::Warn => LogLevel::Warn,
             host::Level::Error => LogLevel::Error,
         };
-        self.logs.push(LogLine { level, message: cut(&message, LOG_LINE_BYTES_MAX) });
+        self.told.log(level, &message);
     }
 
     fn count(&mut self, name: String, delta: u64) {
-        let name = cut(&name, COUNTER_NAME_BYTES_MAX);
-        if let Some(total) = self.counts.get_mut(&name) {
-            *total = total.saturating_add(delta);
-        } else if self.counts.len() < COUNTERS_MAX {
-            self.counts.insert(name, delta);
-        }
+        self.told.count(&name, delta);
     }
-}
-
-/// The first `bytes_max` bytes of a text, cut between two characters. A copy: a text that a module gave may take as much memory as an
-/// answer may have, and one that is only made shorter keeps it.
-pub(crate) fn cut(text: &str, bytes_max: usize) -> String {
-    text[..text.floor_char_boundary(bytes_max)].to_owned()
 }

@@ -16,8 +16,8 @@ use rustix::process::{Resource, Rlimit, Signal, setpriority_process, setrlimit};
 use crate::compile::{MODULE_BYTES_MAX, as_component};
 use crate::engine::{EngineSettings, config};
 use crate::error::ModuleError;
-use crate::guest::cut;
 use crate::threads::give_way_for_good;
+use crate::told::cut;
 
 const CPU_ENV: &str = "TIDEGATE_COMPILE_CPU_S";
 const MEMORY_ENV: &str = "TIDEGATE_COMPILE_MEMORY_BYTES";

@@ -34,6 +34,7 @@ mod plan_size;
 mod result;
 mod sandbox;
 mod threads;
+mod told;
 mod usage;
 
 pub use artefact::ArtefactCache;
@@ -43,7 +44,7 @@ pub use compile::{Compiled, MODULE_BYTES_CEILING, MODULE_BYTES_MAX, SandboxCount
 pub use contract_version::{CONTRACT_PACKAGE, CONTRACT_VERSIONS, CONTRACT_WIT};
 pub use engine::{Engine, EngineSettings};
 pub use error::{ModuleError, SandboxError};
-pub use guest::{Limits, LogLevel, LogLine};
+pub use guest::Limits;
 pub use helper::{HelperLimits, helper_main};
 pub use input::{BEFORE_PREFIX, Header, InputSource};
 pub use plan::{
@@ -52,4 +53,5 @@ pub use plan::{
 pub use result::{BatchResult, RowError};
 pub use sandbox::{ModuleInfo, Sandbox};
 pub use threads::run_on_guest_thread;
+pub use told::{LogLevel, LogLine};
 pub use usage::Usage;

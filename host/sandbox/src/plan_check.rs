@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use tidegate_model::{BeforeImages, TableSchema};
 
 use crate::error::SandboxError;
-use crate::guest::{MESSAGE_BYTES_MAX, cut};
+use crate::guest::MESSAGE_BYTES_MAX;
 use crate::input::InputSource;
 use crate::plan::{ColumnOrigin, MaskKind, Output, OutputSource, TablePlan, TargetColumn};
+use crate::told::cut;
 
 /// Most bytes of a name in the target. Databases take 64 characters at most; the target's check says so of those in between.
 const NAME_BYTES_MAX: usize = 1024;

@@ -5,9 +5,9 @@ use tidegate_model::{SqlType, Value, ValueColumn, Values};
 
 use crate::contract::tidegate::transform::types as wit;
 use crate::error::SandboxError;
-use crate::guest::cut;
 use crate::layout::{Layout, bit, bitmap_bytes};
 use crate::plan::Output;
+use crate::told::cut;
 
 /// Bytes that a module may return for each byte it was given, and for each row, and in any case: a module that
 /// answers with more than that is broken or hostile. Chosen by guess; a SHA-256 in hexadecimal has 64 bytes.

@@ -20,12 +20,13 @@ use crate::contract::TransformModule;
 use crate::convert;
 use crate::engine::{Engine, Slot};
 use crate::error::SandboxError;
-use crate::guest::{Guest, LOG_LINES_MAX, Limits, LogLine, MESSAGE_BYTES_MAX, Refused, cut};
+use crate::guest::{Guest, Limits, MESSAGE_BYTES_MAX, Refused};
 use crate::input::InputSource;
 use crate::plan::{Output, PlanInput, PlanOutcome, TablePlan};
 use crate::plan_check;
 use crate::plan_size::{PlanRoom, Size};
 use crate::result::{BatchResult, Wanted};
+use crate::told::{LogLine, Told, cut};
 use crate::usage::Usage;
 
 /// Most bytes of a configuration.
@@ -70,8 +71,7 @@ pub struct Sandbox {
     room: PlanRoom,
     cancel: Arc<AtomicBool>,
     usage: Usage,
-    logs: Vec<LogLine>,
-    logs_dropped: u64,
+    told: Told,
     /// The configuration planned with last: a task's tables mostly share it.
     config: Arc<str>,
     // Given back after the instance is gone, which the order of the fields sees to.
@@ -129,8 +129,7 @@ impl Sandbox {
             room: PlanRoom::default(),
             cancel: Arc::new(AtomicBool::new(false)),
             usage: Usage { fuel: engine.settings().meters_fuel.then_some(0), ..Usage::default() },
-            logs: Vec::new(),
-            logs_dropped: 0,
+            told: Told::default(),
             config: Arc::from(""),
             instance,
             _slot: slot,
@@ -149,7 +148,10 @@ impl Sandbox {
         self.end(SandboxError::Cancelled);
         self.tables.values_mut().for_each(|table| table.known = false);
         match self.start() {
-            Ok(live) => {
+            Ok(mut live) => {
+                let budget = &mut live.store.data_mut().budget;
+                budget.end();
+                self.usage.cpu += budget.cpu_used();
                 self.state = State::Live(Box::new(live));
                 self.usage.instances += 1;
                 self.note_memory();
@@ -195,17 +197,10 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Drops the instance, and keeps what it logged.
+    /// Drops the instance, and keeps what it logged and counted.
     fn end(&mut self, error: SandboxError) {
         self.note_memory();
-        if let State::Live(live) = &mut self.state {
-            let guest = live.store.data_mut();
-            self.logs.append(&mut guest.logs);
-            // Those of the instance before it were not looked at yet.
-            let surplus = self.logs.len().saturating_sub(LOG_LINES_MAX);
-            self.logs.truncate(LOG_LINES_MAX);
-            self.logs_dropped += std::mem::take(&mut guest.logs_dropped) + surplus as u64;
-        }
+        self.hear();
         self.state = State::Ended(error);
         self.usage.memory_bytes = 0;
     }
@@ -366,21 +361,20 @@ impl Sandbox {
 
     /// What the module logged since the last time, and how many lines were dropped.
     pub fn take_logs(&mut self) -> (Vec<LogLine>, u64) {
-        let (mut lines, mut dropped) = (std::mem::take(&mut self.logs), std::mem::take(&mut self.logs_dropped));
-        if let State::Live(live) = &mut self.state {
-            let guest = live.store.data_mut();
-            lines.append(&mut guest.logs);
-            dropped += std::mem::take(&mut guest.logs_dropped);
-        }
-        (lines, dropped)
+        self.hear();
+        self.told.take_lines()
     }
 
-    /// What the module counted since the last time; what an instance counted that has ended meanwhile is lost.
+    /// What the module counted since the last time, over all its instances.
     pub fn take_counts(&mut self) -> Vec<(String, u64)> {
-        let State::Live(live) = &mut self.state else { return Vec::new() };
-        let counts = &mut live.store.data_mut().counts;
-        // The names stay, so that a module cannot have more than its number of counters by waiting.
-        counts.iter_mut().filter(|(_, total)| **total > 0).map(|(name, total)| (name.clone(), std::mem::take(total))).collect()
+        self.hear();
+        self.told.take_counts()
+    }
+
+    fn hear(&mut self) {
+        if let State::Live(live) = &mut self.state {
+            self.told.absorb(&mut live.store.data_mut().told);
+        }
     }
 
     /// What it has used so far, over all its instances.

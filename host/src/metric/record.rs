@@ -1,11 +1,29 @@
 //! From what the process knows to its metrics.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Mutex;
 
 use tidegate_catalog::{CapacityStatus, TaskRecord, TenantRecord};
 use tidegate_pipeline::{ModuleProgress, Progress};
 
 use super::table;
+
+/// Names of counters of modules that have a series.
+static MODULE_COUNTERS: Named = Named(Mutex::new(BTreeMap::new()));
+
+/// Names that tenants' programs choose: a run has 32 of a module at most, and the next run must not have 32 others.
+struct Named(Mutex<BTreeMap<Vec<String>, BTreeSet<String>>>);
+
+impl Named {
+    const NAMES_MAX: usize = 32;
+
+    /// True for the first names of what these labels say.
+    fn admits(&self, labels: &[&str], name: &str) -> bool {
+        let mut known = self.0.lock().expect("no holder of this lock panics");
+        let names = known.entry(labels.iter().map(|label| (*label).to_owned()).collect()).or_default();
+        names.contains(name) || names.len() < Self::NAMES_MAX && names.insert(name.to_owned())
+    }
+}
 
 const STATUSES: [&str; 7] = ["created", "starting", "running", "stopping", "stopped", "failed", "deleting"];
 
@@ -30,9 +48,9 @@ pub(crate) fn record_progress(tenant: &str, task: &str, before: &Progress, now: 
     table::TENANT_ROWS.add(&[tenant], written(now).saturating_sub(written(before)));
     table::TENANT_BYTES.add(&[tenant], now.bytes_written.saturating_sub(before.bytes_written));
     for (name, module) in &now.modules {
-        let earlier = before.modules.iter().find(|(known, _)| known == name).map(|(_, module)| *module).unwrap_or_default();
+        let earlier = before.modules.iter().find(|(known, _)| known == name).map(|(_, module)| module.clone()).unwrap_or_default();
         record_module(&[tenant, task, name], &earlier, module);
-        table::TENANT_MODULE_CPU.raise(&[tenant], module.cpu_us.saturating_sub(earlier.cpu_us) as f64 / 1e6);
+        table::TENANT_MODULE_CPU.raise(&[tenant], module.cpu.saturating_sub(earlier.cpu).as_secs_f64());
     }
 }
 
@@ -46,8 +64,29 @@ fn record_module(labels: &[&str], before: &ModuleProgress, now: &ModuleProgress)
     for (metric, earlier, later) in counters {
         metric.add(labels, later.saturating_sub(earlier));
     }
-    table::MODULE_CPU.set(labels, now.cpu_us as f64 / 1e6);
+    // Where it is not metered there is no such series.
+    if let Some(fuel) = now.fuel {
+        table::MODULE_FUEL.add(labels, fuel.saturating_sub(before.fuel.unwrap_or(0)));
+    }
+    for (name, count) in &now.counters {
+        let more = count.saturating_sub(before.counters.get(name).copied().unwrap_or(0));
+        if more > 0 && MODULE_COUNTERS.admits(labels, name) {
+            table::MODULE_COUNTER.add(&[labels, &[&**name]].concat(), more);
+        }
+    }
+    set_module_gauges(labels, now);
+}
+
+fn set_module_gauges(labels: &[&str], now: &ModuleProgress) {
+    table::MODULE_CPU.set(labels, now.cpu.as_secs_f64());
     table::MODULE_MEMORY.set(labels, now.memory_bytes_peak as f64);
+}
+
+/// The gauges of the modules of a run that ended; `last` is what was recorded of it last.
+pub(crate) fn clear_modules(tenant: &str, task: &str, last: &Progress) {
+    for (name, _) in &last.modules {
+        set_module_gauges(&[tenant, task, name], &ModuleProgress::default());
+    }
 }
 
 /// The gauges of a task that no longer runs here.
@@ -159,6 +198,14 @@ fn resident_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_has_the_first_32_names_that_it_counts_by() {
+        let named = Named(Mutex::new(BTreeMap::new()));
+        let admitted = |module: &str| (0..50).filter(|name| named.admits(&["t", "k", module], &name.to_string())).count();
+        assert_eq!((admitted("a"), admitted("a"), admitted("b")), (32, 32, 32));
+        assert!(!named.admits(&["t", "k", "a"], "another"));
+    }
 
     #[test]
     fn resident_memory_is_read_on_linux() {

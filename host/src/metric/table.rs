@@ -60,8 +60,14 @@ metrics_table! {
     ROWS_CUT = Counter Count "tidegate_rows_cut_total" TASK, "Rows that were written with values cut to the task's limit.";
     MODULE_ROWS = Counter Count "tidegate_module_rows_total" MODULE, "Row images that the module judged.";
     MODULE_BATCHES = Counter Count "tidegate_module_batches_total" MODULE, "Calls of the module's row function.";
-    MODULE_CPU = Gauge Seconds "tidegate_module_cpu_seconds" MODULE, "CPU time of the module's calls in this run of the task.";
-    MODULE_MEMORY = Gauge Bytes "tidegate_module_memory_peak_bytes" MODULE, "The most linear memory that one sandbox of the module held.";
+    MODULE_CPU = Gauge Seconds "tidegate_module_cpu_seconds" MODULE,
+        "CPU time of the module's calls in this run of the task, those that plan tables too.";
+    MODULE_FUEL = Counter Count "tidegate_module_fuel_total" MODULE,
+        "Fuel that the module's calls used; there is no such series where modules.meter_fuel is off, as it is by default.";
+    MODULE_COUNTER = Counter Count "tidegate_module_counter_total" &["tenant", "task", "module", "counter"],
+        "What the module counted by a name of its own; the first 32 names of a module in a task.";
+    MODULE_MEMORY = Gauge Bytes "tidegate_module_memory_peak_bytes" MODULE,
+        "The most linear memory that one sandbox of the module held in this run of the task, one that failed too.";
     MODULE_FAILURES = Counter Count "tidegate_module_failures_total" MODULE,
         "Calls of the module that trapped, overran a limit or answered malformed.";
     MODULE_REJECTED = Counter Count "tidegate_module_rows_rejected_total" MODULE,

@@ -3,6 +3,7 @@
 //! A batch that fails is tried again row by row, so that one bad row does not hide what becomes of the others. A
 //! sandbox that broke is replaced; after a few breaks, or some seconds, the rest is not tried.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
@@ -39,6 +40,7 @@ pub(super) struct Judged {
     pub(super) outcome: PlanOutcome,
     pub(super) rows: Vec<RowReport>,
     pub(super) logs: Vec<Logged>,
+    pub(super) counters: BTreeMap<String, u64>,
     pub(super) usage: Usage,
 }
 
@@ -55,6 +57,7 @@ struct Run<'a> {
     breaks: u32,
     started: Instant,
     logs: Vec<Logged>,
+    counters: BTreeMap<String, u64>,
     usage: Usage,
 }
 
@@ -65,8 +68,16 @@ impl Bench<'_> {
     /// A failure of code `module_plan` when it refuses the table or its configuration, `module_start` when it does not
     /// even start.
     pub(super) fn judge(&self, sample: &Sample) -> Result<Judged, Failure> {
-        let mut run =
-            Run { bench: self, sample, sandbox: None, breaks: 0, started: Instant::now(), logs: Vec::new(), usage: Usage::default() };
+        let mut run = Run {
+            bench: self,
+            sample,
+            sandbox: None,
+            breaks: 0,
+            started: Instant::now(),
+            logs: Vec::new(),
+            counters: BTreeMap::new(),
+            usage: Usage::default(),
+        };
         let outcome = run.plan().map_err(|error| match &error {
             error if error.is_transient() => Failure::environment("sandbox_slots", error.to_string()).hint("try again"),
             SandboxError::Start(_) => Failure::failed("module_start", error.to_string()),
@@ -77,7 +88,7 @@ impl Bench<'_> {
             PlanOutcome::Include(plan) => run.rows(plan),
         };
         run.retire();
-        Ok(Judged { outcome, rows, logs: run.logs, usage: run.usage })
+        Ok(Judged { outcome, rows, logs: run.logs, counters: run.counters, usage: run.usage })
     }
 }
 
@@ -99,11 +110,10 @@ impl Run<'_> {
         if dropped > 0 {
             self.logs.push(Logged::dropped(dropped));
         }
-        let used = sandbox.usage();
-        self.usage.batches += used.batches;
-        self.usage.rows += used.rows;
-        self.usage.cpu += used.cpu;
-        self.usage.memory_bytes = self.usage.memory_bytes.max(used.memory_bytes);
+        for (name, count) in sandbox.take_counts() {
+            *self.counters.entry(name).or_default() += count;
+        }
+        self.usage.add(&sandbox.usage());
     }
 
     fn rows(&mut self, plan: &TablePlan) -> Vec<RowReport> {

@@ -1,11 +1,12 @@
 //! What a test answers, for programs and for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use tidegate_model::TableSchema;
-use tidegate_sandbox::{ColumnOrigin, LogLevel, LogLine, ModuleInfo, OutputSource, PlanOutcome, TablePlan, Usage};
+use tidegate_sandbox::{ColumnOrigin, LogLine, ModuleInfo, OutputSource, PlanOutcome, TablePlan, Usage};
 
 use super::judge::Judged;
 use super::table::ShownColumn;
@@ -21,7 +22,10 @@ pub(crate) struct Report {
     pub(crate) dropped: usize,
     pub(crate) failed: usize,
     pub(crate) logs: Vec<Logged>,
+    pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) cpu_us: u64,
+    /// Where it is metered.
+    pub(crate) fuel: Option<u64>,
     pub(crate) memory_bytes: usize,
 }
 
@@ -117,21 +121,14 @@ impl Logged {
 
 impl From<LogLine> for Logged {
     fn from(line: LogLine) -> Self {
-        let level = match line.level {
-            LogLevel::Trace => "trace",
-            LogLevel::Debug => "debug",
-            LogLevel::Info => "info",
-            LogLevel::Warn => "warn",
-            LogLevel::Error => "error",
-        };
-        Self { level, message: line.message }
+        Self { level: line.level.as_str(), message: line.message }
     }
 }
 
 impl Report {
     pub(super) fn new(info: ModuleInfo, digest: &str, schema: &TableSchema, judged: Judged) -> Self {
         let count = |outcome| judged.rows.iter().filter(|row| row.outcome == outcome).count();
-        let Usage { cpu, memory_bytes, .. } = judged.usage;
+        let Usage { cpu, fuel, memory_bytes_peak, .. } = judged.usage;
         let columns = schema.columns.iter().map(|column| ShownColumn::new(&column.name, &column.sql_type, column.nullable));
         let key = schema.primary_key.iter().map(|index| schema.columns[*index].name.clone());
         Self {
@@ -152,8 +149,10 @@ impl Report {
             failed: count(Outcome::Failed),
             rows: judged.rows,
             logs: judged.logs,
+            counters: judged.counters,
             cpu_us: u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX),
-            memory_bytes,
+            fuel,
+            memory_bytes: memory_bytes_peak,
         }
     }
 }
@@ -201,6 +200,9 @@ pub(crate) fn lines(report: &Json) -> Vec<String> {
     }
     for line in report["logs"].as_array().into_iter().flatten() {
         lines.push(format!("log {}: {}", text(&line["level"]), text(&line["message"])));
+    }
+    for (name, count) in report["counters"].as_object().into_iter().flatten() {
+        lines.push(format!("counter {name}: {count}"));
     }
     let memory = report["memory_bytes"].as_u64().unwrap_or(0) >> 10;
     lines.push(format!(

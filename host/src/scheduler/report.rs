@@ -7,11 +7,12 @@
 use std::time::{Duration, Instant};
 
 use tidegate_catalog::{
-    Catalog, CatalogError, ModuleNumbers, RunPhase, StageName, TableStatusRecord, TaskDefinition, TaskProgress, TaskStatus, now_us,
+    Catalog, CatalogError, ModuleLogLine, ModuleNumbers, RunPhase, StageName, TableStatusRecord, TaskDefinition, TaskProgress, TaskStatus,
+    now_us,
 };
 use tidegate_connector::{Finding, LOG_HELD_WARNED_BYTES};
 use tidegate_model::TableName;
-use tidegate_pipeline::{ModuleProgress, Phase, Progress, TableProgress, TableStage};
+use tidegate_pipeline::{ModuleLine, ModuleProgress, Phase, Progress, TableProgress, TableStage};
 
 use super::steering::Steering;
 use crate::metric;
@@ -157,16 +158,31 @@ impl Report {
     }
 }
 
+impl Drop for Report {
+    /// However the run ended.
+    fn drop(&mut self) {
+        metric::clear_modules(&self.tenant, &self.task, &self.written);
+    }
+}
+
 fn module_numbers(name: &str, module: &ModuleProgress) -> ModuleNumbers {
     ModuleNumbers {
         name: name.to_owned(),
         rows: module.rows,
         batches: module.batches,
-        cpu_seconds: module.cpu_us as f64 / 1e6,
+        cpu_seconds: module.cpu.as_secs_f64(),
+        fuel: module.fuel,
         memory_bytes_peak: module.memory_bytes_peak,
         failures: module.failures,
         rejected: module.rejected,
+        counters: module.counters.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
+        log: module.lines.iter().map(module_line).collect(),
+        log_lines_dropped: module.lines_dropped,
     }
+}
+
+fn module_line(line: &ModuleLine) -> ModuleLogLine {
+    ModuleLogLine { at_us: line.at_us, level: line.level.as_str().to_owned(), message: line.message.to_string() }
 }
 
 /// The word for a phase that events use.

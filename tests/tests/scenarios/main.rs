@@ -12,6 +12,7 @@ mod large_value;
 mod live_tables;
 mod many_tables;
 mod memory;
+mod metering;
 mod modules;
 mod neighbour;
 mod registry;

@@ -138,8 +138,15 @@ impl World {
 
     /// The same with servers that other worlds use, too.
     pub(crate) async fn with(source: std::sync::Arc<Source>, target: std::sync::Arc<Source>) -> World {
+        World::configured(source, target, "").await
+    }
+
+    /// The same with a configuration file.
+    pub(crate) async fn configured(source: std::sync::Arc<Source>, target: std::sync::Arc<Source>, settings: &str) -> World {
         let data = tempfile::tempdir().expect("a temporary directory can be made");
-        let host = Tidegate::serve(data.path()).await;
+        let config = data.path().join("tidegate.toml");
+        std::fs::write(&config, settings).expect("the configuration can be written");
+        let host = Tidegate::serve_with(&data.path().join("data"), &[("TIDEGATE_CONFIG", &config.to_string_lossy())]).await;
         host.post("/v1/endpoints", &source.endpoint("source")).await.ok();
         host.post("/v1/endpoints", &target.endpoint("target")).await.ok();
         World { source, target, host, _data: data }
