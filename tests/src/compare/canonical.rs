@@ -73,7 +73,7 @@ pub(crate) fn canonical(kind: Kind, text: String) -> String {
         Kind::Bits => bits(&text),
         Kind::Timestamp => Some(without_trailing_zeros(text.strip_suffix("+00").unwrap_or(&text))),
         Kind::Time => Some(without_trailing_zeros(&text)),
-        Kind::Json => serde_json::from_str::<Value>(&text).ok().map(|document| document.to_string()),
+        Kind::Json => serde_json::from_str::<Value>(&with_numbers_as_texts(&text)).ok().map(|document| document.to_string()),
         Kind::Members => Some(text.trim_matches(['{', '}']).to_owned()),
     };
     changed.unwrap_or(text)
@@ -93,6 +93,50 @@ fn number(text: &str) -> Option<String> {
     let digits = digits.trim_start_matches('0');
     let digits = if digits.is_empty() || digits.starts_with('.') { format!("0{digits}") } else { digits.to_owned() };
     Some(if digits == "0" { digits } else { format!("{sign}{digits}") })
+}
+
+/// A JSON text with its numbers as texts of their exact value, which a parser would round to doubles.
+fn with_numbers_as_texts(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let (taken, is_number) = match first {
+            '"' => (1 + string_end(&rest[1..]), false),
+            '-' | '0'..='9' => (rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len()), true),
+            _ => (first.len_utf8(), false),
+        };
+        let (token, behind) = rest.split_at(taken);
+        match is_number.then(|| exact(token)).flatten() {
+            // No text of a document's own begins like this.
+            Some(number) => out += &format!("\"number \\u0000{number}\""),
+            None => out += token,
+        }
+        rest = behind;
+    }
+    out
+}
+
+/// The length of what is left of a string, with its closing quote.
+fn string_end(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.bytes().position(|byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 1)
+}
+
+/// `-12.50` and `-125e-1` are `-125e-1`. The sign of a zero counts.
+fn exact(number: &str) -> Option<String> {
+    let (sign, number) = number.strip_prefix('-').map_or(("", number), |number| ("-", number));
+    let (digits, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_end_matches('0');
+    let exponent = exponent.parse::<i64>().ok()? - fraction.len() as i64 + (digits.len() - significant.len()) as i64;
+    let significant = significant.trim_start_matches('0');
+    Some(if significant.is_empty() { format!("{sign}0") } else { format!("{sign}{significant}e{exponent}") })
 }
 
 /// The reader asks MySQL for the number; PostgreSQL's bit string is the only text marked with `B`.
@@ -125,6 +169,7 @@ mod tests {
             (Kind::Bits, "5", "B000101"),
             (Kind::Timestamp, "2024-01-01 00:00:00.500000", "2024-01-01 00:00:00.5+00"),
             (Kind::Json, "{\"b\":1,\"a\":[]}", "{\"a\": [], \"b\": 1}"),
+            (Kind::Json, "[1.0, 12.50, 1e3, -0.0, \"\\\"1.0\\\\\"]", "[1, 1.25E+1, 1000, -0, \"\\\"1.0\\\\\"]"),
             (Kind::Members, "a,b", "{a,b}"),
         ];
         for (kind, one, other) in equal {
@@ -137,6 +182,11 @@ mod tests {
             (Kind::Float8, "0.1", "0.10000000149011612"),
             (Kind::Timestamp, "2024-01-01 00:00:10", "2024-01-01 00:00:1"),
             (Kind::Bits, "101", "B101"),
+            (Kind::Json, "[12345678901234567890.1]", "[12345678901234567890.2]"),
+            (Kind::Json, "{\"a\": 0.1}", "{\"a\": 0.10000000000000000555}"),
+            (Kind::Json, "[\"1.0\"]", "[\"1\"]"),
+            (Kind::Json, "[1]", "[\"1\"]"),
+            (Kind::Json, "[0]", "[-0.0]"),
         ];
         for (kind, one, other) in different {
             assert_ne!(canonical(kind, one.to_owned()), canonical(kind, other.to_owned()), "{kind:?} {one} {other}");

@@ -103,7 +103,10 @@ impl TableReader {
                 let client = server.client().await;
                 // Spans stand in MySQL as ISO 8601 texts.
                 let spans = if self.spells_spans { "iso_8601" } else { "postgres" };
-                let settings = format!("set timezone = 'UTC'; set extra_float_digits = 1; set intervalstyle = '{spans}'");
+                let settings = format!(
+                    "set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set bytea_output = 'hex'; set extra_float_digits = 1;
+                     set intervalstyle = '{spans}'"
+                );
                 client.batch_execute(&settings).await.expect("settings can be set");
                 let stream = client.simple_query_raw(&query).await.unwrap_or_else(|error| panic!("{query}\n{error:?}"));
                 let mut stream = std::pin::pin!(stream);

@@ -7,6 +7,7 @@ mod bad_input;
 mod identifiers;
 mod large_values;
 mod mysql_values;
+mod postgres_elsewhere;
 mod postgres_extensions;
 mod postgres_values;
 mod reload;

@@ -1,15 +1,15 @@
-//! Every type of PostgreSQL, and every change that replicas get wrong, from PostgreSQL 15 to 17.
+//! Every type of PostgreSQL from 15 to 17, and every change that replicas get wrong, from there into every kind of target.
 //!
-//! The source's text of a value is the measure: what the target prints must be the same, whether the row was loaded,
-//! inserted while the task ran, or updated then.
+//! Between PostgreSQL servers the source's text of a value is the measure: what the target prints must be the same, whether the
+//! row was loaded, inserted while the task ran, or updated then. Into the others, the harness tells what is equal.
 
-use serde_json::json;
-use tidegate_harness::{PostgresServer, PostgresVersion};
+use serde_json::{Value, json};
+use tidegate_harness::{MysqlFlavour, PostgresServer, PostgresVersion, TablePair, compare_databases};
 
 use crate::world::{Source, World};
 
 /// Types with values that get lost elsewhere; the value of column n in row r is the r-th of its list, or NULL.
-const KINDS: &[(&str, &[&str])] = &[
+pub(crate) const KINDS: &[(&str, &[&str])] = &[
     ("boolean", &["true", "false"]),
     ("smallint", &["-32768", "32767"]),
     ("integer", &["-2147483648", "2147483647"]),
@@ -105,9 +105,24 @@ const PRINT: &str = "set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres';
                      set timezone = 'UTC'; ";
 
 /// Settings of the role that change what PostgreSQL prints, and so what a replica may read.
-const ROLE: &str = "alter role postgres set datestyle = 'SQL, DMY'; alter role postgres set intervalstyle = 'iso_8601'; \
+pub(crate) const ROLE: &str = "alter role postgres set datestyle = 'SQL, DMY'; alter role postgres set intervalstyle = 'iso_8601'; \
                     alter role postgres set extra_float_digits = 0; alter role postgres set bytea_output = 'escape'; \
                     alter role postgres set timezone = 'Asia/Kolkata';";
+
+/// Extensions and types that must be in a target of PostgreSQL.
+pub(crate) const KNOWN: &str =
+    "create extension hstore; create extension cube; create extension isn; create extension seg; create extension intarray;
+    create extension ltree; create type pair as (number integer, words text[]);
+    create type note; create function note_in(cstring) returns note language internal immutable strict as 'textin';
+    create function note_out(note) returns cstring language internal immutable strict as 'textout';
+    create function note_recv(internal) returns note language internal immutable strict as 'textrecv';
+    create function note_send(note) returns bytea language internal immutable strict as 'textsend';
+    create type note (input = note_in, output = note_out, receive = note_recv, send = note_send, like = text);";
+
+/// What is made there where it is needed, or goes as something else.
+pub(crate) const MADE: &str = "create extension citext;
+    create type mood as enum ('so so', 'a,b', 'it''s', '');
+    create domain weak_isbn as isbn; create domain amount as numeric(12,2); create domain small_amount as amount check (value < 100);";
 
 fn columns() -> Vec<String> {
     (0..KINDS.len()).map(|index| format!("c{index}")).collect()
@@ -126,21 +141,11 @@ async fn world(settings: &[&str]) -> World {
 async fn every_postgres_type_arrives_unchanged() {
     let world = world(&[]).await;
     let rows = KINDS.iter().map(|(_, values)| values.len()).max().expect("there are types");
-    // What enumerations and domains need is made in the target; other types of users must be there.
-    let known = "create extension hstore; create extension cube; create extension isn; create extension seg; create extension intarray;
-        create extension ltree; create type pair as (number integer, words text[]);
-        create type note; create function note_in(cstring) returns note language internal immutable strict as 'textin';
-        create function note_out(note) returns cstring language internal immutable strict as 'textout';
-        create function note_recv(internal) returns note language internal immutable strict as 'textrecv';
-        create function note_send(note) returns bytea language internal immutable strict as 'textsend';
-        create type note (input = note_in, output = note_out, receive = note_recv, send = note_send, like = text);";
-    world.target.sql(known).await;
+    world.target.sql(KNOWN).await;
     let kinds: Vec<String> = KINDS.iter().enumerate().map(|(index, (kind, _))| format!("c{index} {kind}")).collect();
     world
         .source_sql(&format!(
-            "{known} {ROLE} create extension citext;
-             create type mood as enum ('so so', 'a,b', 'it''s', '');
-             create domain weak_isbn as isbn; create domain amount as numeric(12,2); create domain small_amount as amount check (value < 100);
+            "{KNOWN} {ROLE} {MADE}
              create table marker (id integer primary key);
              create table kinds (id integer primary key, {})",
             kinds.join(", ")
@@ -228,7 +233,9 @@ insert into duplicates select 1, null, '{\"a\": 1}', '(1,NaN)', 'NaN' from gener
 create table composite (a int, b int, c text, primary key (b, a));
 insert into composite values (1, 1, 'x'), (1, 2, 'y'), (2, 1, 'z');
 create table odd_keys (n numeric, f float8, ch char(5), ts timestamptz, primary key (n, f, ch, ts));
-insert into odd_keys values (1.0, 0, 'ab', '2020-01-01'), (2.50, '-0', 'c', 'infinity');
+insert into odd_keys values (1.0, 0, 'ab', '2020-01-01'), (2.50, '1e-300', 'c', '9999-12-31');
+create table minus_keys (f float8, r real, v int, primary key (f, r)); insert into minus_keys values (0, '-0', 1), ('-0', 1, 2), (2, 0, 3);
+create table endless_keys (ts timestamptz primary key, v int); insert into endless_keys values ('infinity', 1), ('-infinity', 2);
 create table cleared_1 (id int primary key, v text); create table cleared_2 (id serial primary key, v text);
 insert into cleared_1 select g, 'old' from generate_series(1, 100) g; insert into cleared_2 (v) select 'old' from generate_series(1, 100);
 create table part (id int, k int, v text, primary key (id, k)) partition by list (k);
@@ -249,7 +256,7 @@ alter table large_kinds alter t set storage external, alter u set storage extern
        alter i set storage external, alter h set storage external, alter x set storage external, alter n set storage external,
        alter v set storage external;
 insert into large_kinds select g, 'a', array_fill('t' || g, array[1500]), array_fill('123e4567-e89b-12d3-a456-426614174000'::uuid, array[500]),
-       array_fill(date 'infinity', array[2000]), array_fill(g::int8, array[1000]), hstore('k', repeat('h', 9000)),
+       array_fill(date '2024-02-29', array[2000]), array_fill(g::int8, array[1000]), hstore('k', repeat('h', 9000)),
        ('<a>' || repeat('x', 9000) || '</a>')::xml, (repeat('9', 6000) || '.' || repeat('7', 6000))::numeric, null from generate_series(1, 4) g;
 create type key_kind as enum ('x', 'y z'); create collation blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 create table more_keys (c citext, i inet, e key_kind, u uuid, b bytea, k text collate blind, v int, primary key (c, i, e, u, b, k));
@@ -282,7 +289,9 @@ const CHANGES: &[&str] = &[
     "update duplicates set a = 7 where ctid = (select min(ctid) from duplicates)",
     "update composite set a = 3 where a = 2; update composite set c = 'changed' where a = 1 and b = 2; update composite set a = 9, b = 9 where c = 'x';
      update composite set b = b + 10; delete from composite where a = 3",
-    "update odd_keys set ts = ts + interval '1 second' where n = 1.00; update odd_keys set n = 2.5000, f = 0 where n = 2.5",
+    "update odd_keys set ts = ts + interval '1 second' where n = 1.00; update odd_keys set n = 2.5000, f = 0 where n = 2.5;
+     update endless_keys set v = v + 1; update endless_keys set ts = '2020-01-01' where v = 3; insert into endless_keys values ('-infinity', 9);
+     update minus_keys set v = 4 where f = 0; update minus_keys set r = '-0' where f = 2; delete from minus_keys where f = 0 and r = 1",
     "insert into cleared_1 values (1000, 'before'); truncate cleared_1, cleared_2 restart identity; insert into cleared_1 values (1, 'after');
      insert into cleared_2 (v) values ('after'); update cleared_2 set v = 'after all'",
     "update part set k = 2 where id = 1; update part set v = 'moved' where id = 1; insert into part values (4, 1, 'd'); update part set k = 1 where id = 2;
@@ -302,7 +311,8 @@ const CHANGES: &[&str] = &[
      update more_keys set e = 'y z', i = '10.0.0.2/8' where c = 'e'; update more_keys set v = v + 1 where i = '10.0.0.2/8'",
     // The key is another and is equal all the same.
     "delete from more_keys where c = 'f'; insert into more_keys select 'F', i, 'x', u, b, 'LAST', 99 from more_keys where c = 'd';
-     delete from odd_keys where n = 1; insert into odd_keys values (1.0000, '-0', 'ab', '2020-01-01 00:00:01')",
+     delete from odd_keys where n = 1; insert into odd_keys values (1.0000, 0, 'ab', '2020-01-01 00:00:01');
+     delete from minus_keys where f = 0; insert into minus_keys values ('-0', 0, 5)",
     "update wide set c1599 = 7, c800 = id where id % 2 = 0; insert into wide (id, c2) select g, g from generate_series(100, 130) g;
      update wide set id = 1000 where id = 3; delete from wide where id < 3",
 ];
@@ -315,6 +325,8 @@ const TABLE_NAMES: &[&str] = &[
     "duplicates",
     "composite",
     "odd_keys",
+    "endless_keys",
+    "minus_keys",
     "cleared_1",
     "cleared_2",
     "part",
@@ -340,9 +352,63 @@ async fn check_equal(world: &World, table: &str) {
     assert!(wanted == found, "table {table} has {:#?}\nwanted {:#?}", short(&found), short(&wanted));
 }
 
+/// What MySQL and MariaDB have no place for, and why. A table, or a column of it.
+const NOT_IN_MYSQL: &[(&str, &str, &str)] = &[
+    ("wide", "", "1,600 columns are refused, `too_many_columns`"),
+    ("endless_keys", "", "they have no infinite moments"),
+    ("duplicates", "f", "they have no NaN"),
+    ("computed", "twice", "generated columns of another engine are left out and named, `generated_columns`"),
+    ("large_kinds", "n", "their decimals have at most 65 digits"),
+];
+
+/// The same of MariaDB alone.
+const NOT_IN_MARIADB: &[(&str, &str, &str)] = &[("minus_keys", "", "it has no zero with a sign")];
+
+/// What a target of one world beside the first has no place for.
+fn not_in(world: &World) -> Vec<(&'static str, &'static str, &'static str)> {
+    let is_mariadb = matches!(&*world.target, Source::Mysql(server) if server.flavour().is_mariadb());
+    if is_mariadb { [NOT_IN_MYSQL, NOT_IN_MARIADB].concat() } else { NOT_IN_MYSQL.to_vec() }
+}
+
+/// Tasks beside the first, into MySQL and MariaDB.
+const ELSEWHERE: [&str; 2] = ["to-mysql", "to-mariadb"];
+
+/// Rules that leave it out.
+fn rules_of(world: &World) -> Vec<Value> {
+    let rule = |(number, (table, column, _)): (usize, (&str, &str, &str))| {
+        let id = (10 + number).to_string();
+        let (kind, action) = if column.is_empty() { ("selection", "exclude") } else { ("transformation", "remove-column") };
+        let mut rule = json!({"rule-type": kind, "rule-id": id, "rule-name": id, "rule-action": action,
+            "object-locator": {"schema-name": "public", "table-name": table}});
+        if !column.is_empty() {
+            rule["rule-target"] = json!("column");
+            rule["object-locator"]["column-name"] = json!(column);
+        }
+        rule
+    };
+    not_in(world).into_iter().enumerate().map(rule).collect()
+}
+
+/// Compares what MySQL and MariaDB have a place for.
+async fn check_elsewhere(world: &World, tables: &[&str]) {
+    for table in tables {
+        let left_out: Vec<&str> = not_in(world).into_iter().filter(|(name, ..)| name == table).map(|(_, column, _)| column).collect();
+        if left_out.contains(&"") {
+            continue;
+        }
+        let pair = left_out.into_iter().fold(TablePair::new(("public", table), ("copy", table)), TablePair::without);
+        let found = compare_databases(&world.source.database(), &world.target.database(), &[pair]).await;
+        assert_eq!(found.differences, 0, "{found}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_postgres_change_arrives() {
     let world = world(&["logical_decoding_work_mem=64kB", "max_prepared_transactions=10"]).await;
+    let mut others = Vec::new();
+    for flavour in [MysqlFlavour::Mysql97, MysqlFlavour::Mariadb1011] {
+        others.push(world.beside(Source::mysql(flavour).await).await);
+    }
     world.target.sql("create extension hstore").await;
     world.source_sql(&format!("create extension hstore; create extension citext; {TABLES} {}", wide())).await;
     world.source_sql("create table prepared (id int primary key, v text); create table while_streaming (id int primary key, v text)").await;
@@ -365,9 +431,16 @@ async fn every_postgres_change_arrives() {
     let names = ["column \\\"i\\\" of table \\\"public.listed\\\"", "parts of type isbn", "alter column"];
     assert!(refused["passed"] == false && told.is_some_and(|told| names.iter().all(|name| told.to_string().contains(name))), "{refused}");
     world.source_sql("drop table listed").await;
+    for (other, task) in others.iter().zip(ELSEWHERE) {
+        other.create_task_with(task, "full-load-and-cdc", "drop-and-create", json!({}), rules_of(other)).await;
+        other.start_task(task).await;
+    }
 
     world.start_task("changes").await;
     world.wait_phase("changes", "replicating").await;
+    for (other, task) in others.iter().zip(ELSEWHERE) {
+        other.wait_phase(task, "replicating").await;
+    }
     for change in CHANGES {
         world.source_sql(&format!("begin; {change}; commit")).await;
     }
@@ -386,12 +459,20 @@ async fn every_postgres_change_arrives() {
     world.source_sql("begin; insert into prepared values (1002, 'p'); prepare transaction 'g2'").await;
     world.wait_level("changes").await;
     assert_eq!(world.target.value("select count(*) from copy.prepared").await, "0");
+    for (other, task) in others.iter().zip(ELSEWHERE) {
+        other.wait_level(task).await;
+        assert_eq!(other.target.value("select count(*) from copy.prepared").await, "0");
+    }
     world.source_sql("commit prepared 'g1'").await;
     world.source_sql("rollback prepared 'g2'").await;
     world.source_sql("update prepared set v = 'q'").await;
     world.wait_level("changes").await;
     for table in TABLE_NAMES.iter().copied() {
         check_equal(&world, table).await;
+    }
+    for (other, task) in others.iter().zip(ELSEWHERE) {
+        other.wait_level(task).await;
+        check_elsewhere(other, TABLE_NAMES).await;
     }
     assert_eq!(world.target.value("select count(*) from copy.streamed").await, "700");
     assert_eq!(world.target.value("select count(*) from copy.while_streaming").await, "1802");
@@ -402,15 +483,25 @@ async fn every_postgres_change_arrives() {
     // The same again after a restart: everything that was learned of the tables is learned anew.
     let mut world = world;
     world.kill_and_restart().await;
+    for other in &mut others {
+        other.kill_and_restart().await;
+    }
     world.source_sql("update toast set b = 'after'; update by_index set a = a + 100; update part set k = 3 - k; truncate cleared_1").await;
     world.wait_level("changes").await;
-    for table in ["toast", "by_index", "part", "cleared_1"] {
+    let again = ["toast", "by_index", "part", "cleared_1"];
+    for table in again {
         check_equal(&world, table).await;
+    }
+    for (other, task) in others.iter().zip(ELSEWHERE) {
+        other.wait_level(task).await;
+        check_elsewhere(other, &again).await;
     }
     world.wait_phase("changes", "replicating").await;
 
     // PG-015: without its index the log tells no row of the table any more, and the source refuses updates.
     world.source_sql("drop index by_index_b; insert into by_index values (50, 'k50', 50)").await;
-    let failure = world.wait_failed("changes").await;
-    assert!(failure["code"] == "no_replica_identity" && failure.to_string().contains("public.by_index"), "{failure}");
+    for (world, task) in [(&world, "changes")].into_iter().chain(others.iter().zip(ELSEWHERE)) {
+        let failure = world.wait_failed(task).await;
+        assert!(failure["code"] == "no_replica_identity" && failure.to_string().contains("public.by_index"), "{failure}");
+    }
 }

@@ -66,6 +66,7 @@ pub const RULES: &[TypeRule] = &[
     rule!(PG, PG, &[], &[], Always, "{native}", Same, Lossless, "every type that the target has"),
 
     // MySQL and MariaDB, one to the other.
+    rule!(MYSQL, MARIADB, &[Kind::Float32, Kind::Float64], &[], Always, "{native}", Same, Checked, "refused: -0, whose sign MariaDB does not keep"),
     rule!(MY, MY, NUMBERS, &[], Always, "{native}", Same, Lossless, "integers, floats, bits and times have the same ranges"),
     rule!(MY, MY, &[Kind::Decimal], &["decimal", "decimal unsigned"], DigitsUpTo(65, 30), "{native}", Same, Lossless, ""),
     rule!(MARIADB, MYSQL, &[Kind::Decimal], &[], Always, "varchar(70) character set ascii collate ascii_bin", Digits, AsText, "more than 30 digits after the point, which MySQL has not"),
@@ -90,8 +91,10 @@ pub const RULES: &[TypeRule] = &[
     rule!(PG, MY, &[Kind::Int16], &["smallint"], Always, "smallint", Integer, Lossless, ""),
     rule!(PG, MY, &[Kind::Int32], &["integer"], Always, "int", Integer, Lossless, ""),
     rule!(PG, MY, &[Kind::Int64], &["bigint"], Always, "bigint", Integer, Lossless, ""),
-    rule!(PG, MY, &[Kind::Float32], &["real"], Always, "float", Float, Checked, "refused: NaN and infinities"),
-    rule!(PG, MY, &[Kind::Float64], &["double precision"], Always, "double", Float, Checked, "refused: NaN and infinities"),
+    rule!(PG, MYSQL, &[Kind::Float32], &["real"], Always, "float", Float, Checked, "refused: NaN and infinities"),
+    rule!(PG, MARIADB, &[Kind::Float32], &["real"], Always, "float", Float, Checked, "refused: NaN, infinities and -0, whose sign MariaDB does not keep"),
+    rule!(PG, MYSQL, &[Kind::Float64], &["double precision"], Always, "double", Float, Checked, "refused: NaN and infinities"),
+    rule!(PG, MARIADB, &[Kind::Float64], &["double precision"], Always, "double", Float, Checked, "refused: NaN, infinities and -0, whose sign MariaDB does not keep"),
     rule!(PG, MY, &[Kind::Decimal], &[], DigitsUpTo(65, 30), "decimal({p},{s})", Digits, Checked, "refused: NaN and infinities"),
     rule!(PG, MY, &[Kind::Decimal], &[], Unbounded, "decimal(65,30)", Digits, Checked, "refused: more than 35 digits before or 30 after the point, NaN and infinities"),
     rule!(PG, MY, &[Kind::Decimal], &[], Key, "varchar({key}) character set ascii collate ascii_bin", Digits, AsText, "of more digits than MySQL has"),

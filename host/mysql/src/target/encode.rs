@@ -50,8 +50,8 @@ pub(crate) fn put_value(form: &Form, value: &Value<'_>, out: &mut Vec<u8>) -> Re
             _ => Err(Refusal::new("found a year out of the range of year")),
         },
         Form::Decimal(precision, scale) => put_decimal(&digits(value)?, *precision, *scale, out),
-        Form::Float => put_float(f64::from(single(value)?), out),
-        Form::Double => put_float(double(value)?, out),
+        Form::Float { has_minus_zero } => put_float(f64::from(single(value)?), *has_minus_zero, out),
+        Form::Double { has_minus_zero } => put_float(double(value)?, *has_minus_zero, out),
         Form::Bits(bits) => put_bits(value, *bits, out),
         Form::Date => put_date(value, out),
         Form::DateTime(fraction) => put_datetime(value, *fraction, out),
@@ -159,9 +159,12 @@ fn put_decimal(text: &str, precision: u32, scale: u32, out: &mut Vec<u8>) -> Res
 }
 
 /// With an exponent, or the server would take it for a decimal first.
-fn put_float(number: f64, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn put_float(number: f64, has_minus_zero: bool, out: &mut Vec<u8>) -> Result<(), Refusal> {
     if !number.is_finite() {
         return Err(Refusal::Unfit(Unfit::NotFinite));
+    }
+    if number == 0.0 && number.is_sign_negative() && !has_minus_zero {
+        return Err(Refusal::new("found -0, whose sign MariaDB does not keep"));
     }
     let _ = write!(out, "{number:e}");
     Ok(())
@@ -385,9 +388,14 @@ mod tests {
         assert!(put(&Form::Decimal(5, 2), Value::Decimal("1000")).is_err());
         assert!(put(&Form::Decimal(5, 2), Value::Decimal("1.239")).is_err());
         assert_eq!(put(&Form::Decimal(5, 2), Value::Decimal("NaN")), Err(Refusal::Unfit(Unfit::NotFinite)));
-        assert_eq!(put(&Form::Float, Value::Float32(0.1)).as_deref(), Ok("1.0000000149011612e-1"));
-        assert!(put(&Form::Float, Value::Float64(0.1)).is_err());
-        assert_eq!(put(&Form::Double, Value::Float64(f64::INFINITY)), Err(Refusal::Unfit(Unfit::NotFinite)));
+        let float = Form::Float { has_minus_zero: true };
+        let double = |has_minus_zero: bool| Form::Double { has_minus_zero };
+        assert_eq!(put(&float, Value::Float32(0.1)).as_deref(), Ok("1.0000000149011612e-1"));
+        assert!(put(&float, Value::Float64(0.1)).is_err());
+        assert_eq!(put(&double(true), Value::Float64(f64::INFINITY)), Err(Refusal::Unfit(Unfit::NotFinite)));
+        assert_eq!(put(&double(true), Value::Float64(-0.0)).as_deref(), Ok("-0e0"));
+        assert_eq!(put(&double(false), Value::Float64(0.0)).as_deref(), Ok("0e0"));
+        assert!(put(&double(false), Value::Float64(-0.0)).is_err());
         assert_eq!(put(&Form::Bits(12), Value::Bits(&[0x0a, 0xbc])).as_deref(), Ok("2748"));
         assert!(put(&Form::Bits(12), Value::Bits(&[0x1a, 0xbc])).is_err());
         assert_eq!(put(&Form::Bits(64), Value::Bits(&[0xff; 8])).as_deref(), Ok("18446744073709551615"));

@@ -12,8 +12,12 @@ pub(crate) enum Form {
     Year,
     /// Digits in all, and after the point.
     Decimal(u32, u32),
-    Float,
-    Double,
+    Float {
+        has_minus_zero: bool,
+    },
+    Double {
+        has_minus_zero: bool,
+    },
     Bits(u32),
     Date,
     /// `datetime` and `timestamp`, with so many digits of a second's fraction.
@@ -66,6 +70,8 @@ impl Form {
         let int = |bits: u32| {
             if unsigned { Form::Int(0, (1 << bits) - 1) } else { Form::Int(-(1 << (bits - 1)), (1 << (bits - 1)) - 1) }
         };
+        // MariaDB stores 0 in its place (10.11 and 11.8, whichever way it comes).
+        let has_minus_zero = engine == Engine::Mysql;
         let number = |size: Option<u64>| size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0);
         Some(match column.data_type.as_str() {
             "tinyint" => int(8),
@@ -75,8 +81,8 @@ impl Form {
             "bigint" => int(64),
             "year" => Form::Year,
             "decimal" => Form::Decimal(number(column.precision), number(column.scale)),
-            "float" => Form::Float,
-            "double" => Form::Double,
+            "float" => Form::Float { has_minus_zero },
+            "double" => Form::Double { has_minus_zero },
             "bit" => Form::Bits(number(column.precision)),
             "date" => Form::Date,
             "datetime" | "timestamp" => Form::DateTime(column.fraction),
@@ -97,7 +103,7 @@ impl Form {
 
     pub(crate) fn literal(&self) -> Literal {
         match self {
-            Form::Int(..) | Form::Year | Form::Decimal(..) | Form::Float | Form::Double | Form::Bits(_) => Literal::Bare,
+            Form::Int(..) | Form::Year | Form::Decimal(..) | Form::Float { .. } | Form::Double { .. } | Form::Bits(_) => Literal::Bare,
             Form::Binary(_) | Form::Bytes => Literal::Binary,
             Form::Date
             | Form::DateTime(_)

@@ -341,7 +341,7 @@ fn takes(form: &Form, value_type: &SqlType) -> bool {
     let is_bytes = matches!(value_type, T::Bytes { .. } | T::Bits(_) | T::Uuid);
     match form {
         Form::Int(..) | Form::Year | Form::Decimal(..) => is_number || is_text,
-        Form::Float | Form::Double => is_number || is_text,
+        Form::Float { .. } | Form::Double { .. } => is_number || is_text,
         Form::Bits(_) => is_integer || is_bytes,
         Form::Date => matches!(value_type, T::Date) || is_text,
         Form::DateTime(_) => matches!(value_type, T::Date | T::Timestamp | T::TimestampTz) || is_text,
