@@ -4,14 +4,17 @@
 //! a schema of 4 bytes for `0`, of 100 KiB for `1` and of 20 MiB for `2`.
 
 use tidegate_transform_sdk::{
-    Batch, BatchResult, Column, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, Rename, RowError, RowNeeds, ScalarType,
-    SqlType, TableSchema, Transform, Values, VarValues, host, row_plan, unchanged,
+    Batch, BatchResult, Column, ColumnSource, HostMask, MaskKind, ModuleInfo, OutputColumn, PlanError, Planned, Rename, RowError, RowNeeds,
+    ScalarType, SqlType, TableSchema, Transform, Values, VarValues, host, row_plan, unchanged,
 };
 
 static DESCRIBES: [u8; 19] = *b"hostile-describes:0";
 
 /// Large enough to tell from the rest of a process when a hundred of them are kept, small enough for a module's memory.
 const BOMB_BYTES: usize = 8 << 20;
+
+/// Above what an allocator takes from memory that it keeps.
+const LONG_BYTES: usize = 40 << 20;
 
 /// The module; the text is the misdeed.
 pub struct Hostile(String);
@@ -43,6 +46,9 @@ impl Transform for Hostile {
             "unknown-key" => plan.primary_key = Some(vec!["no_such_column".to_owned()]),
             "unknown-rename" => plan.renames.push(Rename { column: "no_such_column".to_owned(), to: "a".to_owned() }),
             "computed-without-rows" => return Ok(Planned::Include(plan, Hostile(String::new()))),
+            "host-mask" => {
+                plan.outputs[0].source = ColumnSource::Masked(HostMask { column: schema.columns[0].name.clone(), mask: MaskKind::Redact });
+            }
             "many-notes" => plan.notes = vec!["x".repeat(9_000); 200],
             "long-name" => plan.target_name = Some("x".repeat(1_000_000)),
             "long-name-twice" => plan.outputs.extend([(); 2].map(|()| OutputColumn { name: "x".repeat(1_000), ..extra.clone() })),
@@ -134,6 +140,8 @@ fn misbehave(misdeed: &str) {
                 host::log(host::Level::Info, &message);
             }
         }
+        "long-line" => host::log(host::Level::Info, &"é".repeat(LONG_BYTES / 2)),
+        "long-counter" => host::count(&"é".repeat(LONG_BYTES / 2), 1),
         "counter-bomb" => {
             let mut name = "x".repeat(BOMB_BYTES);
             for index in 0..32 {

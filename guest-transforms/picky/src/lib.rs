@@ -13,13 +13,14 @@
 //! | `5` | as 2 in an instance's first batch; the second one traps | | |
 //! | `6` | no `note` is read; adds `code`, a copy of `id` as text, and `three`, a constant integer | | |
 //! | `7` | no `note` is read; adds `shown`, which it makes of those two | | |
+//! | `8` | lets the host mask `note`, which no host does | | |
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidegate_transform_sdk::{
-    Batch, BatchResult, ColumnSource, ModuleInfo, OutputColumn, PlanError, Planned, RowError, RowNeeds, ScalarType, SqlType, TableSchema,
-    TextBuilder, Transform, count, host, log, row_plan, unchanged,
+    Batch, BatchResult, ColumnSource, HostMask, MaskKind, ModuleInfo, OutputColumn, PlanError, Planned, RowError, RowNeeds, ScalarType,
+    SqlType, TableSchema, TextBuilder, Transform, count, host, log, row_plan, unchanged,
 };
 
 static MARKER: [u8; 17] = *b"picky-behaviour:1";
@@ -47,6 +48,10 @@ impl Transform for Picky {
         if behaviour() == b'6' {
             add("code", text(), ColumnSource::CopyOf("id".to_owned()));
             add("three", SqlType::Scalar(ScalarType::Int32), ColumnSource::Constant(Some("3".to_owned())));
+            return Ok(Planned::Include(plan, Picky));
+        }
+        if behaviour() == b'8' {
+            add("note", text(), ColumnSource::Masked(HostMask { column: "note".to_owned(), mask: MaskKind::Redact }));
             return Ok(Planned::Include(plan, Picky));
         }
         if behaviour() == b'7' {

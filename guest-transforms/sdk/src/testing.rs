@@ -80,7 +80,7 @@ impl Table {
     /// Runs a row-by-row module on an array of rows.
     ///
     /// # Errors
-    /// The module's own, from its plan.
+    /// The module's own, from its plan, and of a plan that no host takes.
     ///
     /// # Panics
     /// On rows that are not of the table's form, and when the module refuses the batch.
@@ -91,7 +91,7 @@ impl Table {
     /// Runs a batch-by-batch module likewise.
     ///
     /// # Errors
-    /// The module's own, from its plan.
+    /// The module's own, from its plan, and of a plan that no host takes.
     ///
     /// # Panics
     /// As for [`Table::run`].
@@ -101,6 +101,7 @@ impl Table {
         match T::plan(&self.0, &config.to_string())? {
             Planned::Exclude(_) => Ok(Outcome { plan: None, rows: Vec::new() }),
             Planned::Include(plan, mut work) => {
+                refuse_masks(&plan)?;
                 let rows = self.rows(&plan, &mut work, &rows);
                 Ok(Outcome { plan: Some(plan), rows })
             }
@@ -159,7 +160,7 @@ impl Table {
             let value = match &output.source {
                 ColumnSource::Constant(text) => text.clone().map(Json::String).or(Some(Json::Null)),
                 ColumnSource::CopyOf(column) => row.get(column).cloned(),
-                ColumnSource::Masked(mask) => Some(Json::String(format!("masked by the host: {:?}", mask.mask))),
+                ColumnSource::Masked(_) => unreachable!("such a plan is refused"),
                 ColumnSource::Computed => {
                     computed += 1;
                     result.and_then(|(result, place)| json(&result.columns[computed - 1], place))
@@ -170,6 +171,18 @@ impl Table {
             }
         }
         After::Kept(Json::Object(after))
+    }
+}
+
+/// As a host does.
+fn refuse_masks(plan: &TablePlan) -> Result<(), PlanError> {
+    let masked = plan.outputs.iter().find_map(|output| match &output.source {
+        ColumnSource::Masked(mask) => Some(&mask.column),
+        ColumnSource::Computed | ColumnSource::CopyOf(_) | ColumnSource::Constant(_) => None,
+    });
+    match masked {
+        None => Ok(()),
+        Some(column) => Err(PlanError::new(format!("column \"{column}\" is to be masked by the host, which no host does yet"))),
     }
 }
 

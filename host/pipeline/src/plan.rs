@@ -156,12 +156,6 @@ impl Draft {
                         })?;
                         ColumnOrigin::Computed(*cell)
                     }
-                    OutputSource::Masked { column, .. } => {
-                        return Err(self.refuse(
-                            "mask",
-                            format!("module \"{module_name}\" masks the column \"{column}\": masks by the host do not exist yet"),
-                        ));
-                    }
                 },
             });
         }

@@ -1,9 +1,11 @@
 //! Translates between the host's words and the contract's.
 
-use tidegate_model::{BeforeImages, Engine, SqlType};
+use tidegate_model::{BeforeImages, Engine, SqlType, TableSchema};
 
 use crate::contract::tidegate::transform::types as wit;
-use crate::plan::{MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TextLayout};
+use crate::error::SandboxError;
+use crate::plan::{Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TextLayout};
+use crate::plan_check;
 use crate::told::cut;
 
 /// Notes kept of a plan, and bytes of each and of the reason why a table is left out.
@@ -124,20 +126,22 @@ fn scalar_from_wit(scalar: wit::ScalarType) -> SqlType {
     }
 }
 
-pub(crate) fn outcome_from_wit(outcome: wit::PlanOutcome) -> PlanOutcome {
-    match outcome {
+/// # Errors
+/// [`SandboxError::Plan`] for what the contract can say and this host does not do.
+pub(crate) fn outcome_from_wit(outcome: wit::PlanOutcome, schema: &TableSchema) -> Result<PlanOutcome, SandboxError> {
+    Ok(match outcome {
         wit::PlanOutcome::Exclude(reason) => PlanOutcome::Exclude(reason.map(|reason| cut(&reason, NOTE_BYTES_MAX))),
-        wit::PlanOutcome::Include(plan) => PlanOutcome::Include(plan_from_wit(plan)),
-    }
+        wit::PlanOutcome::Include(plan) => PlanOutcome::Include(plan_from_wit(plan, schema)?),
+    })
 }
 
-fn plan_from_wit(plan: wit::TablePlan) -> TablePlan {
-    TablePlan {
+fn plan_from_wit(plan: wit::TablePlan, schema: &TableSchema) -> Result<TablePlan, SandboxError> {
+    Ok(TablePlan {
         target_namespace: plan.target_namespace,
         target_name: plan.target_name,
         renames: plan.renames.into_iter().map(|rename| Rename { column: rename.column, to: rename.to }).collect(),
         drops: plan.drops,
-        outputs: plan.outputs.into_iter().map(output_from_wit).collect(),
+        outputs: plan.outputs.into_iter().map(|output| output_from_wit(output, schema)).collect::<Result<_, _>>()?,
         primary_key: plan.primary_key,
         rows: plan.rows.map(|rows| RowPlan {
             inputs: rows.inputs,
@@ -151,7 +155,7 @@ fn plan_from_wit(plan: wit::TablePlan) -> TablePlan {
         }),
         soft_deletes: has_hint(&plan.hints, "soft-deletes"),
         notes: notes(&plan.notes),
-    }
+    })
 }
 
 /// The first ones; the last of them says how many more there are.
@@ -168,8 +172,8 @@ fn has_hint(hints: &[(String, String)], name: &str) -> bool {
     hints.iter().any(|(key, value)| key == name && value == "true")
 }
 
-fn output_from_wit(output: wit::OutputColumn) -> Output {
-    Output {
+fn output_from_wit(output: wit::OutputColumn, schema: &TableSchema) -> Result<Output, SandboxError> {
+    Ok(Output {
         name: output.name,
         sql_type: type_from_wit(output.sql_type),
         nullable: output.nullable,
@@ -177,19 +181,7 @@ fn output_from_wit(output: wit::OutputColumn) -> Output {
             wit::ColumnSource::Computed => OutputSource::Computed,
             wit::ColumnSource::CopyOf(column) => OutputSource::CopyOf(column),
             wit::ColumnSource::Constant(text) => OutputSource::Constant(text),
-            wit::ColumnSource::Masked(mask) => OutputSource::Masked { column: mask.column, mask: mask_from_wit(mask.mask) },
+            wit::ColumnSource::Masked(mask) => return Err(plan_check::masked(schema, &mask.column)),
         },
-    }
-}
-
-fn mask_from_wit(mask: wit::MaskKind) -> MaskKind {
-    match mask {
-        wit::MaskKind::Nullify => MaskKind::Nullify,
-        wit::MaskKind::Redact => MaskKind::Redact,
-        wit::MaskKind::First4 => MaskKind::First4,
-        wit::MaskKind::Last4 => MaskKind::Last4,
-        wit::MaskKind::Sha256Hex => MaskKind::Sha256Hex,
-        wit::MaskKind::HmacSha256Hex => MaskKind::HmacSha256Hex,
-        wit::MaskKind::Email => MaskKind::Email,
-    }
+    })
 }

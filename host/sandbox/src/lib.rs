@@ -47,9 +47,7 @@ pub use error::{ModuleError, SandboxError};
 pub use guest::Limits;
 pub use helper::{HelperLimits, helper_main};
 pub use input::{BEFORE_PREFIX, Header, InputSource};
-pub use plan::{
-    ColumnOrigin, MaskKind, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TargetColumn, TextLayout,
-};
+pub use plan::{ColumnOrigin, Output, OutputSource, PlanInput, PlanOutcome, Rename, RowPlan, TablePlan, TargetColumn, TextLayout};
 pub use result::{BatchResult, RowError};
 pub use sandbox::{ModuleInfo, Sandbox};
 pub use threads::run_on_guest_thread;

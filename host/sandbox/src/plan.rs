@@ -76,32 +76,6 @@ pub enum OutputSource {
     CopyOf(String),
     /// The same text for each row; `None` is NULL.
     Constant(Option<String>),
-    /// From a source column, masked by the host.
-    Masked {
-        /// The source column.
-        column: String,
-        /// What to do with its value.
-        mask: MaskKind,
-    },
-}
-
-/// A mask that the host applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MaskKind {
-    /// NULL.
-    Nullify,
-    /// Each character becomes an asterisk.
-    Redact,
-    /// The first four characters stay.
-    First4,
-    /// The last four characters stay.
-    Last4,
-    /// SHA-256 in hexadecimal digits.
-    Sha256Hex,
-    /// HMAC-SHA-256 with the task's key, in hexadecimal digits.
-    HmacSha256Hex,
-    /// The local part of an e-mail address is masked.
-    Email,
 }
 
 /// How a module wants text.

@@ -7,7 +7,7 @@ use tidegate_model::{BeforeImages, TableSchema};
 use crate::error::SandboxError;
 use crate::guest::MESSAGE_BYTES_MAX;
 use crate::input::InputSource;
-use crate::plan::{ColumnOrigin, MaskKind, Output, OutputSource, TablePlan, TargetColumn};
+use crate::plan::{ColumnOrigin, Output, OutputSource, TablePlan, TargetColumn};
 use crate::told::cut;
 
 /// Most bytes of a name in the target. Databases take 64 characters at most; the target's check says so of those in between.
@@ -22,6 +22,12 @@ pub(crate) fn check(plan: &TablePlan, schema: &TableSchema) -> Result<(), Sandbo
     check_target_columns(&columns, schema)?;
     check_key(plan, schema, &columns)?;
     check_soft_deletes(plan, schema)
+}
+
+/// The contract has masks that the host applies, and no host has them yet: a copy of the column would be the value in clear.
+pub(crate) fn masked(schema: &TableSchema, column: &str) -> SandboxError {
+    let instead = "let the row function compute the column, or a rule whose action is one of data-masking";
+    error(schema, format!("column \"{column}\" is to be masked by the host, which this host does not do; {instead}"))
 }
 
 fn error(schema: &TableSchema, problem: String) -> SandboxError {
@@ -102,11 +108,8 @@ fn check_outputs(plan: &TablePlan, schema: &TableSchema) -> Result<(), SandboxEr
                 return Err(error(schema, format!("output column \"{}\" is computed, but the plan has no rows", output.name)));
             }
             OutputSource::Computed => {}
-            OutputSource::CopyOf(column) | OutputSource::Masked { column, .. } => check_source_column(schema, column, "copied")?,
+            OutputSource::CopyOf(column) => check_source_column(schema, column, "copied")?,
             OutputSource::Constant(text) => check_null(schema, output, text.is_none())?,
-        }
-        if let OutputSource::Masked { mask, .. } = &output.source {
-            check_null(schema, output, *mask == MaskKind::Nullify)?;
         }
     }
     Ok(())

@@ -67,7 +67,7 @@ fn plan_bytes(plan: &TablePlan) -> usize {
 
 fn output_bytes(output: &Output) -> usize {
     let source = match &output.source {
-        OutputSource::CopyOf(column) | OutputSource::Masked { column, .. } => column.len(),
+        OutputSource::CopyOf(column) => column.len(),
         OutputSource::Constant(text) => text.as_ref().map_or(0, String::len),
         OutputSource::Computed => 0,
     };

@@ -286,7 +286,7 @@ impl Sandbox {
             config_path: error.config_path.map(|path| cut(&path, MESSAGE_BYTES_MAX)),
             message: cut(&error.message, MESSAGE_BYTES_MAX),
         })?;
-        Ok(convert::outcome_from_wit(outcome))
+        convert::outcome_from_wit(outcome, input.schema)
     }
 
     fn shared_config(&mut self, config: &str) -> Arc<str> {

@@ -198,6 +198,7 @@ fn a_plan_that_lies_is_refused_by_the_thing_that_it_invents() {
         ("unknown-rename", "renamed column \"no_such_column\" does not exist"),
         ("duplicate-columns", "output column \"extra\" stands twice"),
         ("computed-without-rows", "is computed, but the plan has no rows"),
+        ("host-mask", "table \"shop.customers\": column \"id\" is to be masked by the host, which this host does not do"),
     ];
     for (lie, wanted) in cases {
         let mut sandbox = sandbox(&HOSTILE);

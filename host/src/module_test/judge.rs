@@ -228,7 +228,6 @@ fn after(schema: &TableSchema, values: &[Value<'static>], plan: &TablePlan, resu
                     let place = plan.outputs[..output].iter().filter(|output| output.source == OutputSource::Computed).count();
                     result.map_or(Json::Null, |(result, row)| to_json(&column.sql_type, &result.columns()[place].value(row)))
                 }
-                OutputSource::Masked { mask, .. } => Json::String(format!("masked by the host: {mask:?}")),
             },
         };
         row.insert(column.name, value);

@@ -80,7 +80,7 @@ pub(crate) struct RenameReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct OutputReport {
     name: String,
-    /// `computed`, `copy`, `constant` or `masked`.
+    /// `computed`, `copy` or `constant`.
     from: &'static str,
     replaces: Option<String>,
 }
@@ -167,7 +167,6 @@ fn included(schema: &TableSchema, plan: &TablePlan) -> PlanReport {
                 OutputSource::Computed => "computed",
                 OutputSource::CopyOf(_) => "copy",
                 OutputSource::Constant(_) => "constant",
-                OutputSource::Masked { .. } => "masked",
             },
             replaces: replaces.map(|index| schema.columns[index].name.clone()),
         }),

@@ -50,6 +50,26 @@ async fn a_task_keeps_the_module_version_that_it_began_with() {
     assert_eq!(wait_email(&world, 2).await, pseudonym);
     world.stop_task("masked").await;
     a_module_reads_what_another_one_copied_under_another_type_or_set(&world).await;
+    a_task_refuses_a_mask_by_the_host_as_a_test_of_the_module_does(&world).await;
+}
+
+async fn a_task_refuses_a_mask_by_the_host_as_a_test_of_the_module_does(world: &World) {
+    let refusal = "column \"note\" is to be masked by the host, which this host does not do; let the row function compute the column, or a \
+                   rule whose action is one of data-masking";
+    world.source_sql("create table item_c (id bigint primary key, note text)").await;
+    world.host.put_bytes("/v1/modules/masker", picky(b'8')).await.ok();
+    let table = json!({"schema": "public", "name": "item_c", "primary_key": ["id"],
+        "columns": [{"name": "id", "type": "int64", "nullable": false}, {"name": "note", "type": "text"}]});
+    let tested = world.host.post("/v1/modules/masker/test", &json!({"table": table, "rows": [{"id": 1, "note": "in clear"}]})).await;
+    let detail = tested.body["detail"].as_str().unwrap_or_default();
+    assert!(tested.status == 422 && detail.contains(refusal), "{}", tested.body);
+    let rule = json!({"rule-type": "module", "rule-id": "7", "rule-name": "masker", "module": "masker",
+        "object-locator": {"schema-name": "public", "table-name": "item_c"}});
+    world.create_task_with("masker", "full-load-and-cdc", "do-nothing", json!({}), vec![rule]).await;
+    world.start_task("masker").await;
+    let failure = world.wait_failed("masker").await;
+    assert!(failure["message"].as_str().is_some_and(|message| message.contains(refusal)), "{failure}");
+    assert!(!world.target.has_table("copy", "item_c").await);
 }
 
 async fn a_module_reads_what_another_one_copied_under_another_type_or_set(world: &World) {
