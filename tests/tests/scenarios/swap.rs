@@ -109,6 +109,30 @@ async fn a_version_that_fails_is_swapped_back_and_one_that_plans_otherwise_is_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_swap_to_an_alias_brings_the_version_that_it_stands_for_at_the_request() {
+    let mut world = started("log").await;
+    world.wait_level("swaps").await;
+    let corrected = upload(&world, b'2').await;
+    let broken = upload(&world, b'3').await;
+    let point = async |digest: &str| world.host.put("/v1/modules/picky/aliases/stable", &json!({"version": digest})).await.ok();
+    point(&corrected).await;
+    let unknown = world.host.post("/v1/tasks/swaps/modules/picky/swap", &json!({"version": "steady"})).await;
+    assert_eq!((unknown.status, &unknown.body["object"]), (404, &json!("module alias \"picky@steady\"")), "{}", unknown.body);
+
+    let swapped = swap(&world, &json!({"version": "stable"})).await;
+    assert_eq!((&swapped["digest"], swapped["tables"].as_array().map(Vec::len)), (&json!(corrected), Some(2)));
+    // What the alias stands for later is nothing to the task.
+    point(&broken).await;
+    for (restarts, id) in [(false, 3), (true, 4)] {
+        if restarts {
+            world.kill_and_restart().await;
+        }
+        world.source_sql(&format!("insert into item_a values ({id}, 'bomb {id}')")).await;
+        wait_note(&world, "item_a", id, &format!("BOMB {id}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_swap_whose_request_was_given_up_changes_nothing() {
     let world = started("log").await;
     world.wait_level("swaps").await;
