@@ -9,14 +9,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::budget::Pacer;
 use crate::compile::MODULE_BYTES_MAX;
-use crate::contract::TransformModule;
 use crate::error::SandboxError;
-use crate::guest::Guest;
+use crate::guest::{Guest, link_host};
 
 /// How often running modules are checked against their budget.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -104,7 +103,7 @@ impl Engine {
         let start = |error: wasmtime::Error| SandboxError::Start(format!("{error:#}"));
         let wasm = wasmtime::Engine::new(&config).map_err(start)?;
         let mut linker = Linker::new(&wasm);
-        TransformModule::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest).map_err(start)?;
+        link_host(&mut linker).map_err(start)?;
         let pacer = Pacer::default();
         let ticker = Ticker::start(&wasm, pacer.clone())?;
         let memory = Arc::new(MemoryPool { used: AtomicUsize::new(0), bytes_max: settings.total_memory_bytes_max });

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use wasmtime::ResourceLimiter;
+use wasmtime::component::{Linker, WasmStr};
+use wasmtime::{ResourceLimiter, StoreContextMut};
 
 use crate::budget::{Budget, Pacer};
 use crate::contract::tidegate::transform::host;
-use crate::contract::tidegate::transform::types;
 use crate::engine::MemoryPool;
 use crate::told::{LogLevel, Told};
 
@@ -150,21 +150,37 @@ impl ResourceLimiter for Guest {
     }
 }
 
-impl types::Host for Guest {}
+/// What a module may ask of its host. Texts are read where they stand, in the module's memory, so that the host never holds more of one than
+/// it keeps; only one that is not UTF-8 there is converted as a whole first.
+///
+/// # Errors
+/// Never: the names are those of the contract.
+pub(crate) fn link_host(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut host = linker.instance("tidegate:transform/host@1.0.0")?;
+    host.func_wrap("log", |mut store: StoreContextMut<'_, Guest>, (level, message): (host::Level, WasmStr)| {
+        hear(&mut store, &message, |told, message| told.log(level.into(), message))
+    })?;
+    host.func_wrap("count", |mut store: StoreContextMut<'_, Guest>, (name, delta): (WasmStr, u64)| {
+        hear(&mut store, &name, |told, name| told.count(name, delta))
+    })
+}
 
-impl host::Host for Guest {
-    fn log(&mut self, level: host::Level, message: String) {
-        let level = match level {
+/// The text is borrowed from the store that also has what was told.
+fn hear(store: &mut StoreContextMut<'_, Guest>, text: &WasmStr, tell: impl FnOnce(&mut Told, &str)) -> wasmtime::Result<()> {
+    let mut told = std::mem::take(&mut store.data_mut().told);
+    let heard = text.to_str(&*store).map(|text| tell(&mut told, &text));
+    store.data_mut().told = told;
+    heard
+}
+
+impl From<host::Level> for LogLevel {
+    fn from(level: host::Level) -> Self {
+        match level {
             host::Level::Trace => LogLevel::Trace,
             host::Level::Debug => LogLevel::Debug,
             host::Level::Info => LogLevel::Info,
             host::Level::Warn => LogLevel::Warn,
             host::Level::Error => LogLevel::Error,
-        };
-        self.told.log(level, &message);
-    }
-
-    fn count(&mut self, name: String, delta: u64) {
-        self.told.count(&name, delta);
+        }
     }
 }
