@@ -9,6 +9,7 @@ mod large_values;
 mod mysql_values;
 mod postgres_elsewhere;
 mod postgres_extensions;
+mod postgres_kinds;
 mod postgres_values;
 mod reload;
 mod unfit_values;

@@ -1,9 +1,12 @@
-//! Every type of MySQL and MariaDB, and every change that replicas get wrong, into PostgreSQL 17.
+//! Every type of MySQL and MariaDB, and every change that replicas get wrong, into PostgreSQL 17, MySQL 9.7 and MariaDB 10.11.
 //!
-//! A row is loaded, its twin is streamed: both print the same in the target, and what they print is written here.
+//! A row is loaded, its twin is streamed: both print the same in PostgreSQL, and what they print is written here. In the others they
+//! equal the source's.
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_harness::{MysqlFlavour, MysqlServer, PostgresVersion};
+use tidegate_harness::{MysqlFlavour, MysqlServer, PostgresVersion, TablePair, compare_databases, wait_for};
 
 use crate::world::{Source, World};
 
@@ -141,6 +144,36 @@ const MARIADB_KINDS: &[Kind] = &[
 
 const SESSION: &str = "set sql_mode = ''; set time_zone = '+00:00'; set names utf8mb4; ";
 
+/// Values that a target has no place for, and why.
+const NOT_IN_MYSQL: &[(&str, &str)] = &[("'{\"b\":  1, \"a\":2, \"a\": 3}'", "documents have one member of a name")];
+
+/// Worlds with the same source, into MySQL and MariaDB, and the names of their tasks.
+async fn beside(world: &World) -> Vec<(World, &'static str)> {
+    let mysql = world.beside(Source::mysql(MysqlFlavour::Mysql97).await).await;
+    let mariadb = world.beside(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
+    vec![(mysql, "to-mysql"), (mariadb, "to-mariadb")]
+}
+
+fn is_mysql(world: &World) -> bool {
+    matches!(&*world.target, Source::Mysql(server) if !server.flavour().is_mariadb())
+}
+
+/// Leaves out the columns of the table `kinds` that the target has no place for.
+fn without(columns: &[usize]) -> Vec<Value> {
+    let rule = |column: &usize| {
+        json!({"rule-type": "transformation", "rule-id": (10 + column).to_string(), "rule-name": column.to_string(), "rule-target": "column",
+            "rule-action": "remove-column", "object-locator": {"schema-name": "test", "table-name": "kinds", "column-name": format!("c{column}")}})
+    };
+    columns.iter().map(rule).collect()
+}
+
+async fn check_equal(world: &World, (table, schema): (&str, &str), without: &[usize], rows: u64) {
+    let pair = TablePair::new(("test", table), (schema, table));
+    let pair = without.iter().fold(pair, |pair, column| pair.without(&format!("c{column}")));
+    let found = compare_databases(&world.source.database(), &world.target.database(), &[pair]).await;
+    assert_eq!(found.to_string(), format!("1 tables, {rows} rows, 0 differences"), "{table}");
+}
+
 async fn types_arrive(flavour: MysqlFlavour, kinds: &[Kind]) {
     let world = World::start(Source::mysql(flavour).await, PostgresVersion::V17).await;
     let columns: Vec<String> = kinds.iter().enumerate().map(|(index, kind)| format!("c{index} {}", kind.0)).collect();
@@ -161,7 +194,19 @@ async fn types_arrive(flavour: MysqlFlavour, kinds: &[Kind]) {
         .await;
     world.create_task("types", "full-load-and-cdc", "drop-and-create", json!({})).await;
     world.start_task("types").await;
+    let others = beside(&world).await;
+    let left_out = |other: &World| -> Vec<usize> {
+        let is_unfit = |value: &str| is_mysql(other) && NOT_IN_MYSQL.iter().any(|(unfit, _)| *unfit == value);
+        (0..kinds.len()).filter(|index| is_unfit(kinds[*index].1)).collect()
+    };
+    for (other, task) in &others {
+        other.create_task_with(task, "full-load-and-cdc", "drop-and-create", json!({}), without(&left_out(other))).await;
+        other.start_task(task).await;
+    }
     world.wait_phase("types", "replicating").await;
+    for (other, task) in &others {
+        other.wait_phase(task, "replicating").await;
+    }
     world
         .source_sql(&format!(
             "{SESSION} {}; update kinds set {} where id = 3; insert into kinds (id) values (12)",
@@ -170,6 +215,10 @@ async fn types_arrive(flavour: MysqlFlavour, kinds: &[Kind]) {
         ))
         .await;
     world.wait_level("types").await;
+    for (other, task) in &others {
+        other.wait_level(task).await;
+        check_equal(other, ("kinds", "copy"), &left_out(other), 5).await;
+    }
 
     let read: Vec<String> = names.iter().map(|name| format!("{name}::text")).collect();
     let print = "set timezone = 'UTC'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;";
@@ -251,11 +300,28 @@ async fn changes_arrive(flavour: MysqlFlavour, options: &[&str], session: &str) 
     world.source_sql(TABLES).await;
     world.create_task("changes", "full-load-and-cdc", "drop-and-create", json!({})).await;
     world.start_task("changes").await;
+    let others = beside(&world).await;
+    for (other, task) in &others {
+        other.create_task(task, "full-load-and-cdc", "drop-and-create", json!({})).await;
+        other.start_task(task).await;
+    }
     world.wait_phase("changes", "replicating").await;
+    for (other, task) in &others {
+        other.wait_phase(task, "replicating").await;
+    }
     for change in CHANGES {
         world.source_sql(&format!("{session} {change}")).await;
     }
     world.wait_level("changes").await;
+    for (other, task) in &others {
+        other.wait_level(task).await;
+        for (table, _, rows) in READS.iter().filter(|(table, ..)| *table != "large") {
+            check_equal(other, (table, "copy"), &[], rows.len() as u64).await;
+        }
+        // Above what MariaDB makes digits of.
+        let digests = |schema: &str| format!("select id, length(b), sha2(b, 256) from {schema}.large order by id");
+        assert_eq!(other.target.rows(&digests("copy")).await, other.source.rows(&digests("test")).await, "{task}");
+    }
     for (table, row, wanted) in READS {
         let found = world.target.rows(&format!("select {row} from copy.{table} order by 1")).await;
         let found: Vec<&str> = found.iter().map(|row| row[0].as_deref().unwrap_or("NULL")).collect();
@@ -294,31 +360,63 @@ const STOP_TABLES: &str = "create table zero (id int primary key, d date); creat
 create table label (id int primary key, e enum('a')); create table partial (id int primary key, a int, b int); insert into partial values (1, 1, 1);
 create table statement (id int primary key); create table nul (id int primary key, t varchar(5));";
 
-async fn stops(flavour: MysqlFlavour) {
-    let world = World::start(Source::mysql(flavour).await, PostgresVersion::V17).await;
-    world.source_sql(STOP_TABLES).await;
-    for (table, change, code, words) in STOPS {
-        let only = |action: &str, name: &str| {
-            json!({"rule-type": "selection", "rule-id": "1", "rule-name": "one", "rule-action": action,
-            "object-locator": {"schema-name": "test", "table-name": name}})
-        };
-        let body = json!({"name": table, "source": "source", "target": "target", "migration_type": "full-load-and-cdc",
-            "preparation": "drop-and-create", "table_mappings": {"rules": [only("include", table)]}});
-        world.host.post("/v1/tasks", &body).await.ok();
-        world.start_task(table).await;
-        world.wait_phase(table, "replicating").await;
-        world.source_sql(&format!("{SESSION} {change}")).await;
-        let failure: Value = world.wait_failed(table).await;
-        assert_eq!(failure["code"], *code, "{table}: {failure}");
-        let message = failure["message"].as_str().unwrap_or_default();
-        for word in *words {
-            assert!(message.contains(word), "{table}: {failure} does not say {word}");
-        }
-        assert!(failure["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{table}: {failure} has no hint");
-        let rows = if *table == "partial" { "1" } else { "0" };
-        assert_eq!(world.target.value(&format!("select count(*) from test.{table}")).await, rows, "{table}");
+/// True where a target has a place for what cannot be carried over into PostgreSQL.
+fn has_place(world: &World, table: &str) -> bool {
+    match table {
+        "zero" | "month" | "nul" => matches!(*world.target, Source::Mysql(_)),
+        "label" => is_mysql(world),
+        _ => false,
     }
-    assert_eq!(world.target.value("select a from test.partial").await, "1", "absent columns are not written as NULL");
+}
+
+/// Waits until a query of the target answers this.
+async fn wait_target(world: &World, query: &str, wanted: &str) {
+    wait_for(query, Duration::from_secs(120), async || {
+        let found = world.target.value(query).await;
+        if found == wanted { Ok(()) } else { Err(found) }
+    })
+    .await;
+}
+
+async fn stops(flavour: MysqlFlavour) {
+    let first = World::start(Source::mysql(flavour).await, PostgresVersion::V17).await;
+    first.source_sql(STOP_TABLES).await;
+    let mut worlds: Vec<World> = beside(&first).await.into_iter().map(|(world, _)| world).collect();
+    worlds.insert(0, first);
+    for (table, change, code, words) in STOPS {
+        let only = json!({"rule-type": "selection", "rule-id": "1", "rule-name": "one", "rule-action": "include",
+            "object-locator": {"schema-name": "test", "table-name": table}});
+        let body = json!({"name": table, "source": "source", "target": "target", "migration_type": "full-load-and-cdc",
+            "preparation": "drop-and-create", "table_mappings": {"rules": [only]}});
+        for world in &worlds {
+            world.host.post("/v1/tasks", &body).await.ok();
+            world.start_task(table).await;
+        }
+        for world in &worlds {
+            world.wait_phase(table, "replicating").await;
+        }
+        worlds[0].source_sql(&format!("{SESSION} {change}")).await;
+        for world in &worlds {
+            if has_place(world, table) {
+                wait_target(world, &format!("select count(*) from test.{table}"), "1").await;
+                check_equal(world, (table, "test"), &[], 1).await;
+                world.stop_task(table).await;
+                continue;
+            }
+            let failure: Value = world.wait_failed(table).await;
+            assert_eq!(failure["code"], *code, "{table}: {failure}");
+            let message = failure["message"].as_str().unwrap_or_default();
+            for word in *words {
+                assert!(message.contains(word), "{table}: {failure} does not say {word}");
+            }
+            assert!(failure["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{table}: {failure} has no hint");
+            let rows = if *table == "partial" { "1" } else { "0" };
+            assert_eq!(world.target.value(&format!("select count(*) from test.{table}")).await, rows, "{table}");
+        }
+    }
+    for world in &worlds {
+        assert_eq!(world.target.value("select a from test.partial").await, "1", "absent columns are not written as NULL");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

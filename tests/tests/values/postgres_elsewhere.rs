@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tidegate_harness::{MysqlFlavour, PostgresVersion, TablePair, compare_databases};
 
-use crate::postgres_values::{KINDS, KNOWN, MADE, ROLE};
+use crate::postgres_kinds::{KINDS, KNOWN, MADE, ROLE};
 use crate::world::{Source, World};
 
 /// Values that neither target has a place for, by type, and why.
