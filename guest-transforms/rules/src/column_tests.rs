@@ -158,7 +158,101 @@ fn old_values_that_the_log_lacks_are_refused_by_name() {
 }
 
 #[test]
+fn of_each_kind_of_action_the_lowest_rule_id_counts_and_kinds_go_together() {
+    let typed = |id, data_type: &str| rule(id, "change-data-type", "card", &format!(r#","data-type":{{"type":"{data_type}"}}"#));
+    let masked = |id, mark: &str| rule(id, "data-masking-digits-mask", "card", &format!(r#","value":"{mark}""#));
+    let rules = [
+        typed(9, "int4"),
+        masked(8, "*"),
+        rule(7, "data-masking-hash-mask", "card", ""),
+        masked(6, "#"),
+        typed(5, "clob"),
+        typed(4, "string"),
+        rule(3, "rename", "card", r#","value":"number""#),
+    ];
+    // Whatever the order in which they are written.
+    for rules in [rules.join(","), rules.iter().rev().cloned().collect::<Vec<_>>().join(",")] {
+        let (plan, mut rules) = planned(&rules, BeforeImages::Full).unwrap();
+        assert_eq!((plan.renames[0].column.as_str(), plan.renames[0].to.as_str()), ("card", "number"));
+        let [output] = plan.outputs.as_slice() else { panic!("{:?}", plan.outputs) };
+        assert_eq!(output.name, "number");
+        assert!(matches!(output.sql_type, SqlType::Scalar(ScalarType::Text(None))), "{:?}", output.sql_type);
+        let result = rules.transform(&Batch { rows: 1, kinds: vec![1], columns: vec![texts(&[Some("4-1")])] }).unwrap();
+        assert_eq!(shown(&result.columns[0], 1), ["#-#"]);
+    }
+    // A type of the lowest id that does not take the mask is not passed over for a later one that would.
+    let error = planned(&[typed(2, "int4"), typed(3, "clob"), masked(4, "#")].join(","), BeforeImages::Full).err().unwrap();
+    assert!(error.starts_with("rules[rule-id=4].rule-action: the column \"card\""), "{error}");
+}
+
+#[test]
+fn of_rules_that_add_a_column_of_one_name_the_lowest_adds_it() {
+    let (plan, mut rules) = planned(
+        &[add(7, "twice", "'late'", r#"{"type":"clob"}"#), add(3, "twice", "'early'", r#"{"type":"string","length":5}"#)].join(","),
+        BeforeImages::Full,
+    )
+    .unwrap();
+    let [output] = plan.outputs.as_slice() else { panic!("{:?}", plan.outputs) };
+    assert!(matches!(output.sql_type, SqlType::Scalar(ScalarType::Text(Some(5)))), "{:?}", output.sql_type);
+    assert_eq!(plan.notes, ["rule 7 adds column \"twice\", which a rule with a lower rule-id has added"]);
+    let result = rules.transform(&Batch { rows: 1, kinds: vec![1], columns: vec![] }).unwrap();
+    assert_eq!(shown(&result.columns[0], 1), ["early"]);
+    // The name that a column has in the target is taken, its name at the source is free.
+    let rename = rule(2, "rename", "note", r#","value":"remark""#);
+    let error = planned(&[rename.clone(), add(3, "remark", "1", r#"{"type":"int4"}"#)].join(","), BeforeImages::Full).err().unwrap();
+    assert!(error.starts_with("rules[rule-id=3].value: table \"shop.pay\" has a column \"remark\" already"), "{error}");
+    let (plan, _) = planned(&[rename, add(3, "note", "1", r#"{"type":"int4"}"#)].join(","), BeforeImages::Full).unwrap();
+    assert_eq!(plan.outputs[0].name, "note");
+}
+
+#[test]
+fn a_mask_hits_an_added_column_by_its_name_and_does_not_reach_into_expressions() {
+    let mask = |id, column: &str| rule(id, "data-masking-digits-mask", column, r##","value":"#""##);
+    let copy = add(3, "copied", "$card || ''", r#"{"type":"clob"}"#);
+    let (_, mut rules) = planned(&[mask(2, "card"), copy.clone()].join(","), BeforeImages::Full).unwrap();
+    let batch = || Batch { rows: 1, kinds: vec![1], columns: vec![texts(&[Some("a1")])] };
+    let result = rules.transform(&batch()).unwrap();
+    assert_eq!(result.columns.iter().map(|column| shown(column, 1).remove(0)).collect::<Vec<_>>(), ["a#", "a1"]);
+    let (_, mut rules) = planned(&[copy.clone(), mask(4, "copied")].join(","), BeforeImages::Full).unwrap();
+    assert_eq!(shown(&rules.transform(&batch()).unwrap().columns[0], 1), ["a#"]);
+    let error = planned(&[mask(2, "copied"), copy].join(","), BeforeImages::Full).err().unwrap();
+    assert!(error.contains("rules[rule-id=2].rule-id: the column \"copied\" gets its type by rule 3"), "{error}");
+}
+
+#[test]
+fn a_hash_makes_room_for_itself_may_hit_a_key_and_tells_of_a_missing_secret() {
+    let key = rule(2, "change-data-type", "id", r#","data-type":{"type":"string","length":10}"#);
+    for (value, notes) in [("", 1), (r#","value":"pepper""#, 0)] {
+        let (plan, _) = planned(&[key.clone(), rule(3, "data-masking-hash-mask", "id", value)].join(","), BeforeImages::Full).unwrap();
+        assert!(matches!(plan.outputs[0].sql_type, SqlType::Scalar(ScalarType::Text(Some(64)))), "{:?}", plan.outputs[0].sql_type);
+        assert_eq!(plan.notes.iter().filter(|note| note.contains("without a secret")).count(), notes, "{:?}", plan.notes);
+    }
+}
+
+#[test]
+fn numbers_that_sqlite_would_spoil_fail_their_row_and_results_are_rounded_to_the_scale() {
+    let rules = [
+        add(2, "doubled", "$price * 2", r#"{"type":"numeric","precision":10,"scale":1}"#),
+        add(3, "exact", "$price", r#"{"type":"numeric","precision":30,"scale":2}"#),
+    ];
+    let (plan, mut rules) = planned(&rules.join(","), BeforeImages::Full).unwrap();
+    assert!(matches!(&plan.outputs[1].source, ColumnSource::CopyOf(name) if name == "price"));
+    let columns = vec![texts(&[Some("1.13"), Some("1234567890123456.78"), Some("NaN")])];
+    let result = rules.transform(&Batch { rows: 3, kinds: vec![1; 3], columns }).unwrap();
+    assert_eq!(shown(&result.columns[0], 3), ["2.3", "null", "null"]);
+    let codes: Vec<_> = result.errors.iter().map(|error| (error.row, error.code.as_str())).collect();
+    assert_eq!(codes, [(1, "number-precision"), (2, "not-a-number")]);
+}
+
+#[test]
 fn soft_deletes_are_a_hint_and_need_a_key() {
+    let marked = add(2, "op", "'x' || operation_indicator('D','U','I')", r#"{"type":"string","length":2}"#);
+    let mut keyless = schema(BeforeImages::Full);
+    keyless.primary_key.clear();
+    let all = r#"{"rule-type":"selection","rule-id":1,"rule-action":"include","object-locator":{"schema-name":"%","table-name":"%"}}"#;
+    let error = Rules::plan(&keyless, &format!(r#"{{"rules":[{all},{marked}]}}"#)).err().unwrap();
+    assert_eq!(error.config_path.as_deref(), Some("rules[rule-id=2].expression"));
+    assert!(error.message.starts_with("at character 8: operation_indicator keeps deleted rows"), "{}", error.message);
     let (plan, _) =
         planned(&add(2, "op", "operation_indicator('D','U','I')", r#"{"type":"string","length":1}"#), BeforeImages::KeyOnly).unwrap();
     assert_eq!(plan.hints, [("soft-deletes".to_owned(), "true".to_owned())]);
@@ -199,9 +293,14 @@ fn names_are_computed_from_names() {
         planned(&rename("column", "$AR_M_SOURCE_COLUMN_NAME || '_' || $AR_M_SOURCE_COLUMN_DATATYPE"), BeforeImages::Full).unwrap();
     assert_eq!(plan.renames[0].to, "card_string");
     assert!(plan.rows.is_none());
-    for (expression, wanted) in
-        [("null", "no text"), ("''", "an empty name"), ("1", "no text"), ("$AR_H_TIMESTAMP", "no variable that a name")]
-    {
+    for (expression, wanted) in [
+        ("null", "no text"),
+        ("''", "an empty name"),
+        ("1", "no text"),
+        ("$AR_H_TIMESTAMP", "at character 1: \"$AR_H_TIMESTAMP\" is no variable that a name"),
+        ("'x' || operation_indicator('d', 'u', 'i')", "at character 8: a name cannot depend on what a change does"),
+        ("'x' || '", "at character 8: found a text without"),
+    ] {
         let error = planned(&rename("table", expression), BeforeImages::Full).err().unwrap();
         assert!(error.starts_with("rules[rule-id=2].expression") && error.contains(wanted), "{error}");
     }

@@ -11,7 +11,7 @@ use tidegate_transform_sdk::{
 
 use crate::action::{Action, BeforeImageFilter, BeforeImageRule};
 use crate::data_type::widens;
-use crate::expression::{Evaluator, Expression};
+use crate::expression::{Complaint, Evaluator, Expression};
 use crate::mapping::{Mapping, RuleTarget, Transformation};
 use crate::mask::Mask;
 use crate::names::RowNames;
@@ -199,11 +199,11 @@ impl<'a> Columns<'a> {
     fn add(&mut self, rule: &Transformation, name: &str, text: &str, data_type: &ScalarType) -> Result<(), PlanError> {
         let expression =
             Expression::parse(text, &RowNames(self.schema)).map_err(|complaint| rule.error("expression", complaint.to_string()))?;
-        if expression.has_indicator {
+        if let Some(character) = expression.indicator_at {
             if self.schema.primary_key.is_empty() && self.plan.primary_key.is_none() {
                 let message =
                     format!("operation_indicator keeps deleted rows, and table \"{}\" has no primary key to find them by", self.table());
-                return Err(rule.error("expression", message));
+                return Err(rule.error("expression", Complaint::new(character, message).to_string()));
             }
             self.work.soft_deletes = true;
         }

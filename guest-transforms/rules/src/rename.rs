@@ -3,7 +3,7 @@
 use tidegate_transform_sdk::{ColumnSchema, PlanError, Rename, TablePlan, TableSchema};
 
 use crate::action::{Action, NameAction};
-use crate::expression::{Evaluator, Expression, Image, Value};
+use crate::expression::{Complaint, Evaluator, Expression, Image, Value};
 use crate::mapping::{Mapping, RuleTarget, Transformation};
 use crate::names::ObjectNames;
 
@@ -91,8 +91,9 @@ fn changed(
 /// The name that an expression gives.
 fn computed(text: &str, schema: &TableSchema, column: Option<&ColumnSchema>) -> Result<String, String> {
     let expression = Expression::parse(text, &ObjectNames { schema, column }).map_err(|complaint| complaint.to_string())?;
-    if expression.reads_operation {
-        return Err("a name cannot depend on what a change does".to_owned());
+    // The variable is none of those that a name is made of.
+    if let Some(character) = expression.indicator_at {
+        return Err(Complaint::new(character, "a name cannot depend on what a change does").to_string());
     }
     let mut evaluator = Evaluator::new(&expression);
     let (values, arena) = evaluator.run(&expression, Image { kinds: &[0] }, |_, _| vec![Value::Null]);

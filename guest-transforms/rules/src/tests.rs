@@ -121,6 +121,42 @@ fn mappings_that_cannot_be_followed_are_refused_with_rule_and_key() {
             "rules[rule-id=2].expression",
         ),
         (
+            with_all(&rule("column", "add-column", r#""value":"a","expression":"1 = $region","data-type":{"type":"int4"}"#)),
+            "at character 5: table \"shop.t_orders\" has no column \"region\", but one \"Region\"",
+            "rules[rule-id=2].expression",
+        ),
+        (
+            with_all(&rule("column", "add-column", r#""value":"a","expression":"$AR_H_USER","data-type":{"type":"clob"}"#)),
+            "at character 1: the logs of PostgreSQL, MySQL and MariaDB do not tell who",
+            "rules[rule-id=2].expression",
+        ),
+        (
+            with_all(&rule("column", "add-column", r#""value":"a","expression":"1 + $AR_H_USERS","data-type":{"type":"clob"}"#)),
+            "at character 5: there is no such variable; there are $AR_H_OPERATION",
+            "rules[rule-id=2].expression",
+        ),
+        (
+            with_all(&rule("column", "add-column", r#""value":"a","expression":"$AR_M_SOURCE_COLUMN_NAME","data-type":{"type":"clob"}"#)),
+            "at character 1: only a rule that renames columns is about one source column",
+            "rules[rule-id=2].expression",
+        ),
+        (
+            with_all(
+                r#"{"rule-type":"transformation","rule-id":2,"rule-target":"table","rule-action":"define-primary-key",
+                "object-locator":{"schema-name":"shop","table-name":"t_orders"},"primary-key-def":{"origin":"unique-index","columns":["id"]}}"#,
+            ),
+            "the origin \"unique-index\" is not supported",
+            "rules[rule-id=2].primary-key-def.origin",
+        ),
+        (
+            with_all(
+                r#"{"rule-type":"selection","rule-id":2,"rule-action":"include",
+                "object-locator":{"schema-name":"s","table-name":"t","table-type":"view"}}"#,
+            ),
+            "views are not supported",
+            "rules[rule-id=2].object-locator.table-type",
+        ),
+        (
             with_all(&rule("column", "add-column", r#""value":"day","expression":"1","data-type":{"type":"int4"}"#)),
             "has a column \"day\" already",
             "rules[rule-id=2].value",
@@ -201,6 +237,21 @@ fn mappings_that_cannot_be_followed_are_refused_with_rule_and_key() {
         assert!(error.message.contains(message), "{} should contain {message}", error.message);
         assert_eq!(error.config_path.unwrap_or_default(), path, "{config}");
     }
+}
+
+#[test]
+fn a_mapping_has_at_most_5000_rules() {
+    let many = |count: u32| {
+        let rule = |id: u32| {
+            format!(
+                r#"{{"rule-type":"selection","rule-id":{id},"rule-action":"exclude","object-locator":{{"schema-name":"s","table-name":"t"}}}}"#
+            )
+        };
+        with_all(&(2..=count).map(rule).collect::<Vec<_>>().join(","))
+    };
+    assert!(plan(&many(5_000)).is_some());
+    let error = Rules::plan(&schema(), &many(5_001)).err().unwrap();
+    assert_eq!((error.config_path.as_deref(), error.message.as_str()), (Some("rules[5000].rule-id"), "there are more than 5000 rules"));
 }
 
 #[test]

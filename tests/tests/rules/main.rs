@@ -1,6 +1,7 @@
 //! Every action of the rules at once, on real servers, while writers work: what the target has in the end is what SQL
 //! at the source says it should have.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,12 +50,14 @@ fn rules() -> Vec<Value> {
         rule(21, "data-masking-hash-mask", "card", json!({"value": null})),
         rule(22, "data-masking-digits-mask", "note", json!({"value": "#"})),
         rule(23, "remove-column", "secret", json!({})),
+        rule(24, "data-masking-digits-randomize", "phone", json!({"value": "a secret of the test"})),
+        rule(25, "data-masking-digits-randomize", "pin", json!({})),
     ]
 }
 
 fn create_table(source: &Source) -> String {
     let columns = "id integer primary key, card varchar(40), price numeric(10,2), qty integer, note varchar(60), region varchar(2), \
-                   secret varchar(20), created ";
+                   secret varchar(20), phone varchar(20), pin smallint, created ";
     match source {
         Source::Postgres(_) => format!("create table pay ({columns} timestamp); alter table pay replica identity full"),
         Source::Mysql(_) => format!("create table pay ({columns} datetime)"),
@@ -118,11 +121,14 @@ fn row_sql(id: u32, random: &mut StdRng) -> String {
     let region = ["'de'", "'fr'", "null"][random.random_range(0..3)];
     let note = if random.random_bool(0.2) { "null".to_owned() } else { format!("'call {} or é{}'", random.random::<u16>(), id % 7) };
     format!(
-        "insert into pay values ({id}, 'card-{:04}', {}.{:02}, {}, {note}, {region}, 's{id}', '2024-02-29 12:34:56')",
+        "insert into pay values ({id}, 'card-{:04}', {}.{:02}, {}, {note}, {region}, 's{id}', '+49 170 {:02}-é', {}, '2024-02-29 12:34:56')",
         random.random_range(0..10_000),
         random.random_range(0..99_999),
         random.random_range(0..100),
-        random.random_range(0..100)
+        random.random_range(0..100),
+        // Few, so that rows of the load and changes have the same ones.
+        random.random_range(0..20),
+        [-32_768, -7, 0, 5, 42, 999, 32_767][random.random_range(0..7)]
     )
 }
 
@@ -165,7 +171,7 @@ fn texts(values: &[&str]) -> Vec<Option<String>> {
 }
 
 fn insert(id: u32, price: &str) -> String {
-    format!("insert into pay values ({id}, 'c', {price}, 2, 'n1', 'de', 's', '2024-01-01 00:00:00')")
+    format!("insert into pay values ({id}, 'c', {price}, 2, 'n1', 'de', 's', null, null, '2024-01-01 00:00:00')")
 }
 
 async fn every_action(source: Source, target: Source) {
@@ -200,7 +206,53 @@ async fn every_action(source: Source, target: Source) {
     let secret = "select count(*) from information_schema.columns where table_name = 'v_pay' and column_name like '%secret%'";
     assert_eq!(world.target.value(secret).await, "0");
 
+    check_randomized(&world).await;
     histories(&mut world).await;
+}
+
+/// Other digits, the same for the same value in load, window and stream, and old values likewise.
+async fn check_randomized(world: &World) {
+    let text = match *world.target {
+        Source::Postgres(_) => "text",
+        Source::Mysql(_) => "char",
+    };
+    let at_source = match *world.source {
+        Source::Postgres(_) => "select id::text, phone, pin::text from pay t order by t.id",
+        Source::Mysql(_) => "select cast(id as char), phone, cast(pin as char) from pay t order by t.id",
+    };
+    let clear = source_rows(&world.source, at_source).await;
+    let shown = |column: &str| format!("cast({column} as {text})");
+    let (id, pin, old_pin) = (shown("id"), shown("pin"), shown("old_pin"));
+    let query = format!("select {id}, phone, {pin}, old_phone, {old_pin}, op, pos from copy.v_pay t where op <> 'D' order by t.id");
+    let masked = world.target.rows(&query).await;
+    assert_eq!(clear.len(), masked.len());
+    let (mut known, mut by_load, mut by_stream) = (HashMap::new(), HashSet::new(), HashSet::new());
+    for (clear, masked) in clear.iter().zip(&masked) {
+        let [id, phone, pin, old_phone, old_pin, op, position] = masked.as_slice() else { panic!("{masked:?}") };
+        assert_eq!(clear[0], *id);
+        for (clear, masked) in [(&clear[1], phone), (&clear[2], pin)] {
+            assert_eq!(known.entry(clear.clone()).or_insert_with(|| masked.clone()), masked, "another mask for one value");
+        }
+        // No update of the test changes them.
+        if op.as_deref() == Some("U") {
+            assert_eq!((old_phone, old_pin), (phone, pin));
+        }
+        let loaded = position.as_deref() == Some("");
+        if loaded { &mut by_load } else { &mut by_stream }.extend([clear[1].clone(), clear[2].clone()]);
+    }
+    assert!(by_load.intersection(&by_stream).count() > 5, "{by_load:?} {by_stream:?}");
+    let mut changed = 0;
+    for (clear, masked) in known.iter().filter_map(|(clear, masked)| Some((clear.as_deref()?, masked.as_deref()?))) {
+        changed += usize::from(clear != masked);
+        if clear.starts_with('+') {
+            let form = |text: &str| text.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect::<String>();
+            assert_eq!(form(clear), form(masked));
+        } else {
+            assert!(masked.parse::<i16>().is_ok() && masked.len() <= clear.len() && masked.starts_with('-') <= clear.starts_with('-'));
+        }
+    }
+    // A digit becomes itself once in ten times; hardly a whole value of many digits does.
+    assert!(changed > known.len() / 2, "{changed} of {} values have another mask", known.len());
 }
 
 /// Rows whose whole history the test knows: what kind of change came last, what was before it, what stays of the deleted.

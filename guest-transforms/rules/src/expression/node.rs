@@ -159,7 +159,8 @@ pub(crate) struct Expression {
     /// Texts and blobs of constants.
     pub(crate) literals: Arena,
     pub(crate) reads_operation: bool,
-    pub(crate) has_indicator: bool,
+    /// The character at which `operation_indicator` stands.
+    pub(crate) indicator_at: Option<usize>,
 }
 
 impl Expression {

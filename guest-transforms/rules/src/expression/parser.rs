@@ -42,8 +42,7 @@ struct Parser<'a> {
 /// # Errors
 /// The first thing that is wrong.
 pub(crate) fn parse(text: &str, names: &dyn Names) -> Result<Expression, Complaint> {
-    let done =
-        Expression { nodes: Vec::new(), inputs: Vec::new(), literals: Arena::default(), reads_operation: false, has_indicator: false };
+    let done = Expression { nodes: Vec::new(), inputs: Vec::new(), literals: Arena::default(), reads_operation: false, indicator_at: None };
     let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, names, done };
     let root = parser.expression(0)?;
     match &parser.peek().kind {
@@ -254,7 +253,7 @@ impl Parser<'_> {
             let message = format!("operation_indicator takes 3 values (for delete, update, insert), found {}", arguments.len());
             return Err(Complaint::new(character, message));
         };
-        self.done.has_indicator = true;
+        self.done.indicator_at = Some(character);
         self.done.reads_operation = true;
         self.add(Op::OperationIndicator { delete, update, insert })
     }

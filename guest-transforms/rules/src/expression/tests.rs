@@ -78,17 +78,22 @@ fn complaints_name_the_character_what_is_found_and_what_is_wanted() {
     for (text, wanted) in cases {
         let found = read(text).err().unwrap_or_else(|| panic!("{text} should be refused"));
         assert!(found.contains(wanted), "{text}: {found} should contain {wanted}");
+        assert_eq!(found.matches("at character ").count(), 1, "{text}: {found}");
     }
 }
 
 #[test]
 fn length_depth_and_size_are_bounded() {
-    assert!(read(&format!("'{}'", "x".repeat(CHARACTERS_MAX))).unwrap_err().contains("more than 8192"));
+    let long = read(&format!("'{}'", "x".repeat(CHARACTERS_MAX))).unwrap_err();
+    assert!(long.starts_with("at character 8192: ") && long.contains("more than 8192"), "{long}");
     let nested = |levels: usize| format!("{}1{}", "(".repeat(levels), ")".repeat(levels));
     assert!(read(&nested(DEPTH_MAX - 1)).is_ok());
-    assert!(read(&nested(DEPTH_MAX)).unwrap_err().contains("nested deeper than 100"));
+    assert_eq!(read(&nested(DEPTH_MAX)).unwrap_err(), "at character 101: the expression is nested deeper than 100");
     assert!(read(&format!("{}1", "- ".repeat(3_000))).unwrap_err().contains("nested deeper"));
-    assert!(read(&format!("1{}", "+1".repeat(NODES_MAX / 2))).unwrap_err().contains("more than 2000 parts"));
+    assert_eq!(
+        read(&format!("1{}", "+1".repeat(NODES_MAX / 2))).unwrap_err(),
+        "at character 2002: the expression has more than 2000 parts"
+    );
 }
 
 #[test]
@@ -111,7 +116,7 @@ fn the_operation_is_that_of_the_image() {
     for (kind, name, mark) in kinds {
         assert_eq!(value("operation_indicator('D', 'U', 'I')", kind, ""), mark);
         let expression = Expression::parse("$AR_H_OPERATION", &Operation).unwrap();
-        assert!(expression.reads_operation && !expression.has_indicator);
+        assert!(expression.reads_operation && expression.indicator_at.is_none());
         let mut evaluator = Evaluator::new(&expression);
         let (values, arena) = evaluator.run(&expression, Image { kinds: &[kind] }, |_, _| vec![]);
         assert!(matches!(values[0], Value::Text(span) if arena.text(span) == name));
