@@ -152,11 +152,6 @@ impl World {
         World { source, target, host, _data: data }
     }
 
-    /// Another host that brings the same source to another target.
-    pub(crate) async fn beside(&self, target: Source) -> World {
-        World::with(self.source.clone(), std::sync::Arc::new(target)).await
-    }
-
     /// Another host with a catalog of its own, between the same databases.
     pub(crate) async fn second_host(&self) -> World {
         World::with(self.source.clone(), self.target.clone()).await

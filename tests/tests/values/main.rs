@@ -4,6 +4,7 @@
 //! Apart from the scenarios, which take their time to kill and to compare, so that both can run at once.
 
 mod bad_input;
+mod elsewhere;
 mod identifiers;
 mod large_values;
 mod mysql_values;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_harness::{MysqlFlavour, MysqlServer, PostgresVersion, TablePair, compare_databases, wait_for};
 
+use crate::elsewhere::{beside, is_mysql};
 use crate::world::{Source, World};
 
 /// A column: its type, a value as SQL, the type in the target and the text there.
@@ -146,17 +147,6 @@ const SESSION: &str = "set sql_mode = ''; set time_zone = '+00:00'; set names ut
 
 /// Values that a target has no place for, and why.
 const NOT_IN_MYSQL: &[(&str, &str)] = &[("'{\"b\":  1, \"a\":2, \"a\": 3}'", "documents have one member of a name")];
-
-/// Worlds with the same source, into MySQL and MariaDB, and the names of their tasks.
-async fn beside(world: &World) -> Vec<(World, &'static str)> {
-    let mysql = world.beside(Source::mysql(MysqlFlavour::Mysql97).await).await;
-    let mariadb = world.beside(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
-    vec![(mysql, "to-mysql"), (mariadb, "to-mariadb")]
-}
-
-fn is_mysql(world: &World) -> bool {
-    matches!(&*world.target, Source::Mysql(server) if !server.flavour().is_mariadb())
-}
 
 /// Leaves out the columns of the table `kinds` that the target has no place for.
 fn without(columns: &[usize]) -> Vec<Value> {

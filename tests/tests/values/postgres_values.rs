@@ -4,8 +4,9 @@
 //! row was loaded, inserted while the task ran, or updated then. Into the others, the harness tells what is equal.
 
 use serde_json::{Value, json};
-use tidegate_harness::{MysqlFlavour, PostgresServer, PostgresVersion, TablePair, compare_databases};
+use tidegate_harness::{PostgresServer, PostgresVersion, TablePair, compare_databases};
 
+use crate::elsewhere::{beside, is_mysql};
 use crate::postgres_kinds::{KINDS, KNOWN, MADE, ROLE};
 use crate::world::{Source, World};
 
@@ -255,12 +256,8 @@ const NOT_IN_MARIADB: &[(&str, &str, &str)] = &[("minus_keys", "", "it has no ze
 
 /// What a target of one world beside the first has no place for.
 fn not_in(world: &World) -> Vec<(&'static str, &'static str, &'static str)> {
-    let is_mariadb = matches!(&*world.target, Source::Mysql(server) if server.flavour().is_mariadb());
-    if is_mariadb { [NOT_IN_MYSQL, NOT_IN_MARIADB].concat() } else { NOT_IN_MYSQL.to_vec() }
+    if is_mysql(world) { NOT_IN_MYSQL.to_vec() } else { [NOT_IN_MYSQL, NOT_IN_MARIADB].concat() }
 }
-
-/// Tasks beside the first, into MySQL and MariaDB.
-const ELSEWHERE: [&str; 2] = ["to-mysql", "to-mariadb"];
 
 /// Rules that leave it out.
 fn rules_of(world: &World) -> Vec<Value> {
@@ -294,10 +291,7 @@ async fn check_elsewhere(world: &World, tables: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_postgres_change_arrives() {
     let world = world(&["logical_decoding_work_mem=64kB", "max_prepared_transactions=10"]).await;
-    let mut others = Vec::new();
-    for flavour in [MysqlFlavour::Mysql97, MysqlFlavour::Mariadb1011] {
-        others.push(world.beside(Source::mysql(flavour).await).await);
-    }
+    let mut others = beside(&world).await;
     world.target.sql("create extension hstore").await;
     world.source_sql(&format!("create extension hstore; create extension citext; {TABLES} {}", wide())).await;
     world.source_sql("create table prepared (id int primary key, v text); create table while_streaming (id int primary key, v text)").await;
@@ -320,14 +314,14 @@ async fn every_postgres_change_arrives() {
     let names = ["column \\\"i\\\" of table \\\"public.listed\\\"", "parts of type isbn", "alter column"];
     assert!(refused["passed"] == false && told.is_some_and(|told| names.iter().all(|name| told.to_string().contains(name))), "{refused}");
     world.source_sql("drop table listed").await;
-    for (other, task) in others.iter().zip(ELSEWHERE) {
+    for (other, task) in &others {
         other.create_task_with(task, "full-load-and-cdc", "drop-and-create", json!({}), rules_of(other)).await;
         other.start_task(task).await;
     }
 
     world.start_task("changes").await;
     world.wait_phase("changes", "replicating").await;
-    for (other, task) in others.iter().zip(ELSEWHERE) {
+    for (other, task) in &others {
         other.wait_phase(task, "replicating").await;
     }
     for change in CHANGES {
@@ -348,7 +342,7 @@ async fn every_postgres_change_arrives() {
     world.source_sql("begin; insert into prepared values (1002, 'p'); prepare transaction 'g2'").await;
     world.wait_level("changes").await;
     assert_eq!(world.target.value("select count(*) from copy.prepared").await, "0");
-    for (other, task) in others.iter().zip(ELSEWHERE) {
+    for (other, task) in &others {
         other.wait_level(task).await;
         assert_eq!(other.target.value("select count(*) from copy.prepared").await, "0");
     }
@@ -359,7 +353,7 @@ async fn every_postgres_change_arrives() {
     for table in TABLE_NAMES.iter().copied() {
         check_equal(&world, table).await;
     }
-    for (other, task) in others.iter().zip(ELSEWHERE) {
+    for (other, task) in &others {
         other.wait_level(task).await;
         check_elsewhere(other, TABLE_NAMES).await;
     }
@@ -372,7 +366,7 @@ async fn every_postgres_change_arrives() {
     // The same again after a restart: everything that was learned of the tables is learned anew.
     let mut world = world;
     world.kill_and_restart().await;
-    for other in &mut others {
+    for (other, _) in &mut others {
         other.kill_and_restart().await;
     }
     world.source_sql("update toast set b = 'after'; update by_index set a = a + 100; update part set k = 3 - k; truncate cleared_1").await;
@@ -381,7 +375,7 @@ async fn every_postgres_change_arrives() {
     for table in again {
         check_equal(&world, table).await;
     }
-    for (other, task) in others.iter().zip(ELSEWHERE) {
+    for (other, task) in &others {
         other.wait_level(task).await;
         check_elsewhere(other, &again).await;
     }
@@ -389,7 +383,7 @@ async fn every_postgres_change_arrives() {
 
     // PG-015: without its index the log tells no row of the table any more, and the source refuses updates.
     world.source_sql("drop index by_index_b; insert into by_index values (50, 'k50', 50)").await;
-    for (world, task) in [(&world, "changes")].into_iter().chain(others.iter().zip(ELSEWHERE)) {
+    for (world, task) in [(&world, "changes")].into_iter().chain(others.iter().map(|(other, task)| (other, *task))) {
         let failure = world.wait_failed(task).await;
         assert!(failure["code"] == "no_replica_identity" && failure.to_string().contains("public.by_index"), "{failure}");
     }
