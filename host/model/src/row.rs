@@ -31,7 +31,7 @@ pub enum CellKind {
     /// SQL NULL.
     Null,
     /// The source did not send the value because the change left it as it was (PostgreSQL: an unchanged TOASTed
-    /// value). It is not NULL.
+    /// value; MySQL: a row image that is not full). It is not NULL.
     Unchanged,
     /// The source's log does not carry the value at all (a key-only before image). It is not NULL either.
     Absent,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use tidegate_connector::{CellForm, ColumnOrigin, Image, LoadBatch, Unfit, spell};
-use tidegate_model::{Cell, ComputedCells, ImageKind, Row, RowBatch, RowsBuilder, SqlType, Value};
+use tidegate_model::{Cell, ComputedCells, Engine, ImageKind, Row, RowBatch, RowsBuilder, SqlType, Value};
 use tidegate_sandbox::{BatchBuilder, BatchResult};
 
 use crate::header::ImageHeader;
@@ -340,13 +340,17 @@ fn is_known(cell: Option<Cell<'_>>) -> bool {
 /// The source left a large value out of its log that the rules need.
 pub(crate) fn not_logged(table: &PlannedTable) -> TaskError {
     let name = &table.source.schema.name;
+    let hint = match table.source.schema.engine {
+        Engine::Postgres => {
+            let name = tidegate_connector::Dialect::POSTGRES.table(name);
+            format!("alter table {name} replica identity full, then reload the table")
+        }
+        Engine::Mysql | Engine::Mariadb => "set binlog_row_image to FULL for every session, then reload the table".to_owned(),
+    };
     TaskError::Row {
         code: "value_not_logged",
         message: format!("table \"{name}\": the log lacks a value that the rules need to decide about a row"),
-        hint: Some(format!(
-            "alter table {} replica identity full, then reload the table",
-            tidegate_connector::Dialect::POSTGRES.table(name)
-        )),
+        hint: Some(hint),
     }
 }
 

@@ -25,7 +25,7 @@
 use std::sync::Arc;
 
 use tidegate_connector::{ColumnOrigin, Image, LoadBatch, OrderedChange, SourceTable, Strictness};
-use tidegate_model::{ImageKind, Row, RowBatch, RowChange};
+use tidegate_model::{Cell, ImageKind, Row, RowBatch, RowChange};
 
 use crate::guests::Guests;
 use crate::header::ImageHeader;
@@ -124,7 +124,11 @@ impl Transformer {
         }
         let (table, planned) = (table.clone(), table.clone());
         let ready = move |guests: &mut Guests| guests.make_ready(&planned);
+        let needs_whole_rows = table.needs_whole_rows();
         let work = move |guests: &mut Guests, changes: Vec<Headed>| {
+            if needs_whole_rows && changes.iter().any(|(change, _)| lacks_old_values(change)) {
+                return Err(not_logged(&table));
+            }
             let sends = Sends::of(&table, strictness);
             let mut judged = guests.judge(&table, Sent::Changed(images(&table, &changes, sends)))?;
             let composed = changes.into_iter().map(|(change, _)| compose(&table, change, sends, &mut judged));
@@ -159,6 +163,16 @@ impl Sends {
 /// True when rows cannot be found in the target without what modules compute.
 pub(crate) fn has_computed_key(table: &PlannedTable) -> bool {
     table.target.identity.iter().any(|index| matches!(table.target.columns[*index].origin, ColumnOrigin::Computed(_)))
+}
+
+/// True when the log of a change has a part of its old row: of a source that promised whole ones, and whose sessions may decide otherwise.
+fn lacks_old_values(change: &RowChange) -> bool {
+    let is_partial = |old: &Row| old.cells().any(|cell| cell == Cell::Absent);
+    match change {
+        RowChange::Insert { .. } => false,
+        RowChange::Update { old, .. } => old.as_ref().is_some_and(is_partial),
+        RowChange::Delete { old } => is_partial(old),
+    }
 }
 
 /// An update without an old image did not change the identity. When the modules read nothing else, its old image

@@ -13,6 +13,7 @@ mod postgres_extensions;
 mod postgres_kinds;
 mod postgres_values;
 mod reload;
+mod row_images;
 mod unfit_values;
 mod unread_values;
 #[path = "../scenarios/world.rs"]

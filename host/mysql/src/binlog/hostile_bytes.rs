@@ -3,7 +3,7 @@
 use ::bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate_model::TableName;
+use tidegate_model::{Cell, TableName};
 
 use super::bytes::Reader;
 use super::cell::{Layout, layout_of, write_cell};
@@ -65,6 +65,10 @@ fn collations() -> Collations {
     Collations::new([(8, "latin1".to_owned()), (45, "utf8mb4".to_owned())])
 }
 
+fn logged(index: usize, layout: Layout) -> Logged {
+    Logged { layout, is_wanted: index % 5 > 0, identifies: index % 3 == 0, is_generated: index % 7 == 0 }
+}
+
 #[test]
 fn a_true_table_map_is_read() {
     let body = table_map_body();
@@ -83,12 +87,13 @@ proptest! {
         let _ = RawEvent::inner(&mut Bytes::copy_from_slice(&bytes));
         let _ = write_json(&bytes, &mut BytesMut::new());
         let columns: Vec<Logged> =
-            layouts().into_iter().enumerate().map(|(index, layout)| Logged { layout, is_wanted: index % 5 > 0 }).collect();
-        let _ = image(&[0xff; 8], &mut Reader::new(&bytes, "image"), &columns, &bytes::Bytes::new());
-        let _ = image(&bytes, &mut Reader::new(&bytes, "image"), &columns, &bytes::Bytes::new());
+            layouts().into_iter().enumerate().map(|(index, layout)| logged(index, layout)).collect();
+        for present in [&[0xff; 8][..], &bytes] {
+            let _ = image(present, Cell::Unchanged, &mut Reader::new(&bytes, "image"), &columns, &bytes::Bytes::new());
+        }
         for kind in [RowsKind::Write, RowsKind::Update, RowsKind::Delete] {
             for event in [rows_event(&bytes, kind, 1), rows_event(&bytes, kind, 2)].into_iter().flatten() {
-                let _ = event.has_all(&columns);
+                let _ = event.completeness(kind, &columns);
                 let _ = event.image(Side::After, &mut Reader::new(event.images, "image"), &columns, &bytes::Bytes::new());
             }
         }

@@ -55,19 +55,38 @@ pub(crate) struct Logged {
     pub(crate) layout: Layout,
     /// False for a column that no row of ours has: it is passed over, and may be missing.
     pub(crate) is_wanted: bool,
+    /// True for a column by which rows are told apart.
+    pub(crate) identifies: bool,
+    /// True for a column that the server computes.
+    pub(crate) is_generated: bool,
 }
 
 impl RowsEvent<'_> {
-    /// True when every image has every column that is wanted.
-    pub(crate) fn has_all(&self, columns: &[Logged]) -> bool {
-        let has = |present: &[u8]| columns.iter().enumerate().all(|(index, column)| !column.is_wanted || is_set(present, index));
-        self.present.iter().all(|present| has(present))
+    /// True when every image has every column that is wanted. Also false when the images say which row is meant and all that changed: what
+    /// an update leaves out after it (`binlog_row_image` MINIMAL, NOBLOB and FULL_NODUP) is as it was. `None` otherwise: what an insert leaves
+    /// out has a default that the log does not tell, and servers may leave out generated columns that did change, since a replica of theirs
+    /// computes them itself.
+    pub(crate) fn completeness(&self, kind: RowsKind, columns: &[Logged]) -> Option<bool> {
+        let lacks = |present: &[u8], matters: fn(&Logged) -> bool| {
+            columns.iter().enumerate().any(|(index, column)| column.is_wanted && matters(column) && !is_set(present, index))
+        };
+        let [before, after] = self.present;
+        if !lacks(before, |_| true) && !lacks(after, |_| true) {
+            return Some(true);
+        }
+        let is_known = !lacks(before, |column| column.identifies);
+        match kind {
+            RowsKind::Write => None,
+            RowsKind::Update => (is_known && !lacks(after, |column| column.is_generated)).then_some(false),
+            RowsKind::Delete => is_known.then_some(false),
+        }
     }
 
     /// Reads one image: the columns that are wanted. The index of the column at fault comes with the fault. Large cells share
     /// `whole`, in which the image lies.
     pub(crate) fn image(&self, side: Side, reader: &mut Reader<'_>, columns: &[Logged], whole: &Bytes) -> Result<Row, (usize, Fault)> {
-        image(self.present[side as usize], reader, columns, whole)
+        let missing = if side == Side::Before { Cell::Absent } else { Cell::Unchanged };
+        image(self.present[side as usize], missing, reader, columns, whole)
     }
 }
 
@@ -75,14 +94,23 @@ fn is_set(bits: &[u8], index: usize) -> bool {
     bits.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
-/// NULLs have a bit for each column that is present.
-pub(super) fn image(present: &[u8], reader: &mut Reader<'_>, columns: &[Logged], whole: &Bytes) -> Result<Row, (usize, Fault)> {
+/// NULLs have a bit for each column that is present; the others that are wanted are `missing`.
+pub(super) fn image(
+    present: &[u8],
+    missing: Cell<'_>,
+    reader: &mut Reader<'_>,
+    columns: &[Logged],
+    whole: &Bytes,
+) -> Result<Row, (usize, Fault)> {
     let count = (0..columns.len()).filter(|index| is_set(present, *index)).count();
     let nulls = reader.take(count.div_ceil(8)).map_err(|fault| (0, fault))?;
     let mut builder = RowBuilder::with_capacity(columns.len(), reader.len().min(256));
     let mut place = 0;
     for (index, column) in columns.iter().enumerate() {
         if !is_set(present, index) {
+            if column.is_wanted {
+                builder.push(missing);
+            }
             continue;
         }
         let is_null = is_set(nulls, place);

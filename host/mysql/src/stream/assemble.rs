@@ -378,11 +378,11 @@ impl Assembler {
         if head.columns != columns.len() {
             return Err(self.broken("rows with another count of columns than their table"));
         }
-        if !head.has_all(&columns) {
+        let Some(is_whole) = head.completeness(kind, &columns) else {
             let text = format!("table \"{table}\": a row image without all columns {}", self.place());
             return Err(ConnectorError::table(&table, "row_image", text)
                 .hint("a session had binlog_row_image other than FULL: set it to FULL everywhere, then reload the table"));
-        }
+        };
         let unfolded: Bytes;
         let (images, whole) = if compressed {
             let plain = mariadb_compressed(head.images, UNFOLDED_BYTES_MAX);
@@ -403,8 +403,8 @@ impl Assembler {
             let change = match kind {
                 RowsKind::Write => RowChange::Insert { new: next(Side::After)? },
                 RowsKind::Update => {
-                    let old = next(Side::Before)?;
-                    RowChange::Update { old: Some(old), new: next(Side::After)? }
+                    let (old, new) = (next(Side::Before)?, next(Side::After)?);
+                    RowChange::Update { new: if is_whole { new } else { new.filled_from(&old) }, old: Some(old) }
                 }
                 RowsKind::Delete => RowChange::Delete { old: next(Side::Before)? },
             };

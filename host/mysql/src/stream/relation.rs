@@ -48,7 +48,7 @@ pub(crate) fn resolve(map: &TableMap, catalog: Option<&Described>, engine: Engin
         let decode = |fault: &Fault| fault::decode(Some(&map.table), Some(&wire.name), place, fault);
         let (layout, sql_type) = layout_of(wire).map_err(|fault| decode(&fault))?;
         if !is_wanted {
-            logged.push(Logged { layout, is_wanted });
+            logged.push(Logged { layout, is_wanted, identifies: false, is_generated: false });
             continue;
         }
         let same_place = known.and_then(|schema| schema.columns.get(index)).is_some_and(|column| column.name == wire.name);
@@ -65,7 +65,10 @@ pub(crate) fn resolve(map: &TableMap, catalog: Option<&Described>, engine: Engin
             return Err(decode(&Fault::value("old_temporal", "fractional seconds in the format before MySQL 5.6"))
                 .hint("set global mysql56_temporal_format = ON, then rebuild the table with ALTER TABLE ... FORCE and reload it"));
         }
-        logged.push(Logged { layout, is_wanted });
+        // MariaDB logs a unique key in place of a primary one; the catalog takes all columns then.
+        let by_catalog = known.is_some_and(|schema| schema.identity.iter().any(|index| schema.columns[*index].name == wire.name));
+        let identifies = by_catalog || primary_key.is_empty() || primary_key.contains(&index);
+        logged.push(Logged { layout, is_wanted, identifies, is_generated: column.generated });
         columns.push(column);
     }
     let table = match catalog.filter(|_| agrees) {
