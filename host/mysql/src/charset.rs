@@ -3,12 +3,16 @@
 //! What cannot be turned into UTF-8 exactly is refused, at the check and at run time: a replacement character would be
 //! another value.
 
+mod learned;
+
 use std::collections::HashMap;
 
+pub(crate) use self::learned::Charsets;
+use self::learned::Learned;
 use crate::binlog::bytes::Fault;
 
 /// A character set that we read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Charset {
     /// No text at all.
     Binary,
@@ -22,6 +26,8 @@ pub(crate) enum Charset {
     Utf16Le,
     /// UTF-32, big-endian.
     Utf32,
+    /// By a table of the server's own.
+    Learned(Learned),
 }
 
 /// Windows-1252 from 0x80 to 0x9f, as in MySQL's `latin1` table (share/charsets/latin1.xml).
@@ -31,7 +37,17 @@ const LATIN1_UPPER: [u16; 32] = [
 ];
 
 impl Charset {
-    /// By the server's name.
+    /// True for the names of all that we read.
+    pub(crate) fn is_supported(name: &str) -> bool {
+        Charset::by_name(name).is_some() || learned::is_learnable(name)
+    }
+
+    /// How many codes share their character with another one.
+    pub(crate) fn repeated(&self) -> usize {
+        if let Charset::Learned(table) = self { table.repeated() } else { 0 }
+    }
+
+    /// By the server's name, without those that the server must be asked for.
     pub(crate) fn by_name(name: &str) -> Option<Charset> {
         Some(match name {
             "binary" => Charset::Binary,
@@ -48,16 +64,17 @@ impl Charset {
     }
 
     /// Greatest count of bytes that a character takes (`mbmaxlen`).
-    pub(crate) fn bytes_per_char(self) -> u32 {
+    pub(crate) fn bytes_per_char(&self) -> u32 {
         match self {
             Charset::Binary | Charset::Latin1 => 1,
-            Charset::Utf8 { bytes_per_char } | Charset::Utf16 { bytes_per_char } => bytes_per_char,
+            Charset::Utf8 { bytes_per_char } | Charset::Utf16 { bytes_per_char } => *bytes_per_char,
             Charset::Utf16Le | Charset::Utf32 => 4,
+            Charset::Learned(table) => table.bytes_per_char(),
         }
     }
 
     /// What is stored in a column of UTF-8 must be that.
-    pub(crate) fn check_utf8(self, bytes: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn check_utf8(&self, bytes: &[u8]) -> Result<(), Fault> {
         let fault = |_| Fault::value("charset_bytes", "bytes that are no text of the column's character set");
         std::str::from_utf8(bytes).map(|_| ()).map_err(fault)
     }
@@ -66,7 +83,7 @@ impl Charset {
     ///
     /// # Errors
     /// `charset_bytes` for bytes that are no text of this character set.
-    pub(crate) fn write_utf8(self, bytes: &[u8], out: &mut impl Extend<u8>) -> Result<(), Fault> {
+    pub(crate) fn write_utf8(&self, bytes: &[u8], out: &mut impl Extend<u8>) -> Result<(), Fault> {
         let fault = || Fault::value("charset_bytes", "bytes that are no text of the column's character set");
         match self {
             Charset::Binary => return Err(Fault::Malformed("text in character set binary")),
@@ -89,7 +106,7 @@ impl Charset {
                 }
                 let units = bytes.chunks_exact(2).map(|pair| {
                     let pair = [pair[0], pair[1]];
-                    if self == Charset::Utf16Le { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) }
+                    if *self == Charset::Utf16Le { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) }
                 });
                 for letter in char::decode_utf16(units) {
                     write_char(letter.map_err(|_| fault())?, out);
@@ -104,15 +121,23 @@ impl Charset {
                     write_char(char::from_u32(code).ok_or_else(fault)?, out);
                 }
             }
+            Charset::Learned(table) => {
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    let (letter, length) = table.first_char(rest).ok_or_else(fault)?;
+                    write_char(letter, out);
+                    rest = &rest[length..];
+                }
+            }
         }
         Ok(())
     }
 
     /// The text as UTF-8.
-    pub(crate) fn text(self, bytes: &[u8]) -> Result<String, Fault> {
+    pub(crate) fn text(&self, bytes: &[u8]) -> Result<String, Fault> {
         let mut out = Vec::with_capacity(bytes.len());
         // Labels of a binary column are bytes; those that are UTF-8 are taken as such.
-        let charset = if self == Charset::Binary { Charset::Utf8 { bytes_per_char: 4 } } else { self };
+        let charset = if *self == Charset::Binary { &Charset::Utf8 { bytes_per_char: 4 } } else { self };
         charset.write_utf8(bytes, &mut out)?;
         String::from_utf8(out).map_err(|_| Fault::Malformed("text"))
     }
@@ -122,25 +147,49 @@ fn write_char(letter: char, out: &mut impl Extend<u8>) {
     out.extend(letter.encode_utf8(&mut [0; 4]).bytes());
 }
 
+/// The fault of a column in a character set that we do not read.
+pub(crate) fn unsupported(name: &str) -> Fault {
+    Fault::value("charset_unsupported", format!("character set \"{name}\", which is not supported"))
+}
+
+/// The name of a collation's character set.
+pub(crate) fn of_collation(collation: &str) -> &str {
+    collation.split('_').next().unwrap_or(collation)
+}
+
 /// The character set of each collation id of one server, by name, so that unknown ones can be named in errors.
 ///
 /// Ids come from the server itself: MariaDB's reach above 255 and differ between versions.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Collations(HashMap<u32, String>);
+pub(crate) struct Collations {
+    names: HashMap<u32, String>,
+    /// Character sets that the server was asked for.
+    learned: HashMap<String, Charset>,
+}
 
 impl Collations {
     pub(crate) fn new(pairs: impl IntoIterator<Item = (u32, String)>) -> Self {
-        Self(pairs.into_iter().collect())
+        Self { names: pairs.into_iter().collect(), learned: HashMap::new() }
     }
 
+    /// Takes in the answer to [`Fault::Unlearned`].
+    pub(crate) fn learn(&mut self, name: String, charset: Charset) {
+        self.learned.insert(name, charset);
+    }
+
+    /// # Errors
+    /// `charset_unsupported`; [`Fault::Unlearned`] for a character set that the server must be asked for first.
     pub(crate) fn charset(&self, collation: u32) -> Result<Charset, Fault> {
-        let name = match self.0.get(&collation) {
+        let name = match self.names.get(&collation) {
             Some(name) => name.as_str(),
             None if collation == 63 => "binary",
             None => return Err(Fault::value("charset_unsupported", format!("collation id {collation}, which the server does not list"))),
         };
-        Charset::by_name(name)
-            .ok_or_else(|| Fault::value("charset_unsupported", format!("character set \"{name}\", which is not supported")))
+        match Charset::by_name(name).or_else(|| self.learned.get(name).cloned()) {
+            Some(charset) => Ok(charset),
+            None if Charset::is_supported(name) => Err(Fault::Unlearned(name.to_owned())),
+            None => Err(unsupported(name)),
+        }
     }
 }
 

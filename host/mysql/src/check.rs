@@ -5,16 +5,22 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 use tidegate_connector::{ConnectorError, Dialect, Finding, SourceTable};
-use tidegate_model::{Engine, TableName};
+use tidegate_model::{Engine, SqlType, TableName, TableSchema};
 
-use crate::charset::Charset;
-use crate::connect::{rows, run};
+use crate::charset::{Charset, of_collation};
+use crate::connect::{Connector, rows, run};
 
 /// Below a day, a stop over night may lose the position.
 const EXPIRY_SECONDS_MIN: f64 = 86_400.0;
 
 /// All findings.
-pub(crate) async fn check(conn: &mut Conn, engine: Engine, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError> {
+pub(crate) async fn check(
+    connector: &Connector,
+    engine: Engine,
+    tables: &[Arc<SourceTable>],
+    cdc: bool,
+) -> Result<Vec<Finding>, ConnectorError> {
+    let conn = &mut connector.open().await?;
     // A table that somebody has locked would hold up the whole task, and its stream with it.
     run(conn, "bound the wait for locks", "set session lock_wait_timeout = 1").await?;
     let pairs: Vec<(String, Option<String>)> = rows(conn, "read the server's settings", "show global variables").await?;
@@ -31,6 +37,7 @@ pub(crate) async fn check(conn: &mut Conn, engine: Engine, tables: &[Arc<SourceT
     }
     for table in tables {
         check_table(conn, engine, table, &mut findings).await?;
+        key_charsets(connector, &table.schema, &mut findings).await?;
     }
     Ok(findings)
 }
@@ -245,12 +252,12 @@ async fn check_table(conn: &mut Conn, engine: Engine, table: &SourceTable, findi
             .await?;
     for (column, charset, column_type) in columns {
         let object = format!("column \"{column}\" of table \"{name}\"");
-        if let Some(charset) = charset.filter(|charset| Charset::by_name(charset).is_none()) {
+        if let Some(charset) = charset.filter(|charset| !Charset::is_supported(charset)) {
             let finding = Finding::error(
                 "charset_unsupported",
                 &object,
                 format!("character set {charset}"),
-                "utf8mb4, utf8mb3, latin1, ascii, ucs2, utf16 or utf32",
+                "one of the character sets that MySQL and MariaDB come with",
             );
             findings.push(finding.fix(format!("alter table {quoted} convert to character set utf8mb4")));
         }
@@ -268,6 +275,28 @@ async fn check_table(conn: &mut Conn, engine: Engine, table: &SourceTable, findi
         // Privileges are looked at before locks.
         Err(error) if error.code() == "lock_wait" => {}
         Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Keys of character sets in which one character has several codes: the server tells two such keys apart, and both are one text.
+async fn key_charsets(connector: &Connector, schema: &TableSchema, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    for (index, column) in schema.columns.iter().enumerate() {
+        let in_key = schema.primary_key.contains(&index) || schema.unique_keys.iter().any(|key| key.contains(&index));
+        let Some(name) = column.collation.as_deref().map(of_collation).filter(|_| in_key) else { continue };
+        if !matches!(column.sql_type, SqlType::Text { .. }) {
+            continue;
+        }
+        let repeated = connector.charset(name).await?.map_or(0, |charset| charset.repeated());
+        if repeated > 0 {
+            let object = format!("column \"{}\" of table \"{}\"", column.name, schema.name);
+            let found = format!(
+                "character set {name} in a key, with {repeated} codes of characters that have another one: keys that differ in them arrive as one"
+            );
+            let finding = Finding::warning("key_charset", object, found, "a character set with one code for each character");
+            let quoted = Dialect::MYSQL.table(&schema.name);
+            findings.push(finding.fix(format!("alter table {quoted} convert to character set utf8mb4")));
+        }
     }
     Ok(())
 }

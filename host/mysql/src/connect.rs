@@ -9,6 +9,7 @@ use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 use tidegate_connector::{ConnectorError, ServerSettings, TlsMode};
 
+use crate::charset::{Charset, Charsets};
 use crate::fault;
 use crate::raw::{RawConn, RawConnector};
 
@@ -29,6 +30,7 @@ pub(crate) struct Connector {
     opts: Opts,
     address: String,
     raw: RawConnector,
+    charsets: Charsets,
 }
 
 impl Connector {
@@ -67,7 +69,12 @@ impl Connector {
             .client_found_rows(finds_rows)
             .setup(setup.clone());
         let raw = RawConnector::new(server, setup, LOGIN_TIMEOUT)?;
-        Ok(Self { opts: opts.into(), address: format!("{}:{}", server.host, server.port), raw })
+        Ok(Self { opts: opts.into(), address: format!("{}:{}", server.host, server.port), raw, charsets: Charsets::default() })
+    }
+
+    /// A character set of the server by its name; `None` for one that is not supported.
+    pub(crate) async fn charset(&self, name: &str) -> Result<Option<Charset>, ConnectorError> {
+        self.charsets.get(self, name).await
     }
 
     /// A new connection of our own, with the pinned session.

@@ -106,7 +106,7 @@ pub(crate) fn decode(table: Option<&TableName>, column: Option<&str>, place: &st
         }
         (_, Some(table)) => ConnectorError::definite("binlog_malformed", format!("{fault} for table \"{table}\"{column} {place}")),
         (Fault::Value { code, .. }, None) => ConnectorError::definite(code, format!("{fault} {place}")),
-        (Fault::Malformed(_), None) => ConnectorError::definite("binlog_malformed", format!("{fault} {place}")),
+        (Fault::Malformed(_) | Fault::Unlearned(_), None) => ConnectorError::definite("binlog_malformed", format!("{fault} {place}")),
     }
 }
 

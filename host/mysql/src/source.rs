@@ -121,8 +121,7 @@ impl Source for MysqlSource {
     }
 
     async fn check(&self, _task: &TaskId, tables: &[Arc<SourceTable>], cdc: bool) -> Result<Vec<Finding>, ConnectorError> {
-        let mut conn = self.connector.open().await?;
-        check::check(&mut conn, self.engine, tables, cdc).await
+        check::check(&self.connector, self.engine, tables, cdc).await
     }
 
     /// The server keeps its log by time, so there is nothing to make: the position is read before any snapshot, and

@@ -36,6 +36,11 @@ identity full` it is taken from the old row.
 ";
 
 const MYSQL_TEXTS: &str = "
+The source is asked once what each code of a character set is, so that gbk, big5, sjis or koi8r are what that server takes them for. A
+code that it has no character for is no text (`charset_bytes`), where the server itself would write `?`. In armscii8, tis620, big5,
+cp932, sjis, eucjpms and ujis some characters have several codes: keys that differ in them are one text, of which the check warns
+(`key_charset`). MySQL and MariaDB as targets of their own kind keep a column's character set.
+
 Collations are not copied: two keys that a case-insensitive collation holds equal are different in the target, and a key whose
 case changes is moved. Generated columns, virtual or stored, arrive as plain columns with their values; from MariaDB 11 and later
 they are left out and named (`generated_columns`), since its log has their values in new rows alone (seen with 11.8; 11.0 to 11.7

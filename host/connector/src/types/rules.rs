@@ -165,7 +165,7 @@ pub const RULES: &[TypeRule] = &[
     rule!(ANY, PG, &[Kind::Float64], &[], Always, "double precision", Float, Lossless, "`double`"),
     rule!(MY, PG, &[Kind::Decimal], &[], DigitsUpTo(1000, 1000), "numeric({p},{s})", Digits, Lossless, "up to (65,30), in MariaDB (65,38)"),
     rule!(MY, PG, &[Kind::Text], TEXTS, Always, "text", Text, Checked, "refused: a zero character, which PostgreSQL has not"),
-    rule!(MY, PG, &[Kind::Text], &[], LengthUpTo(10_485_760), "character varying({n})", Text, Checked, "in UTF-8 from utf8mb4, utf8mb3, latin1 (which is cp1252), ascii, ucs2, utf16, utf32; other character sets are refused by the check; `char` without its padding, as the server shows it"),
+    rule!(MY, PG, &[Kind::Text], &[], LengthUpTo(10_485_760), "character varying({n})", Text, Checked, "in UTF-8 from every character set of the servers, by the source's own table (latin1 is cp1252); `char` without its padding, as the server shows it"),
     rule!(MY, PG, &[Kind::Bytes], &[], Always, "bytea", Bytes, Lossless, "`binary` with its padding; geometry and vectors in the server's form: 4 bytes SRID and WKB"),
     rule!(MY, PG, &[Kind::Date], &[], Always, "date", Calendar, Checked, "zero and partial dates: refused (`zero_date`), or NULL by `unfit_values`"),
     rule!(MY, PG, &[Kind::Time], &[], Always, "interval{fsp0}", Span, Lossless, "keeps -838:59:59 to 838:59:59"),

@@ -16,6 +16,8 @@ pub(crate) enum Fault {
         /// What the value is, without showing it.
         reason: String,
     },
+    /// The server must be asked for the table of this character set, and the bytes read again.
+    Unlearned(String),
 }
 
 impl Fault {
@@ -27,7 +29,7 @@ impl Fault {
     pub(crate) fn of_a_value(&self) -> Option<ValueFault> {
         match self {
             Fault::Value { code, .. } => ValueFault::by_code(code),
-            Fault::Malformed(_) => None,
+            Fault::Malformed(_) | Fault::Unlearned(_) => None,
         }
     }
 }
@@ -37,6 +39,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Malformed(what) => write!(f, "malformed {what}"),
             Fault::Value { reason, .. } => f.write_str(reason),
+            Fault::Unlearned(charset) => write!(f, "character set \"{charset}\", whose table is not known"),
         }
     }
 }

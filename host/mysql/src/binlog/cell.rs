@@ -235,7 +235,7 @@ pub(crate) fn write_cell(layout: &Layout, reader: &mut Reader<'_>, out: &mut Byt
 /// The bytes of a large cell whose neutral form is the stored one, read; `None`, with nothing read, for every other.
 pub(crate) fn large_cell<'a>(layout: &Layout, reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Fault> {
     let (prefix, charset) = match layout {
-        Layout::Text { prefix, charset: charset @ Charset::Utf8 { .. } } => (*prefix, Some(*charset)),
+        Layout::Text { prefix, charset: charset @ Charset::Utf8 { .. } } => (*prefix, Some(charset)),
         Layout::Bytes { prefix, pad: 0 } => (*prefix, None),
         _ => return Ok(None),
     };

@@ -79,7 +79,7 @@ impl TableMapHead<'_> {
     /// Reads the rest. `mariadb` decides whether GEOMETRY counts as a character column.
     ///
     /// # Errors
-    /// `row_metadata` when the event has no full metadata.
+    /// `row_metadata` when the event has no full metadata; [`Fault::Unlearned`].
     pub(crate) fn read(mut self, collations: &Collations, mariadb: bool) -> Result<TableMap, Fault> {
         let count = self.rest.count()?;
         let codes = self.rest.take(count)?;
@@ -107,7 +107,10 @@ impl TableMapHead<'_> {
                 numeric += 1;
             } else if is_character(&wire) {
                 let collation = metadata.charsets.as_ref().and_then(|all| all.get(character)).ok_or_else(absent)?;
-                column.charset = Some(collations.charset(*collation));
+                column.charset = match collations.charset(*collation) {
+                    Err(unlearned @ Fault::Unlearned(_)) => return Err(unlearned),
+                    found => Some(found),
+                };
                 character += 1;
             } else if is_label(&wire) {
                 let collation = metadata.label_charsets.as_ref().and_then(|all| all.get(label)).ok_or_else(absent)?;

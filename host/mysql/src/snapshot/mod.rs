@@ -34,7 +34,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use self::committing::Endings;
 use self::partition::Partitions;
-use self::reader::ChunkReader;
+use self::reader::{Charsets, ChunkReader};
 use crate::catalog;
 use crate::charset::Collations;
 use crate::connect::Connector;
@@ -102,8 +102,8 @@ impl Snapshot for SourceSnapshot {
         if let Some(partitions) = partitions {
             partitions.check(&mut conn, name).await?;
         }
-        let collations = self.collations().await?;
-        Ok(Box::new(ChunkReader::start(conn, collations, table, condition, window)))
+        let charsets = Charsets { connector: self.connector.clone(), collations: self.collations().await? };
+        Ok(Box::new(ChunkReader::start(conn, charsets, table, condition, window)))
     }
 
     fn resumable(&self, table: &SourceTable) -> bool {

@@ -9,6 +9,7 @@ use tidegate_connector::cut::{Side, compared};
 use tidegate_connector::{Chunk, ConnectorError, Dialect, ErrorClass, RangeCut, RangePart, TableCut};
 use tidegate_model::{Column, SqlType, TableSchema};
 
+use crate::charset::of_collation;
 use crate::connect::row;
 
 /// Plans the parts.
@@ -114,7 +115,7 @@ fn collated(column: &Column, literal: String) -> String {
     let is_plain = |collation: &&String| collation.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match column.collation.as_ref().filter(is_plain) {
         Some(collation) => {
-            let charset = collation.split('_').next().unwrap_or(collation);
+            let charset = of_collation(collation);
             format!("convert({literal} using {charset}) collate {collation}")
         }
         None => literal,

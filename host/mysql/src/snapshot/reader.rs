@@ -15,7 +15,8 @@ use tidegate_model::{Cell, LARGE_BYTES, RowBatch, SqlType, TableName, Window};
 use tokio::sync::mpsc;
 
 use crate::binlog::bytes::Fault;
-use crate::charset::{Charset, Collations};
+use crate::charset::{Charset, Collations, unsupported};
+use crate::connect::Connector;
 use crate::fault;
 use crate::neutral;
 use crate::raw::{Column, Field, RawConn, fields};
@@ -37,10 +38,10 @@ pub(crate) struct ChunkReader {
 }
 
 impl ChunkReader {
-    pub(crate) fn start(conn: RawConn, collations: Arc<Collations>, table: Arc<SourceTable>, condition: String, window: Window) -> Self {
+    pub(crate) fn start(conn: RawConn, charsets: Charsets, table: Arc<SourceTable>, condition: String, window: Window) -> Self {
         let (sender, batches) = mpsc::channel(1);
         let reading = tokio::spawn(async move {
-            if let Err(error) = read(conn, &collations, &table, &condition, &sender).await {
+            if let Err(error) = read(conn, &charsets, &table, &condition, &sender).await {
                 let _ = sender.send(Err(error)).await;
             } else {
                 // This says that the end was reached; a channel that just closes does not.
@@ -88,7 +89,7 @@ impl RowReader for ChunkReader {
 
 async fn read(
     mut conn: RawConn,
-    collations: &Collations,
+    charsets: &Charsets,
     table: &SourceTable,
     condition: &str,
     sender: &mpsc::Sender<Result<Batch, ConnectorError>>,
@@ -111,7 +112,7 @@ async fn read(
     let sql = format!("select {} from {}{condition}", expressions.join(", "), Dialect::MYSQL.table(name));
     conn.run(&format!("read table \"{name}\""), "set session character_set_results = null").await?;
     conn.select(&sql).await.map_err(fault)?;
-    let charsets = charsets(table, conn.row_columns(), collations)?;
+    let charsets = charsets.of(table, conn.row_columns()).await?;
     let empty = || RowBatch::with_capacity(table.schema.columns.len(), 0, 0);
     let mut batch = empty();
     let mut decoding = Decoding::default();
@@ -134,20 +135,33 @@ async fn read(
     Ok(())
 }
 
-/// The character set of each column: of texts their own, while everything else is printed in ASCII or has none.
-fn charsets(table: &SourceTable, types: &[Column], collations: &Collations) -> Result<Vec<Charset>, ConnectorError> {
-    let one = |(column, found): (&tidegate_model::Column, &Column)| {
-        let charset = match column.sql_type {
-            SqlType::Text { .. } | SqlType::Json => collations.charset(found.collation.into()),
-            _ => Ok(Charset::Binary),
-        };
-        match charset {
-            Ok(Charset::Binary) => Ok(Charset::Utf8 { bytes_per_char: 4 }),
-            Ok(charset) => Ok(charset),
-            Err(fault) => Err(fault::decode(Some(&table.schema.name), Some(&column.name), "in the full load", &fault)),
+/// Tells the character sets in which the server sends texts.
+pub(crate) struct Charsets {
+    pub(crate) connector: Connector,
+    pub(crate) collations: Arc<Collations>,
+}
+
+impl Charsets {
+    /// Of each column: of texts their own, while everything else is printed in ASCII or has none.
+    async fn of(&self, table: &SourceTable, types: &[Column]) -> Result<Vec<Charset>, ConnectorError> {
+        let mut all = Vec::with_capacity(types.len());
+        for (column, found) in table.schema.columns.iter().zip(types) {
+            let charset = match column.sql_type {
+                SqlType::Text { .. } | SqlType::Json => self.collations.charset(found.collation.into()),
+                _ => Ok(Charset::Binary),
+            };
+            let charset = match charset {
+                Err(Fault::Unlearned(name)) => self.connector.charset(&name).await?.ok_or_else(|| unsupported(&name)),
+                found => found,
+            };
+            all.push(match charset {
+                Ok(Charset::Binary) => Charset::Utf8 { bytes_per_char: 4 },
+                Ok(charset) => charset,
+                Err(fault) => return Err(fault::decode(Some(&table.schema.name), Some(&column.name), "in the full load", &fault)),
+            });
         }
-    };
-    table.schema.columns.iter().zip(types).map(one).collect()
+        Ok(all)
+    }
 }
 
 fn push_row(
@@ -165,14 +179,14 @@ fn push_row(
         let field = found.next().unwrap_or(Err(MISFIT)).map_err(at_fault)?;
         match field {
             Field::Null => batch.push(Cell::Null),
-            Field::Bytes(bytes) if bytes.len() >= LARGE_BYTES && is_verbatim(&column.sql_type, *charset, bytes) => {
+            Field::Bytes(bytes) if bytes.len() >= LARGE_BYTES && is_verbatim(&column.sql_type, charset, bytes) => {
                 batch.push_within(Cell::Binary(bytes), packet);
             }
             field => match odd_date(&column.sql_type, field).map_err(at_fault)? {
                 Some(text) => batch.push(Cell::Text(text.as_bytes())),
                 None => {
                     let mut result = Ok(());
-                    batch.push_with(|out| result = write_value(&column.sql_type, *charset, field, out));
+                    batch.push_with(|out| result = write_value(&column.sql_type, charset, field, out));
                     if let Err(fault) = result {
                         batch.spoil_last(fault.of_a_value().ok_or_else(|| at_fault(fault))?);
                     }
@@ -189,7 +203,7 @@ fn push_row(
 fn misread(table: &TableName, column: &str, fault: &Fault) -> ConnectorError {
     match fault {
         Fault::Value { .. } => fault::decode(Some(table), Some(column), "in the full load", fault),
-        Fault::Malformed(_) => {
+        Fault::Malformed(_) | Fault::Unlearned(_) => {
             ConnectorError::table(table, "table_changed", format!("{fault} for table \"{table}\" column \"{column}\" in the full load"))
                 .hint("reload the table")
         }
@@ -197,7 +211,7 @@ fn misread(table: &TableName, column: &str, fault: &Fault) -> ConnectorError {
 }
 
 /// True when the neutral form of a value is the bytes that the server sent.
-fn is_verbatim(sql_type: &SqlType, charset: Charset, bytes: &[u8]) -> bool {
+fn is_verbatim(sql_type: &SqlType, charset: &Charset, bytes: &[u8]) -> bool {
     match sql_type {
         SqlType::Bytes { .. } => true,
         SqlType::Text { .. } | SqlType::Json => matches!(charset, Charset::Utf8 { .. }) && charset.check_utf8(bytes).is_ok(),
@@ -208,7 +222,7 @@ fn is_verbatim(sql_type: &SqlType, charset: Charset, bytes: &[u8]) -> bool {
 const MISFIT: Fault = Fault::Malformed("value: another type than its column's");
 
 /// Appends the neutral form of a value of the binary protocol.
-fn write_value(sql_type: &SqlType, charset: Charset, value: Field<'_>, out: &mut impl Extend<u8>) -> Result<(), Fault> {
+fn write_value(sql_type: &SqlType, charset: &Charset, value: Field<'_>, out: &mut impl Extend<u8>) -> Result<(), Fault> {
     match sql_type {
         SqlType::Int8 | SqlType::Int16 | SqlType::Int32 | SqlType::Int64 => out.extend(signed(value)?.to_le_bytes()),
         SqlType::UInt8 | SqlType::UInt16 | SqlType::UInt32 | SqlType::UInt64 => out.extend(unsigned(value)?.to_le_bytes()),
@@ -244,7 +258,7 @@ fn write_value(sql_type: &SqlType, charset: Charset, value: Field<'_>, out: &mut
         SqlType::Other(name) if name == "inet4" => out.extend(text(value)?.parse::<Ipv4Addr>().map_err(|_| MISFIT)?.to_string().bytes()),
         SqlType::Text { .. } | SqlType::Json => match bytes(value)? {
             // Most texts, without a look at each letter.
-            text if charset == Charset::Latin1 && text.is_ascii() => out.extend(text.iter().copied()),
+            text if *charset == Charset::Latin1 && text.is_ascii() => out.extend(text.iter().copied()),
             text => charset.write_utf8(text, out)?,
         },
         SqlType::Decimal { .. } | SqlType::Other(_) => out.extend(text(value)?.bytes()),

@@ -9,6 +9,7 @@
 //! A position moves only at the end of a whole group. Whatever would let rows pass unseen (an unknown event, rows as
 //! text, images without all columns, a prepared transaction of unknown content) is an error that names its place.
 
+mod refused;
 mod xa;
 
 use std::collections::HashMap;
@@ -31,7 +32,7 @@ use crate::binlog::rows::{Logged, RowsKind, Side, rows_event};
 use crate::binlog::statement::{Said, Statement, gets_cascade, is_illegible, judge};
 use crate::binlog::table_map::table_map_head;
 use crate::catalog::Described;
-use crate::charset::Collations;
+use crate::charset::{Charset, Collations};
 use crate::fault;
 use crate::loopback::{self, LeftOut};
 
@@ -41,6 +42,8 @@ pub(crate) enum Taken {
     Done,
     /// Ask the catalog for this table, call [`Assembler::offer`], and give the event again.
     Describe(TableName),
+    /// Ask the server for this character set, call [`Assembler::learn`], and give the event again.
+    Learn(String),
     /// Look for the XA transaction of this name, which was prepared before the stream began. When none of its rows are of the scope,
     /// call [`Assembler::pass`]; else call [`Assembler::begin_replay`], and [`Assembler::replay`] with its events. Then give the event again.
     LookUp(String),
@@ -127,6 +130,11 @@ impl Assembler {
     pub(crate) fn take(&mut self) -> Vec<StreamEvent> {
         self.out_bytes = 0;
         std::mem::take(&mut self.out)
+    }
+
+    /// The server's answer to [`Taken::Learn`].
+    pub(crate) fn learn(&mut self, name: String, charset: Charset) {
+        self.collations.learn(name, charset);
     }
 
     /// The catalog's answer to [`Taken::Describe`].
@@ -335,7 +343,10 @@ impl Assembler {
             self.maps.insert(id, Mapped::Ignored);
             return Ok(Taken::Done);
         };
-        let map = head.read(&self.collations, self.engine == Engine::Mariadb).map_err(|fault| self.decode(Some(&name), None, &fault))?;
+        let map = match head.read(&self.collations, self.engine == Engine::Mariadb) {
+            Err(Fault::Unlearned(charset)) => return Ok(Taken::Learn(charset)),
+            read => read.map_err(|fault| self.decode(Some(&name), None, &fault))?,
+        };
         let place = self.place();
         let is_replayed = self.replaying != Replaying::No;
         let Some(known) = self.scope.get_mut(&name) else { return Ok(Taken::Done) };
@@ -445,36 +456,6 @@ impl Assembler {
         let place = Some(self.place.named());
         self.out.push(StreamEvent::Commit { tx: group.id, mark: group.gtid.mark, committed_at_us, place });
         Ok(())
-    }
-
-    /// A group that was rolled back after changes of tables without transactions, which stand in the log. Without ours it only moves on.
-    fn rollback(&mut self, event: &RawEvent) -> Result<(), ConnectorError> {
-        if self.group.as_ref().is_some_and(|group| group.touched) {
-            let text = format!("a rolled-back group with changes of tables without transactions {}", self.place());
-            return Err(ConnectorError::definite("rollback_logged", text).hint("convert the tables to InnoDB, then reload them"));
-        }
-        self.commit(event)
-    }
-
-    /// What was rolled back to a savepoint is cut out of the log, unless the group also changed what cannot be rolled
-    /// back: then the rows stay in the log, with this statement behind them.
-    fn rollback_to(&mut self) -> Result<(), ConnectorError> {
-        if !self.group_mut()?.touched {
-            return Ok(());
-        }
-        let text = format!("rows that were rolled back to a savepoint stand in the log {}", self.place());
-        Err(ConnectorError::definite("rollback_logged", text)
-            .hint("convert tables without transactions to InnoDB, then load the task again"))
-    }
-
-    fn partial_json(&self) -> ConnectorError {
-        let text = format!("partial JSON update {}", self.place());
-        ConnectorError::definite("partial_json", text).hint("set persist binlog_row_value_options = ''")
-    }
-
-    fn statement_format(&self, verb: &str) -> ConnectorError {
-        let text = format!("{verb} was logged as text instead of rows {}", self.place());
-        ConnectorError::definite("binlog_format", text).hint("set binlog_format to ROW for every session, then load the task again")
     }
 
     fn group_mut(&mut self) -> Result<&mut OpenGroup, ConnectorError> {

@@ -27,6 +27,7 @@ use crate::binlog::event::{Kind, RawEvent};
 use crate::binlog::payload::{UNFOLDED_BYTES_MAX, transaction_payload};
 use crate::binlog::statement::NameCase;
 use crate::catalog::{self, Described};
+use crate::charset;
 use crate::connect::{Connector, row, rows};
 use crate::fault;
 use crate::loopback::LeftOut;
@@ -122,6 +123,11 @@ impl ChangeReader {
                     let mut conn = self.connector.open().await?;
                     let found = describe(&mut conn, self.engine, &table).await?;
                     self.assembler.offer(&table, found);
+                }
+                Taken::Learn(name) => {
+                    let known = self.connector.charset(&name).await?;
+                    let charset = known.ok_or_else(|| fault::decode(None, None, "in the log", &charset::unsupported(&name)))?;
+                    self.assembler.learn(name, charset);
                 }
                 Taken::LookUp(name) => self.look_up(name).await?,
                 Taken::Replayed => self.replay = None,
