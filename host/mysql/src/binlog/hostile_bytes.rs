@@ -66,7 +66,7 @@ fn collations() -> Collations {
 }
 
 fn logged(index: usize, layout: Layout) -> Logged {
-    Logged { layout, is_wanted: index % 5 > 0, identifies: index % 3 == 0, is_generated: index % 7 == 0 }
+    Logged { layout, is_wanted: !index.is_multiple_of(5), identifies: index.is_multiple_of(3), is_generated: index.is_multiple_of(7) }
 }
 
 #[test]
