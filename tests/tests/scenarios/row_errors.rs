@@ -68,11 +68,11 @@ impl Model {
 
     /// Every good row is in the target as the source has it; every bad one is in the error table, once.
     async fn check(&self, world: &World, task: &str) {
-        let found = texts(world, "select id::text, note from copy.item order by id").await;
+        let found = texts(world, "select concat(id, ''), note from copy.item order by id").await;
         for (id, note) in self.notes.iter().filter(|(_, note)| !is_bad(note)) {
             assert_eq!(found.get(id), Some(&note.to_uppercase()), "note {id}");
         }
-        let amounts = texts(world, "select id::text, amount::text from copy.priced order by id").await;
+        let amounts = texts(world, "select concat(id, ''), concat(amount, '') from copy.priced order by id").await;
         for (id, amount) in self.amounts.iter().filter(|(_, amount)| **amount >= 0) {
             assert_eq!(amounts.get(id), Some(&amount.to_string()), "amount {id}");
         }
@@ -129,7 +129,11 @@ pub(crate) async fn upload(world: &World, behaviour: u8) -> String {
 }
 
 async fn prepared(source: Source) -> (World, Model) {
-    let world = World::start(source, PostgresVersion::V17).await;
+    prepared_into(source, Source::postgres(PostgresVersion::V17).await).await
+}
+
+async fn prepared_into(source: Source, target: Source) -> (World, Model) {
+    let world = World::between(source, target).await;
     let mut model = Model { notes: (1..=2_500).map(|id| (id, format!("note {id}"))).collect(), ..Model::default() };
     model.notes.insert(500, "a bomb".into());
     model.notes.insert(1_700, "bomb again".into());
@@ -145,20 +149,23 @@ async fn prepared(source: Source) -> (World, Model) {
         amounts.join(", ")
     );
     world.source_sql(&sql).await;
-    let target = "create schema copy; create table copy.priced (id integer primary key, amount integer check (amount >= 0))";
+    let target = "create schema copy; create table copy.priced (id integer primary key, amount integer, constraint priced_amount_check check (amount >= 0))";
     world.target.sql(target).await;
     (world, model)
 }
 
-async fn logged_once_over_kills(source: Source) {
-    let (mut world, mut model) = prepared(source).await;
+async fn logged_once_over_kills(source: Source, target: Source) {
+    let (mut world, mut model) = prepared_into(source, target).await;
     upload(&world, b'1').await;
     let rule = picky_rule(world.source.schema());
     let settings = json!({"row_errors": {"data": "log"}, "chunk_rows": 1_000, "load_lanes": 2});
     world.create_task_with("rows", "full-load-and-cdc", "do-nothing", settings, vec![rule]).await;
     world.start_task("rows").await;
     wait_for("the load to begin", PATIENCE, async || {
-        let begun = world.target.value("select count(*) from pg_class where relname = 'row_error'").await;
+        let begun = world
+            .target
+            .value("select count(*) from information_schema.tables where table_schema = 'tidegate' and table_name = 'row_error'")
+            .await;
         if begun == "1" { Ok(()) } else { Err(begun) }
     })
     .await;
@@ -198,12 +205,22 @@ async fn logged_once_over_kills(source: Source) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_rows_of_postgres_are_logged_once_over_kills_and_the_others_replicated() {
-    logged_once_over_kills(Source::postgres(PostgresVersion::V15).await).await;
+    logged_once_over_kills(Source::postgres(PostgresVersion::V15).await, Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_rows_of_postgres_are_logged_once_over_kills_in_mysql() {
+    logged_once_over_kills(Source::postgres(PostgresVersion::V17).await, Source::mysql(MysqlFlavour::Mysql97).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_rows_of_mariadb_are_logged_once_over_kills_and_the_others_replicated() {
-    logged_once_over_kills(Source::mysql(MysqlFlavour::Mariadb118).await).await;
+    logged_once_over_kills(Source::mysql(MysqlFlavour::Mariadb118).await, Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_rows_of_mysql_are_logged_once_over_kills_in_mariadb() {
+    logged_once_over_kills(Source::mysql(MysqlFlavour::Mysql97).await, Source::mysql(MysqlFlavour::Mariadb118).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,9 +300,8 @@ async fn a_rule_that_fails_when_it_is_asked_again(world: &mut World) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn replay_brings_what_the_corrected_target_takes() {
-    let (world, mut model) = prepared(Source::mysql(MysqlFlavour::Mariadb118).await).await;
+async fn replay_brings(target: Source) {
+    let (world, mut model) = prepared_into(Source::mysql(MysqlFlavour::Mariadb118).await, target).await;
     world.create_task("again", "full-load-and-cdc", "do-nothing", json!({"row_errors": {"data": "log"}})).await;
     world.start_task("again").await;
     world.wait_level("again").await;
@@ -299,6 +315,16 @@ async fn replay_brings_what_the_corrected_target_takes() {
     assert_eq!(errors(&world, "again").await, Vec::<Value>::new());
     model.amount(&world, 30, 4).await;
     world.wait_level("again").await;
-    let found = texts(&world, "select id::text, amount::text from copy.priced order by id").await;
+    let found = texts(&world, "select concat(id, ''), concat(amount, '') from copy.priced order by id").await;
     assert!(found.iter().map(|(id, amount)| (*id, amount.clone())).eq(model.amounts.iter().map(|(id, amount)| (*id, amount.to_string()))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_brings_what_the_corrected_target_takes() {
+    replay_brings(Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replay_brings_what_the_corrected_target_takes_in_mysql() {
+    replay_brings(Source::mysql(MysqlFlavour::Mysql97).await).await;
 }

@@ -131,10 +131,9 @@ async fn columns_come_go_and_change_from_mysql_to_mariadb() {
 }
 
 /// PG-083, PG-084, MY-064: tables come, are renamed, emptied, dropped and made anew.
-async fn tables_come_and_go(source: Source) -> World {
+async fn tables_come_and_go(source: Source, target: Source) -> World {
     let tables = "create table t (id integer primary key); create table gone (id integer primary key); \
         create table kept (id integer primary key); insert into t values (1); insert into gone values (1); insert into kept values (1)";
-    let target = Source::postgres(PostgresVersion::V17).await;
     let settings = json!({"ddl": {"drop_table": "apply"}});
     let world = replicating(source, target, tables, settings, "drop-and-create").await;
     world.source_sql("create table fresh (id integer primary key); insert into fresh values (1); insert into fresh values (2)").await;
@@ -189,18 +188,26 @@ async fn labels_come_and_change(world: &World) {
              insert into felt values (1, 'sad', '{glad}')",
         )
         .await;
-    wait_equal(world, "felt", "id, mood, moods").await;
+    // MySQL has the array as a document.
+    let is_postgres = matches!(*world.target, Source::Postgres(_));
+    let columns = if is_postgres { "id, mood, moods" } else { "id, mood" };
+    wait_equal(world, "felt", columns).await;
     let age = "select xmin from copy.felt where id = 1";
-    let loaded = world.target.value(age).await;
+    let loaded = if is_postgres { world.target.value(age).await } else { String::new() };
     world.source_sql("alter type mood add value 'so so' before 'glad'").await;
     world.source_sql("insert into felt values (2, 'so so', null), (3, null, '{glad,so so,NULL}'), (4, 'glad', '{}')").await;
-    wait_equal(world, "felt", "id, mood, moods").await;
-    assert_eq!(world.target.value(age).await, loaded, "the table was not loaded again");
-    let labels = "select string_agg(enumlabel, ',' order by enumsortorder) from pg_enum where enumtypid = 'copy.mood'::regtype";
-    assert_eq!(world.target.value(labels).await, "sad,so so,glad");
+    wait_equal(world, "felt", columns).await;
+    if is_postgres {
+        assert_eq!(world.target.value(age).await, loaded, "the table was not loaded again");
+        let labels = "select string_agg(enumlabel, ',' order by enumsortorder) from pg_enum where enumtypid = 'copy.mood'::regtype";
+        assert_eq!(world.target.value(labels).await, "sad,so so,glad");
+    } else {
+        let labels = "select column_type from information_schema.columns where table_name = 'felt' and column_name = 'mood'";
+        assert_eq!(world.target.value(labels).await, "enum('sad','so so','glad')");
+    }
     world.source_sql("alter type mood rename value 'sad' to 'low'").await;
     world.source_sql("insert into felt values (5, 'low', '{low}')").await;
-    wait_equal(world, "felt", "id, mood, moods").await;
+    wait_equal(world, "felt", columns).await;
 }
 
 /// PG-032, PG-033: the log tells nothing of what is done to a partition as a whole.
@@ -268,7 +275,17 @@ async fn partitions_are_emptied_and_exchanged(world: &mut World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_come_and_go_from_postgres() {
-    let mut world = tables_come_and_go(Source::postgres(PostgresVersion::V18).await).await;
+    let (source, target) = tokio::join!(Source::postgres(PostgresVersion::V18), Source::postgres(PostgresVersion::V17));
+    let mut world = tables_come_and_go(source, target).await;
+    names_are_exchanged(&world).await;
+    labels_come_and_change(&world).await;
+    partitions_are_emptied_and_exchanged(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_come_and_go_from_postgres_to_mysql() {
+    let (source, target) = tokio::join!(Source::postgres(PostgresVersion::V17), Source::mysql(MysqlFlavour::Mysql97));
+    let mut world = tables_come_and_go(source, target).await;
     names_are_exchanged(&world).await;
     labels_come_and_change(&world).await;
     partitions_are_emptied_and_exchanged(&mut world).await;
@@ -276,14 +293,20 @@ async fn tables_come_and_go_from_postgres() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_come_and_go_from_mysql() {
-    tables_come_and_go(Source::mysql(MysqlFlavour::Mysql97).await).await;
+    let (source, target) = tokio::join!(Source::mysql(MysqlFlavour::Mysql97), Source::postgres(PostgresVersion::V17));
+    tables_come_and_go(source, target).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_come_and_go_from_mysql_to_mariadb() {
+    let (source, target) = tokio::join!(Source::mysql(MysqlFlavour::Mysql97), Source::mysql(MysqlFlavour::Mariadb118));
+    tables_come_and_go(source, target).await;
 }
 
 /// MY-062: the shadow table of gh-ost is not replicated, and the table that takes the name goes on.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cut_over_of_an_online_change_keeps_replicating() {
+async fn a_cut_over_keeps_replicating(target: Source) {
     let tables = "create table t (id integer primary key, a integer); insert into t values (1, 1), (2, 2)";
-    let (source, target) = tokio::join!(Source::mysql(MysqlFlavour::Mariadb1011), Source::postgres(PostgresVersion::V17));
+    let source = Source::mysql(MysqlFlavour::Mariadb1011).await;
     let world = replicating(source, target, tables, json!({}), "drop-and-create").await;
     world
         .source_sql(
@@ -298,12 +321,22 @@ async fn a_cut_over_of_an_online_change_keeps_replicating() {
     wait_rows(&world, "select table_name from information_schema.tables where table_schema = 'copy'", &[vec![Some("t".into())]]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_over_of_an_online_change_keeps_replicating() {
+    a_cut_over_keeps_replicating(Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_over_of_an_online_change_keeps_replicating_to_mysql() {
+    a_cut_over_keeps_replicating(Source::mysql(MysqlFlavour::Mysql97).await).await;
+}
+
 /// Definitions change every few hundred milliseconds under writers, and the host is killed in between.
-async fn storm(source: Source) {
+async fn storm(source: Source, target: Source) {
     let seed = seed();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut world = World::start(source, PostgresVersion::V17).await;
+    let mut world = World::between(source, target).await;
     world.prepare_workload(seed, 1_000).await;
     world.source_sql("create table shifty (id integer primary key, base integer); insert into shifty values (1, 1), (2, 2), (3, 3)").await;
     world.create_task("ddl", "full-load-and-cdc", "drop-and-create", json!({"chunk_rows": 1000})).await;
@@ -348,16 +381,21 @@ async fn storm(source: Source) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_schema_changes_ends_equal_from_postgres() {
-    storm(Source::postgres(PostgresVersion::V18).await).await;
+    storm(Source::postgres(PostgresVersion::V18).await, Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_schema_changes_ends_equal_from_postgres_to_mariadb() {
+    storm(Source::postgres(PostgresVersion::V17).await, Source::mysql(MysqlFlavour::Mariadb1011).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_schema_changes_ends_equal_from_mariadb() {
-    storm(Source::mysql(MysqlFlavour::Mariadb1011).await).await;
+    storm(Source::mysql(MysqlFlavour::Mariadb1011).await, Source::postgres(PostgresVersion::V17).await).await;
 }
 
 /// What is ignored stays so over a restart; what is to suspend its table or to stop does.
-async fn each_policy_does_what_it_says(source: Source) {
+async fn each_policy_does_what_it_says(source: Source, target: Source) {
     let tables = "create table added (id integer primary key); create table dropped (id integer primary key, a integer); \
         create table emptied (id integer primary key); create table stopped (id integer primary key, a integer); \
         create table gone (id integer primary key); insert into gone values (1); \
@@ -365,7 +403,6 @@ async fn each_policy_does_what_it_says(source: Source) {
     let policy =
         json!({"ddl": {"add_column": "ignore", "drop_column": "suspend-table", "truncate_table": "ignore", "retype_column": "stop"}});
     let retype = if matches!(source, Source::Postgres(_)) { "alter a type bigint" } else { "modify a bigint" };
-    let target = Source::postgres(PostgresVersion::V17).await;
     let mut world = replicating(source, target, tables, policy, "drop-and-create").await;
     world.source_sql("alter table added add column b integer; insert into added values (1, 2); drop table gone").await;
     wait_ids(&world, "added", &[1]).await;
@@ -387,10 +424,20 @@ async fn each_policy_does_what_it_says(source: Source) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_policy_does_what_it_says_from_postgres() {
-    each_policy_does_what_it_says(Source::postgres(PostgresVersion::V15).await).await;
+    each_policy_does_what_it_says(Source::postgres(PostgresVersion::V15).await, Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_policy_does_what_it_says_from_postgres_to_mariadb() {
+    each_policy_does_what_it_says(Source::postgres(PostgresVersion::V15).await, Source::mysql(MysqlFlavour::Mariadb118).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_policy_does_what_it_says_from_mysql() {
-    each_policy_does_what_it_says(Source::mysql(MysqlFlavour::Mysql97).await).await;
+    each_policy_does_what_it_says(Source::mysql(MysqlFlavour::Mysql97).await, Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_policy_does_what_it_says_from_mysql_to_mysql() {
+    each_policy_does_what_it_says(Source::mysql(MysqlFlavour::Mysql97).await, Source::mysql(MysqlFlavour::Mysql97).await).await;
 }

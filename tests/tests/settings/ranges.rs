@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use tidegate_harness::wait_for;
 
 use crate::runs::wait_target;
-use crate::world::World;
+use crate::world::{Source, World};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -33,6 +34,37 @@ async fn table(world: &World, name: &str) -> Value {
     tables["tables"].as_array().into_iter().flatten().find(|found| found["table"] == name).cloned().unwrap_or_default()
 }
 
+/// A row that is inserted and not committed.
+enum Held {
+    Postgres(tokio_postgres::Client),
+    Mysql(mysql_async::Conn),
+}
+
+impl Held {
+    async fn insert(target: &Source, row: &str) -> Held {
+        match target {
+            Source::Postgres(server) => {
+                let client = server.client().await;
+                client.batch_execute(&format!("begin; {row}")).await.expect("a row can be held");
+                Held::Postgres(client)
+            }
+            Source::Mysql(server) => {
+                let mut conn = server.client().await;
+                conn.query_drop("begin").await.expect("a transaction can begin");
+                conn.query_drop(row).await.expect("a row can be held");
+                Held::Mysql(conn)
+            }
+        }
+    }
+
+    async fn give_up(self) {
+        match self {
+            Held::Postgres(client) => client.batch_execute("rollback").await.expect("the row can be given up"),
+            Held::Mysql(mut conn) => conn.query_drop("rollback").await.expect("the row can be given up"),
+        }
+    }
+}
+
 /// Rows on the boundaries, between and outside of them, and with NULL in each column of the cut, once each in the target,
 /// though the load is killed when one part is in.
 pub(crate) async fn tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(world: &mut World) {
@@ -55,8 +87,7 @@ pub(crate) async fn tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(w
     create(world, "nowhere", with(cut(schema, json!(["nowhere"]), json!([["9"]])))).await;
     // The last part, rows with NULL, cannot be written: a row of it is there, and its key is not free.
     world.target.sql("create schema cuts; create table cuts.cut_rows (id int primary key, region varchar(10), grade int)").await;
-    let blocker = world.target_client().await;
-    blocker.batch_execute("begin; insert into cuts.cut_rows values (41, 'held', 0)").await.expect("a row can be held");
+    let held = Held::insert(&world.target, "insert into cuts.cut_rows values (41, 'held', 0)").await;
     for name in ["cuts", "wrong", "unsorted", "nowhere"] {
         world.start_task(name).await;
     }
@@ -80,9 +111,9 @@ pub(crate) async fn tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(w
     // A row goes from the part that is not in to one that is.
     world.source_sql("update cut_rows set region = 'AA', grade = 1 where id = 42").await;
     world.kill_and_restart().await;
-    blocker.batch_execute("rollback").await.expect("the row can be given up");
+    held.give_up().await;
     world.source_sql("insert into cut_rows values (1000, null, 5)").await;
     world.wait_phase("cuts", "replicating").await;
-    wait_target(world, "select count(*) || ' ' || count(distinct id) from cuts.cut_rows", &format!("{0} {0}", rows.len() + 1)).await;
-    assert_eq!(world.target.value("select region || grade from cuts.cut_rows where id = 42").await, "AA1");
+    wait_target(world, "select concat(count(*), ' ', count(distinct id)) from cuts.cut_rows", &format!("{0} {0}", rows.len() + 1)).await;
+    assert_eq!(world.target.value("select concat(region, grade) from cuts.cut_rows where id = 42").await, "AA1");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_harness::{Fault, PostgresVersion, Proxy, wait_for};
+use tidegate_harness::{Fault, MysqlFlavour, PostgresVersion, Proxy, wait_for};
 
 use crate::control_tables::control_tables_tell_what_a_task_does;
 use crate::loopback::changes_of_two_directions_arrive_once_and_nothing_goes_round;
@@ -63,6 +63,24 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
     let pair = Pair::of(&world);
     tokio::join!(control_tables_tell_what_a_task_does(&pair), row_policies_do_what_their_names_say(&pair));
     open_transactions_hold_up_the_start_and_are_told_or_end_it(&world).await;
+}
+
+/// What is done in the target is the same in the other dialect.
+async fn the_same_into(flavour: MysqlFlavour) {
+    let mut world = World::between(Source::postgres(PostgresVersion::V17).await, Source::mysql(flavour).await).await;
+    tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(&mut world).await;
+    let pair = Pair::of(&world);
+    tokio::join!(control_tables_tell_what_a_task_does(&pair), row_policies_do_what_their_names_say(&pair));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_tables_row_policies_and_boundaries_are_the_same_in_mysql() {
+    the_same_into(MysqlFlavour::Mysql97).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn control_tables_row_policies_and_boundaries_are_the_same_in_mariadb() {
+    the_same_into(MysqlFlavour::Mariadb118).await;
 }
 
 async fn stops_after_the_load_before_or_after_the_changes_that_came_meanwhile(world: &World) {

@@ -2,11 +2,12 @@
 
 use tidegate_connector::types::{Spelling, Typed, choose};
 use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, TargetTable};
-use tidegate_model::{Column, SqlType};
+use tidegate_model::{Column, SqlType, TableName};
 
 use super::fault::{self, misfit};
 use super::objects::{Kind, column_sql, table_tail};
 use super::session::{Facts, Server};
+use crate::connect::row;
 
 /// Bytes that a key may have. Source: MySQL manual, "InnoDB Limits" (row format DYNAMIC, pages of 16 KB).
 pub(crate) const KEY_BYTES_MAX: u32 = 3_072;
@@ -20,8 +21,20 @@ const ROW_BYTES_OTHERS: u64 = 2_000;
 /// Bytes of a character of utf8mb4.
 const CHAR_BYTES: u32 = 4;
 
+/// True when there is such a database. CREATE DATABASE IF NOT EXISTS would not do instead: in MySQL it waits for everybody who has
+/// written to a table of the database, and everybody else waits behind it.
+pub(crate) async fn has_database(server: &mut Server, name: &str) -> Result<bool, ConnectorError> {
+    let name = server.facts().folded(&TableName::new(name, "")).schema;
+    let sql = format!("select count(*) from information_schema.schemata where schema_name = {}", Dialect::MYSQL.literal(&name));
+    let count: u64 = row(&mut server.conn, &format!("look for database \"{name}\""), &sql).await?;
+    Ok(count > 0)
+}
+
 /// Creates the database that the table needs. The caller holds the fence.
 pub(crate) async fn create_database(server: &mut Server, table: &TargetTable) -> Result<(), ConnectorError> {
+    if has_database(server, &table.name.schema).await? {
+        return Ok(());
+    }
     let schema = Dialect::MYSQL.identifier(&table.name.schema);
     let sql = format!("create database if not exists {schema} character set utf8mb4 collate {}", server.facts().binary_collation());
     execute(server, table, &format!("create database {schema}"), &sql).await

@@ -4,6 +4,7 @@ use tidegate_connector::{ConnectorError, ControlTable, ControlTables, ControlWri
 use tidegate_model::{Engine, TableName};
 
 use super::check::rights;
+use super::ddl::has_database;
 use super::session::{LOCK_TIMEOUT_S, Server};
 use crate::connect::{row, rows, run};
 
@@ -78,10 +79,7 @@ pub(crate) async fn missing(server: &mut Server, tables: &ControlTables) -> Resu
 /// Creates these tables, which were missing: another task may be about to do the same. Commits what is open.
 pub(crate) async fn create(server: &mut Server, tables: &ControlTables, missing: &[ControlTable]) -> Result<(), ConnectorError> {
     let what = format!("create the control tables in database \"{}\"", tables.schema);
-    let name = server.facts().folded(&TableName::new(&*tables.schema, "")).schema;
-    let sql = format!("select count(*) from information_schema.schemata where schema_name = {}", Dialect::MYSQL.literal(&name));
-    let count: u64 = row(&mut server.conn, &what, &sql).await?;
-    if count == 0 {
+    if !has_database(server, &tables.schema).await? {
         let name = Dialect::MYSQL.identifier(&tables.schema);
         run(&mut server.conn, &what, &format!("create database if not exists {name} character set utf8mb4 collate utf8mb4_bin")).await?;
     }
