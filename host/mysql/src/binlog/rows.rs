@@ -142,3 +142,57 @@ pub(super) fn image(
     }
     Ok(builder.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn integers(count: usize) -> Vec<Logged> {
+        let layout = Layout::Int { bytes: 4, unsigned: false };
+        vec![Logged { layout, is_wanted: true, identifies: false, is_generated: false }; count]
+    }
+
+    /// Images of rows with so many integers, none of them NULL.
+    fn images(columns: usize, rows: usize) -> Vec<u8> {
+        let mut one = vec![0; columns.div_ceil(8)];
+        one.extend(std::iter::repeat_n([7, 0, 0, 0], columns).flatten());
+        one.repeat(rows)
+    }
+
+    fn read_all(bytes: &[u8], columns: &[Logged]) -> Result<usize, (usize, Fault)> {
+        let present = vec![0xff; columns.len().div_ceil(8)];
+        let (mut reader, mut rows) = (Reader::new(bytes, "rows"), 0);
+        while !reader.is_empty() {
+            image(&present, Cell::Absent, &mut reader, columns, &Bytes::new())?;
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
+    #[test]
+    fn a_value_costs_the_same_in_a_wide_table_as_in_a_narrow_one() {
+        // As many values in both. The best of several attempts is that of the code, whatever else the machine does.
+        let took = |columns: usize, rows: usize| -> Duration {
+            let (bytes, columns) = (images(columns, rows), integers(columns));
+            let one = || {
+                let since = Instant::now();
+                assert_eq!(read_all(&bytes, &columns).ok(), Some(rows));
+                since.elapsed()
+            };
+            (0..5).map(|_| one()).min().expect("there are attempts")
+        };
+        let (narrow, wide) = (took(16, 2_048), took(4_096, 8));
+        assert!(wide < narrow * 8, "{narrow:?} in a narrow table, {wide:?} in one that is 256 times as wide");
+    }
+
+    #[test]
+    fn an_image_that_ends_early_names_its_column_and_nothing_is_read_behind_it() {
+        let (columns, mut bytes) = (integers(16), images(16, 3));
+        bytes.truncate(bytes.len() - 2);
+        assert_eq!(read_all(&bytes, &columns).map_err(|(column, _)| column), Err(15));
+        bytes.truncate(bytes.len() / 2);
+        assert!(read_all(&bytes, &columns).is_err());
+    }
+}
