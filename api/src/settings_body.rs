@@ -40,6 +40,7 @@ const OBJECTS: [(&str, Object); 6] = [
         Object {
             numbers: &[
                 ("conflicts_max", 0, 1_000_000),
+                ("conflict_escalation_count", 0, 1_000_000),
                 ("escalation_count", 0, 1_000_000),
                 ("consecutive_max", 0, 1_000_000),
                 ("share_percent_max", 0, 100),
@@ -48,7 +49,10 @@ const OBJECTS: [(&str, Object); 6] = [
                 ("data", ROW_WORDS),
                 ("truncation", ROW_WORDS),
                 ("masking", ROW_WORDS),
-                ("conflict", &["stop", "upsert"]),
+                ("conflict", &["stop", "upsert", "log", "ignore"]),
+                ("insert_conflict", &["stop", "upsert", "log", "ignore"]),
+                ("update_conflict", &["stop", "upsert", "log", "ignore"]),
+                ("conflict_escalation", &["suspend-table", "stop"]),
                 ("missing_delete", &["conflict", "log", "ignore"]),
                 ("escalation", &["suspend-table", "stop"]),
             ],

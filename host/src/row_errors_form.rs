@@ -13,6 +13,10 @@ pub(crate) struct RowErrorsForm {
     truncation: Option<RowActionForm>,
     masking: Option<RowActionForm>,
     conflict: Option<ConflictForm>,
+    insert_conflict: Option<ConflictForm>,
+    update_conflict: Option<ConflictForm>,
+    conflict_escalation_count: Option<u64>,
+    conflict_escalation: Option<TableForm>,
     missing_delete: Option<MissingDeleteForm>,
     conflicts_max: Option<u32>,
     escalation_count: Option<u64>,
@@ -36,6 +40,8 @@ enum RowActionForm {
 enum ConflictForm {
     Stop,
     Upsert,
+    Log,
+    Ignore,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -75,16 +81,27 @@ impl RowErrorsForm {
                 Some(MissingDeleteForm::Log) => MissingDelete::Log,
                 Some(MissingDeleteForm::Conflict) | None => MissingDelete::Conflict,
             },
-            conflict: match self.conflict {
-                Some(ConflictForm::Upsert) => ConflictAction::Upsert,
-                Some(ConflictForm::Stop) | None => ConflictAction::Stop,
-            },
+            insert_conflict: conflict(self.insert_conflict.or(self.conflict)),
+            update_conflict: conflict(self.update_conflict.or(self.conflict)),
+            conflict_escalation: self.conflict_escalation_count.filter(|count| *count > 0).map(|count| {
+                let escalation = self.conflict_escalation.map_or(RowAction::SuspendTable, table_action);
+                (count, escalation)
+            }),
             conflicts_max: self.conflicts_max.filter(|count| *count > 0),
             escalation: self.escalation_count.filter(|count| *count > 0).map(|count| (count, escalation)),
             images: self.images.unwrap_or(default.images),
             consecutive_max: self.consecutive_max.unwrap_or(default.consecutive_max),
             share_percent_max: percent,
         })
+    }
+}
+
+fn conflict(form: Option<ConflictForm>) -> ConflictAction {
+    match form {
+        Some(ConflictForm::Upsert) => ConflictAction::Upsert,
+        Some(ConflictForm::Log) => ConflictAction::Log,
+        Some(ConflictForm::Ignore) => ConflictAction::Ignore,
+        Some(ConflictForm::Stop) | None => ConflictAction::Stop,
     }
 }
 

@@ -153,4 +153,6 @@ pub enum RowFault {
     Constraint,
     /// A mask of the rules cannot be applied to a value. The target was not asked.
     Mask,
+    /// The target is not what the source had: it has the row of an insert, or lacks that of an update.
+    Conflict,
 }

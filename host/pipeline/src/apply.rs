@@ -24,8 +24,9 @@ use crate::flight::{Ended, Flight};
 use crate::lanes::Lanes;
 use crate::meter::Stage;
 use crate::row_errors::RowErrors;
+use crate::table_errors::CONFLICT;
 use crate::task::{Control, TaskError};
-use crate::{missing_deletes, refused};
+use crate::{conflicts, missing_deletes, refused};
 
 /// Why the stream paused. In every case the target is at the end of a group and nothing is in flight.
 pub(crate) enum Paused {
@@ -219,6 +220,14 @@ impl Stream {
                 Ok(applied) => return Ok(applied),
                 Err(error) => error,
             };
+            let is_conflict = error.code() == CONFLICT && self.row_errors.settles_conflicts() && !has_parts;
+            if let Some(table) = error.table_name().filter(|_| is_conflict).cloned() {
+                match conflicts::settle(lane, group, &table, &self.row_errors).await? {
+                    Some(found) => self.refused.extend(found),
+                    None => return Err(error.into()),
+                }
+                continue;
+            }
             let is_findable = error.row_fault().is_some_and(|fault| self.row_errors.isolates(fault));
             if has_parts || !is_findable {
                 return Err(error.into());

@@ -15,6 +15,7 @@ mod carry;
 mod catalog_watch;
 mod catch_up;
 mod characters;
+mod conflicts;
 mod control_tables;
 mod error_log;
 mod error_rate;

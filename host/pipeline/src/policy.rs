@@ -13,13 +13,17 @@ pub enum RowAction {
     Stop,
 }
 
-/// What happens when the target is not what the source had: an insert finds its row there, an update or a delete none.
+/// What happens when the target is not what the source had: an insert finds its row there, an update none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConflictAction {
-    /// The task stops: somebody else writes to the target.
+    /// The task stops, or suspends the table: somebody else writes to the target. DMS: `STOP_TASK`, `SUSPEND_TABLE`.
     Stop,
-    /// The change is made to hold all the same. DMS: `INSERT_RECORD`, `UPDATE_RECORD` and `IGNORE_RECORD` for deletes.
+    /// The change is made to hold all the same. DMS: `INSERT_RECORD`, `UPDATE_RECORD`.
     Upsert,
+    /// The target keeps what it has, and the row goes to the error table. DMS: `LOG_ERROR`.
+    Log,
+    /// The same; the error table keeps no more than the row's key. DMS: `IGNORE_RECORD`.
+    Ignore,
 }
 
 /// What happens when a delete finds no row in the target. The source has none either once it is applied, so that, unlike after
@@ -43,12 +47,16 @@ pub struct RowErrorPolicy {
     pub truncation: RowAction,
     /// For values that a mask of the rules cannot be applied to; they are never copied as they are. DMS: `DataMaskingErrorPolicy`.
     pub masking: RowAction,
-    /// See [`ConflictAction`].
-    pub conflict: ConflictAction,
+    /// For an insert that finds its row in the target. See [`ConflictAction`]. DMS: `ApplyErrorInsertPolicy`.
+    pub insert_conflict: ConflictAction,
+    /// For an update that finds no row in the target. DMS: `ApplyErrorUpdatePolicy`.
+    pub update_conflict: ConflictAction,
+    /// From so many conflicts of a table in a run that the target keeps its row in, what happens instead; `None`: never. DMS:
+    /// `ApplyErrorEscalationCount`, `ApplyErrorEscalationPolicy`.
+    pub conflict_escalation: Option<(u64, RowAction)>,
     /// See [`MissingDelete`]. Without meaning where every change is made to hold. DMS: `ApplyErrorDeletePolicy`.
     pub missing_delete: MissingDelete,
-    /// From so many conflicts of a table in a run on, the task stops, also where a conflict suspends its table; `None`: never.
-    /// DMS: `ApplyErrorEscalationCount` with the policy `STOP_TASK`.
+    /// From so many conflicts of a table in a run on that suspend the table, the task stops; `None`: never. DMS: `STOP_TASK` for conflicts.
     pub conflicts_max: Option<u32>,
     /// From so many rejected rows of a table on, what happens instead; `None`: never.
     pub escalation: Option<(u64, RowAction)>,
@@ -67,7 +75,9 @@ impl Default for RowErrorPolicy {
             data: RowAction::Stop,
             truncation: RowAction::Stop,
             masking: RowAction::Stop,
-            conflict: ConflictAction::Stop,
+            insert_conflict: ConflictAction::Stop,
+            update_conflict: ConflictAction::Stop,
+            conflict_escalation: None,
             missing_delete: MissingDelete::Conflict,
             conflicts_max: None,
             escalation: None,

@@ -62,7 +62,7 @@ pub(crate) async fn take_out(
                         NetChange::Delete(image) => (RejectedOperation::Delete, image),
                     };
                     let statement = row_errors.statement(table, operation, &image);
-                    found.push((table.clone(), operation, image.row, error, statement));
+                    found.push(Refused { table: table.clone(), operation, row: image.row, error, statement });
                 }
             }
             Step::Ordered { table, strictness, changes } => {
@@ -73,14 +73,20 @@ pub(crate) async fn take_out(
                         OrderedChange::Insert(image) => (RejectedOperation::Insert, image),
                         OrderedChange::Update { old, new } => {
                             if let Some(old) = old.filter(|old| row_id(&table.source, &old.row) != row_id(&table.source, &new.row)) {
-                                found.push((table.clone(), RejectedOperation::Delete, old.row, copy_of(&error), None));
+                                found.push(Refused {
+                                    table: table.clone(),
+                                    operation: RejectedOperation::Delete,
+                                    row: old.row,
+                                    error: copy_of(&error),
+                                    statement: None,
+                                });
                             }
                             (RejectedOperation::Update, new)
                         }
                         OrderedChange::Delete(image) => (RejectedOperation::Delete, image),
                     };
                     let statement = row_errors.statement(table, operation, &image);
-                    found.push((table.clone(), operation, image.row, error, statement));
+                    found.push(Refused { table: table.clone(), operation, row: image.row, error, statement });
                 }
             }
             Step::Truncate { .. } => {}
@@ -90,9 +96,27 @@ pub(crate) async fn take_out(
     if found.is_empty() {
         return Err(error.into());
     }
+    enter(group, found, row_errors)
+}
+
+/// A change that the target did not take.
+pub(crate) struct Refused {
+    pub(crate) table: Arc<TargetTable>,
+    pub(crate) operation: RejectedOperation,
+    pub(crate) row: Row,
+    pub(crate) error: ConnectorError,
+    /// What the target was asked, for people.
+    pub(crate) statement: Option<String>,
+}
+
+/// Decides about rows of the group, which goes to the error table with them. Answers them.
+///
+/// # Errors
+/// What the task's policy makes of them.
+pub(crate) fn enter(group: &mut Group, found: Vec<Refused>, row_errors: &RowErrors) -> Result<Vec<(TableName, RowId)>, TaskError> {
     let position = Some(group.to.to_string());
     let mut ids = Vec::new();
-    for (table, operation, row, error, statement) in found {
+    for Refused { table, operation, row, error, statement } in found {
         let source = table.source.as_ref();
         let fault = error.row_fault().unwrap_or(RowFault::Value);
         let rejected = Rejected { table: source, operation, position: position.clone(), row: &row };

@@ -61,6 +61,8 @@ struct State {
     bisections: VecDeque<Instant>,
     /// Tables of which a delete found no row, as far as that was told.
     missed: HashSet<TableName>,
+    /// Rows in conflict that were left out, by table.
+    conflicts: HashMap<TableName, u64>,
 }
 
 /// What of a row is to go to the error table.
@@ -190,7 +192,21 @@ impl RowErrors {
 
     /// True when changes are made to hold whatever the target has.
     pub(crate) fn is_upsert(&self) -> bool {
-        self.policy.conflict == ConflictAction::Upsert
+        (self.policy.insert_conflict, self.policy.update_conflict) == (ConflictAction::Upsert, ConflictAction::Upsert)
+    }
+
+    /// True when conflicts are settled change by change.
+    pub(crate) fn settles_conflicts(&self) -> bool {
+        let actions = [self.policy.insert_conflict, self.policy.update_conflict];
+        !self.is_upsert() && actions.iter().any(|action| *action != ConflictAction::Stop)
+    }
+
+    /// What the policy is for a change that does not find what it must.
+    pub(crate) fn on_conflict(&self, operation: RejectedOperation) -> ConflictAction {
+        match operation {
+            RejectedOperation::Load | RejectedOperation::Insert => self.policy.insert_conflict,
+            RejectedOperation::Update | RejectedOperation::Delete => self.policy.update_conflict,
+        }
     }
 
     /// True when deletes that find no row in the target hold nothing up.
@@ -260,10 +276,15 @@ impl RowErrors {
         let name = &table.schema.name;
         // A row that no later change can be told to concern must not be left behind.
         let Some(id) = row_id(table, row) else { return Err(rejection.stops_as) };
-        let known = self.state().known.get(name).map_or(0, HashSet::len) as u64;
-        let action = match self.policy.escalation {
-            Some((count, action)) if known + 1 >= count => action,
-            _ => self.action(rejection.fault),
+        let action = match rejection.fault {
+            RowFault::Conflict => self.conflict_action(name, *operation),
+            fault => {
+                let known = self.state().known.get(name).map_or(0, HashSet::len) as u64;
+                match self.policy.escalation {
+                    Some((count, action)) if known + 1 >= count => action,
+                    _ => self.action(fault),
+                }
+            }
         };
         match action {
             RowAction::Stop => {
@@ -374,6 +395,23 @@ impl RowErrors {
             RowFault::Value | RowFault::Constraint => self.policy.data,
             RowFault::Truncation => self.policy.truncation,
             RowFault::Mask => self.policy.masking,
+            RowFault::Conflict => RowAction::Stop,
+        }
+    }
+
+    /// For a change in conflict that is left out.
+    fn conflict_action(&self, table: &TableName, operation: RejectedOperation) -> RowAction {
+        let count = {
+            let mut state = self.state();
+            let count = state.conflicts.entry(table.clone()).or_default();
+            *count += 1;
+            *count
+        };
+        match (self.policy.conflict_escalation, self.on_conflict(operation)) {
+            (Some((most, action)), _) if count >= most => action,
+            (_, ConflictAction::Log) => RowAction::Log,
+            (_, ConflictAction::Ignore) => RowAction::Ignore,
+            (_, ConflictAction::Stop | ConflictAction::Upsert) => RowAction::Stop,
         }
     }
 

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod world;
 
+mod conflicts;
 mod control_tables;
 mod keys;
 mod loopback;

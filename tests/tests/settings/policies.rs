@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tidegate_harness::wait_for;
 
+use crate::conflicts::conflicts_go_by_their_policy;
 use crate::pair::{PATIENCE, Pair};
 use crate::runs::events;
 
@@ -20,11 +21,12 @@ pub(crate) async fn row_policies_do_what_their_names_say(pair: &Pair<'_>) {
         a_conflict_stops_the_task(pair),
         a_delete_that_finds_nothing_is_no_conflict_where_that_is_said(pair),
         what_a_mask_cannot_mask_follows_a_policy_of_its_own(pair),
+        conflicts_go_by_their_policy(pair),
     );
 }
 
 /// The task runs, and its first two rows are in the target.
-async fn running(pair: &Pair<'_>, name: &str, settings: Value) {
+pub(crate) async fn running(pair: &Pair<'_>, name: &str, settings: Value) {
     pair.prepare(name, &SOURCE, &TARGET).await;
     pair.source.sql(&format!("insert into {name}.p values (1, 1, 'a'); insert into {name}.p values (2, 2, 'b')")).await;
     pair.start(name, settings).await;
@@ -33,7 +35,7 @@ async fn running(pair: &Pair<'_>, name: &str, settings: Value) {
 }
 
 /// The API tells of the tables a moment after the target has their rows.
-async fn wait_stages(pair: &Pair<'_>, name: &str, wanted: &[&str]) {
+pub(crate) async fn wait_stages(pair: &Pair<'_>, name: &str, wanted: &[&str]) {
     wait_for(&format!("tables of {name} to be {wanted:?}"), PATIENCE, async || {
         let tables = pair.world.host.get(&format!("/v1/tasks/{name}/tables")).await.ok();
         let stages: Vec<&str> = tables["tables"].as_array().into_iter().flatten().filter_map(|table| table["stage"].as_str()).collect();

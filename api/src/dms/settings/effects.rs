@@ -155,16 +155,20 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
         "ErrorBehavior",
         "ApplyErrorInsertPolicy",
         Does(
-            "`row_errors.conflict`: `upsert` for `INSERT_RECORD` together with `UPDATE_RECORD`. With other values a conflict suspends the table or stops the task (`STOP_TASK`: always, by `row_errors.conflicts_max` 1): a conflict that is logged or ignored would leave a target that is not the source's",
+            "`row_errors.insert_conflict`: `log`, `ignore`, `upsert` for `INSERT_RECORD`; `SUSPEND_TABLE` as `table_errors` says, `STOP_TASK` by `row_errors.conflicts_max` 1. In tables without a key, and in transactions of more than 8 MiB of changes, a conflict suspends the table or stops the task; so does a value of another unique key that clashes",
         ),
     ),
-    ("ErrorBehavior", "ApplyErrorUpdatePolicy", Does("likewise")),
+    ("ErrorBehavior", "ApplyErrorUpdatePolicy", Does("`row_errors.update_conflict`, likewise, with `UPDATE_RECORD`")),
     (
         "ErrorBehavior",
         "ApplyErrorEscalationPolicy",
-        Does("`STOP_TASK`: `row_errors.conflicts_max`. The other words ask for less than what a conflict does anyway"),
+        Does("`row_errors.conflict_escalation`, for conflicts that are logged or ignored; `STOP_TASK`: `row_errors.conflicts_max`, too"),
     ),
-    ("ErrorBehavior", "ApplyErrorEscalationCount", Does("`row_errors.conflicts_max`, with `STOP_TASK`; 0: never")),
+    (
+        "ErrorBehavior",
+        "ApplyErrorEscalationCount",
+        Does("`row_errors.conflict_escalation_count`, and `row_errors.conflicts_max` with `STOP_TASK`; 0: never"),
+    ),
     ("ErrorBehavior", "ApplyErrorFailOnTruncationDdl", Does("`ddl.truncate_table`: `stop`")),
     (
         "ErrorBehavior",

@@ -306,7 +306,7 @@ mod tests {
         let policy = |given: &str| merge(defaults(), Some(given)).unwrap().native["row_errors"].clone();
         let given = r#"{"ErrorBehavior":{"DataErrorPolicy":"IGNORE_RECORD","DataTruncationErrorPolicy":"STOP_TASK",
             "DataErrorEscalationCount":9,"ApplyErrorInsertPolicy":"INSERT_RECORD","ApplyErrorUpdatePolicy":"UPDATE_RECORD"}}"#;
-        let wanted = json!({"data": "ignore", "truncation": "stop", "masking": "stop", "conflict": "upsert", "missing_delete": "ignore",
+        let wanted = json!({"data": "ignore", "truncation": "stop", "masking": "stop", "insert_conflict": "upsert", "update_conflict": "upsert", "missing_delete": "ignore",
             "escalation_count": 9, "escalation": "suspend-table"});
         assert_eq!(policy(given), wanted);
         assert_eq!(policy("{}")["data"], "log", "DMS's default");
@@ -318,7 +318,15 @@ mod tests {
         assert_eq!(most("LOG_ERROR", "STOP_TASK", 4), Some(4));
         assert_eq!(most("STOP_TASK", "LOG_ERROR", 4), Some(1));
         assert_eq!((most("LOG_ERROR", "STOP_TASK", 0), most("LOG_ERROR", "SUSPEND_TABLE", 4)), (None, None));
-        assert_eq!(policy("{}")["conflict"], "stop");
+        let conflicts = |given: &str| {
+            let found = policy(given);
+            [&found["insert_conflict"], &found["update_conflict"], &found["conflict_escalation_count"], &found["conflict_escalation"]]
+                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        };
+        assert_eq!(conflicts("{}"), ["log", "log", "null", "null"]);
+        let mixed = r#"{"ErrorBehavior":{"ApplyErrorInsertPolicy":"INSERT_RECORD","ApplyErrorUpdatePolicy":"IGNORE_RECORD",
+            "ApplyErrorEscalationPolicy":"SUSPEND_TABLE","ApplyErrorEscalationCount":7}}"#;
+        assert_eq!(conflicts(mixed), ["upsert", "ignore", "7", "suspend-table"]);
         for (word, native, stops) in [
             ("IGNORE_RECORD", "ignore", None),
             ("LOG_ERROR", "log", None),

@@ -169,8 +169,7 @@ fn loopback(given: &Value) -> Option<Value> {
 /// Policies for changes that do not find in the target what they must.
 const APPLY_KEYS: [&str; 3] = ["ApplyErrorInsertPolicy", "ApplyErrorUpdatePolicy", "ApplyErrorDeletePolicy"];
 
-/// DMS's words for rows at fault. Conflicts are settled by the change only where both policies say so; a logged or
-/// ignored conflict would leave a target that is not the source's, and stops the task (or suspends the table) instead.
+/// DMS's words for rows at fault.
 fn row_errors(behavior: &Value) -> Value {
     let action = |key: &str| match behavior[key].as_str() {
         Some("LOG_ERROR") => "log",
@@ -179,18 +178,26 @@ fn row_errors(behavior: &Value) -> Value {
         // No other word passes the checks.
         _ => "stop",
     };
+    let conflict = |key: &str| match behavior[key].as_str() {
+        Some("LOG_ERROR") => "log",
+        Some("IGNORE_RECORD") => "ignore",
+        Some("INSERT_RECORD" | "UPDATE_RECORD") => "upsert",
+        _ => "stop",
+    };
     let is_upsert = behavior["ApplyErrorInsertPolicy"] == "INSERT_RECORD" && behavior["ApplyErrorUpdatePolicy"] == "UPDATE_RECORD";
     let stops = |key: &str| behavior[key] == "STOP_TASK";
-    let conflicts_max = match &behavior["ApplyErrorEscalationCount"] {
-        _ if APPLY_KEYS.iter().any(|key| stops(key)) => Some(1),
-        count if stops("ApplyErrorEscalationPolicy") => count.as_u64().filter(|count| *count > 0).map(|count| count.min(1_000_000)),
-        _ => None,
+    let escalation_count = behavior["ApplyErrorEscalationCount"].as_u64().unwrap_or(0).min(1_000_000);
+    let conflicts_max = match escalation_count {
+        _ if APPLY_KEYS.iter().any(|key| stops(key)) => 1,
+        count if stops("ApplyErrorEscalationPolicy") => count,
+        _ => 0,
     };
     let mut native = json!({
         "data": action("DataErrorPolicy"),
         "truncation": action("DataTruncationErrorPolicy"),
         "masking": action("DataMaskingErrorPolicy"),
-        "conflict": if is_upsert { "upsert" } else { "stop" },
+        "insert_conflict": conflict("ApplyErrorInsertPolicy"),
+        "update_conflict": conflict("ApplyErrorUpdatePolicy"),
         "missing_delete": match action("ApplyErrorDeletePolicy") {
             // Where every change is made to hold, a delete of nothing holds already.
             _ if is_upsert => "ignore",
@@ -200,8 +207,12 @@ fn row_errors(behavior: &Value) -> Value {
         "escalation_count": behavior["DataErrorEscalationCount"].as_u64().unwrap_or(0),
         "escalation": action("DataErrorEscalationPolicy"),
     });
-    if let Some(most) = conflicts_max {
-        native["conflicts_max"] = most.into();
+    if conflicts_max > 0 {
+        native["conflicts_max"] = conflicts_max.into();
+    }
+    if escalation_count > 0 && behavior["ApplyErrorEscalationPolicy"] != "LOG_ERROR" {
+        native["conflict_escalation_count"] = escalation_count.into();
+        native["conflict_escalation"] = action("ApplyErrorEscalationPolicy").into();
     }
     native
 }
