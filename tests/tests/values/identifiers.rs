@@ -39,6 +39,11 @@ async fn create(world: &World, name: &str, migration: &str, rules: Vec<Value>) {
     world.host.post("/v1/tasks", &task).await.ok();
 }
 
+/// A query with names in double quotes as the target has it.
+fn quoted(world: &World, query: &str) -> String {
+    if matches!(*world.target, Source::Postgres(_)) { query.to_owned() } else { query.replace('"', "`") }
+}
+
 /// Rows of a query at the target, columns joined by `|`.
 async fn rows(world: &World, query: &str) -> Vec<String> {
     let rows = world.target.rows(query).await;
@@ -129,9 +134,9 @@ async fn names_of_every_kind_are_quoted_on_their_way_from_mariadb() {
     assert!(failure.to_string().contains(&long), "{failure}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rules_change_names_and_filters_follow_rows() {
-    let world = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
+async fn rules_change_names(target: Source) {
+    let world = World::between(Source::postgres(PostgresVersion::V15).await, target).await;
+    let is_postgres = matches!(*world.target, Source::Postgres(_));
     world
         .source_sql(
             "create table marker (id integer primary key);
@@ -187,19 +192,78 @@ async fn rules_change_names_and_filters_follow_rows() {
         )
         .await;
     world.wait_level("rules").await;
-    assert_eq!(rows(&world, r#"select id, "CUSTOMER", total from store."Orders" order by id"#).await, ["1|c1|11.00", "100|c2|20.00"]);
+    assert_eq!(
+        rows(&world, &quoted(&world, r#"select id, "CUSTOMER", total from store."Orders" order by id"#)).await,
+        ["1|c1|11.00", "100|c2|20.00"]
+    );
     assert_eq!(rows(&world, "select * from store.new_items_old order by id").await, ["1|one", "2|two", "3|three"]);
     assert_eq!(rows(&world, filtered).await, ["2|eu|5", "3|eu|7", "6|eu|10", "40|eu|5"]);
     assert_eq!(rows(&world, "select * from store.log_x_kept").await, ["1"]);
     assert_eq!(rows(&world, "select id from store.explicit_one order by 1").await, ["1", "2"]);
     assert_eq!(rows(&world, "select code, id, v from store.rekeyed order by 1").await, ["b|22|20", "c|3|3", "z|1|1"]);
-    let names =
-        "select string_agg(table_name, ',' order by table_name collate \"C\") from information_schema.tables where table_schema = 'store'";
-    assert_eq!(rows(&world, names).await, ["Orders,explicit_one,filtered,log_x_kept,new_items_old,rekeyed"]);
-    let key =
-        "select string_agg(a.attname, ',') from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
-               where i.indrelid = 'store.rekeyed'::regclass and i.indisprimary";
+    let names = "select table_name from information_schema.tables where table_schema = 'store'";
+    let mut names = rows(&world, names).await;
+    names.sort();
+    assert_eq!(names, ["Orders", "explicit_one", "filtered", "log_x_kept", "new_items_old", "rekeyed"]);
+    let key = if is_postgres {
+        "select a.attname from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
+         where i.indrelid = 'store.rekeyed'::regclass and i.indisprimary"
+    } else {
+        "select column_name from information_schema.columns where table_schema = 'store' and table_name = 'rekeyed' and column_key = 'PRI'"
+    };
     assert_eq!(rows(&world, key).await, ["code"]);
     // Without the old row in the log, whether a row was in the filter cannot be known.
     world.source_sql("alter table shop.filtered replica identity default").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_change_names_and_filters_follow_rows() {
+    rules_change_names(Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_change_names_and_filters_follow_rows_into_mysql() {
+    rules_change_names(Source::mysql(MysqlFlavour::Mysql97).await).await;
+}
+
+/// What names of PostgreSQL cannot be in MySQL is refused by name, and all the others are quoted there.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_every_kind_are_quoted_on_their_way_from_postgres_to_mysql() {
+    let world = World::between(Source::postgres(PostgresVersion::V15).await, Source::mysql(MysqlFlavour::Mysql97).await).await;
+    let (long, wide) = ("L".repeat(63), "é".repeat(31));
+    world
+        .source_sql(&format!(
+            r#"create table marker (id integer primary key);
+            create table "T.a""b'c`ü" ("Col.1" int, "select" text, "ünï" text, "%s" int, "${{x}}" text, "a b" bytea, primary key ("Col.1", "%s"));
+            insert into "T.a""b'c`ü" values (1, 'one', 'a''b', 1, '$1', '\x00');
+            create table "{long}" ("{long}" int primary key, v text); insert into "{long}" values (1, 'long');
+            create table "{wide}" (id int primary key, "{wide}" text); insert into "{wide}" values (1, 'wide');
+            create table "Table" (id int primary key); insert into "Table" values (7);
+            create table "';drop table x;--" (id int primary key, "';--" text); insert into "';drop table x;--" values (1, 'safe');
+            create table "smile 😀" (id int primary key); create table clash ("Order" int primary key, "order" int)"#
+        ))
+        .await;
+    world.create_task("names", "full-load-and-cdc", "drop-and-create", json!({})).await;
+    let findings = world.host.post("/v1/tasks/names/check", &json!({})).await.ok();
+    for (code, name) in [("column_name_clash", "clash"), ("name_refused", "smile 😀")] {
+        let told = findings["findings"].as_array().into_iter().flatten().find(|finding| finding["code"] == code);
+        assert!(told.is_some_and(|told| told["object"].to_string().contains(name)), "{code}: {findings}");
+    }
+    world.source_sql(r#"drop table "smile 😀"; drop table clash"#).await;
+    world.start_task("names").await;
+    world.wait_phase("names", "replicating").await;
+    world
+        .source_sql(&format!(
+            r#"update "T.a""b'c`ü" set "select" = 'two', "%s" = 2; insert into "T.a""b'c`ü" values (2, null, null, 0, '', null);
+            update "{long}" set "{long}" = 2; update "{wide}" set "{wide}" = 'wider'; delete from "Table"; insert into "Table" values (8);
+            update "';drop table x;--" set "';--" = 'still safe'"#
+        ))
+        .await;
+    world.wait_level("names").await;
+    let odd = r#"select `Col.1`, `select`, `ünï`, `%s`, `${x}`, hex(`a b`) from copy.`T.a"b'c``ü` order by 1"#;
+    assert_eq!(rows(&world, odd).await, ["1|two|a'b|2|$1|00", "2|NULL|NULL|0||NULL"]);
+    assert_eq!(rows(&world, &format!("select `{long}`, v from copy.`{long}`")).await, ["2|long"]);
+    assert_eq!(rows(&world, &format!("select * from copy.`{wide}`")).await, ["1|wider"]);
+    assert_eq!(rows(&world, "select * from copy.`Table`").await, ["8"]);
+    assert_eq!(rows(&world, "select * from copy.`';drop table x;--`").await, ["1|still safe"]);
 }
