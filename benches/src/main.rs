@@ -27,8 +27,10 @@ use tidegate_harness::neighbour::{MISDEEDS, NeighbourPlan, measure as measure_ne
 use bare_readers::Engine;
 use measured::Measurement;
 
-/// The misdeed that no module does.
+/// The misdeed that no module does, every misdeed, and none.
 const UPLOADS: &str = "uploads";
+const ALL: &str = "all";
+const NONE: &str = "none";
 
 /// Compares Tidegate with `psql` and with native logical replication.
 #[derive(Parser)]
@@ -111,8 +113,8 @@ enum Part {
     },
     /// What a task notices of hostile modules in the same process.
     Neighbour {
-        /// Rows of each phase.
-        #[arg(long, default_value_t = 1_000)]
+        /// Rows of each phase; a hostile one goes on until every misdeed had its turn.
+        #[arg(long, default_value_t = 5_000)]
         phase_rows: u32,
         /// Pairs of a quiet and a hostile phase.
         #[arg(long, default_value_t = 3)]
@@ -120,13 +122,21 @@ enum Part {
         /// The strangers' databases and clients share the processors with everything else.
         #[arg(long)]
         strangers_push: bool,
-        /// Which misdeeds there are, for finding out what it is that a neighbour notices.
-        #[arg(long, value_delimiter = ',', value_parser = ["loop", "memory", "recursion", UPLOADS, "none"], default_value = "loop,memory,recursion,uploads")]
+        /// Which misdeeds there are, for finding out what it is that a neighbour notices: names out of the hostile collection, `uploads`, `none`.
+        #[arg(long, value_delimiter = ',', value_parser = misdeed, default_value = "all")]
         misdeeds: Vec<String>,
+        /// Hostile tasks at a time.
+        #[arg(long, default_value_t = 4)]
+        at_once: usize,
         /// Where to write each row's milliseconds: `phase,number,ms`.
         #[arg(long)]
         rows_to: Option<PathBuf>,
     },
+}
+
+fn misdeed(name: &str) -> Result<String, String> {
+    let names: Vec<&str> = MISDEEDS.iter().map(|(misdeed, _)| *misdeed).chain([UPLOADS, ALL, NONE]).collect();
+    if names.contains(&name) { Ok(name.to_owned()) } else { Err(format!("known are {}", names.join(", "))) }
 }
 
 #[tokio::main]
@@ -150,14 +160,16 @@ async fn main() {
         Some(Part::Idle { source, tasks, seconds, wakes }) => idle::measure(*source, *tasks, *seconds, *wakes).await,
         Some(Part::BareReaders { source, port, count }) => bare_readers::read(*source, *port, *count).await,
         Some(Part::Flood { rows, tasks, units }) => flood::measure(*rows, *tasks, *units).await,
-        Some(Part::Neighbour { phase_rows, pairs, strangers_push, misdeeds, rows_to }) => {
+        Some(Part::Neighbour { phase_rows, pairs, strangers_push, misdeeds, at_once, rows_to }) => {
+            let is_named = |name: &str| misdeeds.iter().any(|misdeed| misdeed == name || misdeed == ALL);
             // The optimised binary, unless another is named.
             let plan = NeighbourPlan {
                 rows_each_phase: *phase_rows,
                 interval: Duration::from_millis(5),
                 pairs: *pairs,
-                misdeeds: misdeeds.iter().filter(|misdeed| MISDEEDS.contains(&misdeed.as_str())).cloned().collect(),
-                uploads: misdeeds.iter().any(|misdeed| misdeed == UPLOADS),
+                misdeeds: MISDEEDS.iter().filter(|(misdeed, _)| is_named(misdeed)).map(|(misdeed, _)| (*misdeed).to_owned()).collect(),
+                at_once: (*at_once).max(1),
+                uploads: is_named(UPLOADS),
                 total_memory_mib: 256,
                 strangers_elsewhere: !strangers_push,
             };
