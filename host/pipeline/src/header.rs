@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use tidegate_model::{TxMark, Value};
+use tidegate_connector::RejectedOperation;
+use tidegate_model::{ImageKind, TxMark, Value};
 use tidegate_sandbox::Header;
 
 /// Changes of one transaction that the sequence number tells apart before it runs into the next transaction's.
@@ -20,6 +21,8 @@ pub(crate) enum ImageHeader {
     None,
     /// A row of the full load, read at this time (microseconds since 1970, UTC).
     Loaded { at_us: i64 },
+    /// A row of the error table that is replayed at this time. What is kept of its change is what it did.
+    Replayed { at_us: i64, kind: ImageKind },
     /// A change: its transaction, and its number there.
     Logged { transaction: Arc<TransactionHeader>, number: u64 },
 }
@@ -33,15 +36,38 @@ pub(crate) struct TransactionHeader {
 }
 
 impl ImageHeader {
+    /// Of a row that is replayed.
+    pub(crate) fn replayed(operation: RejectedOperation, at_us: i64) -> Self {
+        let kind = match operation {
+            RejectedOperation::Load => ImageKind::Snapshot,
+            RejectedOperation::Insert => ImageKind::Insert,
+            RejectedOperation::Update => ImageKind::UpdateAfter,
+            RejectedOperation::Delete => ImageKind::Delete,
+        };
+        ImageHeader::Replayed { at_us, kind }
+    }
+
+    /// What a change that brings a whole row is to a module: an insert, unless the row is replayed.
+    pub(crate) fn kind_of_row(&self) -> ImageKind {
+        match self {
+            ImageHeader::Replayed { kind, .. } => *kind,
+            ImageHeader::None | ImageHeader::Loaded { .. } | ImageHeader::Logged { .. } => ImageKind::Insert,
+        }
+    }
+
     /// The value of a header; `None` where nobody said where the image comes from.
     pub(crate) fn value(&self, header: Header) -> Option<Value<'static>> {
         Some(match (header, self) {
             (_, ImageHeader::None) => return None,
-            (Header::Timestamp | Header::CommitTimestamp, ImageHeader::Loaded { at_us }) => Value::TimestampTz(*at_us),
+            (Header::Timestamp | Header::CommitTimestamp, ImageHeader::Loaded { at_us } | ImageHeader::Replayed { at_us, .. }) => {
+                Value::TimestampTz(*at_us)
+            }
             (Header::Timestamp | Header::CommitTimestamp, ImageHeader::Logged { transaction, .. }) => {
                 Value::TimestampTz(transaction.committed_at_us)
             }
-            (Header::StreamPosition | Header::ChangeSequence, ImageHeader::Loaded { .. }) => Value::OwnedText(String::new()),
+            (Header::StreamPosition | Header::ChangeSequence, ImageHeader::Loaded { .. } | ImageHeader::Replayed { .. }) => {
+                Value::OwnedText(String::new())
+            }
             (Header::StreamPosition, ImageHeader::Logged { transaction, .. }) => Value::OwnedText(transaction.mark.to_string()),
             (Header::ChangeSequence, ImageHeader::Logged { transaction, number }) => Value::OwnedText(transaction.sequence(*number)),
         })

@@ -314,6 +314,8 @@ impl<'a> Images<'a> {
     /// A source column's cell before the change.
     fn before(&self, place: usize, index: usize) -> Cell<'_> {
         let cell = match (self.sent.kind(place), self.sent.before(place)) {
+            // The error table keeps no old row.
+            (ImageKind::UpdateAfter, None) if matches!(self.sent.header(place), ImageHeader::Replayed { .. }) => return Cell::Null,
             (ImageKind::Snapshot | ImageKind::Insert, _) => return Cell::Null,
             (ImageKind::UpdateBefore | ImageKind::Delete, _) => self.sent.cell(place, index),
             (ImageKind::UpdateAfter, Some(old)) => old.cell(index),

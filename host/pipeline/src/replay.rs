@@ -16,6 +16,7 @@ use crate::apply::Stream;
 use crate::assemble::Assembler;
 use crate::board::now_us;
 use crate::header::ImageHeader;
+use crate::net::is_complete;
 use crate::plan::PlannedTable;
 use crate::rejection::stored_row;
 use crate::row_errors::Rejected;
@@ -81,6 +82,7 @@ async fn replay_table(
         report.left += entries.len() as u64;
         return Ok(());
     };
+    let at_us = now_us();
     let (mut changes, mut resolved, mut cut) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         // What was cut is no row at fault.
@@ -104,20 +106,20 @@ async fn replay_table(
             }
             _ => {}
         }
-        changes.push(change);
+        changes.push((change, ImageHeader::replayed(entry.row.operation, at_us)));
         resolved.push(Resolved { table: name.clone(), row_id: Some(entry.row.row_id) });
     }
-    let rows: Vec<RowChange> = changes.clone();
-    let at_us = now_us();
-    let headed = changes.into_iter().map(|change| (change, ImageHeader::Loaded { at_us })).collect();
+    let rows: Vec<RowChange> = changes.iter().map(|(change, _)| change.clone()).collect();
     let mut net = Vec::new();
     let mut settled = Vec::new();
-    for ((outcome, change), entry) in
-        assembler.transformer.changes(&planned, Strictness::Idempotent, headed).await?.into_iter().zip(rows).zip(resolved)
-    {
+    // As in the stream, where a delete that stays was rejected: within a load's window none is kept.
+    let transformed = assembler.transformer.changes(&planned, Strictness::Strict, changes).await?;
+    for ((outcome, change), entry) in transformed.into_iter().zip(rows).zip(resolved) {
         match outcome {
             Transformed::Apply(OrderedChange::Insert(image), _) => net.push(NetChange::Replace(image)),
-            Transformed::Apply(OrderedChange::Update { new, .. }, _) => net.push(NetChange::Replace(new)),
+            // A delete that stays in the target. Where the log had its key alone, nobody knows the row that would stay.
+            Transformed::Apply(OrderedChange::Update { new, .. }, _) if is_complete(&new) => net.push(NetChange::Replace(new)),
+            Transformed::Apply(OrderedChange::Update { new, .. }, _) => net.push(NetChange::Delete(new)),
             Transformed::Apply(OrderedChange::Delete(image), _) => net.push(NetChange::Delete(image)),
             Transformed::Nothing if !has_computed_key(&planned) => {
                 let (RowChange::Insert { new: row } | RowChange::Delete { old: row } | RowChange::Update { new: row, .. }) = change;

@@ -193,7 +193,7 @@ fn images(table: &PlannedTable, changes: &[Headed], sends: Sends) -> Vec<Unjudge
     for (change, header) in changes {
         let image = |kind, row: &Row| Unjudged { kind, row: row.clone(), before: None, header: header.clone() };
         match change {
-            RowChange::Insert { new } => images.push(image(ImageKind::Insert, new)),
+            RowChange::Insert { new } => images.push(image(header.kind_of_row(), new)),
             RowChange::Delete { old } if sends.deletes() => images.push(image(ImageKind::Delete, old)),
             RowChange::Delete { .. } => {}
             RowChange::Update { old, new } => {

@@ -239,3 +239,72 @@ async fn each_failure_takes_back_its_own_modules_version_and_the_next_process_ha
     wait_note(&world, "item_b", 3, "BOMB").await;
     wait_note(&world, "other", 3, "BOMB").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_row_is_to_modules_what_its_change_was_and_a_delete_that_stays_stays() {
+    let world = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
+    world
+        .source_sql(
+            "create table item_a (id integer primary key, note text); alter table item_a replica identity full;
+             create table marker (id integer primary key); insert into item_a values (1, 'refuse 1')",
+        )
+        .await;
+    upload(&world, b'1').await;
+    let added = |id: &str, name: &str, expression: &str| {
+        json!({"rule-type": "transformation", "rule-id": id, "rule-name": id, "rule-target": "column", "rule-action": "add-column",
+            "object-locator": {"schema-name": "public", "table-name": "item_a"}, "value": name, "expression": expression,
+            "data-type": {"type": "clob"}})
+    };
+    let before = json!({"rule-type": "transformation", "rule-id": "14", "rule-name": "14", "rule-target": "column",
+        "rule-action": "add-before-image-columns", "object-locator": {"schema-name": "public", "table-name": "item_a", "column-name": "note"},
+        "before-image-def": {"column-filter": "all"}});
+    let rules = vec![
+        picky_rule("public"),
+        added("11", "mark", "operation_indicator('D', 'U', 'I')"),
+        added("12", "operation", "$AR_H_OPERATION"),
+        added("13", "place", "$AR_H_STREAM_POSITION || $AR_H_CHANGE_SEQ"),
+        added("15", "at", "strftime('%s', $AR_H_COMMIT_TIMESTAMP)"),
+        before,
+    ];
+    world.create_task_with("swaps", "full-load-and-cdc", "do-nothing", json!({"row_errors": {"data": "log"}}), rules).await;
+    world.start_task("swaps").await;
+    world.wait_level("swaps").await;
+    let refusing = upload(&world, b'1').await;
+    let taking = upload(&world, b'2').await;
+    world.source_sql("insert into item_a values (2, 'refuse 2'), (3, 'fine'), (5, 'fine')").await;
+    world.source_sql("update item_a set note = 'refuse 3' where id = 3").await;
+    world.wait_level("swaps").await;
+    swap(&world, &json!({"version": taking})).await;
+    // This one is in the target before the version that refuses it comes back.
+    world.source_sql("insert into item_a values (4, 'refuse 4')").await;
+    wait_note(&world, "item_a", 4, "REFUSE 4").await;
+    swap(&world, &json!({"version": refusing})).await;
+    world.source_sql("delete from item_a where id = 4").await;
+    world.wait_level("swaps").await;
+    let mut operations: Vec<_> = errors(&world, "swaps").await.iter().map(|entry| entry["operation"].to_string()).collect();
+    operations.sort();
+    assert_eq!(operations, ["\"delete\"", "\"insert\"", "\"load\"", "\"update\""]);
+    swap(&world, &json!({"version": taking})).await;
+    let began = world.target.value("select extract(epoch from clock_timestamp())::bigint").await;
+    let replayed = world.host.post("/v1/tasks/swaps/errors/replay", &json!({})).await.ok();
+    assert_eq!(replayed, json!({"replayed": 4, "rejected": 0, "left": 0}));
+    let rows = world
+        .target
+        .rows(&format!(
+            "select id::text, note, mark, operation, place, \"BI_note\", (at::bigint >= {began} - 1)::text from copy.item_a where id <= 4 order by id"
+        ))
+        .await;
+    let row = |id: &str, note: &str, mark: &str, operation: &str, before: Option<&str>| {
+        let texts = [id, note, mark, operation, ""].map(|text| Some(text.to_owned()));
+        texts.into_iter().chain([before.map(str::to_owned), Some("true".to_owned())]).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        rows,
+        [
+            row("1", "REFUSE 1", "I", "INSERT", None),
+            row("2", "REFUSE 2", "I", "INSERT", None),
+            row("3", "REFUSE 3", "U", "UPDATE", None),
+            row("4", "REFUSE 4", "D", "DELETE", Some("refuse 4")),
+        ]
+    );
+}
