@@ -327,6 +327,12 @@ pub(crate) struct QuotaArgs {
     /// Most bytes of all versions of its modules, MiB.
     #[arg(long, value_name = "MIB|none")]
     pub(crate) module_mib: Option<Bound>,
+    /// Most sandboxes of all its modules together on a node.
+    #[arg(long, value_name = "COUNT|none")]
+    pub(crate) sandboxes: Option<Bound>,
+    /// Most memory of all its sandboxes together on a node, MiB.
+    #[arg(long, value_name = "MIB|none")]
+    pub(crate) sandbox_memory_mib: Option<Bound>,
     /// Most memory of an instance of any of its modules, MiB.
     #[arg(long, value_name = "MIB|none")]
     pub(crate) module_memory_mib: Option<Bound>,

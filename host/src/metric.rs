@@ -8,7 +8,8 @@ mod record;
 mod table;
 
 pub(crate) use record::{
-    clear_modules, clear_task, record_capacity, record_memory, record_progress, record_tasks, record_tenants, record_units,
+    clear_modules, clear_task, record_capacity, record_memory, record_progress, record_sandboxes, record_tasks, record_tenants,
+    record_units,
 };
 
 use metrics::{Counter, Gauge, Label};
@@ -46,6 +47,11 @@ impl Metric {
     /// Adds to a counter.
     pub(crate) fn add(&self, values: &[&str], more: u64) {
         self.counter(values).increment(more);
+    }
+
+    /// Brings a counter up to a total that somebody else keeps.
+    pub(crate) fn reach(&self, values: &[&str], total: u64) {
+        self.counter(values).absolute(total);
     }
 
     /// Sets a gauge.

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
+use tidegate_model::TenantId;
 use tidegate_pipeline::RULES;
 use tidegate_sandbox::Limits;
 use ureq::http::Method;
@@ -68,7 +69,7 @@ fn here(server: &Server<'_>, args: &ModuleTestArgs) -> Result<Json, Failure> {
     let sample = table::given(&description, &rows)?;
     runtime()?.block_on(async {
         let store = ModuleStore::open(work_dir(args.data_dir.clone())?.join("artefacts")).await?;
-        let (module, info) = store.examine(&args.module, bytes).await?;
+        let (module, info) = store.examine(&args.module, &TenantId::default(), bytes).await?;
         let bench =
             Bench { engine: store.engine(), module: &module, limits: Limits::default(), target, config: &config, stop: Stop::default() };
         // Nothing else runs in this process that the work could hold up.

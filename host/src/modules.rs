@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tidegate_catalog::{Catalog, CatalogError, ModuleRecord, ModuleState, ModuleVersion};
+use tidegate_catalog::{Catalog, CatalogError, ModuleRecord, ModuleState, ModuleVersion, TenantRecord};
 use tidegate_model::TenantId;
 use tidegate_pipeline::{ModuleReference, ModuleSet};
 use tidegate_sandbox::{
-    ArtefactCache, Compiled, Engine, HelperLimits, Limits, ModuleError, ModuleInfo, Sandbox, SandboxCount, SandboxError, builtin_rules,
-    run_on_guest_thread,
+    ArtefactCache, Compiled, Engine, HelperLimits, Limits, ModuleError, ModuleInfo, Sandbox, SandboxCount, SandboxError, TenantShare,
+    builtin_rules, run_on_guest_thread,
 };
 
 use crate::cli::COMPILE_COMMAND;
@@ -44,6 +44,7 @@ struct Shared {
     rules: Compiled,
     settings: ModuleSettings,
     counts: Mutex<HashMap<CountKey, SandboxCount>>,
+    shares: Mutex<HashMap<TenantId, TenantShare>>,
 }
 
 /// Whose sandboxes are counted together. Tenants who happen to have equal bytes share the code and not the number, and tests need not
@@ -78,7 +79,7 @@ impl ModuleStore {
             let rules = compile(&artefacts, &engine, settings.helper, builtin_rules()).map_err(|error| environment(&error))?;
             // A ceiling is for tenants' modules. The rules run in every task, as often as there are sandboxes.
             let rules = rules.limited(Limits { instances_max: usize::MAX, ..Limits::default() });
-            Ok(Self { shared: Arc::new(Shared { engine, artefacts, rules, settings, counts: Mutex::default() }) })
+            Ok(Self { shared: Arc::new(Shared { engine, artefacts, rules, settings, counts: Mutex::default(), shares: Mutex::default() }) })
         })
         .await
     }
@@ -88,12 +89,12 @@ impl ModuleStore {
         &self.shared.engine
     }
 
-    /// Compiles a module, or finds it compiled, and asks it who it is.
+    /// Compiles a module, or finds it compiled, and asks it who it is, within what its tenant may have of the process.
     ///
     /// # Errors
     /// A failure of code `module_rejected` that says what is wrong with it.
-    pub(crate) async fn examine(&self, name: &str, bytes: Vec<u8>) -> Result<(Compiled, ModuleInfo), Failure> {
-        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+    pub(crate) async fn examine(&self, name: &str, tenant: &TenantId, bytes: Vec<u8>) -> Result<(Compiled, ModuleInfo), Failure> {
+        let (shared, name, share) = (Arc::clone(&self.shared), name.to_owned(), self.share_of(tenant));
         on_guest_thread(move || {
             let rejected = |error: &dyn std::error::Error, hint: Option<String>| Failure {
                 hint,
@@ -106,7 +107,7 @@ impl ModuleStore {
             let upload = HelperLimits { niceness: UPLOAD_NICENESS, gives_way: Some(UPLOAD_GIVES_WAY), ..shared.settings.helper };
             let compiled = compile(&shared.artefacts, &shared.engine, upload, &bytes).map_err(|error| rejected(&error, error.hint()))?;
             // Counted by itself: what runs of the rules, or of equal bytes, is no reason to refuse a look at them.
-            let counted = compiled.clone().counted_with(&SandboxCount::default());
+            let counted = compiled.clone().counted_with(&SandboxCount::default()).held_by(&share);
             let mut sandbox = Sandbox::new(&shared.engine, &counted, Limits::default()).map_err(refused)?;
             let info = sandbox.describe().map_err(refused)?;
             Ok((compiled, info))
@@ -155,7 +156,30 @@ impl ModuleStore {
     /// A module whose sandboxes are those of a tenant's tests.
     pub(crate) fn counted_as_test(&self, module: Compiled, tenant: &TenantId) -> Compiled {
         let key = CountKey { tenant: tenant.clone(), digest: module.digest().to_owned(), is_test: true };
-        module.counted_with(&self.count(key))
+        module.counted_with(&self.count(key)).held_by(&self.share_of(tenant))
+    }
+
+    /// Tells what tenants may have of the process's sandboxes, and hears what they have.
+    pub(crate) fn share_out(&self, tenants: &[TenantRecord]) -> Vec<TenantShare> {
+        let share = |tenant: &TenantRecord| {
+            let share = self.share_of(&tenant.name);
+            let quotas = &tenant.quotas;
+            let memory_bytes = quotas.sandbox_memory_mib.map(|mib| (mib as usize) << 20);
+            share.set_quotas(quotas.sandboxes.map(|sandboxes| sandboxes as usize), memory_bytes);
+            share
+        };
+        let shares = tenants.iter().map(share).collect();
+        // Those of tenants that were deleted, once nothing of theirs runs.
+        self.shares().retain(|name, share| !share.is_unused() || tenants.iter().any(|tenant| tenant.name == *name));
+        shares
+    }
+
+    fn share_of(&self, tenant: &TenantId) -> TenantShare {
+        self.shares().entry(tenant.clone()).or_default().clone()
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<TenantId, TenantShare>> {
+        self.shared.shares.lock().expect("no holder of this lock panics")
     }
 
     fn count(&self, key: CountKey) -> SandboxCount {
@@ -173,7 +197,7 @@ impl ModuleStore {
         });
         match found.await? {
             Some(compiled) if record.state == ModuleState::Ready => Ok(compiled),
-            _ => Ok(self.examine(&record.name, catalog.module_bytes(&record.digest).await?).await?.0),
+            _ => Ok(self.examine(&record.name, &record.tenant, catalog.module_bytes(&record.digest).await?).await?.0),
         }
     }
 
@@ -191,7 +215,7 @@ impl ModuleStore {
                 )
                 .hint(format!("add \"modules\": {{\"{}\": \"FILE.wasm\"}}", reference.name))
             })?;
-            let (compiled, _) = self.examine(&reference.name, read(&reference.name, path).await?).await?;
+            let (compiled, _) = self.examine(&reference.name, &TenantId::default(), read(&reference.name, path).await?).await?;
             let found = format!("sha256:{}", compiled.digest());
             if reference.version != "latest" && reference.version != found {
                 let message =
@@ -239,7 +263,7 @@ impl ModuleStore {
         }
         let limits = self.limits(name, catalog).await?;
         let count = self.count(CountKey { tenant: record.tenant.clone(), digest: record.digest.clone(), is_test: false });
-        let compiled = self.ready(&record, catalog).await?.limited(limits).counted_with(&count);
+        let compiled = self.ready(&record, catalog).await?.limited(limits).counted_with(&count).held_by(&self.share_of(&record.tenant));
         Ok((record, compiled))
     }
 

@@ -110,6 +110,8 @@ fn changed(before: TenantQuotas, args: &QuotaArgs) -> TenantQuotas {
         tasks: bound(args.tasks, before.tasks),
         modules: bound(args.modules, before.modules),
         module_mib: bound(args.module_mib, before.module_mib),
+        sandboxes: bound(args.sandboxes, before.sandboxes),
+        sandbox_memory_mib: bound(args.sandbox_memory_mib, before.sandbox_memory_mib),
         module_ceilings: ceilings,
     }
 }
@@ -129,9 +131,10 @@ fn tenant_line(tenant: &Value) -> String {
         Value::Null => format!("{name}=-"),
         number => format!("{name}={number}"),
     };
-    let quotas = ["weight", "units", "tasks", "modules", "module_mib"].map(|name| Value::String(quota(name)));
-    let [weight, units, tasks, modules, module_mib] = &quotas;
-    line(&[&tenant["name"], weight, units, tasks, modules, module_mib])
+    let quotas = ["weight", "units", "tasks", "modules", "module_mib", "sandboxes", "sandbox_memory_mib"];
+    let quotas = quotas.map(|name| Value::String(quota(name)));
+    let columns: Vec<&Value> = std::iter::once(&tenant["name"]).chain(&quotas).collect();
+    line(&columns)
 }
 
 #[cfg(test)]
@@ -147,6 +150,8 @@ mod tests {
             tasks: None,
             modules: None,
             module_mib: None,
+            sandboxes: None,
+            sandbox_memory_mib: None,
             module_memory_mib: None,
             module_batch_cpu_ms: None,
             module_row_cpu_us: None,

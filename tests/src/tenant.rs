@@ -41,6 +41,16 @@ impl Tenant {
         self.request("POST", path, Some(Body::Json(body.clone()))).await
     }
 
+    /// `PUT path` with a JSON body.
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.request("PUT", path, Some(Body::Json(body.clone()))).await
+    }
+
+    /// `PUT path` with bytes.
+    pub async fn put_bytes(&self, path: &str, bytes: Vec<u8>) -> Answer {
+        self.request("PUT", path, Some(Body::Bytes(bytes))).await
+    }
+
     /// `DELETE path`.
     pub async fn delete(&self, path: &str) -> Answer {
         self.request("DELETE", path, None).await

@@ -27,6 +27,10 @@ pub struct TenantQuotas {
     pub modules: Option<u32>,
     /// Bytes of all versions of all its modules, MiB.
     pub module_mib: Option<u32>,
+    /// Sandboxes of its modules on a node at once.
+    pub sandboxes: Option<u32>,
+    /// Linear memory of all its sandboxes on a node, MiB.
+    pub sandbox_memory_mib: Option<u32>,
     /// The most that any of its modules may use. The server's own ceilings hold too.
     pub module_ceilings: ModuleLimits,
 }

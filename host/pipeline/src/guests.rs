@@ -25,6 +25,14 @@ use crate::task::TaskError;
 /// The code of an error that says that the process has no room for another sandbox now.
 pub(crate) const NO_ROOM: &str = "sandbox_slots";
 
+/// The code of an error that says that the tenant's modules have what they may have of it.
+const TENANT_SHARE: &str = "sandbox_share";
+
+/// True for the code of an error that says that a further sandbox cannot be had now.
+pub(crate) fn is_no_room(code: &str) -> bool {
+    code == NO_ROOM || code == TENANT_SHARE
+}
+
 /// Images in one call of a module: a call costs about a microsecond, so more brings little and holds more memory. A power of two, for
 /// which answers are found by their rows' places as they are.
 const BATCH_ROWS: usize = 1_024;
@@ -351,7 +359,8 @@ fn types(stage: &Stage) -> Vec<SqlType> {
 
 fn failed(modules: &Modules, module: usize, table: Option<&SourceTable>, error: SandboxError) -> TaskError {
     if error.is_transient() {
-        return ConnectorError::transient(NO_ROOM, error.to_string()).into();
+        let code = if error.is_of_tenant() { TENANT_SHARE } else { NO_ROOM };
+        return ConnectorError::transient(code, error.to_string()).into();
     }
     TaskError::Module {
         module: modules.module(module).name.clone(),

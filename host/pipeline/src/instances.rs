@@ -109,7 +109,7 @@ impl Instances {
     }
 
     /// Runs `work` on pieces of `items` side by side, and puts what comes of them together in the order of the items.
-    /// `ready` makes sure of a further instance; it fails with the code [`guests::NO_ROOM`] where there is none.
+    /// `ready` makes sure of a further instance; it fails with a code of [`guests::is_no_room`] where there is none.
     ///
     /// # Errors
     /// That of the first piece that failed.
@@ -131,7 +131,7 @@ impl Instances {
             running.push(started(move || {
                 let outcome = match if index == 0 { Ok(()) } else { ready(&mut guests) } {
                     Ok(()) => Outcome::Done(work(&mut guests, piece)),
-                    Err(error) if error.code() == guests::NO_ROOM => Outcome::NoRoom(piece),
+                    Err(error) if guests::is_no_room(error.code()) => Outcome::NoRoom(piece),
                     Err(error) => Outcome::Done(Err(error)),
                 };
                 (guests, outcome)

@@ -437,6 +437,8 @@ pub(crate) fn is_of_rows(error: &TaskError) -> bool {
         SandboxError::Plan { .. }
         | SandboxError::Cancelled
         | SandboxError::NoSlot
+        | SandboxError::TenantSandboxes { .. }
+        | SandboxError::TenantMemory { .. }
         | SandboxError::Instances { .. }
         | SandboxError::Crowded { .. }
         | SandboxError::Changed { .. }

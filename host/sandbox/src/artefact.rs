@@ -253,3 +253,35 @@ fn read_or_make_key(path: &Path) -> std::io::Result<Vec<u8>> {
         _ => std::fs::read(path),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops where its setup fails")]
+
+    use wasmtime::ModuleVersionStrategy;
+
+    use super::*;
+    use crate::EngineSettings;
+    use crate::engine::config;
+
+    #[test]
+    fn code_of_another_version_of_the_engine_is_not_loaded_under_any_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = ArtefactCache::open(dir.path()).unwrap();
+        let settings = EngineSettings { slots: 1, ..EngineSettings::default() };
+        let this = Engine::new(settings).unwrap();
+        let mut of_other = config(settings.meters_fuel);
+        of_other.module_version(ModuleVersionStrategy::Custom("another".to_owned())).unwrap();
+        let other = Engine::with(settings, of_other).unwrap();
+        let digest = digest_of(crate::builtin_rules());
+        let component = crate::compile::as_component(crate::builtin_rules(), settings.module_bytes_max).unwrap();
+        let code = other.wasm().precompile_component(&component).unwrap();
+
+        cache.store(&other, &digest, &code).unwrap();
+        assert!(cache.load(&this, &digest).unwrap().is_none(), "it is compiled anew");
+        assert!(cache.load(&other, &digest).unwrap().is_some());
+        // Somebody with this service's key gave it this engine's name: the runtime itself refuses it.
+        cache.store(&this, &digest, &code).unwrap();
+        assert!(matches!(cache.load(&this, &digest), Err(ModuleError::Compile(_))));
+    }
+}

@@ -267,6 +267,23 @@ mod tests {
         assert!(stops.iter().all(|(stop, _)| matches!(stop, Stop::Cpu { .. })), "{stops:?}");
     }
 
+    #[test]
+    fn a_call_that_neither_runs_nor_waits_nor_rests_is_stopped_at_ten_times_its_budget() {
+        let allowed = Duration::from_millis(50);
+        let mut budget = Budget::new(allowed, Duration::ZERO, Arc::default());
+        budget.check().unwrap();
+        let mut at = |wall, rested| {
+            budget.wall_start = Instant::now().checked_sub(Duration::from_millis(wall)).unwrap();
+            budget.rested = Duration::from_millis(rested);
+            budget.check()
+        };
+        assert!(at(300, 0).is_ok());
+        assert!(at(1_300, 1_000).is_ok());
+        // More than this thread can have waited for a processor since the first check.
+        let stop = at(3_600_000, 1_000).unwrap_err();
+        assert!(matches!(stop, Stop::Wall { used, allowed } if used > allowed && allowed == Duration::from_millis(500)), "{stop:?}");
+    }
+
     /// Runs until the budget ends it; why, and how long that took.
     fn stop_after(allowed: Duration) -> (Stop, Duration) {
         let (told, stopped) = std::sync::mpsc::channel();

@@ -20,6 +20,7 @@ use crate::contract_version;
 use crate::engine::Engine;
 use crate::error::ModuleError;
 use crate::guest::{Guest, Limits};
+use crate::share::TenantShare;
 
 /// Most bytes of an upload when nothing else is set: Python's interpreter with its library has 18.4 MB.
 pub const MODULE_BYTES_MAX: usize = 24 << 20;
@@ -36,12 +37,13 @@ pub struct Compiled {
     digest: String,
     limits: Option<Limits>,
     instances: SandboxCount,
+    share: Option<TenantShare>,
 }
 
 /// A module that used up its time or memory is remembered for so long when it has no sandbox any more.
 const SUSPECT_FOR: Duration = Duration::from_secs(900);
 
-/// Sandboxes of a module that somebody has in this process, and how their last batch went. Clones share both.
+/// Sandboxes of a module that somebody has in this process and that have an instance, and how their last batch went. Clones share both.
 #[derive(Debug, Clone, Default)]
 pub struct SandboxCount(Arc<Instances>);
 
@@ -61,32 +63,39 @@ impl SandboxCount {
         let is_forgotten = !self.0.is_suspect.load(Ordering::Relaxed) || exhausted_at.is_none_or(|at| at.elapsed() >= SUSPECT_FOR);
         is_forgotten && Arc::strong_count(&self.0) == 1
     }
-}
 
-/// Counts for one sandbox of a module.
-pub(crate) struct Instance(SandboxCount);
+    /// Sandboxes that have an instance.
+    pub(crate) fn sandboxes(&self) -> usize {
+        self.0.count.load(Ordering::Relaxed)
+    }
 
-impl Instance {
+    pub(crate) fn is(&self, other: &SandboxCount) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// One more; the lock of the slots is held.
+    pub(crate) fn add(&self) {
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove(&self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// A call used up its time or its memory.
     pub(crate) fn exhausted(&self) {
-        *self.0.0.exhausted_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        self.0.0.is_suspect.store(true, Ordering::Relaxed);
+        *self.0.exhausted_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.0.is_suspect.store(true, Ordering::Relaxed);
     }
 
     /// A batch was answered.
     pub(crate) fn answered(&self) {
-        self.0.0.is_suspect.store(false, Ordering::Relaxed);
+        self.0.is_suspect.store(false, Ordering::Relaxed);
     }
 
     /// True when the last batch of the module's sandboxes used up its time or its memory.
     pub(crate) fn is_suspect(&self) -> bool {
-        self.0.0.is_suspect.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        self.0.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.is_suspect.load(Ordering::Relaxed)
     }
 }
 
@@ -121,11 +130,19 @@ impl Compiled {
         self.limits.unwrap_or(others)
     }
 
-    /// A place for one more sandbox, unless there are as many as there may be.
-    pub(crate) fn instance(&self, instances_max: usize) -> Option<Instance> {
-        let more = |count: usize| (count < instances_max).then_some(count + 1);
-        self.instances.0.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Instance(self.instances.clone()))
+    /// The same code, whose sandboxes are a tenant's, and no more than its share. What nobody has is built in.
+    #[must_use]
+    pub fn held_by(mut self, share: &TenantShare) -> Self {
+        self.share = Some(share.clone());
+        self
+    }
+
+    pub(crate) fn count(&self) -> &SandboxCount {
+        &self.instances
+    }
+
+    pub(crate) fn share(&self) -> Option<&TenantShare> {
+        self.share.as_ref()
     }
 
     pub(crate) fn pre(&self) -> &TransformModulePre<Guest> {
@@ -135,7 +152,13 @@ impl Compiled {
     pub(crate) fn link(engine: &Engine, component: &Component, digest: String) -> Result<Self, ModuleError> {
         let refuse = |error: wasmtime::Error| ModuleError::Compile(format!("{error:#}"));
         let pre = engine.linker().instantiate_pre(component).map_err(refuse)?;
-        Ok(Self { pre: TransformModulePre::new(pre).map_err(refuse)?, digest, limits: None, instances: SandboxCount::default() })
+        Ok(Self {
+            pre: TransformModulePre::new(pre).map_err(refuse)?,
+            digest,
+            limits: None,
+            instances: SandboxCount::default(),
+            share: None,
+        })
     }
 }
 
@@ -254,14 +277,10 @@ mod tests {
     #[test]
     fn a_module_that_used_up_its_time_is_remembered_without_sandboxes_until_it_answers() {
         let count = SandboxCount::default();
-        let instance = || {
-            count.0.count.fetch_add(1, Ordering::AcqRel);
-            Instance(count.clone())
-        };
         assert!(count.is_done());
-        instance().exhausted();
+        count.exhausted();
         assert!(!count.is_done());
-        instance().answered();
+        count.answered();
         assert!(count.is_done());
     }
 }

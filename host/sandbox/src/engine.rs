@@ -4,8 +4,8 @@
 //! thread that drives the clock by which running modules are stopped. Proposals that the contract does not need are
 //! off, floats are canonical so that a replayed batch gives the same bytes, and traps carry no row data.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use crate::budget::Pacer;
 use crate::compile::MODULE_BYTES_MAX;
 use crate::error::SandboxError;
 use crate::guest::{Guest, link_host};
+use crate::memory::MemoryPool;
+use crate::slots::{Slots, reserve_of};
 
 /// How often running modules are checked against their budget.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -33,17 +35,19 @@ const TABLES_PER_COMPONENT: u32 = 20;
 /// What the process gives to modules altogether. What does not fit waits, and costs nobody but the one who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineSettings {
-    /// Sandboxes that can exist at once. Each reserves up to 16 GiB of address space (not of memory).
+    /// Sandboxes of tenants' modules that can be at work at once; an eighth as many of built-in ones can, beside them. Each reserves up to
+    /// 16 GiB of address space (not of memory).
     pub slots: u32,
     /// The most that one memory of a module can grow to, whatever its limits say.
     pub memory_bytes_max: usize,
-    /// The most that all memories of all sandboxes hold together. A growth beyond it is refused.
+    /// The most that all memories of all sandboxes hold together; tenants' modules leave an eighth of it to built-in ones. A growth beyond it
+    /// is refused.
     pub total_memory_bytes_max: usize,
     /// Largest upload.
     pub module_bytes_max: usize,
     /// Stack of a module; a deeper recursion traps. The threads that call modules need 1 MiB more than this.
     pub stack_bytes_max: usize,
-    /// How long a new sandbox waits for a slot.
+    /// How long a sandbox waits for a slot.
     pub slot_patience: Duration,
     /// Counts the fuel that calls use, in [`crate::Usage::fuel`]. Off by default; `ARCHITECTURE.md` says why.
     pub meters_fuel: bool,
@@ -75,7 +79,7 @@ struct Shared {
     ticker: Ticker,
     settings: EngineSettings,
     memory: Arc<MemoryPool>,
-    slots: Slots,
+    slots: Arc<Slots>,
     pacer: Pacer,
 }
 
@@ -85,8 +89,13 @@ impl Engine {
     /// # Errors
     /// [`SandboxError::Start`] when the pool's address space cannot be reserved.
     pub fn new(settings: EngineSettings) -> Result<Self, SandboxError> {
+        Self::with(settings, config(settings.meters_fuel))
+    }
+
+    /// The same with what compiled code depends on.
+    pub(crate) fn with(settings: EngineSettings, mut config: Config) -> Result<Self, SandboxError> {
         let mut pool = PoolingAllocationConfig::new();
-        let slots = settings.slots;
+        let slots = settings.slots.saturating_add(reserve_of(settings.slots));
         pool.total_component_instances(slots)
             .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
             .total_memories(slots.saturating_mul(MEMORIES_PER_COMPONENT))
@@ -97,7 +106,6 @@ impl Engine {
             .max_memory_size(settings.memory_bytes_max)
             .table_elements(100_000)
             .max_unused_warm_slots(slots / 4);
-        let mut config = config(settings.meters_fuel);
         config.max_wasm_stack(settings.stack_bytes_max);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let start = |error: wasmtime::Error| SandboxError::Start(format!("{error:#}"));
@@ -106,14 +114,29 @@ impl Engine {
         link_host(&mut linker).map_err(start)?;
         let pacer = Pacer::default();
         let ticker = Ticker::start(&wasm, pacer.clone())?;
-        let memory = Arc::new(MemoryPool { used: AtomicUsize::new(0), bytes_max: settings.total_memory_bytes_max });
-        let slots = Slots { free: Mutex::new(slots), freed: Condvar::new() };
+        let memory = Arc::new(MemoryPool::new(settings.total_memory_bytes_max));
+        let slots = Arc::new(Slots::new(settings.slots));
         Ok(Self { shared: Arc::new(Shared { wasm, linker, ticker, settings, memory, slots, pacer }) })
     }
 
     /// Linear memory that all sandboxes hold now, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.shared.memory.used.load(Ordering::Acquire)
+        self.shared.memory.used()
+    }
+
+    /// Sandboxes that hold a slot: of tenants' modules, and of built-in ones.
+    pub fn sandboxes(&self) -> (usize, usize) {
+        self.shared.slots.held()
+    }
+
+    /// How often an idle sandbox gave up its instance because somebody needed a slot or memory.
+    pub fn given_up(&self) -> u64 {
+        self.shared.slots.given_up()
+    }
+
+    /// Calls of modules that are under way, resting ones too.
+    pub fn calls(&self) -> usize {
+        self.shared.ticker.state.active.load(Ordering::Acquire)
     }
 
     /// What the engine was started with.
@@ -134,16 +157,8 @@ impl Engine {
         Arc::clone(&self.shared.memory)
     }
 
-    /// Takes a slot, waiting for one if need be; `None` when none became free in time. Waits on the calling thread.
-    pub(crate) fn slot(&self) -> Option<Slot> {
-        let slots = &self.shared.slots;
-        let free = slots.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut free, _) = slots
-            .freed
-            .wait_timeout_while(free, self.shared.settings.slot_patience, |free| *free == 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        *free = free.checked_sub(1)?;
-        Some(Slot { engine: self.clone() })
+    pub(crate) fn slots(&self) -> &Arc<Slots> {
+        &self.shared.slots
     }
 
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
@@ -163,44 +178,6 @@ impl Engine {
             thread.thread().unpark();
         }
         Running { ticker }
-    }
-}
-
-/// Linear memory of all sandboxes of the process.
-#[derive(Debug)]
-pub(crate) struct MemoryPool {
-    used: AtomicUsize,
-    pub(crate) bytes_max: usize,
-}
-
-impl MemoryPool {
-    /// True when there was room.
-    pub(crate) fn take(&self, bytes: usize) -> bool {
-        let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.bytes_max);
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
-    }
-
-    pub(crate) fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::AcqRel);
-    }
-}
-
-/// Counts the places for sandboxes. The pool of the runtime has as many, but cannot be waited for.
-struct Slots {
-    free: Mutex<u32>,
-    freed: Condvar,
-}
-
-/// A place for one sandbox.
-pub(crate) struct Slot {
-    engine: Engine,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let slots = &self.engine.shared.slots;
-        *slots.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        slots.freed.notify_one();
     }
 }
 

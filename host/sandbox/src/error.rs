@@ -9,6 +9,10 @@ fn accepted() -> String {
     CONTRACT_VERSIONS.iter().map(|version| format!("{CONTRACT_PACKAGE}@{version}")).collect::<Vec<_>>().join(", ")
 }
 
+/// What bounds a tenant's sandboxes: what it was given, or what it may have while others want some.
+pub(crate) const QUOTA: &str = "quota";
+pub(crate) const SHARE: &str = "share";
+
 /// A module that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleError {
@@ -194,11 +198,27 @@ pub enum SandboxError {
     /// The task is being stopped.
     #[error("the call was cancelled")]
     Cancelled,
-    /// Every slot of the pool is taken: wait until another sandbox is dropped.
-    #[error("all sandbox slots of this process are taken")]
+    /// Every slot of the pool is taken by a sandbox at work: try again later.
+    #[error("all sandboxes of this process are at work")]
     NoSlot,
-    /// The module runs as often as it may: wait until another sandbox of it is dropped.
-    #[error("{instances_max} sandboxes of the module run in this process, as many as its limits allow")]
+    /// The tenant's sandboxes at work have its quota or its share of the slots: try again later.
+    #[error("{sandboxes} sandboxes of the tenant's modules are at work in this process, which is its {bound}")]
+    TenantSandboxes {
+        /// Those that hold a slot.
+        sandboxes: usize,
+        /// `quota` or `share`.
+        bound: &'static str,
+    },
+    /// The tenant's sandboxes hold its quota or its share of the memory: try again later.
+    #[error("the sandboxes of the tenant's modules hold {bytes} bytes of memory in this process, and more is beyond its {bound}")]
+    TenantMemory {
+        /// Memory that they hold.
+        bytes: usize,
+        /// `quota` or `share`.
+        bound: &'static str,
+    },
+    /// The module runs as often as it may: try again later.
+    #[error("{instances_max} sandboxes of the module are at work in this process, as many as its limits allow")]
     Instances {
         /// Sandboxes allowed.
         instances_max: usize,
@@ -244,6 +264,8 @@ impl SandboxError {
             | SandboxError::Memory { .. }
             | SandboxError::Cancelled
             | SandboxError::NoSlot
+            | SandboxError::TenantSandboxes { .. }
+            | SandboxError::TenantMemory { .. }
             | SandboxError::Instances { .. }
             | SandboxError::Crowded { .. }
             | SandboxError::Start(_) => false,
@@ -260,7 +282,12 @@ impl SandboxError {
 
     /// True when the process, not the module, lacked something: the same call may do later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, SandboxError::NoSlot | SandboxError::Instances { .. } | SandboxError::Crowded { .. })
+        matches!(self, SandboxError::NoSlot | SandboxError::Instances { .. } | SandboxError::Crowded { .. }) || self.is_of_tenant()
+    }
+
+    /// True when the tenant has what it may have of the process, whatever others have.
+    pub fn is_of_tenant(&self) -> bool {
+        matches!(self, SandboxError::TenantSandboxes { .. } | SandboxError::TenantMemory { .. })
     }
 
     /// A short code for the error table and metrics.
@@ -278,6 +305,8 @@ impl SandboxError {
             SandboxError::NoSlot => "no-slot",
             SandboxError::Instances { .. } => "no-instance",
             SandboxError::Crowded { .. } => "no-memory",
+            SandboxError::TenantSandboxes { .. } => "tenant-sandboxes",
+            SandboxError::TenantMemory { .. } => "tenant-memory",
             SandboxError::Changed { .. } => "plan-not-deterministic",
             SandboxError::Start(_) => "transform-start",
             SandboxError::Misuse { .. } => "bug",

@@ -9,7 +9,11 @@ use wasmtime::{ResourceLimiter, StoreContextMut};
 
 use crate::budget::{Budget, Pacer};
 use crate::contract::tidegate::transform::host;
-use crate::engine::MemoryPool;
+use crate::engine::Engine;
+use crate::error::{QUOTA, SHARE, SandboxError};
+use crate::memory::{MemoryPool, NoMemory};
+use crate::share::TenantShare;
+use crate::slots::Slots;
 use crate::told::{LogLevel, Told};
 
 /// Bytes kept of a module's messages.
@@ -70,6 +74,9 @@ pub(crate) struct Guest {
     pub(crate) memory_bytes: usize,
     pub(crate) memory_bytes_max: usize,
     pub(crate) pool: Arc<MemoryPool>,
+    /// Of whom there may be memory to have.
+    slots: Arc<Slots>,
+    share: Option<TenantShare>,
     pub(crate) pacer: Pacer,
     /// Set when growth was refused: the trap that usually follows is the limit's.
     pub(crate) refused: Option<Refused>,
@@ -82,28 +89,55 @@ pub(crate) struct Guest {
 pub(crate) enum Refused {
     /// The module has as much as it may have.
     ByLimit,
-    /// All modules of the process together have as much as there is.
-    ByPool,
+    /// All modules of the process together, or those of the tenant, have as much as there is for them.
+    ByPool(NoMemory),
 }
 
 impl Guest {
-    pub(crate) fn new(limits: &Limits, cancel: Arc<AtomicBool>, pool: Arc<MemoryPool>, pacer: Pacer) -> Self {
+    pub(crate) fn new(limits: &Limits, cancel: Arc<AtomicBool>, engine: &Engine, share: Option<TenantShare>) -> Self {
         Self {
             budget: Budget::new(limits.plan_cpu, Duration::ZERO, cancel),
             memory_bytes: 0,
             memory_bytes_max: limits.memory_bytes_max,
-            pool,
-            pacer,
+            pool: engine.memory_pool(),
+            slots: Arc::clone(engine.slots()),
+            share,
+            pacer: engine.pacer(),
             refused: None,
             told: Told::default(),
             table_elements: 0,
+        }
+    }
+
+    /// Takes memory, of idle sandboxes where there is none.
+    fn take(&self, bytes: usize) -> Result<(), NoMemory> {
+        let share = self.share.as_ref();
+        loop {
+            match self.pool.take(share, bytes) {
+                Err(lack) if self.slots.clear_memory(share, lack) => {}
+                Err(lack) => {
+                    share.filter(|_| lack != NoMemory::OfAll).inspect(|share| share.refused());
+                    return Err(lack);
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// The error of a memory that all modules, or the tenant's, had no more of.
+    pub(crate) fn no_memory(&self, lack: NoMemory) -> SandboxError {
+        let bytes = self.share.as_ref().map_or(0, TenantShare::memory_bytes);
+        match lack {
+            NoMemory::OfAll => SandboxError::Crowded { bytes_max: self.pool.bytes_max },
+            NoMemory::AboveQuota => SandboxError::TenantMemory { bytes, bound: QUOTA },
+            NoMemory::AboveShare => SandboxError::TenantMemory { bytes, bound: SHARE },
         }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.pool.give_back(self.memory_bytes);
+        self.pool.give_back(self.share.as_ref(), self.memory_bytes);
     }
 }
 
@@ -114,8 +148,8 @@ impl ResourceLimiter for Guest {
             self.refused = Some(Refused::ByLimit);
             return Ok(false);
         }
-        if !self.pool.take(total.saturating_sub(self.memory_bytes)) {
-            self.refused = Some(Refused::ByPool);
+        if let Err(lack) = self.take(total.saturating_sub(self.memory_bytes)) {
+            self.refused = Some(Refused::ByPool(lack));
             return Ok(false);
         }
         self.memory_bytes = total.max(self.memory_bytes);

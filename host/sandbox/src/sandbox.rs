@@ -2,30 +2,34 @@
 //!
 //! ```text
 //!   new ─▶ live ──trap, limit, cancellation──▶ ended ──replace──▶ live (tables are planned again when they are used)
-//!             └──────────worn, at the next batch──────────────────┘
+//!             ├──────────worn, at the next batch──────────────────┤
+//!             └──between calls, when others need its slot──▶ given up ──the next call──▶ live
 //! ```
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidegate_model::{SqlType, TableSchema};
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Store, Trap};
 
 use crate::batch::Batch;
 use crate::budget::{Budget, Stop};
-use crate::compile::{Compiled, Instance};
+use crate::compile::Compiled;
 use crate::contract::TransformModule;
+use crate::contract::tidegate::transform::types as wit;
 use crate::convert;
-use crate::engine::{Engine, Slot};
+use crate::engine::Engine;
 use crate::error::SandboxError;
 use crate::guest::{Guest, Limits, MESSAGE_BYTES_MAX, Refused};
 use crate::input::InputSource;
 use crate::plan::{Output, PlanInput, PlanOutcome, TablePlan};
 use crate::plan_check;
 use crate::plan_size::{PlanRoom, Size};
+use crate::resident::{Inside, Live, Place};
 use crate::result::{BatchResult, Wanted};
+use crate::slots::Wish;
 use crate::told::{LogLine, Told, cut};
 use crate::usage::Usage;
 
@@ -48,7 +52,7 @@ const WORN_AGE: Duration = Duration::from_secs(3600);
 /// An instance that needs so much memory from the start is not replaced for it all the time.
 const WORN_MEMORY_BATCHES: u64 = 64;
 /// Fuel of a call where fuel is metered: never used up, since the clock stops a call long before.
-const FUEL: u64 = u64::MAX / 2;
+pub(crate) const FUEL: u64 = u64::MAX / 2;
 
 /// What a module says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,39 +67,33 @@ pub struct ModuleInfo {
 
 /// A module for one task on one worker. Its calls run on the caller's thread.
 pub struct Sandbox {
-    engine: Engine,
-    compiled: Compiled,
-    limits: Limits,
-    state: State,
-    tables: HashMap<u32, PlannedTable>,
+    pub(crate) engine: Engine,
+    pub(crate) compiled: Compiled,
+    pub(crate) limits: Limits,
+    pub(crate) state: State,
+    pub(crate) tables: HashMap<u32, PlannedTable>,
     room: PlanRoom,
-    cancel: Arc<AtomicBool>,
-    usage: Usage,
-    told: Told,
+    pub(crate) cancel: Arc<AtomicBool>,
+    pub(crate) usage: Usage,
+    pub(crate) told: Told,
     /// The configuration planned with last: a task's tables mostly share it.
     config: Arc<str>,
-    // Given back after the instance is gone, which the order of the fields sees to.
-    instance: Instance,
-    _slot: Slot,
+    pub(crate) wish: Wish,
+    /// Where the instance is between calls.
+    pub(crate) place: Arc<Place>,
 }
 
-enum State {
+pub(crate) enum State {
+    /// During a call.
     Live(Box<Live>),
+    /// Between calls: the instance is in the sandbox's [`Place`], unless others needed its slot.
+    Resting,
     /// The error that ended the instance.
     Ended(SandboxError),
 }
 
-struct Live {
-    store: Store<Guest>,
-    module: TransformModule,
-    started: Instant,
-    batches: u64,
-    /// CPU time of an answered call, the later ones counting for more.
-    usual: Duration,
-}
-
 /// What is needed to check the batches and answers of a table, and to plan it again.
-struct PlannedTable {
+pub(crate) struct PlannedTable {
     schema: TableSchema,
     target: tidegate_model::Engine,
     config: Arc<str>,
@@ -105,7 +103,7 @@ struct PlannedTable {
     input_types: Vec<SqlType>,
     computed: Vec<Output>,
     /// The present instance knows the plan.
-    known: bool,
+    pub(crate) known: bool,
 }
 
 impl Sandbox {
@@ -113,103 +111,27 @@ impl Sandbox {
     /// slot as long as the engine's settings say.
     ///
     /// # Errors
-    /// [`SandboxError::NoSlot`] when the pool is full, [`SandboxError::Instances`] when the module runs as often as it
-    /// may, [`SandboxError::Memory`] when it needs more memory than it may have, [`SandboxError::Start`] or
-    /// [`SandboxError::Trap`] otherwise.
+    /// [`SandboxError::NoSlot`], [`SandboxError::TenantSandboxes`] and [`SandboxError::Instances`] when there is no slot, none within the
+    /// tenant's share, or none within the module's limit; [`SandboxError::Memory`] when it needs more memory than it may have,
+    /// [`SandboxError::Start`] or [`SandboxError::Trap`] otherwise.
     pub fn new(engine: &Engine, module: &Compiled, limits: Limits) -> Result<Self, SandboxError> {
         let limits = module.limits_or(limits);
-        let instance = module.instance(limits.instances_max).ok_or(SandboxError::Instances { instances_max: limits.instances_max })?;
-        let slot = engine.slot().ok_or(SandboxError::NoSlot)?;
         let mut sandbox = Self {
             engine: engine.clone(),
+            wish: Wish { share: module.share().cloned(), count: module.count().clone(), instances_max: limits.instances_max },
             compiled: module.clone(),
             limits,
-            state: State::Ended(SandboxError::Cancelled),
+            state: State::Resting,
             tables: HashMap::new(),
             room: PlanRoom::default(),
             cancel: Arc::new(AtomicBool::new(false)),
             usage: Usage { fuel: engine.settings().meters_fuel.then_some(0), ..Usage::default() },
             told: Told::default(),
             config: Arc::from(""),
-            instance,
-            _slot: slot,
+            place: Arc::default(),
         };
         sandbox.replace()?;
         Ok(sandbox)
-    }
-
-    /// Throws the instance away and starts a fresh one, after an error that left it unusable or for whatever reason.
-    /// Its memory is gone; tables stay planned (each is planned again, and compared, when its next batch comes), and
-    /// usage goes on counting. The slot is kept, so this never waits.
-    ///
-    /// # Errors
-    /// As for [`Sandbox::new`], but for the places; the sandbox can be replaced again.
-    pub fn replace(&mut self) -> Result<(), SandboxError> {
-        self.end(SandboxError::Cancelled);
-        self.tables.values_mut().for_each(|table| table.known = false);
-        match self.start() {
-            Ok(mut live) => {
-                let budget = &mut live.store.data_mut().budget;
-                budget.end();
-                self.usage.cpu += budget.cpu_used();
-                self.state = State::Live(Box::new(live));
-                self.usage.instances += 1;
-                self.note_memory();
-                Ok(())
-            }
-            Err(error) => {
-                self.state = State::Ended(error.clone());
-                Err(error)
-            }
-        }
-    }
-
-    fn start(&self) -> Result<Live, SandboxError> {
-        let guest = Guest::new(&self.limits, Arc::clone(&self.cancel), self.engine.memory_pool(), self.engine.pacer());
-        let mut store = Store::new(self.engine.wasm(), guest);
-        store.limiter(|guest| guest);
-        store.set_hostcall_fuel(answer_bytes_max("start", &self.limits));
-        self.refuel(&mut store)?;
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| {
-            let Guest { budget, pacer, .. } = context.data_mut();
-            budget.check().map_err(wasmtime::Error::new)?;
-            budget.rest(pacer);
-            Ok(UpdateDeadline::Continue(1))
-        });
-        let running = self.engine.running();
-        let instance = self.compiled.pre().instantiate(&mut store);
-        drop(running);
-        match instance {
-            Ok(module) => Ok(Live { store, module, started: Instant::now(), batches: 0, usual: Duration::ZERO }),
-            Err(error) if error.is::<Trap>() || error.is::<Stop>() || store.data().refused.is_some() => {
-                Err(self.failure("start", &error, store.data()))
-            }
-            Err(error) => Err(SandboxError::Start(format!("{error:#}"))),
-        }
-    }
-
-    /// Without metering there is no fuel to set.
-    fn refuel(&self, store: &mut Store<Guest>) -> Result<(), SandboxError> {
-        if self.engine.settings().meters_fuel {
-            store.set_fuel(FUEL).map_err(|error| SandboxError::Start(format!("{error:#}")))?;
-        }
-        Ok(())
-    }
-
-    /// Drops the instance, and keeps what it logged and counted.
-    fn end(&mut self, error: SandboxError) {
-        self.note_memory();
-        self.hear();
-        self.state = State::Ended(error);
-        self.usage.memory_bytes = 0;
-    }
-
-    fn note_memory(&mut self) {
-        if let State::Live(live) = &self.state {
-            self.usage.memory_bytes = live.store.data().memory_bytes;
-            self.usage.memory_bytes_peak = self.usage.memory_bytes_peak.max(self.usage.memory_bytes);
-        }
     }
 
     /// Setting the flag stops a running call within about 5 ms, and every later one.
@@ -222,8 +144,10 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`] as for every call.
     pub fn describe(&mut self) -> Result<ModuleInfo, SandboxError> {
-        let info =
-            self.call("describe", self.limits.plan_cpu, |module, store| module.tidegate_transform_transformer().call_describe(store))?;
+        let info = self.held(|sandbox| {
+            let cpu = sandbox.limits.plan_cpu;
+            sandbox.call("describe", cpu, |module, store| module.tidegate_transform_transformer().call_describe(store))
+        })?;
         if let Some(schema) = info.config_schema.as_ref().filter(|schema| schema.len() > CONFIG_SCHEMA_BYTES_MAX) {
             let bytes = schema.len();
             let what = format!("the schema of its configuration has {bytes} bytes, more than {CONFIG_SCHEMA_BYTES_MAX}");
@@ -245,7 +169,7 @@ impl Sandbox {
         if self.tables.len() >= TABLES_MAX && !self.tables.contains_key(&table) {
             return Err(SandboxError::plan(format!("more than {TABLES_MAX} tables in one task")));
         }
-        let outcome = self.call_plan(table, input, config)?;
+        let outcome = self.held(|sandbox| sandbox.call_plan(table, input, config))?;
         self.unplan(table);
         if let PlanOutcome::Include(plan) = &outcome {
             plan_check::check(plan, input.schema)?;
@@ -325,8 +249,22 @@ impl Sandbox {
         if !batch.has_form(&planned.input_types, rows.text_layout) {
             return Err(misuse("the batch has other columns than the plan asks for"));
         }
+        let answer = self.held(|sandbox| sandbox.call_transform(table, batch))?;
+        let answer = answer.map_err(|message| SandboxError::Module(cut(&message, MESSAGE_BYTES_MAX)))?;
+        let planned = self.tables.get(&table).ok_or(misuse("it has no plan"))?;
+        let count = batch.rows();
+        let (filters, partial_images) = planned.plan.rows.as_ref().map_or((false, false), |rows| (rows.filters, rows.partial_images));
+        let wanted = Wanted { rows: count, input_bytes: batch.bytes(), computed: &planned.computed, filters, partial_images };
+        let result = BatchResult::check(answer, &wanted)?;
+        self.usage.rows_rejected += result.errors().len() as u64;
+        self.usage.rows_dropped += result.dropped() as u64;
+        self.usage.output_bytes += result.bytes() as u64;
+        Ok(result)
+    }
+
+    fn call_transform(&mut self, table: u32, batch: &Batch) -> Result<Result<wit::BatchResult, String>, SandboxError> {
         if self.is_worn() {
-            self.replace()?;
+            self.renew()?;
         }
         self.plan_again(table)?;
         let count = batch.rows();
@@ -337,17 +275,7 @@ impl Sandbox {
         if let State::Live(live) = &mut self.state {
             live.batches += 1;
         }
-        let answer =
-            self.call("transform", cpu, |module, store| module.tidegate_transform_transformer().call_transform(store, table, &batch.wit))?;
-        let answer = answer.map_err(|message| SandboxError::Module(cut(&message, MESSAGE_BYTES_MAX)))?;
-        let planned = self.tables.get(&table).ok_or(misuse("it has no plan"))?;
-        let (filters, partial_images) = planned.plan.rows.as_ref().map_or((false, false), |rows| (rows.filters, rows.partial_images));
-        let wanted = Wanted { rows: count, input_bytes: batch.bytes(), computed: &planned.computed, filters, partial_images };
-        let result = BatchResult::check(answer, &wanted)?;
-        self.usage.rows_rejected += result.errors().len() as u64;
-        self.usage.rows_dropped += result.dropped() as u64;
-        self.usage.output_bytes += result.bytes() as u64;
-        Ok(result)
+        self.call("transform", cpu, |module, store| module.tidegate_transform_transformer().call_transform(store, table, &batch.wit))
     }
 
     /// Tells the module that the table left the task or has a new schema.
@@ -356,7 +284,8 @@ impl Sandbox {
     /// [`SandboxError`] as for every call.
     pub fn forget(&mut self, table: u32) -> Result<(), SandboxError> {
         self.unplan(table);
-        self.call("forget", self.limits.plan_cpu, |module, store| module.tidegate_transform_transformer().call_forget(store, table))
+        let cpu = self.limits.plan_cpu;
+        self.held(|sandbox| sandbox.call("forget", cpu, |module, store| module.tidegate_transform_transformer().call_forget(store, table)))
     }
 
     /// What the module logged since the last time, and how many lines were dropped.
@@ -371,15 +300,10 @@ impl Sandbox {
         self.told.take_counts()
     }
 
-    fn hear(&mut self) {
-        if let State::Live(live) = &mut self.state {
-            self.told.absorb(&mut live.store.data_mut().told);
-        }
-    }
-
     /// What it has used so far, over all its instances.
     pub fn usage(&self) -> Usage {
-        self.usage
+        let memory_bytes = if self.is_given_up() { 0 } else { self.usage.memory_bytes };
+        Usage { memory_bytes, ..self.usage }
     }
 
     /// What it may use: the module's own limits, or those that it was started with.
@@ -389,9 +313,15 @@ impl Sandbox {
 
     /// True when the instance is replaced before the next batch, although nothing is wrong.
     pub fn is_worn(&self) -> bool {
-        let State::Live(live) = &self.state else { return false };
-        let full = live.store.data().memory_bytes > self.limits.memory_bytes_max / 4 * 3 && live.batches >= WORN_MEMORY_BATCHES;
-        full || live.batches >= WORN_BATCHES || live.started.elapsed() >= WORN_AGE
+        let is_worn = |live: &Live| {
+            let full = live.store.data().memory_bytes > self.limits.memory_bytes_max / 4 * 3 && live.batches >= WORN_MEMORY_BATCHES;
+            full || live.batches >= WORN_BATCHES || live.started.elapsed() >= WORN_AGE
+        };
+        match &self.state {
+            State::Live(live) => is_worn(live),
+            State::Resting => matches!(&*self.place.lock(), Inside::Live(live) if is_worn(live)),
+            State::Ended(_) => false,
+        }
     }
 
     fn call<R>(
@@ -404,9 +334,10 @@ impl Sandbox {
         let live = match &mut self.state {
             State::Live(live) => live,
             State::Ended(error) => return Err(SandboxError::Start(format!("an earlier call ended it: {error}"))),
+            State::Resting => return Err(SandboxError::Start("it rests".to_owned())),
         };
         let mut budget = Budget::new(cpu, live.usual, Arc::clone(&self.cancel));
-        if self.instance.is_suspect() {
+        if self.compiled.count().is_suspect() {
             budget.rest_from_now_on(&self.engine.pacer());
         }
         if budget.is_cancelled() {
@@ -439,13 +370,14 @@ impl Sandbox {
             Err(error) => Err(match &self.state {
                 State::Live(live) => self.failure(name, &error, live.store.data()),
                 State::Ended(error) => error.clone(),
+                State::Resting => SandboxError::Start("it rests".to_owned()),
             }),
         };
         self.note_memory();
         match &result {
             // A plan says nothing about batches.
-            Ok(_) if name == "transform" => self.instance.answered(),
-            Err(error) if error.exhausts() => self.instance.exhausted(),
+            Ok(_) if name == "transform" => self.compiled.count().answered(),
+            Err(error) if error.exhausts() => self.compiled.count().exhausted(),
             Ok(_) | Err(_) => {}
         }
         result.inspect_err(|error| {
@@ -454,13 +386,13 @@ impl Sandbox {
         })
     }
 
-    fn failure(&self, call: &'static str, error: &wasmtime::Error, guest: &Guest) -> SandboxError {
+    pub(crate) fn failure(&self, call: &'static str, error: &wasmtime::Error, guest: &Guest) -> SandboxError {
         if let Some(stop) = error.downcast_ref::<Stop>() {
             return stopped(call, *stop);
         }
         match guest.refused {
             Some(Refused::ByLimit) => return SandboxError::Memory { call, bytes_max: guest.memory_bytes_max },
-            Some(Refused::ByPool) => return SandboxError::Crowded { bytes_max: guest.pool.bytes_max },
+            Some(Refused::ByPool(lack)) => return guest.no_memory(lack),
             None => {}
         }
         if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
@@ -476,7 +408,7 @@ impl Sandbox {
 }
 
 /// What a call may make the host allocate for its answer, and for each line and name that it passes meanwhile.
-fn answer_bytes_max(call: &str, limits: &Limits) -> usize {
+pub(crate) fn answer_bytes_max(call: &str, limits: &Limits) -> usize {
     if call == "transform" { limits.result_bytes_max } else { limits.result_bytes_max.min(ANSWER_BYTES_MAX) }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use tidegate_catalog::{CapacityStatus, TaskRecord, TenantRecord};
 use tidegate_pipeline::{ModuleProgress, Progress};
+use tidegate_sandbox::{Engine, TenantShare};
 
 use super::table;
 
@@ -174,6 +175,24 @@ pub(crate) fn record_tenants<'a>(
         table::TENANT_ROWS.add(&[tenant], 0);
         table::TENANT_BYTES.add(&[tenant], 0);
         table::TENANT_MODULE_CPU.raise(&[tenant], 0.0);
+    }
+}
+
+/// What the sandboxes of tenants and of the process hold.
+pub(crate) fn record_sandboxes<'a>(engine: &Engine, tenants: impl Iterator<Item = (&'a TenantRecord, &'a TenantShare)>) {
+    let (of_tenants, built_in) = engine.sandboxes();
+    table::SANDBOXES.set(&["tenants"], of_tenants as f64);
+    table::SANDBOXES.set(&["built-in"], built_in as f64);
+    table::SANDBOX_MEMORY.set(&[], engine.memory_bytes() as f64);
+    table::SANDBOXES_GIVEN_UP.reach(&[], engine.given_up());
+    for (TenantRecord { name, quotas, .. }, share) in tenants {
+        let tenant = name.as_str();
+        table::TENANT_SANDBOXES.set(&[tenant], share.sandboxes() as f64);
+        table::TENANT_SANDBOXES_QUOTA.set(&[tenant], quotas.sandboxes.map_or(f64::INFINITY, f64::from));
+        table::TENANT_SANDBOX_MEMORY.set(&[tenant], share.memory_bytes() as f64);
+        let mib = f64::from(1 << 20);
+        table::TENANT_SANDBOX_MEMORY_QUOTA.set(&[tenant], quotas.sandbox_memory_mib.map_or(f64::INFINITY, |quota| f64::from(quota) * mib));
+        table::TENANT_SANDBOX_REFUSALS.reach(&[tenant], share.refusals());
     }
 }
 

@@ -82,6 +82,19 @@ metrics_table! {
     TENANT_BYTES = Counter Bytes "tidegate_tenant_bytes_written_total" TENANT, "Bytes of row data written by the tenant's tasks.";
     TENANT_MODULE_CPU = Gauge Seconds "tidegate_tenant_module_cpu_seconds" TENANT,
         "CPU time of all calls of modules in the tenant's tasks since the process started, the built-in rules included; only grows.";
+    TENANT_SANDBOXES = Gauge Count "tidegate_tenant_sandboxes" TENANT,
+        "Sandboxes of the tenant's modules that have an instance; idle ones give it up when somebody needs the slot.";
+    TENANT_SANDBOXES_QUOTA = Gauge Count "tidegate_tenant_sandboxes_quota" TENANT,
+        "The most sandboxes of the tenant's modules with an instance; +Inf without a quota.";
+    TENANT_SANDBOX_MEMORY = Gauge Bytes "tidegate_tenant_sandbox_memory_bytes" TENANT, "Linear memory of the tenant's sandboxes.";
+    TENANT_SANDBOX_MEMORY_QUOTA = Gauge Bytes "tidegate_tenant_sandbox_memory_quota_bytes" TENANT,
+        "The most linear memory of the tenant's sandboxes; +Inf without a quota.";
+    TENANT_SANDBOX_REFUSALS = Counter Count "tidegate_tenant_sandbox_refusals_total" TENANT,
+        "Times that a module of the tenant's got no sandbox or no memory because the tenant had its quota or its share of them.";
+    SANDBOXES = Gauge Count "tidegate_sandboxes" &["of"], "Sandboxes with an instance: of tenants' modules, and of the built-in ones.";
+    SANDBOX_MEMORY = Gauge Bytes "tidegate_sandbox_memory_bytes" &[], "Linear memory of all sandboxes.";
+    SANDBOXES_GIVEN_UP = Counter Count "tidegate_sandboxes_given_up_total" &[],
+        "Times that a sandbox gave up its instance between two calls because somebody else needed its slot or its memory.";
     UNITS = Gauge Count "tidegate_units" &[], "Capacity units of this node.";
     RESIDENT_MEMORY = Gauge Bytes "tidegate_process_resident_memory_bytes" &[], "Resident memory of the process.";
 }

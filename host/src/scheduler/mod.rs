@@ -296,6 +296,8 @@ impl Scheduler {
             Err(error) => return error!(error = chain(&error), "read tenants"),
         };
         metric::record_memory();
+        let modules = &self.node.modules;
+        metric::record_sandboxes(modules.engine(), tenants.iter().zip(&modules.share_out(&tenants)));
         metric::record_tenants(&tenants, self.known.values(), &self.node.pool.units_of_tenants());
         let share = |quotas: TenantQuotas| Share { weight: quotas.weight.unwrap_or(1), quota: quotas.units };
         self.node.pool.share(tenants.into_iter().map(|tenant| (tenant.name.to_string(), share(tenant.quotas))).collect());

@@ -44,7 +44,7 @@ pub(super) async fn test_module(node: &Node, name: &str, payload: &Value) -> Res
 async fn find(node: &Node, name: &str, version: &str) -> Result<(Compiled, ModuleInfo), Failure> {
     let tenant = node.catalog.tenant();
     if name == RULES {
-        let (rules, info) = node.modules.examine(RULES, builtin_rules().to_vec()).await?;
+        let (rules, info) = node.modules.examine(RULES, tenant, builtin_rules().to_vec()).await?;
         return Ok((node.modules.counted_as_test(rules, tenant), info));
     }
     let record = node.catalog.get_module(name, &ModuleVersion::new(version)).await?;
@@ -52,6 +52,6 @@ async fn find(node: &Node, name: &str, version: &str) -> Result<(Compiled, Modul
         return Err(Failure { hint, ..Failure::failed("module_rejected", format!("module \"{name}\" was rejected: {message}")) });
     }
     let limits = node.modules.limits(name, &node.catalog).await?;
-    let (module, info) = node.modules.examine(name, node.catalog.module_bytes(&record.digest).await?).await?;
+    let (module, info) = node.modules.examine(name, tenant, node.catalog.module_bytes(&record.digest).await?).await?;
     Ok((node.modules.counted_as_test(module.limited(limits), tenant), info))
 }

@@ -264,7 +264,7 @@ async fn forget_unnamed(node: &Node, digest: &str) {
 /// Compiles a pending version and records the verdict.
 async fn judge(node: Node, record: ModuleRecord) {
     let verdict = match node.catalog.module_bytes(&record.digest).await {
-        Ok(bytes) => node.modules.examine(&record.name, bytes).await,
+        Ok(bytes) => node.modules.examine(&record.name, &record.tenant, bytes).await,
         Err(error) => Err(error.into()),
     };
     let (state, about) = match verdict {

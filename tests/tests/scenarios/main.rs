@@ -19,6 +19,7 @@ mod registry;
 mod reload;
 mod row_errors;
 mod schema_changes;
+mod shares;
 mod sleep;
 mod swap;
 mod tenants;
