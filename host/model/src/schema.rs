@@ -141,7 +141,8 @@ pub struct Column {
     pub sql_type: SqlType,
     /// As the source spells it in DDL, e.g. `character varying(64)`.
     pub native_type: String,
-    /// The collation of a text as the server names it; `None` for other types, and where the source does not tell.
+    /// The collation of a text as the server names it; `None` for other types, and where the source does not tell. Of PostgreSQL
+    /// only what defines one that holds different texts equal, or the type `citext`.
     pub collation: Option<String>,
     /// False for NOT NULL.
     pub nullable: bool,

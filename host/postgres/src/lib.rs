@@ -4,6 +4,7 @@
 //! `pgoutput` decodes the log and `types` the values. Errors of the server become classes in `fault`, without the row
 //! values that its messages may quote.
 
+mod collation;
 mod connect;
 mod fault;
 pub mod pgoutput;

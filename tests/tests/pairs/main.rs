@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod world;
 
+mod key_equality;
 mod oltp;
 mod values;
 

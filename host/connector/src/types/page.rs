@@ -41,8 +41,9 @@ code that it has no character for is no text (`charset_bytes`), where the server
 cp932, sjis, eucjpms and ujis some characters have several codes: keys that differ in them are one text, of which the check warns
 (`key_charset`). MySQL and MariaDB as targets of their own kind keep a column's character set.
 
-Collations are not copied: two keys that a case-insensitive collation holds equal are different in the target, and a key whose
-case changes is moved. Generated columns, virtual or stored, arrive as plain columns with their values; from MariaDB 11 and later
+Collations are not copied: two keys that a case-insensitive collation holds equal are different in the target, of which the check tells
+(`key_collation`), and a key whose case changes is moved. An existing table is refused whose key (`citext`, a nondeterministic collation)
+may hold equal what the source tells apart. Generated columns, virtual or stored, arrive as plain columns with their values; from MariaDB 11 and later
 they are left out and named (`generated_columns`), since its log has their values in new rows alone (seen with 11.8; 11.0 to 11.7
 count as it without having been tried). Invisible columns arrive as columns. `COMPRESSED` columns and system-versioned tables are
 refused by the check.
@@ -52,8 +53,9 @@ const TO_MYSQL: &str = "
 Texts of a PostgreSQL source get a binary collation without padding (`utf8mb4_0900_bin`, in MariaDB `utf8mb4_nopad_bin`), so
 that no two rows become one. A key has at most 3,072 bytes: texts without a length become `varchar` of what the key's other
 columns leave. What goes as text has the text's equality: two values that PostgreSQL holds equal and prints differently (`seg`) are two
-keys. A row of more than 65,535 bytes gets `longtext` in place of its widest `varchar` columns. An existing table with
-a case-insensitive key is refused (`key_collation`).
+keys. A row of more than 65,535 bytes gets `longtext` in place of its widest `varchar` columns. An existing table is
+refused whose key may hold equal what the source tells apart (`key_collation`); a key of `citext` or of a nondeterministic collation, whose
+texts are different in the target, is told.
 ";
 
 const TAIL: &str = "

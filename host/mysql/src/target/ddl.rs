@@ -91,7 +91,7 @@ fn in_foreign_key(table: &TargetTable, index: usize) -> bool {
     keys.into_iter().any(|key| key.columns.contains(&table.columns[index].name))
 }
 
-fn in_unique_key(table: &TargetTable, index: usize) -> bool {
+pub(crate) fn in_unique_key(table: &TargetTable, index: usize) -> bool {
     match table.columns[index].origin {
         ColumnOrigin::Source(at) => table.source.schema.unique_keys.iter().any(|key| key.contains(&at)),
         ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => false,

@@ -9,6 +9,7 @@ use tidegate_connector::{ConnectorError, Partition};
 use tidegate_model::{Lsn, TableName};
 use tokio_postgres::{Client, Row};
 
+use crate::collation::collation_definition;
 use crate::fault::pg_error;
 use crate::types::{MONEY, TypeEntry};
 
@@ -40,6 +41,8 @@ pub(crate) struct ColumnFacts {
     pub(crate) modifier: i32,
     pub(crate) nullable: bool,
     pub(crate) generated: bool,
+    /// What defines its collation, if that holds different texts equal.
+    pub(crate) collation: Option<String>,
 }
 
 /// A unique index on plain columns over all rows.
@@ -75,9 +78,14 @@ const TABLES: &str = concat!(
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
 );
 
-const COLUMNS: &str = "select a.attrelid::pg_catalog.oid, a.attnum::pg_catalog.int2, a.attname::pg_catalog.text, \
-    a.atttypid::pg_catalog.oid, a.atttypmod::pg_catalog.int4, not a.attnotnull, a.attgenerated <> '' \
-    from pg_catalog.pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped order by 1, 2";
+const COLUMNS: &str = concat!(
+    "select a.attrelid::pg_catalog.oid, a.attnum::pg_catalog.int2, a.attname::pg_catalog.text, \
+    a.atttypid::pg_catalog.oid, a.atttypmod::pg_catalog.int4, not a.attnotnull, a.attgenerated <> '', \
+    (select ",
+    collation_definition!(),
+    " from pg_catalog.pg_collation k where k.oid = a.attcollation and not k.collisdeterministic) \
+    from pg_catalog.pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped order by 1, 2"
+);
 
 /// `indkey` holds INCLUDE columns too; only the first `indnkeyatts` are the key.
 const INDEXES: &str = "select i.indrelid::pg_catalog.oid, i.indisprimary, i.indisreplident, i.indimmediate, \
@@ -215,6 +223,7 @@ async fn with_columns(client: &Client, rows: Vec<Row>) -> Result<Vec<TableFacts>
             modifier: get(&row, 4, attempted)?,
             nullable: get(&row, 5, attempted)?,
             generated: get(&row, 6, attempted)?,
+            collation: get(&row, 7, attempted)?,
         };
         if let Some(place) = places.get(&get::<u32>(&row, 0, attempted)?) {
             tables[*place].columns.push(column);

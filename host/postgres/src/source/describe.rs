@@ -27,6 +27,7 @@ struct ColumnWanted<'a> {
     type_oid: u32,
     modifier: i32,
     nullable: bool,
+    collation: Option<String>,
 }
 
 /// Descriptions of the tables with these facts, as the catalog has them now.
@@ -46,6 +47,7 @@ pub(crate) async fn from_catalog(client: &Client, tables: &[TableFacts]) -> Resu
                 type_oid: column.type_oid,
                 modifier: column.modifier,
                 nullable: column.nullable,
+                collation: column.collation.clone(),
             })
             .collect();
         let (columns, decoder) = columns(&types, &natives, &wanted);
@@ -85,9 +87,7 @@ pub(crate) async fn from_catalog(client: &Client, tables: &[TableFacts]) -> Resu
 pub(crate) async fn from_message(client: &Client, message: &RelationMessage, version: u32) -> Result<SourceTable, ConnectorError> {
     let facts = catalog::table_by_oid(client, message.oid).await?;
     let types = catalog::types(client, message.columns.iter().map(|column| column.type_oid).collect()).await?;
-    let nullable = |name: &str| {
-        facts.as_ref().and_then(|facts| facts.columns.iter().find(|column| column.name == name)).is_none_or(|column| column.nullable)
-    };
+    let known = |name: &str| facts.as_ref().and_then(|facts| facts.columns.iter().find(|column| column.name == name));
     let wanted: Vec<ColumnWanted<'_>> = message
         .columns
         .iter()
@@ -95,7 +95,8 @@ pub(crate) async fn from_message(client: &Client, message: &RelationMessage, ver
             name: &column.name,
             type_oid: column.type_oid,
             modifier: column.modifier,
-            nullable: nullable(&column.name),
+            nullable: known(&column.name).is_none_or(|column| column.nullable),
+            collation: known(&column.name).and_then(|column| column.collation.clone()),
         })
         .collect();
     let natives = native_names(client, &types, wanted.iter().map(|column| (column.type_oid, column.modifier)).collect()).await?;
@@ -173,7 +174,9 @@ fn columns(
         let (sql_type, form) = resolve(types, base.0, base.1, &native_type);
         forms.push((column.name.to_owned(), form));
         let name = column.name.to_owned();
-        columns.push(Column { name, sql_type, native_type, collation: None, nullable: column.nullable, generated: false });
+        let is_citext = types.get(&base.0).is_some_and(|entry| entry.name == "citext");
+        let collation = if is_citext { Some("citext".to_owned()) } else { column.collation.clone() };
+        columns.push(Column { name, sql_type, native_type, collation, nullable: column.nullable, generated: false });
     }
     (columns, PostgresDecoder::new(forms))
 }

@@ -1,5 +1,7 @@
 //! What would stop or falsify writing to a target. Reads only: all of it runs in one read-only transaction.
 
+mod keys;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use tidegate_connector::{ConnectorError, Dialect, Finding, TablePreparation, Tar
 use tidegate_model::{SqlType, TableName};
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+use self::keys::check_keys;
 use super::labels;
 use super::objects::foreseen;
 use super::plan::TablePlan;
@@ -131,8 +134,8 @@ impl Check<'_> {
         let mut facts = facts(tx, &reals).await?;
         let mut with_rows = self.with_rows(tx, &tables, &reals, &facts).await?;
         for table in tables {
-            check_collations(table, findings);
             let real = reals.get(&table.name);
+            check_keys(table, real.filter(|_| self.preparation != TablePreparation::DropAndCreate), findings);
             self.check_schema(tx, table, real.is_some(), findings).await?;
             let Some(real) = real else {
                 findings.extend(foreseen(table, self.is_replica));
@@ -372,21 +375,6 @@ impl SchemaRights {
         };
         let found = format!("role \"{}\" may not create tables in it", self.user);
         Some(Finding::error("missing_privilege", format!("schema {schema}"), found, "that right").fix(fix))
-    }
-}
-
-/// A key of MySQL or MariaDB whose collation holds different texts equal.
-fn check_collations(table: &TargetTable, findings: &mut Vec<Finding>) {
-    for index in &table.primary_key {
-        let Some(wanted) = table.columns.get(*index) else { continue };
-        let tidegate_connector::ColumnOrigin::Source(at) = wanted.origin else { continue };
-        let Some(collation) = table.source.schema.columns.get(at).and_then(|column| column.collation.as_deref()) else { continue };
-        if !collation.ends_with("_bin") && collation != "binary" {
-            let object = format!("column \"{}\" of {}", wanted.name, object(&table.name));
-            let found = format!("collation {collation} at the source: texts that it holds equal are different in the target");
-            let finding = Finding::warning("key_collation", object, found, "a binary collation");
-            findings.push(Finding { severity: tidegate_connector::Severity::Info, ..finding });
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use tidegate_connector::ConnectorError;
 use tidegate_model::TableName;
 use tokio_postgres::GenericClient;
 
+use crate::collation::collation_definition;
 use crate::connect::pg_error;
 
 /// The first object id that PostgreSQL gives to a user's objects. Source: src/include/access/transam.h.
@@ -61,10 +62,19 @@ pub(crate) struct RealTable {
     pub(crate) columns: Vec<RealColumn>,
     /// Columns of unique indexes that hold for every row, at once.
     pub(crate) unique_keys: Vec<Vec<String>>,
+    /// Columns of these keys in which different texts are one key, and by which collation, or `citext`.
+    folded: Vec<(String, String)>,
     /// It has unique indexes or exclusion constraints beside the primary key.
     pub(crate) has_secondary_keys: bool,
     /// Foreign keys refer to it.
     pub(crate) is_referenced: bool,
+}
+
+impl RealTable {
+    /// By which collation, or `citext`, different texts of a column are one key; `None` when they are not.
+    pub(crate) fn folded_by(&self, column: &str) -> Option<&str> {
+        self.folded.iter().find(|(name, _)| name == column).map(|(_, by)| by.as_str())
+    }
 }
 
 const TABLES_SQL: &str = "select c.oid, c.relkind::text, n.nspname::text, c.relname::text \
@@ -91,14 +101,20 @@ left join pg_type l on l.oid = b.typelem and b.typlen = -1 and b.typcategory = '
 where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum";
 
-const KEYS_SQL: &str = "
-select (select array_agg(a.attname::text order by k.place)
-        from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
-        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-        where k.place <= i.indnkeyatts), i.indrelid
-from pg_index i
+/// A key has collations of its own, which need not be those of its columns.
+const KEYS_SQL: &str = concat!(
+    "
+select array_agg(a.attname::text order by p.place), i.indrelid, array_agg(k.definition order by p.place)
+from pg_index i cross join lateral unnest(i.indkey::int2[], i.indcollation::oid[]) with ordinality p(attnum, collation_oid, place)
+join pg_attribute a on a.attrelid = i.indrelid and a.attnum = p.attnum
+left join lateral (select ",
+    collation_definition!(),
+    " definition from pg_collation k where k.oid = p.collation_oid and not k.collisdeterministic) k on true
 where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
-order by i.indrelid, not i.indisprimary";
+  and p.place <= i.indnkeyatts
+group by i.indexrelid, i.indrelid, i.indisprimary
+order by i.indrelid, not i.indisprimary"
+);
 
 /// The constraints that depend on a table, as SQL: foreign keys to it are among them. `pg_constraint` has no index by the table that is
 /// referred to, and reading all of it for each of many tables takes hours.
@@ -138,7 +154,15 @@ pub(crate) async fn read_all(client: &impl GenericClient, tables: &[&TableName])
     let mut all: HashMap<u32, (TableName, RealTable)> = HashMap::new();
     for row in client.query(TABLES_SQL, &[&schemas, &names]).await.map_err(failed)? {
         let (oid, kind) = (row.get(0), letter(row.get(1)));
-        let real = RealTable { oid, kind, columns: Vec::new(), unique_keys: Vec::new(), has_secondary_keys: false, is_referenced: false };
+        let real = RealTable {
+            oid,
+            kind,
+            columns: Vec::new(),
+            unique_keys: Vec::new(),
+            folded: Vec::new(),
+            has_secondary_keys: false,
+            is_referenced: false,
+        };
         all.insert(oid, (TableName::new(row.get::<_, String>(2), row.get::<_, String>(3)), real));
     }
     if all.is_empty() {
@@ -168,9 +192,16 @@ pub(crate) async fn read_all(client: &impl GenericClient, tables: &[&TableName])
         });
     }
     for row in client.query(KEYS_SQL, &[&oids]).await.map_err(failed)? {
-        if let Some((_, table)) = all.get_mut(&row.get(1)) {
-            table.unique_keys.push(row.get(0));
-        }
+        let Some((_, table)) = all.get_mut(&row.get(1)) else { continue };
+        let (names, collations): (Vec<String>, Vec<Option<String>>) = (row.get(0), row.get(2));
+        let is_citext = |name: &String| table.columns.iter().any(|column| column.name == *name && column.type_name == "citext");
+        let folding = |(name, collation): (&String, Option<String>)| {
+            let by = if is_citext(name) { Some("citext".to_owned()) } else { collation };
+            by.map(|by| (name.clone(), by))
+        };
+        let folded: Vec<_> = names.iter().zip(collations).filter_map(folding).collect();
+        table.folded.extend(folded);
+        table.unique_keys.push(names);
     }
     for row in client.query(FACTS_SQL, &[&oids]).await.map_err(failed)? {
         if let Some((_, table)) = all.get_mut(&row.get(2)) {

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidegate_connector::{ColumnOrigin, ConnectorError, Dialect, Finding, Reading, Severity, TablePreparation, TargetTable};
+use tidegate_connector::{
+    ColumnOrigin, ConnectorError, Dialect, Finding, Reading, TablePreparation, TargetTable, TextEquality, key_equality,
+};
 use tidegate_model::{Engine, SqlType, TableName};
 
 use crate::connect::rows;
 use crate::target::plan::{TablePlan, unreadable};
-use crate::target::real::{RealTable, read_real};
+use crate::target::real::{RealColumn, RealTable, read_real};
 use crate::target::session::{Facts, Server};
 use crate::target::{ddl, objects};
 
@@ -61,7 +63,7 @@ pub(super) async fn check(
                 return Ok(());
             }
             check_widths(table, real, findings);
-            check_collations(table, real, findings);
+            check_collations(table, real, server.facts(), findings);
             check_triggers(server, table, findings).await?;
         }
         check_references(server, table, all, preparation, findings).await?;
@@ -138,7 +140,10 @@ fn check_new(table: &TargetTable, facts: &Facts, findings: &mut Vec<Finding>) {
             continue;
         }
         match ddl::column_type(table, index, facts) {
-            Ok(type_sql) => check_key_column(table, index, &type_sql, object(), findings),
+            Ok(type_sql) => {
+                check_key_column(table, index, &type_sql, object(), findings);
+                check_key_collation(table, index, &type_sql, facts, &object(), findings);
+            }
             Err(error) => findings.push(Finding::error(error.code(), object(), error.to_string(), "a type that the target has")),
         }
         if let (Engine::Mariadb, SqlType::Uuid, false) = (facts.engine, &column.sql_type, facts.version >= (10, 7, 0)) {
@@ -176,50 +181,36 @@ fn check_key_column(table: &TargetTable, index: usize, type_sql: &str, object: S
     };
     if is_shorter && source.is_some_and(|column| column.native_type != type_sql) {
         let found = format!("{type_sql}: a longer value stops the table, because a key has at most {} bytes", ddl::KEY_BYTES_MAX);
-        findings.push(Finding::warning("key_length", object.clone(), found, "shorter values"));
-    }
-    if let Some(collation) = source.and_then(|column| column.collation.as_deref()).filter(|collation| !tells_all_apart(collation))
-        && type_sql.contains("bin")
-        && !type_sql.contains(collation)
-    {
-        let found = format!("collation {collation} at the source: texts that it holds equal are different in the target");
-        let finding = Finding::warning("key_collation", object, found, "a binary collation");
-        findings.push(Finding { severity: Severity::Info, ..finding });
+        findings.push(Finding::warning("key_length", object, found, "shorter values"));
     }
 }
 
-/// A collation under which no two different texts are equal.
-fn tells_all_apart(collation: &str) -> bool {
-    collation == "binary" || collation.ends_with("_0900_bin") || collation.ends_with("_nopad_bin")
+/// A unique key of a table that is to be created.
+fn check_key_collation(table: &TargetTable, index: usize, type_sql: &str, facts: &Facts, object: &str, findings: &mut Vec<Finding>) {
+    let ColumnOrigin::Source(at) = table.columns[index].origin else { return };
+    let Some(source) = TextEquality::at_source(&table.source.schema, at) else { return };
+    if table.primary_key.contains(&index) || ddl::in_unique_key(table, index) {
+        let target = TextEquality::of(facts.engine, type_sql.rsplit_once(" collate ").map(|(_, collation)| collation));
+        findings.extend(key_equality(object, source, target, "change the column's type by a rule"));
+    }
 }
 
-/// Two rows of the source must not be one in the target.
-fn check_collations(table: &TargetTable, real: &RealTable, findings: &mut Vec<Finding>) {
-    for wanted in real.unique_keys.iter().flatten() {
-        let Some(found) = real.columns.iter().find(|column| column.name == *wanted) else { continue };
-        let source = table.columns.iter().find(|column| column.name.eq_ignore_ascii_case(wanted)).and_then(|column| match column.origin {
-            ColumnOrigin::Source(at) => table.source.schema.columns.get(at),
-            ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_) => None,
-        });
-        let Some(collation) = &found.collation else { continue };
-        let is_same = source.and_then(|column| column.collation.as_deref()) == Some(collation.as_str());
-        let is_text = source.is_none_or(|column| matches!(column.sql_type, SqlType::Text { .. } | SqlType::Other(_)));
-        if is_same || !is_text || tells_all_apart(collation) {
-            continue;
-        }
+/// Unique keys of a table that stays: two rows of the source must not be one in the target.
+fn check_collations(table: &TargetTable, real: &RealTable, facts: &Facts, findings: &mut Vec<Finding>) {
+    let in_key = |found: &&RealColumn| real.unique_keys.iter().flatten().any(|name| *name == found.name);
+    for found in real.columns.iter().filter(in_key) {
+        let wanted = table.columns.iter().find(|column| column.name.eq_ignore_ascii_case(&found.name));
+        let source = match wanted.map(|column| &column.origin) {
+            Some(ColumnOrigin::Source(at)) => TextEquality::at_source(&table.source.schema, *at),
+            Some(ColumnOrigin::Computed(_) | ColumnOrigin::Constant(_)) | None => Some(TextEquality::Exact),
+        };
+        let Some(source) = source else { continue };
+        // A column of bytes has no collation, and tells all apart.
+        let target = TextEquality::of(facts.engine, found.collation.as_deref());
         let object = format!("column \"{}\" of {}", found.name, object(&table.name));
-        let fix = format!(
-            "alter table {} modify {} with a binary collation",
-            Dialect::MYSQL.table(&table.name),
-            Dialect::MYSQL.identifier(&found.name)
-        );
-        if collation.ends_with("_bin") {
-            let found = format!("collation {collation} in a unique key: texts that differ in blanks at their end are equal");
-            findings.push(Finding::warning("key_collation", object, found, "a binary collation without padding").fix(fix));
-        } else {
-            let found = format!("collation {collation} in a unique key, which holds texts equal that the source tells apart");
-            findings.push(Finding::error("key_collation", object, found, "the source's collation, or a binary one").fix(fix));
-        }
+        let (name, column) = (Dialect::MYSQL.table(&table.name), Dialect::MYSQL.identifier(&found.name));
+        let fix = format!("alter table {name} modify {column} with the collation {}", facts.binary_collation());
+        findings.extend(key_equality(&object, source, target, &fix));
     }
 }
 

@@ -153,7 +153,8 @@ fn generated<'a>(table: &TargetTable, column: &'a ColumnObjects) -> Option<&'a G
 fn lost_collation(table: &TargetTable, index: usize, type_sql: &str) -> Option<Piece> {
     let wanted = &table.columns[index];
     let source = source_column(table, &wanted.name).filter(|source| source.sql_type == wanted.sql_type)?;
-    let collation = source.collation.as_deref()?;
+    // PostgreSQL describes no collation that MySQL could have; what becomes of its own, the task's plan tells.
+    let collation = source.collation.as_deref().filter(|_| table.source.schema.engine != Engine::Postgres)?;
     let is_binary = ["utf8mb4_0900_bin", "utf8mb4_nopad_bin", "binary"].contains(&collation);
     let is_kept = type_sql.contains(&format!("collate {collation}")) || !type_sql.contains(" collate ");
     (!is_kept && !is_binary).then(|| {
