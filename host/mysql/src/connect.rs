@@ -48,9 +48,12 @@ impl Connector {
     fn with(server: &ServerSettings, finds_rows: bool) -> Result<Self, ConnectorError> {
         // Both providers may be compiled in by other packages; the choice must be made before the first handshake.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // A load reads for as long as it takes. Each server has a limit of another name, and takes the other's for a comment; MariaDB also
+        // passes over comments of the versions 50700 to 50999: <https://mariadb.com/kb/en/comment-syntax/>.
         let session = format!(
             "set session sql_mode = '', time_zone = '+00:00', net_write_timeout = {NET_TIMEOUT_S}, net_read_timeout = {NET_TIMEOUT_S}, \
-             wait_timeout = {NET_TIMEOUT_S}, group_concat_max_len = 1048576"
+             wait_timeout = {NET_TIMEOUT_S}, group_concat_max_len = 1048576 /*!50708 , max_execution_time = 0 */ \
+             /*M!100101 , max_statement_time = 0 */"
         );
         let setup = vec!["set names utf8mb4".to_owned(), session];
         let opts = OptsBuilder::default()

@@ -320,3 +320,17 @@ async fn names_that_a_server_folds_mean_one_table() {
     assert_eq!(refused, ["table_name_clash"], "{findings:?}");
     assert_eq!(tables[0].name, TableName::new("app", "Twice"));
 }
+
+#[tokio::test]
+async fn a_limit_on_the_time_of_statements_does_not_cut_off_a_load() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table t (id int primary key, v varchar(200))", "insert into t values (0, repeat('v', 200))"]).await;
+        for doubling in 0..15 {
+            bench.run(&[&format!("insert into t select id + {}, v from t", 1 << doubling)]).await;
+        }
+        let limit = if engine == Engine::Mysql { "max_execution_time = 1" } else { "max_statement_time = 0.001" };
+        bench.run(&[&format!("set global {limit}")]).await;
+        assert_eq!(bench.snapshot("t", 100_000).await.len(), 1 << 15, "{engine:?}");
+    }
+}
