@@ -165,12 +165,12 @@ impl Walk<'_> {
                 Verdict::LeftOut => {}
             },
             OrderedChange::Update { old, new } => {
-                let came_to = self.has(new);
+                let (came_from, came_to) = (old.as_ref().is_some_and(|old| self.has(old)), self.has(new));
                 match self.changes(old.as_ref(), new, is_strict)? {
                     Verdict::Stays => kept.push(change.clone()),
                     Verdict::Forced if came_to => {
                         // The row that it comes to is in its way, or what it becomes.
-                        kept.extend(old.clone().filter(|old| self.is_another(old, new)).map(OrderedChange::Delete));
+                        kept.extend(old.clone().filter(|old| came_from && self.is_another(old, new)).map(OrderedChange::Delete));
                         kept.push(OrderedChange::Update { old: None, new: new.clone() });
                     }
                     Verdict::Forced => kept.push(OrderedChange::Insert(new.clone())),
@@ -215,10 +215,6 @@ impl Walk<'_> {
             ConflictAction::Upsert if !is_complete(new) => return None,
             ConflictAction::Upsert => {
                 if let Some(old) = old {
-                    // It may be missing, and a delete of nothing is a conflict of its own.
-                    if !self.has(old) && self.has(new) {
-                        return None;
-                    }
                     self.set(old, false);
                 }
                 self.set(new, true);

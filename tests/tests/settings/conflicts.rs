@@ -11,7 +11,12 @@ use crate::policies::{running, wait_stages};
 const ALL: &str = "select id, n, word from NAME_copy.p order by id";
 
 pub(crate) async fn conflicts_go_by_their_policy(pair: &Pair<'_>) {
-    tokio::join!(logged_conflicts_wait_for_a_change_or_a_replay(pair), policies_of_inserts_and_updates_differ(pair), so_many_suspend(pair));
+    tokio::join!(
+        logged_conflicts_wait_for_a_change_or_a_replay(pair),
+        policies_of_inserts_and_updates_differ(pair),
+        updates_are_made_to_hold(pair),
+        so_many_suspend(pair)
+    );
 }
 
 /// What the error table has, as `operation key`.
@@ -72,6 +77,23 @@ async fn policies_of_inserts_and_updates_differ(pair: &Pair<'_>) {
     pair.target.sql("create unique index word on divided_copy.p (word)").await;
     pair.source.sql("insert into divided.p values (7, 7, 'b')").await;
     assert_eq!(pair.world.wait_failed("divided").await["code"], "target_diverged");
+}
+
+async fn updates_are_made_to_hold(pair: &Pair<'_>) {
+    let all = ALL.replace("NAME", "forced");
+    running(pair, "forced", json!({"row_errors": {"insert_conflict": "ignore", "update_conflict": "upsert"}})).await;
+    pair.target
+        .sql("delete from forced_copy.p where id = 1; insert into forced_copy.p values (50, 0, 'x'), (60, 0, 'y'), (3, 0, 'z')")
+        .await;
+    // A row that is not there, keys that come to a row that is, the second from one that is not.
+    pair.source
+        .sql("begin; update forced.p set n = 10 where id = 1; insert into forced.p values (3, 3, 'c'); insert into forced.p values (4, 4, 'd'); commit")
+        .await;
+    pair.wait(&all, "1,10,a|2,2,b|3,0,z|4,4,d|50,0,x|60,0,y").await;
+    pair.target.sql("delete from forced_copy.p where id = 4").await;
+    pair.source.sql("begin; update forced.p set id = 50 where id = 2; update forced.p set id = 60 where id = 4; commit").await;
+    pair.wait(&all, "1,10,a|3,0,z|50,2,b|60,4,d").await;
+    wait_errors(pair, "forced", &[]).await;
 }
 
 async fn so_many_suspend(pair: &Pair<'_>) {

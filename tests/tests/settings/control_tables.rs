@@ -46,7 +46,7 @@ pub(crate) async fn control_tables_tell_what_a_task_does(pair: &Pair<'_>) {
 
     let known = ["source_tail_position", "source_current_timestamp", "source_timestamp_applied"];
     let known = known.map(|column| format!("count({column})")).join(", ");
-    let status = format!("select min(task_status), min(pending_changes), {known} from ops.awsdms_status where task_name = 'kept'");
+    let status = format!("select min(task_status), {known} from ops.awsdms_status where task_name = 'kept'");
     let words = "select task_status from ops.awsdms_status where task_name = 'kept'";
     // What the load again left to apply is applied.
     pair.wait("select task_status, pending_changes from ops.awsdms_status where task_name = 'kept'", "CHANGE PROCESSING,0").await;
@@ -54,7 +54,7 @@ pub(crate) async fn control_tables_tell_what_a_task_does(pair: &Pair<'_>) {
     let state = format!("select {} from ops.awsdms_txn_state where {} = 'kept'", pair.quoted("CHECKPOINT"), pair.quoted("TASK_NAME"));
     let checkpoint = pair.ask("select position from tidegate.checkpoint where task = 'kept'").await.expect("the task has one");
     assert_eq!(pair.ask(&state).await, Ok(checkpoint), "the same transactions write both");
-    assert_eq!(pair.ask(&status).await.as_deref(), Ok("NOT RUNNING,0,1,1,1"), "one row, in which everything is known");
+    assert_eq!(pair.ask(&status).await.as_deref(), Ok("NOT RUNNING,1,1,1"), "one row, in which everything is known");
     let kinds = "select distinct timeslot_type from ops.awsdms_history where task_name = 'kept' and timeslot_records > 0
         and timeslot_duration > 0 and timeslot_volume > 0 order by 1";
     assert_eq!(pair.ask(kinds).await.as_deref(), Ok("CHANGE PROCESSING|FULL LOAD"), "the slot of the run that ended");
