@@ -88,7 +88,16 @@ impl Attempt<'_> {
                 continue;
             }
             let selectable = new.iter().filter(|table| self.spec.modules.selected().may_have(table));
-            for table in selectable.filter(|table| !is_shadow(self.source.as_ref(), table, &known)) {
+            let (shadows, selectable): (Vec<_>, Vec<_>) = selectable.partition(|table| is_shadow(self.source.as_ref(), table, &known));
+            for table in shadows {
+                let notice = format!(
+                    "table \"{table}\" came while the task runs and is named as tools name tables in which they change others online: it is left \
+                     out until the task is loaded anew"
+                );
+                tracing::warn!(task = %self.spec.id, table = %table, "{notice}");
+                self.watched.board.update(|progress| progress.notices.push(notice));
+            }
+            for table in selectable {
                 // It may be gone again, or not complete yet.
                 let Ok(described) = self.source.describe(std::slice::from_ref(table)).await else { continue };
                 for described in described {

@@ -17,7 +17,8 @@ async fn hostile_modules_hold_up_neither_a_neighbour_nor_the_process() {
         misdeeds: MISDEEDS.iter().map(|(misdeed, _)| (*misdeed).to_owned()).collect(),
         at_once: 6,
         uploads: true,
-        total_memory_mib: 96,
+        // A module of 64 MiB meets its own limit before what one tenant may hold of this.
+        total_memory_mib: 256,
         strangers_elsewhere: false,
     };
     let report = measure(plan).await;
@@ -29,6 +30,6 @@ async fn hostile_modules_hold_up_neither_a_neighbour_nor_the_process() {
     let p99 = |latencies: &[f64]| NeighbourReport::percentile(latencies, 99.0);
     let (quiet, beside) = (p99(&report.quiet_ms), p99(&report.beside_ms));
     assert!(beside < quiet * 10.0 + 2_000.0, "p99 {quiet:.1} ms alone, {beside:.1} ms beside hostile modules");
-    // 96 MiB for modules, 96 for what their compiled code and a lane take, an upload of 24 MiB in flight and its copies.
-    assert!(report.grown_bytes() < 300 << 20, "the process grew by {} MiB", report.grown_bytes() >> 20);
+    // 256 MiB for modules, 96 for what their compiled code and a lane take, an upload of 24 MiB in flight and its copies.
+    assert!(report.grown_bytes() < 460 << 20, "the process grew by {} MiB", report.grown_bytes() >> 20);
 }

@@ -316,6 +316,13 @@ async fn a_cut_over_keeps_replicating(target: Source) {
         )
         .await;
     wait_equal(&world, "t", "id, a, c").await;
+    // What a tool leaves behind, or a user has under such a name, is told.
+    world.source_sql("create table _t_old (id integer primary key); insert into _t_old values (1)").await;
+    wait_for("an event about the table that is left out", PATIENCE, async || {
+        let events = world.host.get("/v1/tasks/ddl/events?limit=200").await.ok();
+        if events.to_string().contains("_t_old") { Ok(()) } else { Err(events) }
+    })
+    .await;
     world.source_sql("drop table _t_del; update t set c = 6 where id = 2").await;
     wait_equal(&world, "t", "id, a, c").await;
     wait_rows(&world, "select table_name from information_schema.tables where table_schema = 'copy'", &[vec![Some("t".into())]]).await;
@@ -329,6 +336,29 @@ async fn a_cut_over_of_an_online_change_keeps_replicating() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_over_of_an_online_change_keeps_replicating_to_mysql() {
     a_cut_over_keeps_replicating(Source::mysql(MysqlFlavour::Mysql97).await).await;
+}
+
+/// MY-062: as pt-online-schema-change does it, with triggers that fill the shadow table, whose rows are in the log beside their causes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_over_of_a_change_by_triggers_keeps_replicating() {
+    let tables = "create table t (id integer primary key, a integer); insert into t values (1, 1), (2, 2), (5, 5)";
+    let (source, target) = tokio::join!(Source::mysql(MysqlFlavour::Mysql97), Source::postgres(PostgresVersion::V17));
+    let world = replicating(source, target, tables, json!({}), "drop-and-create").await;
+    world
+        .source_sql(
+            "create table _t_new like t; alter table _t_new add column c integer not null default 5; \
+             create trigger pt_del after delete on t for each row delete ignore from _t_new where id <=> old.id; \
+             create trigger pt_upd after update on t for each row replace into _t_new (id, a) values (new.id, new.a); \
+             create trigger pt_ins after insert on t for each row replace into _t_new (id, a) values (new.id, new.a); \
+             update t set a = 10 where id = 1; insert low_priority ignore into _t_new (id, a) select id, a from t lock in share mode; \
+             delete from t where id = 2; insert into t values (3, 3); analyze table _t_new; \
+             rename table t to _t_old, _t_new to t; insert into t values (4, 4, 4); drop table if exists _t_old",
+        )
+        .await;
+    wait_equal(&world, "t", "id, a, c").await;
+    world.source_sql("update t set c = 6 where id = 5").await;
+    wait_equal(&world, "t", "id, a, c").await;
+    wait_rows(&world, "select table_name from information_schema.tables where table_schema = 'copy'", &[vec![Some("t".into())]]).await;
 }
 
 /// Definitions change every few hundred milliseconds under writers, and the host is killed in between.
@@ -398,10 +428,10 @@ async fn a_storm_of_schema_changes_ends_equal_from_mariadb() {
 async fn each_policy_does_what_it_says(source: Source, target: Source) {
     let tables = "create table added (id integer primary key); create table dropped (id integer primary key, a integer); \
         create table emptied (id integer primary key); create table stopped (id integer primary key, a integer); \
-        create table gone (id integer primary key); insert into gone values (1); \
+        create table gone (id integer primary key); insert into gone values (1); create table renamed (id integer primary key); \
         insert into emptied values (1); insert into dropped values (1, 1)";
-    let policy =
-        json!({"ddl": {"add_column": "ignore", "drop_column": "suspend-table", "truncate_table": "ignore", "retype_column": "stop"}});
+    let policy = json!({"ddl": {"add_column": "ignore", "drop_column": "suspend-table", "truncate_table": "ignore", "retype_column": "stop",
+        "rename_table": "suspend-table"}});
     let retype = if matches!(source, Source::Postgres(_)) { "alter a type bigint" } else { "modify a bigint" };
     let mut world = replicating(source, target, tables, policy, "drop-and-create").await;
     world.source_sql("alter table added add column b integer; insert into added values (1, 2); drop table gone").await;
@@ -410,6 +440,9 @@ async fn each_policy_does_what_it_says(source: Source, target: Source) {
     wait_ids(&world, "emptied", &[1, 2]).await;
     world.source_sql("alter table dropped drop column a; insert into dropped values (2)").await;
     let state = "select state from tidegate.table_state where table_name = 'dropped'";
+    wait_rows(&world, state, &[vec![Some("suspended".into())]]).await;
+    world.source_sql("alter table renamed rename to other; insert into other values (1)").await;
+    let state = "select state from tidegate.table_state where table_name = 'renamed'";
     wait_rows(&world, state, &[vec![Some("suspended".into())]]).await;
     world.kill_and_restart().await;
     world.source_sql("insert into added values (2, 3)").await;
