@@ -215,13 +215,16 @@ impl Stream {
         }
         refuse_touched(&self.refused, &group.steps)?;
         let mut forgiven = HashSet::new();
-        for _ in 0..refused::ROUNDS_MAX {
+        let mut settled = HashSet::new();
+        let mut rounds = 0..refused::ROUNDS_MAX;
+        loop {
             let error = match missing_deletes::apply(lane, group, &self.row_errors, &mut forgiven).await {
                 Ok(applied) => return Ok(applied),
                 Err(error) => error,
             };
             let is_conflict = error.code() == CONFLICT && self.row_errors.settles_conflicts() && !has_parts;
-            if let Some(table) = error.table_name().filter(|_| is_conflict).cloned() {
+            // All conflicts of a table are settled at once, however many tables there are.
+            if let Some(table) = error.table_name().filter(|table| is_conflict && settled.insert((*table).clone())).cloned() {
                 match conflicts::settle(lane, group, &table, &self.row_errors).await? {
                     Some(found) => self.refused.extend(found),
                     None => return Err(error.into()),
@@ -229,13 +232,12 @@ impl Stream {
                 continue;
             }
             let is_findable = error.row_fault().is_some_and(|fault| self.row_errors.isolates(fault));
-            if has_parts || !is_findable {
+            if has_parts || !is_findable || rounds.next().is_none() {
                 return Err(error.into());
             }
             let found = refused::take_out(lane, group, error, &self.row_errors).await?;
             self.refused.extend(found);
         }
-        Ok(missing_deletes::apply(lane, group, &self.row_errors, &mut forgiven).await?)
     }
 }
 

@@ -7,8 +7,8 @@
 //!
 //! A file's name says which module it was made of and for which engine (version, settings, features of the CPU); its HMAC
 //! says that this service made it, under that name. A file that is damaged, foreign or of another engine is
-//! compiled anew; one of a module that is deleted, or of another engine, is deleted itself. What was used last stays in memory too, up to a bound, so that a task that starts with it does not
-//! wait for the disk and the check.
+//! compiled anew; one of a module that is deleted, or of another engine, is deleted itself. What was used last stays in
+//! memory too, up to a bound, so that a task that starts with it does not wait for the disk and the check.
 #![allow(unsafe_code)]
 
 use std::collections::{HashSet, VecDeque};
