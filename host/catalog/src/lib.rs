@@ -16,6 +16,7 @@
 //!
 //! It never talks to a source or a target, never compiles a module, and never decides when something runs.
 
+mod aside;
 pub mod capacity;
 pub mod endpoint;
 pub mod error;

@@ -5,7 +5,7 @@
 //! `latest` is the newest upload that was not rejected.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +14,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use tidegate_model::TenantId;
 
+use crate::aside::aside;
 use crate::tenant::{Addition, check_quotas};
 use crate::{Catalog, CatalogError, now_us, tenant_of};
 
@@ -84,13 +85,26 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Quota`]; [`CatalogError::File`] when they cannot be written.
     pub async fn put_module(&self, name: &str, bytes: Vec<u8>) -> Result<ModuleRecord, CatalogError> {
-        let digest = digest_text(&bytes);
-        let path = self.module_path(&digest).expect("the digest was made here");
         let bytes_len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        let (digest, bytes) = digested(&self.inner.modules_dir, bytes).await?;
+        let path = self.module_path(&digest).expect("the digest was made here");
+        let addition = Addition::Module { name, digest: &digest, bytes_len };
         let _files = self.inner.module_files.lock().await;
-        let mut tx = self.write().await?;
-        check_quotas(&mut tx, &self.tenant, Addition::Module { name, digest: &digest, bytes_len }).await?;
+        check_quotas(&mut self.write().await?, &self.tenant, addition).await?;
+        // Before the transaction in which it is named: nobody's writes wait for it. What goes wrong afterwards leaves a file without a name.
         write_once(path, bytes).await?;
+        let named = self.name_module(name, &digest, bytes_len).await;
+        if named.is_err() {
+            self.remove_unnamed(&digest).await?;
+        }
+        named?;
+        self.wake_host();
+        self.get_module(name, &ModuleVersion::Digest(digest)).await
+    }
+
+    async fn name_module(&self, name: &str, digest: &str, bytes_len: i64) -> Result<(), CatalogError> {
+        let mut tx = self.write().await?;
+        check_quotas(&mut tx, &self.tenant, Addition::Module { name, digest, bytes_len }).await?;
         let pending = state_text(&ModuleState::Pending);
         // Two uploads within a microsecond would leave open which one is the latest.
         let last: Option<i64> = sqlx::query("SELECT MAX(uploaded_at) FROM modules WHERE tenant = $1 AND name = $2")
@@ -106,16 +120,14 @@ impl Catalog {
         )
         .bind(self.tenant.as_str())
         .bind(name)
-        .bind(&digest)
+        .bind(digest)
         .bind(bytes_len)
         .bind(pending)
         .bind(now_us().max(last.unwrap_or(0) + 1))
         .bind(state_text(&ModuleState::Ready))
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
-        self.wake_host();
-        self.get_module(name, &ModuleVersion::Digest(digest)).await
+        Ok(tx.commit().await?)
     }
 
     /// One version of a module.
@@ -205,15 +217,14 @@ impl Catalog {
     /// [`CatalogError::NotFound`] when it is no digest or there are none; [`CatalogError::Corrupt`] when they changed on disk.
     pub async fn module_bytes(&self, digest: &str) -> Result<Vec<u8>, CatalogError> {
         let path = self.module_path(digest).ok_or_else(|| CatalogError::not_found("module version", digest))?;
-        let bytes = match tokio::fs::read(&path).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(CatalogError::not_found("module version", digest)),
-            Err(error) => return Err(CatalogError::file(&path, error)),
-        };
-        if digest_text(&bytes) != digest {
-            return Err(CatalogError::corrupt("module version", digest, "its bytes have another digest"));
+        let from = path.clone();
+        let read = move || std::fs::read(from).map(|bytes| (digest_text(&bytes), bytes));
+        match aside(read).await.flatten() {
+            Ok((found, bytes)) if found == digest => Ok(bytes),
+            Ok(_) => Err(CatalogError::corrupt("module version", digest, "its bytes have another digest")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(CatalogError::not_found("module version", digest)),
+            Err(error) => Err(CatalogError::file(&path, error)),
         }
-        Ok(bytes)
     }
 
     /// Deletes a module with all its versions, aliases and limits.
@@ -298,17 +309,22 @@ impl Catalog {
 
 /// Writes a file under its final name only when it is complete and on disk; leaves one that is there alone.
 async fn write_once(path: PathBuf, bytes: Vec<u8>) -> Result<(), CatalogError> {
-    let work = tokio::task::spawn_blocking(move || {
-        if path.exists() {
+    let to = path.clone();
+    let write = move || {
+        if to.exists() {
             return Ok(());
         }
-        let partial = path.with_extension("partial");
+        let partial = to.with_extension("partial");
         std::fs::File::create(&partial)
             .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&partial, &path))
-            .map_err(|source| CatalogError::file(&path, source))
-    });
-    work.await.expect("writing a file does not panic, and nothing aborts the thread")
+            .and_then(|()| std::fs::rename(&partial, &to))
+    };
+    aside(write).await.flatten().map_err(|error| CatalogError::file(&path, error))
+}
+
+/// The digest of bytes, and the bytes, which lie in `dir` afterwards.
+async fn digested(dir: &Path, bytes: Vec<u8>) -> Result<(String, Vec<u8>), CatalogError> {
+    aside(move || (digest_text(&bytes), bytes)).await.map_err(|error| CatalogError::file(dir, error))
 }
 
 fn digest_text(bytes: &[u8]) -> String {

@@ -28,6 +28,7 @@ use crate::compile::{Compiled, digest_of, hex};
 use crate::engine::Engine;
 use crate::error::ModuleError;
 use crate::helper::{self, HelperLimits};
+use crate::threads::give_way;
 
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
@@ -76,6 +77,10 @@ impl ArtefactCache {
     /// # Errors
     /// [`ModuleError`] says what is wrong with the module, the helper or the directory.
     pub fn compile(&self, engine: &Engine, helper: &mut Command, limits: HelperLimits, bytes: &[u8]) -> Result<Compiled, ModuleError> {
+        if limits.gives_way.is_some() {
+            // Tens of megabytes are hashed, written and checked here, too.
+            give_way();
+        }
         let digest = digest_of(bytes);
         if let Some(compiled) = self.load(engine, &digest)? {
             return Ok(compiled);

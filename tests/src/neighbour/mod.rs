@@ -54,8 +54,8 @@ pub struct NeighbourPlan {
     pub misdeeds: Vec<String>,
     /// How many of them run at a time.
     pub at_once: usize,
-    /// Whether a stranger uploads what is refused.
-    pub uploads: bool,
+    /// Which of [`UPLOADS`] a stranger uploads.
+    pub uploads: Vec<&'static str>,
     /// The server's `modules.total_memory_mib`.
     pub total_memory_mib: u32,
     /// The strangers' databases and clients have the last processor for themselves, and everything else, with the server, has the others: what
@@ -318,9 +318,7 @@ impl Scene {
             over.send_replace(true);
         };
         let uploads = async {
-            if plan.uploads {
-                self.upload_until(over.subscribe(), &mut uploaded).await;
-            }
+            self.upload_until(&plan.uploads, over.subscribe(), &mut uploaded).await;
         };
         tokio::join!(tasks, uploads);
         Strangers { misdeeds: strangers.misdeeds, ..uploaded }
@@ -369,9 +367,9 @@ impl Scene {
     }
 
     /// One upload after the other, a new one each half second at most, and each at least once.
-    async fn upload_until(&self, over: watch::Receiver<bool>, uploaded: &mut Strangers) {
-        for (number, name) in UPLOADS.into_iter().cycle().enumerate() {
-            if *over.borrow() && number >= UPLOADS.len() {
+    async fn upload_until(&self, uploads: &[&'static str], over: watch::Receiver<bool>, uploaded: &mut Strangers) {
+        for (number, name) in uploads.iter().copied().cycle().enumerate() {
+            if *over.borrow() && number >= uploads.len() {
                 break;
             }
             let since = Instant::now();

@@ -16,7 +16,7 @@ async fn hostile_modules_hold_up_neither_a_neighbour_nor_the_process() {
         pairs: 1,
         misdeeds: MISDEEDS.iter().map(|(misdeed, _)| (*misdeed).to_owned()).collect(),
         at_once: 6,
-        uploads: true,
+        uploads: UPLOADS.to_vec(),
         // A module of 64 MiB meets its own limit before what one tenant may hold of this.
         total_memory_mib: 256,
         strangers_elsewhere: false,
