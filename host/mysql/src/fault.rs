@@ -57,8 +57,12 @@ fn server(what: &str, error: &ServerError) -> ConnectorError {
         // The table was rewritten or emptied since the reader's view: a new view has it as it is, and a definition that is another is
         // noticed by whoever describes it again.
         1412 => (Transient, "table_changed", false),
-        1205 | 1213 | 1614 | 3024 | 1317 | 1969 => (Transient, "lock_wait", false),
+        1020 | 1205 | 1213 | 1614 | 3024 | 1317 | 1969 => (Transient, "lock_wait", false),
         1040 | 1203 | 1226 | 1129 => (Transient, "too_many_connections", true),
+        // No room on a disk or in a tablespace; no memory, no threads.
+        1021 | 1026 | 1114 | 1037 | 1038 | 1041 | 1135 => (Transient, "server_resources", false),
+        // Of the options that the first of them can name, ours meet only read_only and super_read_only.
+        1290 | 1836 => (Transient, "read_only_server", true),
         1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 2006 | 2013 | 1927 | 3169 => (Transient, "connection_lost", false),
         1236 => return dump(what, error),
         // MariaDB: GTID not in the binary log, requested GTID diverged, replica with the same server_id.
@@ -72,6 +76,10 @@ fn server(what: &str, error: &ServerError) -> ConnectorError {
         "password_refused" => Some("check user and password of the endpoint; on the server: alter user <user> identified by '<password>'"),
         "missing_privilege" => Some("run the check of the task: it prints the grants that are missing"),
         "database_missing" => Some("check the endpoint's database name: show databases"),
+        "server_resources" => {
+            Some("the server has no room on its disk or in its tablespace (errors 1021, 1026, 1114), or no memory: make room there")
+        }
+        "read_only_server" => Some("the server is a replica or read-only; connect to the primary"),
         _ => None,
     };
     let text = if shown { format!(": {}", error.message) } else { String::new() };
@@ -135,6 +143,10 @@ mod tests {
             (1146, "x", ErrorClass::TableDefinite, "table_missing"),
             (1213, "x", ErrorClass::Transient, "lock_wait"),
             (1053, "x", ErrorClass::Transient, "connection_lost"),
+            (1114, "x", ErrorClass::Transient, "server_resources"),
+            (1021, "x", ErrorClass::Transient, "server_resources"),
+            (1020, "x", ErrorClass::Transient, "lock_wait"),
+            (1290, "x", ErrorClass::Transient, "read_only_server"),
             (1236, "requested to start from GTID 0-1-9, which is not in the master's binlog", ErrorClass::TaskDefinite, "source_changed"),
             (1236, "the master has purged binary logs", ErrorClass::TaskDefinite, "position_lost"),
             (1236, "A replica with the same server_uuid/server_id as this replica has connected", ErrorClass::Transient, "stream_replaced"),

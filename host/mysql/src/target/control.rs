@@ -326,6 +326,6 @@ fn parse_position(text: &str) -> Result<Position, ConnectorError> {
 }
 
 pub(crate) fn unknown_text(what: &str) -> ConnectorError {
-    ConnectorError::definite("control_corrupt", format!("found a {what} in database \"tidegate\" that is none"))
+    ConnectorError::definite("checkpoint_unreadable", format!("found a {what} in database \"tidegate\" that is none"))
         .hint("restore the database \"tidegate\", or delete the task's rows in it and load the task again")
 }
