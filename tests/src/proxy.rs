@@ -57,6 +57,8 @@ pub enum Fault {
     /// Forwards until this many more bytes came down from the server (over all connections), then drops what comes
     /// down and lets everything up pass: the client never hears the answer to what it did.
     SwallowAfter(u64),
+    /// Forwards everything, and flips a bit of this text wherever it comes down from the server in one piece.
+    FlipBit(&'static str),
 }
 
 /// A proxy in front of one server. Dropping it ends its connections.
@@ -72,6 +74,8 @@ pub struct Proxy {
 struct Counts {
     up: AtomicU64,
     down: AtomicU64,
+    /// What came from clients, forwarded or held.
+    taken_up: AtomicU64,
     connections: AtomicU64,
     /// Bytes that may still come down under `SwallowAfter`.
     down_left: AtomicU64,
@@ -109,6 +113,11 @@ impl Proxy {
     /// Bytes forwarded so far from clients to the server.
     pub fn bytes_up(&self) -> u64 {
         self.counts.up.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that came from clients so far, forwarded or held here.
+    pub fn bytes_taken_up(&self) -> u64 {
+        self.counts.taken_up.load(Ordering::SeqCst)
     }
 
     /// Bytes forwarded so far from the server to clients.
@@ -192,10 +201,16 @@ async fn forward(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, way: Direction, 
     loop {
         held(&mut fault, way).await;
         let Ok(length @ 1..) = from.read(&mut buffer).await else { break };
+        if way == Direction::Up {
+            counts.taken_up.fetch_add(length as u64, Ordering::SeqCst);
+        }
         // The fault may have come while the read waited.
         held(&mut fault, way).await;
         let current = *fault.borrow();
         let forwarded = allowed(current, way, length, counts);
+        if let (Fault::FlipBit(text), Direction::Down) = (current, way) {
+            flip_bits(&mut buffer[..length], text.as_bytes());
+        }
         pause(current, way, length).await;
         held(&mut fault, way).await;
         if to.write_all(&buffer[..forwarded]).await.is_err() {
@@ -221,9 +236,22 @@ fn allowed(fault: Fault, way: Direction, length: usize, counts: &Counts) -> usiz
             let left = counts.down_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).unwrap_or_else(|left| left);
             length.min(usize::try_from(left).unwrap_or(usize::MAX))
         }
-        Fault::Pass | Fault::Delay(..) | Fault::Rate(..) | Fault::Cut | Fault::RefuseNew | Fault::Hold(_) | Fault::SwallowAfter(_) => {
-            length
-        }
+        Fault::Pass
+        | Fault::Delay(..)
+        | Fault::Rate(..)
+        | Fault::Cut
+        | Fault::RefuseNew
+        | Fault::Hold(_)
+        | Fault::SwallowAfter(_)
+        | Fault::FlipBit(_) => length,
+    }
+}
+
+/// Flips the lowest bit of the text's first byte.
+fn flip_bits(bytes: &mut [u8], text: &[u8]) {
+    let places: Vec<usize> = bytes.windows(text.len()).enumerate().filter(|(_, found)| *found == text).map(|(place, _)| place).collect();
+    for place in places {
+        bytes[place] ^= 1;
     }
 }
 
@@ -277,8 +305,11 @@ mod tests {
         assert_eq!(ask(&mut stream).await.unwrap().unwrap(), b'x');
         assert_eq!((proxy.bytes_up(), proxy.bytes_down(), proxy.connections()), (1, 1, 1));
         for direction in [Direction::Up, Direction::Down, Direction::Both] {
+            let (up, taken) = (proxy.bytes_up(), proxy.bytes_taken_up());
             proxy.set(Fault::Hold(direction));
             assert!(ask(&mut stream).await.is_none(), "{direction:?}");
+            let is_up = direction.covers(Direction::Up);
+            assert_eq!((proxy.bytes_up() - up, proxy.bytes_taken_up() - taken), (u64::from(!is_up), 1), "{direction:?}");
             proxy.set(Fault::Pass);
             assert_eq!(stream.read_u8().await.unwrap(), b'x');
         }
@@ -325,6 +356,16 @@ mod tests {
         assert_eq!(ask(&mut stream).await.unwrap().unwrap(), b'x');
         assert!(ask(&mut stream).await.is_none());
         assert_eq!((proxy.bytes_up(), proxy.bytes_down()), (3, 2));
+    }
+
+    #[tokio::test]
+    async fn a_bit_is_flipped_on_the_way_down_alone() {
+        let (proxy, _server) = echo().await;
+        let mut stream = connect(&proxy).await.unwrap();
+        proxy.set(Fault::FlipBit("x"));
+        assert_eq!(ask(&mut stream).await.unwrap().unwrap(), b'y');
+        proxy.set(Fault::FlipBit("y"));
+        assert_eq!(ask(&mut stream).await.unwrap().unwrap(), b'x');
     }
 
     #[tokio::test]

@@ -5,11 +5,13 @@
 
 mod checkpoint;
 mod commit;
+mod my_target;
 mod network;
 mod points;
 mod pressure;
 mod reload;
 mod rig;
+mod server;
 mod servers;
 mod target;
 mod zombie;

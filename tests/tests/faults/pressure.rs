@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tidegate_harness::{Direction, Fault};
 
-use crate::rig::{Rig, Writers, seed, times};
+use crate::rig::{MARIADB_TO_MYSQL, MYSQL_TO_MARIADB, POSTGRES, Pair, Rig, Writers, seed, times};
 
 const MIB: u64 = 1 << 20;
 
@@ -32,21 +32,38 @@ async fn what_a_slow_target_cannot_take_waits_on_disk_and_memory_stays_bounded()
     rig.assert_equal().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_transaction_that_is_killed_again_and_again_arrives_once() {
+async fn a_large_transaction_is_killed(pair: Pair, rows: u64, kills: u64) {
     let mut random = StdRng::seed_from_u64(seed());
-    let mut rig = Rig::replicating(100, json!({"cache_mib": 8})).await;
-    let client = rig.source.client().await;
-    let large = "begin; insert into ledger select 50, g, repeat('w', 100) from generate_series(1, 100000) g; savepoint s; \
-                 insert into ledger select 51, g, 'void' from generate_series(1, 20000) g; rollback to s; commit";
-    let writing = tokio::spawn(async move { client.batch_execute(large).await });
-    for _ in 0..times(4) {
+    let mut rig = Rig::replicating_between(pair, 100, json!({"cache_mib": 8})).await;
+    let mut session = rig.source.session().await;
+    let (kept, void) = (rig.source.series(1, rows), rig.source.series(1, rows / 5));
+    let large = format!(
+        "begin; insert into ledger select 50, g, repeat('w', 100) from {kept}; savepoint s; \
+         insert into ledger select 51, g, 'void' from {void}; rollback to s; commit"
+    );
+    let writing = tokio::spawn(async move { session.run(&large).await });
+    for _ in 0..kills {
         tokio::time::sleep(Duration::from_millis(random.random_range(100..2000))).await;
         rig.host.kill_and_restart().await;
     }
     writing.await.expect("the writer does not panic").expect("the transaction commits");
     rig.wait_level(&rig.host).await;
     rig.assert_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_transaction_that_is_killed_again_and_again_arrives_once() {
+    a_large_transaction_is_killed(POSTGRES, 100_000, times(4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_transaction_that_is_killed_again_and_again_arrives_once_from_mysql_to_mariadb() {
+    a_large_transaction_is_killed(MYSQL_TO_MARIADB, 30_000, times(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_transaction_that_is_killed_again_and_again_arrives_once_from_mariadb_to_mysql() {
+    a_large_transaction_is_killed(MARIADB_TO_MYSQL, 30_000, times(2)).await;
 }
 
 /// How long a target stands still: `TIDEGATE_LONG_SECONDS`, or ten minutes.
@@ -74,7 +91,7 @@ async fn a_target_that_is_locked_for_ten_minutes_breaks_no_connection() {
     let before = rig.host.process.rss_bytes();
     let reader = "select active_pid::text from pg_replication_slots where slot_name like 'tidegate_t%'";
     let (walsender, reconnects) = (rig.source.value(reader).await, rig.host.reconnects().await);
-    let holder = rig.target.client().await;
+    let holder = rig.target.postgres().client().await;
     holder.batch_execute("begin; lock table copy.ledger in access exclusive mode").await.expect("nobody else locks");
     let writers = rig.write(2, Duration::from_millis(20));
     let since = Instant::now();

@@ -1,7 +1,10 @@
-//! Two PostgreSQL servers, each behind a proxy with faults, the binary, and writers that outlive a dead server.
+//! Two servers, each behind a proxy with faults, the binary, and writers that outlive a dead server.
 //!
 //! `ledger` has no key and is only added to, so a transaction that is lost or applied twice shows; `counter` is
 //! updated in the same transactions, so half a transaction shows.
+//!
+//! Every fault meets three pairs, in which each engine is once the source and once the target; those between MySQL and
+//! MariaDB are met less often, for the time they take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,14 +12,28 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate_harness::{PostgresServer, PostgresVersion, Proxy, Tidegate, wait_for};
+use tidegate_harness::{MysqlFlavour, PostgresVersion, Proxy, TablePair, Tidegate, compare_databases, wait_for};
 use tokio::task::JoinHandle;
+
+use crate::server::{Kind, Server, Session};
+
+/// MySQL and MariaDB answer from `innodb_trx` with what they last found, until nobody has asked for 0.1 seconds.
+/// Source: `CACHE_MIN_IDLE_TIME` of InnoDB's trx0i_s.cc.
+pub(crate) const INNODB_TRX_AGE: Duration = Duration::from_millis(120);
+
+/// Source and target.
+pub(crate) type Pair = (Kind, Kind);
+
+pub(crate) const POSTGRES: Pair = (Kind::Postgres(PostgresVersion::V15), Kind::Postgres(PostgresVersion::V17));
+pub(crate) const POSTGRES_TO_MYSQL: Pair = (Kind::Postgres(PostgresVersion::V15), Kind::Mysql(MysqlFlavour::Mysql97));
+pub(crate) const MYSQL_TO_MARIADB: Pair = (Kind::Mysql(MysqlFlavour::Mysql97), Kind::Mysql(MysqlFlavour::Mariadb118));
+pub(crate) const MARIADB_TO_MYSQL: Pair = (Kind::Mysql(MysqlFlavour::Mariadb1011), Kind::Mysql(MysqlFlavour::Mysql97));
 
 /// Generous for a debug build on a busy machine of two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Counters that each writer moves.
-const COUNTERS: u32 = 20;
+const COUNTERS: u64 = 20;
 
 /// A count for a test that repeats a fault.
 pub(crate) fn times(usual: u64) -> u64 {
@@ -40,8 +57,8 @@ pub(crate) struct Host {
 
 /// See the module's documentation.
 pub(crate) struct Rig {
-    pub(crate) source: PostgresServer,
-    pub(crate) target: PostgresServer,
+    pub(crate) source: Server,
+    pub(crate) target: Server,
     pub(crate) to_source: Proxy,
     pub(crate) to_target: Proxy,
     pub(crate) host: Host,
@@ -49,30 +66,50 @@ pub(crate) struct Rig {
 
 impl Rig {
     /// Everything with the tables made and a task `t` created, not started.
-    pub(crate) async fn start(rows: u64, settings: Value) -> Rig {
-        let source = PostgresServer::start_with(PostgresVersion::V15, &["logical_decoding_work_mem=64kB"]).await;
-        let target = PostgresServer::start(PostgresVersion::V17).await;
+    pub(crate) async fn between(pair: Pair, rows: u64, settings: Value) -> Rig {
+        Rig::with(pair, &[], rows, settings).await
+    }
+
+    /// The same with options of the target's.
+    pub(crate) async fn with((source, target): Pair, options: &[&str], rows: u64, settings: Value) -> Rig {
+        let usual: &[&str] = match source {
+            Kind::Postgres(_) => &["logical_decoding_work_mem=64kB"],
+            Kind::Mysql(MysqlFlavour::Mysql97) => &["--cte-max-recursion-depth=1000000"],
+            Kind::Mysql(_) => &[],
+        };
+        let (source, target) = tokio::join!(Server::start(source, usual), Server::start(target, options));
         let (to_source, to_target) = (Proxy::to_port(source.port()).await, Proxy::to_port(target.port()).await);
+        let identity = if source.is_postgres() { "alter table ledger replica identity full; " } else { "" };
+        let (writers, counters, filled) = (source.series(0, 9), source.series(0, COUNTERS - 1), source.series(1, rows));
         source
             .sql(&format!(
-                "create table ledger (writer integer not null, entry bigint not null, note text); alter table ledger replica identity full; \
+                "create table ledger (writer integer not null, entry bigint not null, note text); {identity}\
                  create table counter (writer integer, id integer, n bigint not null, primary key (writer, id)); \
                  create table fill (id bigint primary key, a integer not null, note text not null); create table marker (id integer primary key); \
-                 insert into counter select w, i, 0 from generate_series(0, 9) w, generate_series(0, {}) i; \
-                 insert into fill select g, g % 1000, 'row ' || g from generate_series(1, {rows}) g",
-                COUNTERS - 1
+                 insert into counter select w.g, i.g, 0 from (select g from {writers}) as w cross join (select g from {counters}) as i; \
+                 insert into fill select g, mod(g, 1000), concat('row ', g) from {filled}"
             ))
             .await;
-        let host = Host::start(&to_source, &to_target, settings).await;
+        let host = Host::start(&source, &target, &to_source, &to_target, settings).await;
         Rig { source, target, to_source, to_target, host }
     }
 
-    /// The same, with the task started and following the log.
+    /// Between two PostgreSQL servers, with the task started and following the log.
     pub(crate) async fn replicating(rows: u64, settings: Value) -> Rig {
-        let rig = Rig::start(rows, settings).await;
+        Rig::replicating_between(POSTGRES, rows, settings).await
+    }
+
+    /// The same between others.
+    pub(crate) async fn replicating_between(pair: Pair, rows: u64, settings: Value) -> Rig {
+        let rig = Rig::between(pair, rows, settings).await;
         rig.host.start_task().await;
         rig.host.wait_phase("replicating").await;
         rig
+    }
+
+    /// Another host with a catalog of its own, by the same proxies.
+    pub(crate) async fn another_host(&self) -> Host {
+        Host::start(&self.source, &self.target, &self.to_source, &self.to_target, json!({})).await
     }
 
     /// Writers with connections of their own, past the proxy.
@@ -80,35 +117,34 @@ impl Rig {
         Writers::start(&self.source, writers, pause)
     }
 
+    /// One transaction with an entry of the ledger and a count.
+    pub(crate) async fn write_one(&self, writer: u32, entry: u64) {
+        let sql = "begin; insert into ledger values ({w}, {e}, 'x'); update counter set n = n + 1 where writer = 1 and id = 1; commit";
+        self.source.sql(&sql.replace("{w}", &writer.to_string()).replace("{e}", &entry.to_string())).await;
+    }
+
     /// Waits until everything that was committed at the source before this call is in the target.
     pub(crate) async fn wait_level(&self, host: &Host) {
-        let marker = self.source.value("insert into marker select coalesce(max(id), 0) + 1 from marker returning id").await;
+        let marker = self.source.value("select coalesce(max(id), 0) + 1 from marker").await;
+        self.source.sql(&format!("insert into marker values ({marker})")).await;
         wait_for("the marker row", PATIENCE, async || {
             let task = host.task().await;
             assert_ne!(task["status"], "failed", "{}\n{}", task["failure"], host.process.log());
-            if self.target.value("select coalesce(to_regclass('copy.marker')::text, '')").await.is_empty() {
-                return Err(task["phase"].clone());
-            }
-            let found = self.target.value(&format!("select count(*) from copy.marker where id = {marker}")).await;
-            if found == "1" { Ok(()) } else { Err(task["phase"].clone()) }
+            // A task that begins anew makes the table anew, too.
+            let found = self.target.try_value(&format!("select count(*) from copy.marker where id = {marker}")).await;
+            if found.as_deref() == Ok("1") { Ok(()) } else { Err((task["phase"].clone(), found)) }
         })
         .await;
     }
 
     /// Every table has the same rows in both databases, equal rows as often.
     pub(crate) async fn assert_equal(&self) {
-        for table in ["ledger", "counter", "fill"] {
-            let query = |schema: &str| {
-                format!(
-                    "select count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, ',' order by t::text)), '') from {schema}.{table} t"
-                )
-            };
-            let (source, target) = (self.source.value(&query("public")).await, self.target.value(&query("copy")).await);
-            if source != target {
-                let doubled = self.target.value("select count(*) - count(distinct (writer, entry)) from copy.ledger").await;
-                panic!("{table}: the source has {source}, the target {target}; {doubled} ledger entries doubled");
-            }
-            println!("{table}: {source}");
+        let pairs = ["ledger", "counter", "fill"].map(|table| TablePair::new((self.source.schema(), table), ("copy", table)));
+        let comparison = compare_databases(&self.source.database(), &self.target.database(), &pairs).await;
+        println!("{comparison}");
+        if comparison.differences > 0 {
+            let doubled = "select count(*) - (select count(*) from (select distinct writer, entry from copy.ledger) d) from copy.ledger";
+            panic!("{comparison}; {} ledger entries doubled", self.target.value(doubled).await);
         }
     }
 
@@ -116,23 +152,40 @@ impl Rig {
     pub(crate) async fn checkpoint(&self) -> String {
         self.target.value("select position from tidegate.checkpoint where task = 't'").await
     }
+
+    /// Where the target keeps the generation of the task's worker: with the checkpoint, or beside it.
+    pub(crate) fn fence_table(&self) -> &'static str {
+        if self.target.is_postgres() { "tidegate.checkpoint" } else { "tidegate.fence" }
+    }
+
+    pub(crate) async fn generation(&self) -> String {
+        self.target.value(&format!("select generation from {} where task = 't'", self.fence_table())).await
+    }
+
+    /// Waits for an entry of the ledger in the target.
+    pub(crate) async fn wait_in_target(&self, writer: u32, entry: u64) {
+        wait_for("the ledger entry", PATIENCE, async || {
+            let found = self.target.value(&format!("select count(*) from copy.ledger where writer = {writer} and entry = {entry}")).await;
+            if found == "0" { Err(found) } else { Ok(()) }
+        })
+        .await;
+    }
 }
 
 impl Host {
     /// A binary with a catalog of its own, and the task `t` in it.
-    pub(crate) async fn start(to_source: &Proxy, to_target: &Proxy, settings: Value) -> Host {
+    pub(crate) async fn start(source: &Server, target: &Server, to_source: &Proxy, to_target: &Proxy, settings: Value) -> Host {
         let data = tempfile::tempdir().expect("a temporary directory can be made");
         let process = Tidegate::serve(data.path()).await;
-        for (name, port) in [("source", to_source.port()), ("target", to_target.port())] {
-            let endpoint = json!({"name": name, "role": name, "engine": "postgres", "host": "127.0.0.1", "port": port,
-                "username": "postgres", "password": "none", "database": "postgres", "tls": "disable"});
+        for endpoint in [source.endpoint("source", to_source.port()), target.endpoint("target", to_target.port())] {
             process.post("/v1/endpoints", &endpoint).await.ok();
         }
+        let schema = source.schema();
         let rules = json!([
             {"rule-type": "selection", "rule-id": "1", "rule-name": "all", "rule-action": "include",
-                "object-locator": {"schema-name": "public", "table-name": "%"}},
+                "object-locator": {"schema-name": schema, "table-name": "%"}},
             {"rule-type": "transformation", "rule-id": "2", "rule-name": "copy", "rule-target": "schema", "rule-action": "rename",
-                "object-locator": {"schema-name": "public"}, "value": "copy"}]);
+                "object-locator": {"schema-name": schema}, "value": "copy"}]);
         let task = json!({"name": "t", "source": "source", "target": "target", "migration_type": "full-load-and-cdc",
             "preparation": "drop-and-create", "table_mappings": {"rules": rules}, "settings": settings});
         process.post("/v1/tasks", &task).await.ok();
@@ -195,7 +248,7 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    fn start(source: &PostgresServer, writers: u32, pause: Duration) -> Writers {
+    fn start(source: &Server, writers: u32, pause: Duration) -> Writers {
         let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let url = source.url();
         let running = (0..writers).map(|writer| tokio::spawn(write(url.clone(), writer, pause, stop.clone(), committed.clone()))).collect();
@@ -225,26 +278,22 @@ impl Writers {
 async fn write(url: String, writer: u32, pause: Duration, stop: Arc<AtomicBool>, committed: Arc<AtomicU64>) {
     // Entries of a writer start where no earlier one of the same number did.
     let mut entry = std::time::UNIX_EPOCH.elapsed().expect("the clock is past 1970").as_micros() as u64;
-    let mut client = None;
+    let mut session = None;
     let mut failing_since: Option<Instant> = None;
     while !stop.load(Ordering::SeqCst) {
         entry += 1;
-        let id = entry % u64::from(COUNTERS);
+        let id = entry % COUNTERS;
         let sql = format!(
             "begin; insert into ledger values ({writer}, {entry}, repeat('x', {})); \
              update counter set n = n + 1 where writer = {writer} and id = {id}; commit",
             entry % 300
         );
-        let done = match &client {
-            None => match tokio_postgres::connect(&url, tokio_postgres::NoTls).await {
-                Ok((connected, connection)) => {
-                    tokio::spawn(connection);
-                    client = Some(connected);
-                    Ok(false)
-                }
-                Err(error) => Err(error),
-            },
-            Some(connected) => connected.batch_execute(&sql).await.map(|()| true),
+        let done = match &mut session {
+            None => Session::connect(&url).await.map(|connected| {
+                session = Some(connected);
+                false
+            }),
+            Some(connected) => connected.run(&sql).await.map(|()| true),
         };
         match done {
             Ok(wrote) => {
@@ -252,22 +301,11 @@ async fn write(url: String, writer: u32, pause: Duration, stop: Arc<AtomicBool>,
                 failing_since = None;
             }
             Err(error) => {
-                client = None;
+                session = None;
                 let since = failing_since.get_or_insert_with(Instant::now).elapsed();
                 assert!(since < PATIENCE, "writer {writer} failed for {} s: {error}", since.as_secs());
             }
         }
         tokio::time::sleep(pause).await;
-    }
-}
-
-impl Rig {
-    /// Waits for an entry of the ledger in the target.
-    pub(crate) async fn wait_in_target(&self, writer: u32, entry: u64) {
-        wait_for("the ledger entry", PATIENCE, async || {
-            let found = self.target.value(&format!("select count(*) from copy.ledger where writer = {writer} and entry = {entry}")).await;
-            if found == "0" { Err(found) } else { Ok(()) }
-        })
-        .await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate_harness::wait_for;
 
-use crate::rig::{Host, PATIENCE, Rig};
+use crate::rig::{PATIENCE, Rig};
 
 /// TG-032, TG-039, EO-012.
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn a_full_target_a_lost_catalog_and_a_target_that_was_set_back_change_noth
     let loaded = "select max(xmin::text::bigint) from copy.fill";
     let age = rig.target.value(loaded).await;
     rig.source.sql("insert into ledger values (1, 1, 'while nobody knew of the task')").await;
-    rig.host = Host::start(&rig.to_source, &rig.to_target, json!({})).await;
+    rig.host = rig.another_host().await;
     rig.host.start_task().await;
     rig.wait_level(&rig.host).await;
     rig.assert_equal().await;
@@ -110,7 +110,7 @@ async fn a_password_is_rotated(rig: &Rig) {
 /// PG-110: a certificate of an authority that the endpoint does not trust is refused by name, and the endpoint's new one goes on.
 async fn a_certificate_is_rotated(rig: &Rig) {
     rig.host.stop_task().await;
-    let old = rig.source.certify();
+    let old = rig.source.postgres().certify();
     rig.source.sql("alter system set ssl = on").await;
     rig.source.sql("select pg_reload_conf()").await;
     let encrypted = async |wanted: &str| {
@@ -126,7 +126,7 @@ async fn a_certificate_is_rotated(rig: &Rig) {
     rig.wait_level(&rig.host).await;
     encrypted("t").await;
 
-    let new = rig.source.certify();
+    let new = rig.source.postgres().certify();
     rig.source.sql("select pg_reload_conf()").await;
     // Sessions that are open go on with the certificate that they began with.
     rig.source.sql("insert into ledger values (1, 4, 'on the old one')").await;
@@ -144,6 +144,6 @@ async fn a_certificate_is_rotated(rig: &Rig) {
 
 /// Runs a statement about the target's database, which nobody may be connected to.
 async fn in_place_of(rig: &Rig, statement: &str) {
-    let client = rig.target.client_for("template1").await;
+    let client = rig.target.postgres().client_for("template1").await;
     wait_for(statement, PATIENCE, async || client.batch_execute(statement).await.map_err(|error| format!("{error:?}"))).await;
 }
