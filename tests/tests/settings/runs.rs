@@ -68,18 +68,19 @@ async fn runs_begin_wait_retry_and_end_as_their_settings_say() {
 /// What is done in the target is the same in the other dialect.
 async fn the_same_into(flavour: MysqlFlavour) {
     let mut world = World::between(Source::postgres(PostgresVersion::V17).await, Source::mysql(flavour).await).await;
+    postgres_positions_start_and_stop_tasks_exactly(&world).await;
     tables_are_cut_at_boundaries_and_no_row_is_lost_or_doubled(&mut world).await;
     let pair = Pair::of(&world);
     tokio::join!(control_tables_tell_what_a_task_does(&pair), row_policies_do_what_their_names_say(&pair));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_tables_row_policies_and_boundaries_are_the_same_in_mysql() {
+async fn positions_control_tables_row_policies_and_boundaries_are_the_same_in_mysql() {
     the_same_into(MysqlFlavour::Mysql97).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_tables_row_policies_and_boundaries_are_the_same_in_mariadb() {
+async fn positions_control_tables_row_policies_and_boundaries_are_the_same_in_mariadb() {
     the_same_into(MysqlFlavour::Mariadb118).await;
 }
 
