@@ -1,15 +1,14 @@
 //! Two hosts that were started by mistake for the same task.
 
 use serde_json::json;
-use tidegate_harness::PostgresVersion;
+use tidegate_harness::{MysqlFlavour, PostgresVersion};
 
 use crate::world::{Source, World, seed};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn second_worker_fences_the_first() {
+async fn started_twice(source: Source, target: Source) {
     let seed = seed();
     println!("seed {seed}");
-    let first = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
+    let first = World::between(source, target).await;
     first.prepare_workload(seed, 2_000).await;
     first.create_task("twice", "full-load-and-cdc", "drop-and-create", json!({})).await;
     first.start_task("twice").await;
@@ -27,4 +26,20 @@ async fn second_worker_fences_the_first() {
     second.wait_level("twice").await;
     let comparison = second.compare().await;
     assert_eq!(comparison.differences, 0, "{comparison}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_worker_fences_the_first() {
+    started_twice(Source::postgres(PostgresVersion::V15).await, Source::postgres(PostgresVersion::V17).await).await;
+}
+
+/// MySQL would break the older reader's stream by itself, since both have one server id; the fence does not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn second_worker_fences_the_first_from_mysql_to_mariadb() {
+    started_twice(Source::mysql(MysqlFlavour::Mysql97).await, Source::mysql(MysqlFlavour::Mariadb118).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_worker_fences_the_first_from_mariadb_to_mysql() {
+    started_twice(Source::mysql(MysqlFlavour::Mariadb1011).await, Source::mysql(MysqlFlavour::Mysql97).await).await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_harness::{PostgresVersion, wait_for};
+use tidegate_harness::{MysqlFlavour, PostgresVersion, wait_for};
 
 use crate::row_errors::{errors, picky, picky_rule, upload};
 use crate::world::{Source, World};
@@ -16,7 +16,11 @@ async fn started(policy: &str) -> World {
 
 /// The same with rules that are made when the first version is uploaded, of its digest.
 async fn started_with(policy: &str, rules: impl FnOnce(String) -> Vec<Value>) -> World {
-    let world = World::start(Source::postgres(PostgresVersion::V15).await, PostgresVersion::V17).await;
+    started_into(Source::postgres(PostgresVersion::V17).await, policy, rules).await
+}
+
+async fn started_into(target: Source, policy: &str, rules: impl FnOnce(String) -> Vec<Value>) -> World {
+    let world = World::between(Source::postgres(PostgresVersion::V15).await, target).await;
     world
         .source_sql(
             "create table item_a (id integer primary key, note text); create table item_b (id integer primary key, note text);
@@ -47,9 +51,8 @@ async fn wait_note(world: &World, table: &str, id: i64, wanted: &str) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_corrected_version_is_tried_on_some_tables_and_then_replays_what_the_old_one_failed_on() {
-    let mut world = started("log").await;
+async fn a_corrected_version_is_tried_and_replays(target: Source) {
+    let mut world = started_into(target, "log", |_| vec![picky_rule("public")]).await;
     world.wait_level("swaps").await;
     assert_eq!(errors(&world, "swaps").await.len(), 1);
 
@@ -80,6 +83,18 @@ async fn a_corrected_version_is_tried_on_some_tables_and_then_replays_what_the_o
     world.kill_and_restart().await;
     world.source_sql("insert into item_a values (5, 'bomb five')").await;
     wait_note(&world, "item_a", 5, "BOMB FIVE").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_version_is_tried_on_some_tables_and_then_replays_what_the_old_one_failed_on() {
+    a_corrected_version_is_tried_and_replays(Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_version_is_tried_on_some_tables_and_then_replays_what_the_old_one_failed_on_in_mysql_and_mariadb() {
+    let [mysql, mariadb] = [MysqlFlavour::Mysql97, MysqlFlavour::Mariadb118]
+        .map(|flavour| async move { a_corrected_version_is_tried_and_replays(Source::mysql(flavour).await).await });
+    tokio::join!(mysql, mariadb);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,8 +29,13 @@ async fn end(mut session: Conn, sql: &str) {
     session.query_drop(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
-async fn check(flavour: MysqlFlavour) {
-    let mut world = World::start(Source::mysql(flavour).await, PostgresVersion::V17).await;
+async fn check(flavour: MysqlFlavour, target: Source) {
+    let [copied, noted] = match &target {
+        Source::Postgres(_) => ["string_agg(id || ':' || v, ' ' order by id)", "string_agg(note, ' ' order by note)"],
+        Source::Mysql(_) => ["group_concat(id, ':', v order by id separator ' ')", "group_concat(note order by note separator ' ')"],
+    };
+    let copied = &*format!("select {copied} from copy.x");
+    let mut world = World::between(Source::mysql(flavour).await, target).await;
     world
         .source_sql(
             "create table x (id int primary key, v int); create table log (note varchar(20)); create table marker (id int primary key);
@@ -50,7 +55,6 @@ async fn check(flavour: MysqlFlavour) {
     .await;
     let void = prepare(&world, "void", &["delete from x where id = 3", "insert into log values ('void')"]).await;
     world.wait_level("xa").await;
-    let copied = "select string_agg(id || ':' || v, ' ' order by id) from copy.x";
     assert_eq!(world.target.value(copied).await, "1:0 2:0 3:0", "nothing of what is only prepared: {flavour:?}");
     world.kill_and_restart().await;
     world.wait_level("xa").await;
@@ -71,17 +75,27 @@ async fn check(flavour: MysqlFlavour) {
     world.kill_and_restart().await;
     world.wait_level("xa").await;
     assert_eq!(world.target.value(copied).await, "1:1 2:2 3:0 10:1 11:2 12:2 13:3", "{flavour:?}");
-    let notes = world.target.value("select string_agg(note, ' ' order by note) from copy.log").await;
+    let notes = world.target.value(&format!("select {noted} from copy.log")).await;
     assert_eq!(notes, "first held later", "each once in a table without a key: {flavour:?}");
+}
+
+async fn postgres() -> Source {
+    Source::postgres(PostgresVersion::V17).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn xa_transactions_arrive_once_after_kills_between_prepare_and_commit_from_mysql() {
-    check(MysqlFlavour::Mysql97).await;
+    check(MysqlFlavour::Mysql97, postgres().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn xa_transactions_arrive_once_after_kills_between_prepare_and_commit_from_mariadb() {
-    check(MysqlFlavour::Mariadb1011).await;
-    check(MysqlFlavour::Mariadb118).await;
+    check(MysqlFlavour::Mariadb1011, postgres().await).await;
+    check(MysqlFlavour::Mariadb118, postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn xa_transactions_arrive_once_after_kills_between_prepare_and_commit_between_mysql_and_mariadb() {
+    check(MysqlFlavour::Mysql97, Source::mysql(MysqlFlavour::Mariadb118).await).await;
+    check(MysqlFlavour::Mariadb1011, Source::mysql(MysqlFlavour::Mysql97).await).await;
 }
