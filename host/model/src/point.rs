@@ -307,5 +307,8 @@ mod tests {
         assert_eq!(place.compared("binlog.000009", 300), Some(Ordering::Greater));
         assert_eq!(place.compared("binlog.000009", 400), Some(Ordering::Equal));
         assert_eq!(place.compared("nonsense", 4), None);
+        // MY-051: behind the last number of six digits comes one of seven.
+        let place: LogPlace = "binlog.999999:400".parse().unwrap();
+        assert_eq!(place.compared("binlog.1000000", 4), Some(Ordering::Less));
     }
 }

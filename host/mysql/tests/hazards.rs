@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use support::{Bench, FLAVOURS, follow, inserted, scope, settings, stop, table_name};
 use tidegate_connector::conformance::{notes, task};
-use tidegate_connector::{ErrorClass, Severity, Source, TablePreparation, Target};
+use tidegate_connector::{CaptureScope, ErrorClass, Severity, Source, TablePreparation, Target};
 use tidegate_harness::{MysqlFlavour, MysqlServer, wait_for};
-use tidegate_model::{Cell, Change, Engine, Position, Row, TableName};
+use tidegate_model::{Cell, Change, Engine, Position, Row, TableName, TaskId};
 use tidegate_mysql::MysqlSource;
 use tidegate_mysql::target::MysqlTarget;
 
@@ -332,5 +332,27 @@ async fn a_limit_on_the_time_of_statements_does_not_cut_off_a_load() {
         let limit = if engine == Engine::Mysql { "max_execution_time = 1" } else { "max_statement_time = 0.001" };
         bench.run(&[&format!("set global {limit}")]).await;
         assert_eq!(bench.snapshot("t", 100_000).await.len(), 1 << 15, "{engine:?}");
+    }
+}
+
+/// MY-072: a task's successor has the server id of its worker before, and the server ends that one's stream. Other tasks read on.
+#[tokio::test]
+async fn a_successors_stream_ends_the_older_one_of_its_task_and_no_other() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table t (id bigint primary key)"]).await;
+        let start = bench.source.log_end().await.expect("log end");
+        let other = CaptureScope { task: TaskId::new("other").expect("a task name"), ..scope(&["t"]) };
+        let mut other = bench.source.open_stream(&other, &start).await.expect("the position is there");
+        let mut older = bench.stream(&["t"], &start).await;
+        let mut successor = bench.stream(&["t"], &start).await;
+        bench.run(&["insert into t values (1)"]).await;
+        let end = bench.source.log_end().await.expect("log end");
+        for stream in [&mut other, &mut successor] {
+            let done = follow(&mut **stream, &start, &end).await.expect("the stream goes on");
+            assert_eq!(numbers(&inserted(&done)), [1], "{engine:?}");
+        }
+        let error = stop(&mut *older).await;
+        assert_eq!((error.class(), error.code()), (ErrorClass::Transient, "stream_replaced"), "{engine:?} {}", error.chain());
     }
 }

@@ -5,10 +5,12 @@ mod cuts;
 mod fixture;
 mod many;
 
+use std::time::Duration;
+
 use fixture::{Fixture, public, read_until, rows_of, scope, text};
-use tidegate_connector::{ErrorClass, Severity, Source, StreamEvent};
+use tidegate_connector::{CaptureScope, ErrorClass, Severity, Source, StreamEvent};
 use tidegate_harness::{PostgresVersion, wait_for};
-use tidegate_model::{Change, RowChange};
+use tidegate_model::{Change, Lsn, Position, RowChange};
 
 const VERSIONS: [PostgresVersion; 2] = [PostgresVersion::V15, PostgresVersion::V18];
 
@@ -297,5 +299,62 @@ async fn rare_tables_and_statements_are_read_and_streamed() {
         assert_eq!(told, wanted, "{version:?}");
         drop(stream);
         cuts::every_row_is_in_one_part(&fixture, version == PostgresVersion::V18).await;
+    }
+}
+
+/// Where each transaction behind a position ends, and how many changes it has. Nothing behind the position is confirmed, so that it can be
+/// asked from a later one again.
+async fn read_from(fixture: &Fixture, task: &CaptureScope, from: Lsn, end: &Position) -> Vec<(Lsn, usize)> {
+    let mut stream = fixture.source.open_stream(task, &Position::Postgres(from)).await.expect("a stream");
+    let (mut commits, mut changes) = (Vec::new(), 0);
+    let mut at = Position::Postgres(from);
+    let reading = async {
+        while !at.covers_position(end) {
+            for event in stream.next_events().await.expect("the stream goes on") {
+                match event {
+                    StreamEvent::Change { .. } => changes += 1,
+                    StreamEvent::Commit { mark, .. } => {
+                        at.advance(&mark);
+                        let Position::Postgres(place) = at else { panic!("a position of PostgreSQL") };
+                        commits.push((place, std::mem::take(&mut changes)));
+                    }
+                    StreamEvent::Idle { position } => at = position,
+                    StreamEvent::Relation { .. } | StreamEvent::Abort { .. } => {}
+                }
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("the stream comes to its end");
+    commits
+}
+
+/// PG-074 to 076: transactions that overlap, and that end with a change of their key, from the end of each on, and a byte beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_resumed_at_the_end_of_any_transaction_gives_each_later_one_once() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(version).await;
+        fixture.run("create table r (id integer primary key, v text)").await;
+        let task = scope(&public(&["r"]));
+        let Position::Postgres(start) = fixture.begin_without_load(&task).await else { panic!("a position of PostgreSQL") };
+        let long = fixture.client().await;
+        long.batch_execute("begin; insert into r values (1, 'first to begin')").await.expect("insert");
+        fixture.run("insert into r values (2, 'a')").await;
+        fixture.run("begin; insert into r values (3, 'b'); update r set id = 30 where id = 3; commit").await;
+        long.batch_execute("insert into r values (4, 'last to end'); update r set id = 10 where id = 1; commit").await.expect("commit");
+        fixture.run("update r set id = 20 where id = 2").await;
+        fixture.run("delete from r where id = 30").await;
+        let end = fixture.end().await;
+
+        let all = read_from(&fixture, &task, start, &end).await;
+        assert_eq!(all.iter().map(|(_, changes)| *changes).collect::<Vec<_>>(), [1, 2, 3, 1, 1], "{version:?}");
+        for (index, (place, _)) in all.iter().enumerate() {
+            let later = &all[index + 1..];
+            let before = read_from(&fixture, &task, Lsn(place.0 - 1), &end).await;
+            assert!(before == later || before == all[index..], "{version:?}, from before the end of {index}: {before:?}");
+            assert_eq!(read_from(&fixture, &task, *place, &end).await, later, "{version:?}, from the end of {index}");
+            if !later.is_empty() {
+                assert_eq!(read_from(&fixture, &task, Lsn(place.0 + 1), &end).await, later, "{version:?}, from behind the end of {index}");
+            }
+        }
     }
 }
