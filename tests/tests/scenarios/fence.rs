@@ -33,7 +33,7 @@ async fn second_worker_fences_the_first() {
     started_twice(Source::postgres(PostgresVersion::V15).await, Source::postgres(PostgresVersion::V17).await).await;
 }
 
-/// MySQL would break the older reader's stream by itself, since both have one server id; the fence does not wait for it.
+/// MySQL and MariaDB end the older stream by themselves, since both readers have one server id; the fence does not wait for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn second_worker_fences_the_first_from_mysql_to_mariadb() {
     started_twice(Source::mysql(MysqlFlavour::Mysql97).await, Source::mysql(MysqlFlavour::Mariadb118).await).await;
