@@ -5,7 +5,7 @@
 
 use tidegate_transform_sdk::{
     Batch, BatchResult, Column, ColumnSource, HostMask, MaskKind, ModuleInfo, OutputColumn, PlanError, Planned, Rename, RowError, RowNeeds,
-    ScalarType, SqlType, TableSchema, Transform, Values, VarValues, host, row_plan, unchanged,
+    ScalarType, SqlType, TableSchema, Transform, Values, VarValues, count, host, row_plan, unchanged,
 };
 
 static DESCRIBES: [u8; 19] = *b"hostile-describes:0";
@@ -110,6 +110,16 @@ impl Transform for Hostile {
             }
             _ => answer(vec![good()]),
         })
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        match self.0.as_str() {
+            "counts-forgotten" => count("forgotten", 1),
+            "traps-when-forgotten" => panic!("on purpose"),
+            _ => {}
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `6` | no `note` is read; adds `code`, a copy of `id` as text, and `three`, a constant integer | | |
 //! | `7` | no `note` is read; adds `shown`, which it makes of those two | | |
 //! | `8` | lets the host mask `note`, which no host does | | |
+//! | `9` | as 2, and counts the tables that it forgets | | |
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -114,6 +115,14 @@ impl Transform for Picky {
             }
         }
         Ok(BatchResult { keep: Vec::new(), columns: vec![written.finish()], errors })
+    }
+}
+
+impl Drop for Picky {
+    fn drop(&mut self) {
+        if behaviour() == b'9' {
+            count("forgotten", 1);
+        }
     }
 }
 

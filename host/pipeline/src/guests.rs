@@ -16,6 +16,7 @@ use crate::board::now_us;
 use crate::halving::Halving;
 use crate::header::ImageHeader;
 use crate::images::{Images, Judged, LoadedRows, Sent, row_error};
+use crate::known_tables::KnownTables;
 use crate::modules::Modules;
 use crate::plan::{Draft, PlannedTable, Stage};
 use crate::rejection::Rejection;
@@ -57,15 +58,7 @@ pub(crate) struct Guests {
     sandboxes: HashMap<usize, Guest>,
     /// The buffers of each module's last batch.
     spares: HashMap<usize, Spare>,
-    /// Descriptions that were planned here, by their address; held so that an address is not used again.
-    planned: HashMap<usize, Planned>,
-    next_table: u32,
-}
-
-/// A description and the number under which sandboxes know it.
-struct Planned {
-    _held: Arc<SourceTable>,
-    number: u32,
+    known: KnownTables,
 }
 
 /// Empty buffers for columns of these types.
@@ -83,12 +76,19 @@ struct Guest {
 
 impl Guests {
     pub(crate) fn new(modules: Arc<Modules>, row_errors: Arc<RowErrors>) -> Self {
-        Self { modules, row_errors, sandboxes: HashMap::new(), spares: HashMap::new(), planned: HashMap::new(), next_table: 0 }
+        Self { modules, row_errors, sandboxes: HashMap::new(), spares: HashMap::new(), known: KnownTables::default() }
     }
 
     /// What the modules make of a table; `None` when one leaves it out.
     pub(crate) fn plan(&mut self, source: Arc<SourceTable>) -> Result<Option<PlannedTable>, TaskError> {
-        let number = self.number(&source);
+        self.forget_gone();
+        let planned = self.plan_anew(source)?;
+        planned.iter().for_each(|planned| self.known.hold(planned));
+        Ok(planned)
+    }
+
+    fn plan_anew(&mut self, source: Arc<SourceTable>) -> Result<Option<PlannedTable>, TaskError> {
+        let number = self.known.number(&source);
         let mut draft = Draft::new(source.clone());
         for module in self.modules.clone().of_table(&source.schema.name) {
             match self.plan_in(module, number, &source, &draft)? {
@@ -113,6 +113,7 @@ impl Guests {
     }
 
     fn judged<'a>(&mut self, table: &'a PlannedTable, sent: Sent) -> Result<Images<'a>, TaskError> {
+        self.forget_gone();
         let mut images = Images::new(table, sent);
         for stage in &table.stages {
             for start in (0..images.len()).step_by(BATCH_ROWS) {
@@ -125,7 +126,7 @@ impl Guests {
 
     /// Makes sure of a sandbox for each of the table's stages, which has planned it.
     pub(crate) fn make_ready(&mut self, table: &PlannedTable) -> Result<(), TaskError> {
-        let number = self.number(&table.source);
+        let number = self.known.number(&table.source);
         if table.stages.iter().all(|stage| self.knows(stage, number)) { Ok(()) } else { self.plan_again(table) }
     }
 
@@ -133,15 +134,22 @@ impl Guests {
         self.sandboxes.get(&stage.module).is_some_and(|guest| guest.tables.contains(&table))
     }
 
-    fn number(&mut self, source: &Arc<SourceTable>) -> u32 {
-        let next = &mut self.next_table;
-        self.planned
-            .entry(Arc::as_ptr(source) as usize)
-            .or_insert_with(|| {
-                *next += 1;
-                Planned { _held: source.clone(), number: *next }
-            })
-            .number
+    /// Tells the sandboxes about tables whose plans are gone.
+    fn forget_gone(&mut self) {
+        for number in self.known.gone() {
+            let modules: Vec<usize> =
+                self.sandboxes.iter_mut().filter_map(|(module, guest)| guest.tables.remove(&number).then_some(*module)).collect();
+            for module in modules {
+                let Some(guest) = self.sandboxes.get_mut(&module) else { continue };
+                let before = guest.sandbox.usage();
+                let outcome = guest.sandbox.forget(number);
+                self.note(module, &before, outcome.as_ref().err());
+                // Its state is gone with the sandbox, too.
+                if outcome.is_err() {
+                    self.sandboxes.remove(&module);
+                }
+            }
+        }
     }
 
     fn plan_in(&mut self, module: usize, number: u32, source: &SourceTable, draft: &Draft) -> Result<PlanOutcome, TaskError> {
@@ -301,7 +309,7 @@ impl Guests {
     }
 
     fn try_transform(&mut self, table: &PlannedTable, stage: &Stage, batch: &Batch) -> Result<BatchResult, TaskError> {
-        let number = self.number(&table.source);
+        let number = self.known.number(&table.source);
         if !self.knows(stage, number) {
             self.plan_again(table)?;
         }
@@ -334,7 +342,8 @@ impl Guests {
 
     /// A fresh sandbox must plan as the first one did.
     fn plan_again(&mut self, table: &PlannedTable) -> Result<(), TaskError> {
-        let again = self.plan(table.source.clone())?;
+        let again = self.plan_anew(table.source.clone())?;
+        self.known.hold(table);
         let same = again.is_some_and(|again| {
             let plans = |table: &PlannedTable| (table.stages.clone(), table.target.columns.clone(), table.soft_deletes);
             plans(&again) == plans(table)

@@ -30,6 +30,7 @@ mod header;
 mod history;
 mod images;
 mod instances;
+mod known_tables;
 mod lanes;
 mod large_values;
 mod load;

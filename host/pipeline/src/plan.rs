@@ -35,6 +35,8 @@ pub(crate) struct PlannedTable {
     pub(crate) large: Arc<LargePlan>,
     /// Notes of the modules for the tenant.
     notes: Vec<String>,
+    /// Lives as long as somebody has the plan: when it is gone, modules forget the table.
+    pub(crate) in_use: Arc<()>,
 }
 
 /// The row-level work of one module on one table.
@@ -236,6 +238,7 @@ impl Draft {
             computed: self.computed,
             soft_deletes: self.soft_deletes,
             notes: self.notes,
+            in_use: Arc::default(),
         };
         planned.refuse_unknown_keys()?;
         Ok(planned)
@@ -346,6 +349,11 @@ pub(crate) fn constant<'a>(text: &'a str, sql_type: &SqlType) -> Option<Value<'a
 }
 
 impl PlannedTable {
+    /// The same, whose use is over by itself: modules learn it anew.
+    pub(crate) fn used_apart(&self) -> PlannedTable {
+        PlannedTable { in_use: Arc::default(), ..self.clone() }
+    }
+
     /// The same plan for another form of the target's table, whose rows are of this definition.
     pub(crate) fn with_target(&self, target: Arc<TargetTable>, definition: Arc<Definition>) -> PlannedTable {
         PlannedTable { target, definition, ..self.clone() }

@@ -39,6 +39,8 @@ pub(crate) enum Place {
 struct TaskTable {
     planned: Arc<PlannedTable>,
     place: Place,
+    /// The relation that was resolved last. The log describes a table anew and never goes back, so those before it are not needed.
+    resolved: Option<RelationId>,
 }
 
 /// The plan of the task's table that a relation describes, for this description; `None`: not a table of the task.
@@ -99,7 +101,9 @@ impl Tables {
             self.leave(&name, &before.place);
         }
         self.arrive(&name, &place);
-        self.tables.insert(name, TaskTable { planned, place });
+        // Its loads and the attempt have the plan as well, and go on having it when the log describes the table anew.
+        let planned = Arc::new(planned.used_apart());
+        self.tables.insert(name, TaskTable { planned, place, resolved: None });
         self.resolved.clear();
     }
 
@@ -283,7 +287,21 @@ impl Tables {
         }
         let resolved = self.resolve_anew(relation, transformer).await?;
         self.resolved.insert(relation, resolved.clone());
+        if let Some(planned) = &resolved {
+            self.replaced(relation, planned);
+        }
         Ok(resolved)
+    }
+
+    /// What the relation before this one of the table was resolved to is not used any more, and modules are to forget it.
+    fn replaced(&mut self, relation: RelationId, planned: &Arc<PlannedTable>) {
+        let Some(table) = self.tables.get_mut(&planned.source.schema.name) else { return };
+        let Some(before) = table.resolved.replace(relation).filter(|before| *before != relation) else { return };
+        let before = self.resolved.remove(&before).flatten();
+        // The plan of the load stays, for comparisons.
+        if before.is_some_and(|before| Arc::ptr_eq(&before, &table.planned)) && !Arc::ptr_eq(planned, &table.planned) {
+            table.planned = Arc::new(table.planned.used_apart());
+        }
     }
 
     async fn resolve_anew(&mut self, relation: RelationId, transformer: &mut Transformer) -> Result<Resolved, TaskError> {

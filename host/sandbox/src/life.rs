@@ -29,11 +29,18 @@ impl Sandbox {
 
     /// Does something with the instance, which nobody has it give up meanwhile.
     pub(crate) fn held<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, SandboxError>) -> Result<R, SandboxError> {
+        self.with_live(|sandbox| {
+            if let State::Resting = sandbox.state {
+                let slot = sandbox.slot()?;
+                sandbox.start_in(slot)?;
+            }
+            work(sandbox)
+        })
+    }
+
+    /// The same with the instance that there is, if there is one.
+    pub(crate) fn with_live<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
         self.fetch();
-        if let State::Resting = self.state {
-            let slot = self.slot()?;
-            self.start_in(slot)?;
-        }
         let result = work(self);
         self.settle();
         result

@@ -278,14 +278,22 @@ impl Sandbox {
         self.call("transform", cpu, |module, store| module.tidegate_transform_transformer().call_transform(store, table, &batch.wit))
     }
 
-    /// Tells the module that the table left the task or has a new schema.
+    /// Tells the module that the table left the task or has a new schema. An instance that never heard of the table is not told, and
+    /// none is started for it.
     ///
     /// # Errors
     /// [`SandboxError`] as for every call.
     pub fn forget(&mut self, table: u32) -> Result<(), SandboxError> {
+        // Of a table that the module left out there is no plan here.
+        let is_known = self.tables.get(&table).is_none_or(|planned| planned.known);
         self.unplan(table);
         let cpu = self.limits.plan_cpu;
-        self.held(|sandbox| sandbox.call("forget", cpu, |module, store| module.tidegate_transform_transformer().call_forget(store, table)))
+        self.with_live(|sandbox| match sandbox.state {
+            State::Live(_) if is_known => {
+                sandbox.call("forget", cpu, |module, store| module.tidegate_transform_transformer().call_forget(store, table))
+            }
+            State::Live(_) | State::Resting | State::Ended(_) => Ok(()),
+        })
     }
 
     /// What the module logged since the last time, and how many lines were dropped.

@@ -318,3 +318,33 @@ fn logs_and_counters_are_bounded() {
     assert_eq!(sandbox.take_counts().len(), 32);
     assert_eq!(sandbox.take_counts(), []);
 }
+
+#[test]
+fn a_module_is_told_to_forget_tables_that_its_instance_knows_and_no_others() {
+    let forgotten = |sandbox: &mut Sandbox| sandbox.take_counts().into_iter().map(|(_, count)| count).sum::<u64>();
+    let mut sandbox = sandbox(&HOSTILE);
+    for table in 0..3 {
+        sandbox.plan(table, &input(&schema()), "counts-forgotten").unwrap();
+    }
+    sandbox.forget(0).unwrap();
+    assert_eq!(forgotten(&mut sandbox), 1);
+    assert!(matches!(sandbox.transform(0, &two_rows()), Err(SandboxError::Misuse { .. })));
+    // A fresh instance knows a table from its first batch on.
+    sandbox.replace().unwrap();
+    sandbox.transform(1, &two_rows()).unwrap();
+    for table in [1, 2] {
+        sandbox.forget(table).unwrap();
+    }
+    assert_eq!(forgotten(&mut sandbox), 1);
+}
+
+#[test]
+fn a_module_that_fails_when_it_is_to_forget_loses_its_instance() {
+    let mut sandbox = sandbox(&HOSTILE);
+    sandbox.plan(0, &input(&schema()), "traps-when-forgotten").unwrap();
+    let error = sandbox.forget(0).unwrap_err();
+    assert!(matches!(error, SandboxError::Trap { call: "forget", .. }), "{error}");
+    // There is no instance that could know anything.
+    sandbox.forget(0).unwrap();
+    assert_eq!((sandbox.usage().instances, sandbox.usage().failures), (1, 1));
+}

@@ -1,5 +1,6 @@
 //! What a module used, counted and logged in a task, in the API and as metrics.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,4 +90,33 @@ async fn what_a_module_uses_counts_and_logs_is_in_the_api_and_in_metrics() {
     }
     // The API keeps what the last run used.
     assert_eq!(figures(&world, 2).await, all);
+}
+
+/// The log of the source describes the table anew when it logs more of old rows; the plan before it is of no use then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_is_told_to_forget_a_table_whose_plan_was_replaced() {
+    let world = World::start(Source::postgres(PostgresVersion::V17).await, PostgresVersion::V17).await;
+    world.source_sql("create table item (id int primary key, note text); create table marker (id int primary key)").await;
+    upload(&world, b'9').await;
+    world.create_task_with("metered", "full-load-and-cdc", "drop-and-create", json!({}), vec![picky_rule("public")]).await;
+    world.start_task("metered").await;
+    world.wait_phase("metered", "replicating").await;
+    // Figures are published some time after the rows are there.
+    let insert = async |ids: RangeInclusive<u32>, counters: Value| {
+        for id in ids {
+            world.source_sql(&format!("insert into item values ({id}, 'a note')")).await;
+            world.wait_target_count("item", id.into()).await;
+        }
+        wait_for("what it counted", PATIENCE, async || {
+            let found = figures(&world, 0).await["counters"].clone();
+            if found == counters { Ok(()) } else { Err(found) }
+        })
+        .await;
+    };
+    insert(1..=5, json!({"notes": 5})).await;
+    world.source_sql("alter table item replica identity full").await;
+    // It is told between two of its batches, and not at once.
+    insert(6..=10, json!({"notes": 10, "forgotten": 1})).await;
+    let task = world.task("metered").await;
+    assert_eq!(task["progress"]["reconnects"], 0, "the same instance heard of both plans: {task}");
 }
