@@ -194,7 +194,7 @@ fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, ModuleError> {
     // secret key has just been verified over these bytes in memory (they are copied, not mapped, so nobody can change
     // them afterwards). Tenants can upload modules but never artefacts. wasmtime itself refuses another version or settings.
     let component = unsafe { Component::deserialize(engine.wasm(), code) };
-    component.map_err(|error| ModuleError::Compile(format!("{error:#}")))
+    component.map_err(|error| ModuleError::of_runtime(&error))
 }
 
 /// Digest of module, engine version, settings and CPU features.

@@ -170,7 +170,7 @@ impl Engine {
     /// [`ModuleError`] says what is wrong with the module.
     pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, ModuleError> {
         let component = as_component(bytes, self.settings().module_bytes_max)?;
-        let component = Component::from_binary(self.wasm(), &component).map_err(|error| ModuleError::Compile(format!("{error:#}")))?;
+        let component = Component::from_binary(self.wasm(), &component).map_err(|error| ModuleError::of_runtime(&error))?;
         Compiled::link(self, &component, digest_of(bytes))
     }
 }

@@ -28,9 +28,11 @@ const TICK_WHEN_RESTING: Duration = Duration::from_micros(200);
 
 /// Core instances, memories and tables that one component may have: a JavaScript component has three memories and two
 /// dozen core instances.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 100;
-const MEMORIES_PER_COMPONENT: u32 = 4;
-const TABLES_PER_COMPONENT: u32 = 20;
+pub(crate) const CORE_INSTANCES: u32 = 100;
+pub(crate) const MEMORIES: u32 = 4;
+pub(crate) const TABLES: u32 = 20;
+/// Elements of all its tables: function tables of large interpreters have about ten thousand.
+pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 
 /// What the process gives to modules altogether. What does not fit waits, and costs nobody but the one who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,14 +99,14 @@ impl Engine {
         let mut pool = PoolingAllocationConfig::new();
         let slots = settings.slots.saturating_add(reserve_of(settings.slots));
         pool.total_component_instances(slots)
-            .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
-            .total_memories(slots.saturating_mul(MEMORIES_PER_COMPONENT))
-            .total_tables(slots.saturating_mul(TABLES_PER_COMPONENT))
-            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
-            .max_memories_per_component(MEMORIES_PER_COMPONENT)
-            .max_tables_per_component(TABLES_PER_COMPONENT)
+            .total_core_instances(slots.saturating_mul(CORE_INSTANCES))
+            .total_memories(slots.saturating_mul(MEMORIES))
+            .total_tables(slots.saturating_mul(TABLES))
+            .max_core_instances_per_component(CORE_INSTANCES)
+            .max_memories_per_component(MEMORIES)
+            .max_tables_per_component(TABLES)
             .max_memory_size(settings.memory_bytes_max)
-            .table_elements(100_000)
+            .table_elements(TABLE_ELEMENTS)
             .max_unused_warm_slots(slots / 4);
         config.max_wasm_stack(settings.stack_bytes_max);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::contract_version::{CONTRACT_PACKAGE, CONTRACT_VERSIONS};
+use crate::engine::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
 
 /// The versions of the contract that are taken, for messages.
 fn accepted() -> String {
@@ -45,6 +46,9 @@ pub enum ModuleError {
     /// The transformer interface is missing.
     #[error("the module does not export tidegate:transform/transformer@1; it exports {}", quoted(.0))]
     NoTransformer(Vec<String>),
+    /// It declares more memories, tables, instances or globals than a sandbox has room for.
+    #[error("the module declares more than a module may have: {0}")]
+    DeclaresTooMuch(String),
     /// The code generator refused it, or its types differ from the contract's.
     #[error("the module does not compile: {0}")]
     Compile(String),
@@ -67,7 +71,26 @@ pub enum ModuleError {
     Cache(String),
 }
 
+/// What the runtime says of a module for which a sandbox has no room; its type is not public. Source: wasmtime 48, `PoolingInstanceAllocator`;
+/// the test of what a module declares notices another wording.
+const ROOM_CAUSES: [&str; 2] = [" in the pooling allocator", "pooling allocator requirements: "];
+
 impl ModuleError {
+    /// What the runtime found wrong with a module's code.
+    pub(crate) fn of_runtime(error: &wasmtime::Error) -> Self {
+        let text = format!("{error:#}");
+        let [after, before] = ROOM_CAUSES;
+        // The rest of a long one is a table of bytes.
+        let first_line = text.lines().next().unwrap_or_default();
+        if let Some((cause, _)) = first_line.split_once(after) {
+            return ModuleError::DeclaresTooMuch(cause.replacen("The component", "it", 1));
+        }
+        match first_line.split_once(before) {
+            Some((_, cause)) => ModuleError::DeclaresTooMuch(cause.split("; breakdown").next().unwrap_or(cause).to_owned()),
+            None => ModuleError::Compile(text),
+        }
+    }
+
     /// What the author can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -86,6 +109,10 @@ impl ModuleError {
                 "strip it (`wasm-tools strip`), leave out debug information, or ask the operator for a larger modules.upload_mib"
                     .to_owned(),
             ),
+            ModuleError::DeclaresTooMuch(_) => Some(format!(
+                "a module may have {MEMORIES} memories and {TABLES} tables, one of each in each of its core modules, {CORE_INSTANCES} \
+                 instances of core modules, {TABLE_ELEMENTS} elements of tables, and 1 MiB of globals and functions in each instance"
+            )),
             ModuleError::TooCostly(_) => Some("make its functions smaller: one huge function takes the compiler longest".to_owned()),
             ModuleError::Refused { hint, .. } => hint.clone(),
             ModuleError::Malformed(_) | ModuleError::Compile(_) | ModuleError::Helper(_) | ModuleError::Cache(_) => None,

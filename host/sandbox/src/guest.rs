@@ -9,7 +9,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut};
 
 use crate::budget::{Budget, Pacer};
 use crate::contract::tidegate::transform::host;
-use crate::engine::Engine;
+use crate::engine::{CORE_INSTANCES, Engine, MEMORIES, TABLE_ELEMENTS, TABLES};
 use crate::error::{QUOTA, SHARE, SandboxError};
 use crate::memory::{MemoryPool, NoMemory};
 use crate::share::TenantShare;
@@ -18,8 +18,6 @@ use crate::told::{LogLevel, Told};
 
 /// Bytes kept of a module's messages.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4096;
-/// Table elements over all tables: function tables of large interpreters have about ten thousand.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// What a module may use. The defaults are those of a tenant without an agreement of its own; `docs/modules-limits.md`
 /// gives their reasons. The stack is the engine's ([`crate::EngineSettings`]), and rows out are never more than rows in.
@@ -164,7 +162,7 @@ impl ResourceLimiter for Guest {
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.table_elements.saturating_sub(current).saturating_add(desired);
-        let fits = total <= TABLE_ELEMENTS_MAX;
+        let fits = total <= TABLE_ELEMENTS;
         if fits {
             self.table_elements = total;
         }
@@ -172,7 +170,7 @@ impl ResourceLimiter for Guest {
     }
 
     fn instances(&self) -> usize {
-        100
+        CORE_INSTANCES as usize
     }
 
     fn tables(&self) -> usize {

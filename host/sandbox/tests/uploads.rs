@@ -9,7 +9,8 @@ use support::{ENGINE, guest};
 use tidegate_sandbox::{ArtefactCache, Engine, EngineSettings, HelperLimits, MODULE_BYTES_CEILING, ModuleError, digest_of};
 use wasm_encoder::{
     CodeSection, Component, ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentInstanceSection,
-    ComponentTypeRef, ComponentTypeSection, EntityType, Function, FunctionSection, ImportSection, InstanceType, Module, ModuleSection,
+    ComponentTypeRef, ComponentTypeSection, ConstExpr, EntityType, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
+    InstanceSection, InstanceType, MemorySection, MemoryType, Module, ModuleArg, ModuleSection, RefType, TableSection, TableType,
     TypeSection, ValType,
 };
 
@@ -88,6 +89,75 @@ fn a_module_of_100_mb_is_refused_by_its_size_alone() {
     let error = engine.compile(&bytes).unwrap_err();
     assert_eq!(error, ModuleError::TooLarge { bytes: 100 << 20, bytes_max: MODULE_BYTES_CEILING });
     assert!(error.hint().unwrap().contains("upload_mib") && since.elapsed() < Duration::from_secs(5));
+}
+
+/// A component that exports what it should by name, and has so many instances of this core module.
+fn transformer_of(module: &Module, count: usize) -> Vec<u8> {
+    let (mut core, mut instances, mut exports) = (InstanceSection::new(), ComponentInstanceSection::new(), ComponentExportSection::new());
+    for _ in 0..count {
+        core.instantiate(0, std::iter::empty::<(&str, ModuleArg)>());
+    }
+    instances.export_items(std::iter::empty::<(&str, ComponentExportKind, u32)>());
+    exports.export("tidegate:transform/transformer@1.0.0", ComponentExportKind::Instance, 0, None);
+    let mut component = Component::new();
+    component.section(&ModuleSection(module)).section(&core).section(&instances).section(&exports);
+    component.finish()
+}
+
+fn with_memories(count: u32) -> Module {
+    let (mut module, mut memories) = (Module::new(), MemorySection::new());
+    for _ in 0..count {
+        memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    }
+    module.section(&memories);
+    module
+}
+
+fn with_tables(count: u32, minimum: u64) -> Module {
+    let (mut module, mut tables) = (Module::new(), TableSection::new());
+    for _ in 0..count {
+        tables.table(TableType { element_type: RefType::FUNCREF, table64: false, minimum, maximum: None, shared: false });
+    }
+    module.section(&tables);
+    module
+}
+
+fn with_globals(count: u32) -> Module {
+    let (mut module, mut globals) = (Module::new(), GlobalSection::new());
+    for number in 0..count {
+        globals.global(GlobalType { val_type: ValType::I64, mutable: true, shared: false }, &ConstExpr::i64_const(number.into()));
+    }
+    module.section(&globals);
+    module
+}
+
+#[test]
+fn modules_that_declare_too_much_are_refused_before_they_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ArtefactCache::open(dir.path()).unwrap();
+    for (bytes, wanted) in [
+        (transformer_of(&with_memories(5), 1), "memories count of 5"),
+        (transformer_of(&with_memories(1), 5), "5 Wasm linear memories"),
+        (transformer_of(&with_tables(21, 1), 1), "tables count of 21"),
+        (transformer_of(&with_tables(1, 1), 21), "21 tables"),
+        (transformer_of(&with_tables(1, 100_001), 1), "element size of 100001"),
+        (transformer_of(&Module::new(), 101), "101 core module instances"),
+        (transformer_of(&with_globals(100_000), 1), "requires 1600176 bytes"),
+    ] {
+        let error = refused(&bytes);
+        assert!(
+            matches!(&error, ModuleError::DeclaresTooMuch(what) if what.contains(wanted) && !what.contains("pool")),
+            "{wanted}: {error}"
+        );
+        assert!(error.hint().unwrap().contains("a module may have 4 memories and 20 tables"), "{error}");
+        // An upload is compiled in a process of its own.
+        let mut helper = Command::new(env!("CARGO_BIN_EXE_compile-module"));
+        assert_eq!(cache.compile(&ENGINE, &mut helper, HelperLimits::default(), &bytes).unwrap_err(), error);
+    }
+    // As many as it may have are no fault.
+    for bytes in [transformer_of(&with_memories(1), 4), transformer_of(&with_tables(1, 1), 20), transformer_of(&Module::new(), 100)] {
+        assert!(matches!(refused(&bytes), ModuleError::Compile(what) if what.contains("does not have export `describe`")));
+    }
 }
 
 /// A component that exports what it should by name, and holds functions on which the code generator spends seconds:
