@@ -439,6 +439,8 @@ pub(crate) fn is_of_rows(error: &TaskError) -> bool {
         | SandboxError::NoSlot
         | SandboxError::TenantSandboxes { .. }
         | SandboxError::TenantMemory { .. }
+        | SandboxError::BeyondShare { .. }
+        | SandboxError::NoneAllowed
         | SandboxError::Instances { .. }
         | SandboxError::Crowded { .. }
         | SandboxError::Changed { .. }

@@ -219,6 +219,9 @@ impl TaskError {
             TaskError::Connector(error) | TaskError::Definition(error, _) => error.hint_text(),
             TaskError::Plan { hint, .. } | TaskError::Row { hint, .. } => hint.as_deref(),
             TaskError::ChecksFailed(findings) => findings.iter().find_map(|finding| finding.fix.as_deref()),
+            TaskError::Module { source, .. } if matches!(**source, SandboxError::BeyondShare { .. } | SandboxError::NoneAllowed) => {
+                Some("ask the operator for more of what the message names, or make the module use less; then resume the task")
+            }
             TaskError::Module { source, .. } if source.exhausts() => {
                 Some("make the module use less, or raise its limits (PUT /v1/modules/NAME/limits)")
             }

@@ -244,6 +244,21 @@ pub enum SandboxError {
         /// `quota` or `share`.
         bound: &'static str,
     },
+    /// It asked for more memory than one sandbox can have here, whoever waits how long.
+    #[error("the module asked for {bytes} bytes of memory in {call}, and a sandbox can never have more than {bytes_max} here: {bound}")]
+    BeyondShare {
+        /// The function called.
+        call: &'static str,
+        /// Memory asked for.
+        bytes: usize,
+        /// The most that there can be.
+        bytes_max: usize,
+        /// What bounds it, and the setting.
+        bound: &'static str,
+    },
+    /// The tenant's quota allows its modules no sandbox at all.
+    #[error("the tenant's quota allows its modules no sandbox in this process (`tidegate tenant set --sandboxes`)")]
+    NoneAllowed,
     /// The module runs as often as it may: try again later.
     #[error("{instances_max} sandboxes of the module are at work in this process, as many as its limits allow")]
     Instances {
@@ -293,6 +308,8 @@ impl SandboxError {
             | SandboxError::NoSlot
             | SandboxError::TenantSandboxes { .. }
             | SandboxError::TenantMemory { .. }
+            | SandboxError::BeyondShare { .. }
+            | SandboxError::NoneAllowed
             | SandboxError::Instances { .. }
             | SandboxError::Crowded { .. }
             | SandboxError::Start(_) => false,
@@ -303,7 +320,11 @@ impl SandboxError {
     pub fn exhausts(&self) -> bool {
         matches!(
             self,
-            SandboxError::Timeout { .. } | SandboxError::Memory { .. } | SandboxError::Stack { .. } | SandboxError::Output { .. }
+            SandboxError::Timeout { .. }
+                | SandboxError::Memory { .. }
+                | SandboxError::BeyondShare { .. }
+                | SandboxError::Stack { .. }
+                | SandboxError::Output { .. }
         )
     }
 
@@ -334,6 +355,8 @@ impl SandboxError {
             SandboxError::Crowded { .. } => "no-memory",
             SandboxError::TenantSandboxes { .. } => "tenant-sandboxes",
             SandboxError::TenantMemory { .. } => "tenant-memory",
+            SandboxError::BeyondShare { .. } => "beyond-share",
+            SandboxError::NoneAllowed => "no-sandbox-allowed",
             SandboxError::Changed { .. } => "plan-not-deterministic",
             SandboxError::Start(_) => "transform-start",
             SandboxError::Misuse { .. } => "bug",

@@ -89,6 +89,8 @@ pub(crate) enum Refused {
     ByLimit,
     /// All modules of the process together, or those of the tenant, have as much as there is for them.
     ByPool(NoMemory),
+    /// There can never be so many bytes.
+    ForEver(usize),
 }
 
 impl Guest {
@@ -122,6 +124,12 @@ impl Guest {
         }
     }
 
+    /// The error of a memory that would be larger than any can be.
+    pub(crate) fn beyond_share(&self, call: &'static str, bytes: usize) -> SandboxError {
+        let (bytes_max, bound) = self.pool.most_of_one(self.share.as_ref());
+        SandboxError::BeyondShare { call, bytes, bytes_max, bound }
+    }
+
     /// The error of a memory that all modules, or the tenant's, had no more of.
     pub(crate) fn no_memory(&self, lack: NoMemory) -> SandboxError {
         let bytes = self.share.as_ref().map_or(0, TenantShare::memory_bytes);
@@ -144,6 +152,11 @@ impl ResourceLimiter for Guest {
         let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
         if total > self.memory_bytes_max {
             self.refused = Some(Refused::ByLimit);
+            return Ok(false);
+        }
+        if total > self.pool.most_of_one(self.share.as_ref()).0 {
+            self.share.as_ref().inspect(|share| share.refused());
+            self.refused = Some(Refused::ForEver(total));
             return Ok(false);
         }
         if let Err(lack) = self.take(total.saturating_sub(self.memory_bytes)) {
@@ -174,11 +187,11 @@ impl ResourceLimiter for Guest {
     }
 
     fn tables(&self) -> usize {
-        20
+        TABLES as usize
     }
 
     fn memories(&self) -> usize {
-        4
+        MEMORIES as usize
     }
 }
 

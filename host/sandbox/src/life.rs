@@ -120,6 +120,9 @@ impl Sandbox {
 
     fn slot(&self) -> Result<Slot, SandboxError> {
         let slots = self.engine.slots();
+        if self.wish.share.as_ref().is_some_and(TenantShare::allows_none) {
+            return Err(SandboxError::NoneAllowed);
+        }
         let lack = match slots.take(&self.wish, &self.place, self.engine.settings().slot_patience) {
             Ok(slot) => return Ok(slot),
             Err(lack) => lack,

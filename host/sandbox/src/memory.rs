@@ -49,8 +49,7 @@ impl MemoryPool {
             return Err(NoMemory::OfAll);
         }
         if let Some(share) = share {
-            let of_tenants = self.bytes_max - self.bytes_max / RESERVED_PART;
-            let free = left.min(of_tenants.saturating_sub(used.by_tenants));
+            let free = left.min(self.of_tenants().saturating_sub(used.by_tenants));
             if bytes > free {
                 return Err(NoMemory::OfAll);
             }
@@ -64,6 +63,19 @@ impl MemoryPool {
         }
         used.by_all += bytes;
         Ok(())
+    }
+
+    /// The most that one sandbox can ever have, and what bounds it, with the setting.
+    pub(crate) fn most_of_one(&self, share: Option<&TenantShare>) -> (usize, &'static str) {
+        let Some(share) = share else { return (self.bytes_max, "all that there is for modules (`modules.total_memory_mib`)") };
+        match share.most_memory(self.of_tenants()) {
+            (bytes, true) => (bytes, "the tenant's quota (`tidegate tenant set --sandbox-memory-mib`)"),
+            (bytes, false) => (bytes, "the tenant's share of what there is for modules (`modules.total_memory_mib`)"),
+        }
+    }
+
+    fn of_tenants(&self) -> usize {
+        self.bytes_max - self.bytes_max / RESERVED_PART
     }
 
     pub(crate) fn give_back(&self, share: Option<&TenantShare>, bytes: usize) {
@@ -108,5 +120,22 @@ mod tests {
         assert_eq!(pool.take(None, 1), Err(NoMemory::OfAll));
         pool.give_back(Some(&one), 42 * MIB);
         assert_eq!(fill(&two), (29, NoMemory::AboveShare));
+    }
+
+    #[test]
+    fn what_one_sandbox_can_ever_have_is_what_a_tenant_that_is_alone_gets() {
+        for bytes_max in [0, 1, 7, 8, 1000, 64 * MIB] {
+            let pool = MemoryPool::new(bytes_max);
+            let share = TenantShare::default();
+            let (most, bound) = pool.most_of_one(Some(&share));
+            assert_eq!(pool.take(Some(&share), most), Ok(()), "{most} of {bytes_max}");
+            pool.give_back(Some(&share), most);
+            assert!(pool.take(Some(&share), most + 4).is_err() && bound.contains("share"), "{most} of {bytes_max}");
+        }
+        let share = TenantShare::default();
+        share.set_quotas(None, Some(MIB));
+        let (most, bound) = MemoryPool::new(64 * MIB).most_of_one(Some(&share));
+        assert!(most == MIB && bound.contains("quota"), "{most}: {bound}");
+        assert_eq!(MemoryPool::new(64 * MIB).most_of_one(None).0, 64 * MIB);
     }
 }

@@ -401,6 +401,7 @@ impl Sandbox {
         match guest.refused {
             Some(Refused::ByLimit) => return SandboxError::Memory { call, bytes_max: guest.memory_bytes_max },
             Some(Refused::ByPool(lack)) => return guest.no_memory(lack),
+            Some(Refused::ForEver(bytes)) => return guest.beyond_share(call, bytes),
             None => {}
         }
         if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {

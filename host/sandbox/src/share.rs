@@ -88,6 +88,20 @@ impl TenantShare {
         judge(self.sandboxes(), self.0.sandboxes_max.load(Ordering::Relaxed), 1, free)
     }
 
+    /// True when no sandbox fits, whatever is free.
+    pub(crate) fn allows_none(&self) -> bool {
+        self.0.sandboxes_max.load(Ordering::Relaxed) == 0
+    }
+
+    /// The most memory that it can ever hold, when there are so many bytes for everybody and nobody else has any; true when its quota
+    /// says so.
+    pub(crate) fn most_memory(&self, bytes: usize) -> (usize, bool) {
+        let quota = self.0.memory_bytes_max.load(Ordering::Relaxed);
+        // As [`judge`] has it, where what is free is all but what the tenant holds.
+        let share = bytes.saturating_add(1) / (FREE_FACTOR + 1) * FREE_FACTOR;
+        (quota.min(share), quota <= share)
+    }
+
     /// About so much more memory, when `free` bytes are free.
     pub(crate) fn judge_memory(&self, bytes: usize, free: usize) -> Verdict {
         judge(self.memory_bytes(), self.0.memory_bytes_max.load(Ordering::Relaxed), bytes, free)

@@ -231,8 +231,8 @@ fn modules_share_the_memory_that_the_process_has_for_them() {
     let mut greedy = Sandbox::new(&engine, &module, Limits::default()).unwrap();
     greedy.plan(0, &input(&schema()), "memory").unwrap();
     let error = greedy.transform(0, &two_rows()).unwrap_err();
-    assert_eq!(error, SandboxError::Crowded { bytes_max: 8 << 20 });
-    assert!(error.is_transient());
+    assert!(matches!(error, SandboxError::BeyondShare { call: "transform", bytes_max, .. } if bytes_max == 8 << 20), "{error}");
+    assert!(!error.is_transient() && error.to_string().contains("`modules.total_memory_mib`"), "{error}");
     // What the bomb held is free again.
     assert_eq!(engine.memory_bytes(), 0);
     greedy.replace().unwrap();

@@ -241,22 +241,68 @@ fn idle_sandboxes_give_their_memory_to_who_needs_it() {
     assert!(engine.memory_bytes() <= 6 << 20 && engine.given_up() > 0);
 }
 
+fn with_memory(bytes: usize) -> (Engine, Compiled) {
+    let engine = Engine::new(EngineSettings { total_memory_bytes_max: bytes, ..EngineSettings::default() }).unwrap();
+    let module = engine.compile(&guest("hostile")).unwrap();
+    (engine, module)
+}
+
 #[test]
 fn a_tenant_at_its_share_of_memory_is_named_and_another_one_gets_its_part() {
-    let settings = EngineSettings { total_memory_bytes_max: 64 << 20, ..EngineSettings::default() };
-    let engine = Engine::new(settings).unwrap();
-    let module = engine.compile(&guest("hostile")).unwrap();
+    let (engine, module) = with_memory(64 << 20);
     let (greedy, modest) = (TenantShare::default(), TenantShare::default());
-    let mut neighbour = planned(&engine, &module.clone().held_by(&modest), "well-behaved");
-    let of_greedy = module.held_by(&greedy);
-    let error = planned(&engine, &of_greedy, "memory").transform(0, &two_rows()).unwrap_err();
-    assert!(matches!(error, SandboxError::TenantMemory { bytes, bound: "share" } if bytes > 30 << 20 && bytes <= 42 << 20), "{error:?}");
+    let mut neighbours: Vec<_> = (0..8).map(|_| planned(&engine, &module.clone().held_by(&modest), "well-behaved")).collect();
+    let error = planned(&engine, &module.held_by(&greedy), "memory").transform(0, &two_rows()).unwrap_err();
+    assert!(matches!(error, SandboxError::TenantMemory { bytes, bound: "share" } if bytes > 20 << 20 && bytes <= 42 << 20), "{error:?}");
+    assert!(error.is_transient(), "when the neighbour has gone there is more");
     assert_eq!((greedy.refusals(), modest.refusals(), greedy.memory_bytes()), (1, 0, 0));
-    answers(&mut neighbour);
+    neighbours.iter_mut().for_each(answers);
+}
 
-    greedy.set_quotas(None, Some(8 << 20));
-    let error = planned(&engine, &of_greedy, "memory").transform(0, &two_rows()).unwrap_err();
-    assert!(matches!(error, SandboxError::TenantMemory { bytes, bound: "quota" } if bytes <= 8 << 20), "{error:?}");
+#[test]
+fn more_memory_than_a_tenant_can_ever_have_is_not_waited_for() {
+    let (engine, module) = with_memory(64 << 20);
+    let share = TenantShare::default();
+    let module = module.held_by(&share);
+    let refused = || planned(&engine, &module, "memory").transform(0, &two_rows()).unwrap_err();
+    let error = refused();
+    assert!(matches!(error, SandboxError::BeyondShare { call: "transform", bytes, bytes_max, .. } if bytes > bytes_max), "{error:?}");
+    assert!(!error.is_transient() && error.to_string().contains("the tenant's share"), "{error}");
+    assert!(error.to_string().contains("`modules.total_memory_mib`"), "{error}");
+
+    share.set_quotas(None, Some(8 << 20));
+    let error = refused();
+    assert!(matches!(error, SandboxError::BeyondShare { bytes_max, .. } if bytes_max == 8 << 20), "{error:?}");
+    assert!(error.to_string().contains("the tenant's quota (`tidegate tenant set --sandbox-memory-mib`)"), "{error}");
+    // A start is none, either.
+    share.set_quotas(None, Some(1 << 16));
+    let error = try_planned(&engine, &module, "well-behaved").err().unwrap();
+    assert!(matches!(error, SandboxError::BeyondShare { call: "start", .. }), "{error:?}");
+    share.set_quotas(Some(0), None);
+    assert_eq!(try_planned(&engine, &module, "well-behaved").err(), Some(SandboxError::NoneAllowed));
+    share.set_quotas(None, None);
+    answers(&mut planned(&engine, &module, "well-behaved"));
+}
+
+#[test]
+fn what_others_hold_is_waited_for() {
+    let (engine, module) = with_memory(3 << 20);
+    let share = TenantShare::default();
+    share.set_quotas(None, Some(3 << 20));
+    let (roomy, of_tenant) = with_memory(64 << 20);
+    for (engine, module) in [(engine, module), (roomy, of_tenant.held_by(&share))] {
+        // At work, so that they give nothing up; a bit more than 1 MiB each.
+        let busy = [(); 2].map(|()| Busy::start(&engine, &module));
+        let error = try_planned(&engine, &module, "well-behaved").err().unwrap();
+        assert!(
+            matches!(error, SandboxError::Crowded { bytes_max } if bytes_max == 3 << 20)
+                || matches!(error, SandboxError::TenantMemory { bound: "quota", .. }),
+            "{error:?}"
+        );
+        assert!(error.is_transient());
+        busy.into_iter().for_each(Busy::end);
+        answers(&mut planned(&engine, &module, "well-behaved"));
+    }
 }
 
 /// Python's interpreter with its library leaks, and so may others; a hundred thousand batches of a small module take a second.

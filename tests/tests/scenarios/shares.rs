@@ -23,11 +23,16 @@ struct Scene {
 
 impl Scene {
     async fn start(sandboxes: u32) -> Scene {
+        Scene::with(&format!("sandboxes = {sandboxes}")).await
+    }
+
+    /// With these settings of modules.
+    async fn with(settings: &str) -> Scene {
         let source = PostgresServer::start(PostgresVersion::V17).await;
         let target = PostgresServer::start(PostgresVersion::V17).await;
         let data = tempfile::tempdir().expect("a temporary directory can be made");
         let config = data.path().join("tidegate.toml");
-        std::fs::write(&config, format!("[modules]\nsandboxes = {sandboxes}\n")).expect("the configuration can be written");
+        std::fs::write(&config, format!("[modules]\n{settings}\n")).expect("the configuration can be written");
         let host = Tidegate::serve_with(&data.path().join("data"), &[("TIDEGATE_CONFIG", &config.to_string_lossy())]).await;
         let operator = Tenant::operator(&host).await;
         Scene { source, target, host, operator, _data: data }
@@ -54,6 +59,14 @@ impl Scene {
 
 fn locator(table: &str) -> Value {
     json!({"schema-name": "public", "table-name": table})
+}
+
+fn guest(name: &str) -> Vec<u8> {
+    std::fs::read(root_dir().join("target/guests").join(name)).expect("the guests are built; run cargo xtask guests")
+}
+
+fn module_rule(name: &str, table: &str, config: Value) -> Value {
+    json!({"rule-type": "module", "rule-id": "7", "rule-name": "7", "module": name, "object-locator": locator(table), "config": config})
 }
 
 /// A task that copies a table into the schema of the task's name, and keeps its sandboxes when it has nothing to do.
@@ -131,22 +144,19 @@ async fn a_tenant_at_its_share_of_sandboxes_is_held_and_its_neighbours_tasks_go_
     let (greedy, modest) = (scene.tenant("greedy").await, scene.tenant("modest").await);
     scene.source.sql("create table probe (id int primary key, email text); create table bait (id int primary key)").await;
     scene.source.sql("insert into bait select generate_series(1, 10)").await;
-    let guest =
-        |name: &str| std::fs::read(root_dir().join("target/guests").join(name)).expect("the guests are built; run cargo xtask guests");
     modest.put_bytes("/v1/modules/mask-email", guest("mask-email.wasm")).await.ok();
     greedy.put_bytes("/v1/modules/hostile", guest("hostile.wasm")).await.ok();
     // Each call runs for two seconds, and rests four times as long for each of them that runs.
     greedy.put("/v1/modules/hostile/limits", &json!({"batch_cpu_ms": 2000})).await.ok();
-    let module = |name: &str, table: &str, config: Value| json!({"rule-type": "module", "rule-id": "7", "rule-name": "7", "module": name, "object-locator": locator(table), "config": config});
     let mask = json!({"columns": ["email"], "key": "a key of the test's own, long enough"});
-    start_task(&modest, "masked", "probe", json!([]), Some(module("mask-email", "probe", mask))).await;
+    start_task(&modest, "masked", "probe", json!([]), Some(module_rule("mask-email", "probe", mask))).await;
     let some = json!([{"filter-type": "source", "column-name": "id", "filter-conditions": [{"filter-operator": "gte", "value": "1"}]}]);
     start_task(&modest, "filtered", "probe", some, None).await;
     for name in ["masked", "filtered"] {
         wait_replicating(&modest, name).await;
     }
     for number in 0..5 {
-        start_task(&greedy, &format!("loops{number}"), "bait", json!([]), Some(module("hostile", "bait", json!("loop")))).await;
+        start_task(&greedy, &format!("loops{number}"), "bait", json!([]), Some(module_rule("hostile", "bait", json!("loop")))).await;
     }
     wait_for("the greedy tenant to be refused a fourth sandbox", PATIENCE, async || {
         let held = scene.metric("tidegate_tenant_sandboxes{", "\"greedy\"").await;
@@ -180,6 +190,27 @@ async fn a_tenant_at_its_share_of_sandboxes_is_held_and_its_neighbours_tasks_go_
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_module_needs_more_memory_than_its_tenant_can_ever_have_fails_with_the_setting() {
+    let scene = Scene::with("total_memory_mib = 32").await;
+    let tenant = scene.tenant("greedy").await;
+    scene.source.sql("create table bait (id int primary key); insert into bait select generate_series(1, 10)").await;
+    tenant.put_bytes("/v1/modules/hostile", guest("hostile.wasm")).await.ok();
+    let rule = module_rule("hostile", "bait", json!("memory"));
+    start_task(&tenant, "bomb", "bait", json!([]), Some(rule)).await;
+    let failure = wait_for("the task to fail", PATIENCE, async || {
+        let task = tenant.get("/v1/tasks/bomb").await.ok();
+        if task["status"] == "failed" { Ok(task["failure"].clone()) } else { Err(task) }
+    })
+    .await;
+    let message = failure["message"].as_str().unwrap_or_default();
+    // Three quarters of seven eighths.
+    let wanted =
+        "a sandbox can never have more than 22020096 here: the tenant's share of what there is for modules (`modules.total_memory_mib`)";
+    assert!(failure["code"] == "module_exhausted" && message.contains(wanted), "{failure}");
+    assert!(failure["hint"].as_str().is_some_and(|hint| hint.starts_with("ask the operator")), "{failure}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
