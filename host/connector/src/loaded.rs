@@ -91,7 +91,7 @@ impl<'a> Loaded<'a> {
             let values = self.batch.computed.iter().map(|cells| cells.value(self.place));
             Row::neutral(values)
         });
-        Image { row: self.row(), computed }
+        Image::new(self.row(), computed)
     }
 }
 

@@ -118,6 +118,15 @@ pub struct Image {
     pub row: Row,
     /// In the neutral form; `None` when the table has no computed columns.
     pub computed: Option<Row>,
+    /// The row is gone at the source, and stays in the target as this.
+    pub is_deleted: bool,
+}
+
+impl Image {
+    /// An image of a row that is there.
+    pub fn new(row: Row, computed: Option<Row>) -> Self {
+        Self { row, computed, is_deleted: false }
+    }
 }
 
 /// How surprises are taken.

@@ -236,13 +236,13 @@ impl Walk<'_> {
         let of = &self.table.source.schema.name;
         let found = match operation {
             RejectedOperation::Load | RejectedOperation::Insert => "has the row of an insert already",
+            RejectedOperation::Update if image.is_deleted => "has not the row of a delete that is to stay there",
             RejectedOperation::Update => "has not the row of an update, or the one that it becomes already",
             RejectedOperation::Delete => "keeps a row whose key an update changed",
         };
         let error = ConnectorError::table(of, CONFLICT, format!("table \"{}\" of the target: {found}", self.table.name));
         let error = error.of_a_row(RowFault::Conflict);
-        let statement = self.row_errors.statement(&self.table, operation, image);
-        self.refused.push(Refused { table: self.table.clone(), operation, row: image.row.clone(), error, statement });
+        self.refused.push(Refused::of(&self.table, operation, image.clone(), error, self.row_errors));
     }
 
     fn has(&self, image: &Image) -> bool {

@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn image() -> Image {
-        Image { row: row(&[Some(Value::Int(7)), Some(Value::Text("ann@example.org"))]), computed: Some(row(&[Some(Value::Text("***"))])) }
+        Image::new(row(&[Some(Value::Int(7)), Some(Value::Text("ann@example.org"))]), Some(row(&[Some(Value::Text("***"))])))
     }
 
     #[test]
@@ -205,15 +205,15 @@ mod tests {
     #[test]
     fn what_the_log_does_not_tell_is_left_out_and_what_is_too_large_is_not_shown() {
         let exceptions = exceptions(Engine::Postgres);
-        let unchanged = Image { row: row(&[Some(Value::Int(7)), None]), computed: None };
+        let unchanged = Image::new(row(&[Some(Value::Int(7)), None]), None);
         let update = exceptions.statement(&table(), RejectedOperation::Update, &unchanged).unwrap();
         assert_eq!(update, r#"UPDATE "copy"."t""s" SET "number" = 7, "origin" = 'o''shop' WHERE "number" = 7"#);
         let note = "é".repeat(STATEMENT_BYTES_MAX);
-        let long = Image { row: row(&[Some(Value::Int(7)), None]), computed: Some(row(&[Some(Value::Text(&note))])) };
+        let long = Image::new(row(&[Some(Value::Int(7)), None]), Some(row(&[Some(Value::Text(&note))])));
         let long = exceptions.statement(&table(), RejectedOperation::Insert, &long).unwrap();
         assert!((STATEMENT_BYTES_MAX - 1..=STATEMENT_BYTES_MAX).contains(&long.len()) && long.ends_with("é..."), "{}", long.len());
         let note = "x".repeat(IMAGE_BYTES_MAX + 1);
-        let huge = Image { row: row(&[Some(Value::Int(7)), Some(Value::Text(&note))]), computed: None };
+        let huge = Image::new(row(&[Some(Value::Int(7)), Some(Value::Text(&note))]), None);
         assert_eq!(exceptions.statement(&table(), RejectedOperation::Insert, &huge), None);
     }
 

@@ -272,7 +272,7 @@ impl<'a> Images<'a> {
         let mut computed = (!computed.is_empty()).then(|| rows.finish());
         Ok(images.into_iter().zip(verdicts).enumerate().map(move |(place, (image, verdict))| Judged {
             verdict,
-            image: Image { row: image.row, computed: computed.as_mut().and_then(Iterator::next) },
+            image: Image::new(image.row, computed.as_mut().and_then(Iterator::next)),
             rejection: if verdict == Verdict::Rejected { rejections.remove(&place) } else { None },
         }))
     }

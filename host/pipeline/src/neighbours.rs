@@ -227,7 +227,7 @@ pub(crate) fn row_bytes(change: &RowChange) -> usize {
 
 /// A change as it is before any module saw it: what tables without row-level rules use.
 pub(crate) fn plain(change: RowChange) -> OrderedChange {
-    let image = |row| tidegate_connector::Image { row, computed: None };
+    let image = |row| tidegate_connector::Image::new(row, None);
     match change {
         RowChange::Insert { new } => OrderedChange::Insert(image(new)),
         RowChange::Delete { old } => OrderedChange::Delete(image(old)),

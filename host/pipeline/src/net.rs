@@ -203,7 +203,7 @@ fn filled(later: Image, earlier: &Image) -> Image {
         (Some(later), Some(earlier)) => Some(later.filled_from(earlier)),
         (later, _) => later,
     };
-    Image { row: later.row.filled_from(&earlier.row), computed }
+    Image { row: later.row.filled_from(&earlier.row), computed, is_deleted: later.is_deleted }
 }
 
 /// True when every cell is known.

@@ -67,7 +67,7 @@ pub(crate) fn image(cells: [Option<u8>; 3]) -> Image {
             None => builder.push(Cell::Unchanged),
         }
     }
-    Image { row: builder.finish(), computed: None }
+    Image::new(builder.finish(), None)
 }
 
 pub(crate) type Rows = BTreeMap<u8, [u8; 3]>;

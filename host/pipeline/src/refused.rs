@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_connector::{
-    ConnectorError, Group, Lane, LoadBatch, NetChange, OrderedChange, RejectedOperation, RowFault, RowId, Step, Strictness, TargetTable,
+    ConnectorError, Group, Image, Lane, LoadBatch, NetChange, OrderedChange, RejectedOperation, RowFault, RowId, Step, Strictness,
+    TargetTable,
 };
 use tidegate_model::{Row, TableName};
 
@@ -61,8 +62,7 @@ pub(crate) async fn take_out(
                         NetChange::Update(image) | NetChange::Replace(image) => (RejectedOperation::Update, image),
                         NetChange::Delete(image) => (RejectedOperation::Delete, image),
                     };
-                    let statement = row_errors.statement(table, operation, &image);
-                    found.push(Refused { table: table.clone(), operation, row: image.row, error, statement });
+                    found.push(Refused::of(table, operation, image, error, row_errors));
                 }
             }
             Step::Ordered { table, strictness, changes } => {
@@ -85,8 +85,7 @@ pub(crate) async fn take_out(
                         }
                         OrderedChange::Delete(image) => (RejectedOperation::Delete, image),
                     };
-                    let statement = row_errors.statement(table, operation, &image);
-                    found.push(Refused { table: table.clone(), operation, row: image.row, error, statement });
+                    found.push(Refused::of(table, operation, image, error, row_errors));
                 }
             }
             Step::Truncate { .. } => {}
@@ -107,6 +106,22 @@ pub(crate) struct Refused {
     pub(crate) error: ConnectorError,
     /// What the target was asked, for people.
     pub(crate) statement: Option<String>,
+}
+
+impl Refused {
+    /// What the target was to do with the image. A delete that would have stayed in the target is filed as what it was, so that
+    /// modules see it as that in a replay.
+    pub(crate) fn of(
+        table: &Arc<TargetTable>,
+        asked: RejectedOperation,
+        image: Image,
+        error: ConnectorError,
+        row_errors: &RowErrors,
+    ) -> Self {
+        let statement = row_errors.statement(table, asked, &image);
+        let operation = if image.is_deleted { RejectedOperation::Delete } else { asked };
+        Self { table: table.clone(), operation, row: image.row, error, statement }
+    }
 }
 
 /// Decides about rows of the group, which goes to the error table with them. Answers them.

@@ -123,7 +123,7 @@ async fn replay_table(
             Transformed::Apply(OrderedChange::Delete(image), _) => net.push(NetChange::Delete(image)),
             Transformed::Nothing if !has_computed_key(&planned) => {
                 let (RowChange::Insert { new: row } | RowChange::Delete { old: row } | RowChange::Update { new: row, .. }) = change;
-                net.push(NetChange::Delete(Image { row, computed: None }));
+                net.push(NetChange::Delete(Image::new(row, None)));
             }
             Transformed::Nothing => {
                 report.left += 1;

@@ -226,13 +226,14 @@ fn compose(
                 Verdict::Unknown | Verdict::Rejected => Transformed::Rejected(Box::new(why(table, rejection))),
             })
         }
-        RowChange::Delete { old } if !sends.deletes() => {
-            Ok(Transformed::Apply(OrderedChange::Delete(Image { row: old, computed: None }), false))
-        }
+        RowChange::Delete { old } if !sends.deletes() => Ok(Transformed::Apply(OrderedChange::Delete(Image::new(old, None)), false)),
         RowChange::Delete { .. } => {
             let old = next()?;
             Ok(match old.verdict {
-                Verdict::Kept if sends.soft_deletes => Transformed::Apply(OrderedChange::Update { old: None, new: old.image }, false),
+                Verdict::Kept if sends.soft_deletes => {
+                    let new = Image { is_deleted: true, ..old.image };
+                    Transformed::Apply(OrderedChange::Update { old: None, new }, false)
+                }
                 Verdict::Kept => Transformed::Apply(OrderedChange::Delete(old.image), false),
                 Verdict::Dropped => Transformed::Nothing,
                 // What the row would hold from now on cannot be said.
@@ -245,7 +246,7 @@ fn compose(
             let before = match &old {
                 Some(_) if sends.olds => Some(next()?),
                 Some(old) => {
-                    let image = Image { row: old.clone(), computed: None };
+                    let image = Image::new(old.clone(), None);
                     Some(Judged { verdict: Verdict::Kept, image, rejection: None })
                 }
                 None => None,

@@ -328,3 +328,40 @@ async fn replay_brings_what_the_corrected_target_takes() {
 async fn replay_brings_what_the_corrected_target_takes_in_mysql() {
     replay_brings(Source::mysql(MysqlFlavour::Mysql97).await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_stays_and_that_the_target_refuses_is_filed_and_replayed_as_a_delete() {
+    let world = World::start(Source::postgres(PostgresVersion::V17).await, PostgresVersion::V17).await;
+    world
+        .source_sql(
+            "create table item (id integer primary key, note text); alter table item replica identity full;
+             create table marker (id integer primary key); insert into item values (1, 'one'), (2, 'two'), (4, 'four')",
+        )
+        .await;
+    let mark = json!({"rule-type": "transformation", "rule-id": "11", "rule-name": "11", "rule-target": "column", "rule-action": "add-column",
+        "object-locator": {"schema-name": "public", "table-name": "item"}, "value": "mark", "expression": "operation_indicator('D', 'U', 'I')",
+        "data-type": {"type": "string", "length": 1}});
+    let settings = json!({"row_errors": {"data": "log", "update_conflict": "log"}});
+    world.create_task_with("stays", "full-load-and-cdc", "drop-and-create", settings, vec![mark]).await;
+    world.start_task("stays").await;
+    world.wait_level("stays").await;
+    // Not refused, but without a row that could stay.
+    world.target.sql("delete from copy.item where id = 4").await;
+    world.source_sql("delete from item where id = 4").await;
+    world.wait_level("stays").await;
+    world.target.sql("alter table copy.item add constraint alive check (mark is distinct from 'D')").await;
+    world.source_sql("delete from item where id = 1").await;
+    // Within a transaction a row is written once, with what came last.
+    world.source_sql("begin; update item set note = 'changed' where id = 2; delete from item where id = 2; commit").await;
+    world.source_sql("begin; insert into item values (3, 'three'); delete from item where id = 3; commit").await;
+    world.wait_level("stays").await;
+    let entries = errors(&world, "stays").await;
+    assert_eq!(entries.iter().map(|entry| text(&entry["operation"])).collect::<Vec<_>>(), ["delete"; 4], "{entries:?}");
+    let replay = async || world.host.post("/v1/tasks/stays/errors/replay", &json!({})).await.ok();
+    assert_eq!(replay().await, json!({"replayed": 0, "rejected": 4, "left": 0}));
+    world.target.sql("alter table copy.item drop constraint alive").await;
+    assert_eq!(replay().await, json!({"replayed": 4, "rejected": 0, "left": 0}));
+    let found = world.target.value("select string_agg(concat_ws(' ', id, note, mark), ', ' order by id) from copy.item").await;
+    assert_eq!(found, "1 one D, 2 changed D, 3 three D, 4 four D");
+    assert_eq!(errors(&world, "stays").await, Vec::<Value>::new());
+}

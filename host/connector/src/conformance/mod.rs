@@ -157,7 +157,7 @@ pub fn image(cells: &[In<'_>]) -> Image {
             In::Absent => builder.push(Cell::Absent),
         }
     }
-    Image { row: builder.finish(), computed: None }
+    Image::new(builder.finish(), None)
 }
 
 /// A row of [`notes`].

@@ -120,5 +120,5 @@ pub(crate) fn binary(cells: &[Option<&[u8]>]) -> Image {
         builder.push(cell.map_or(Cell::Null, Cell::Binary));
     }
     let row: Row = builder.finish();
-    Image { row, computed: None }
+    Image::new(row, None)
 }
