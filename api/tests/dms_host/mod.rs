@@ -71,7 +71,7 @@ async fn turn(catalog: &Catalog) -> Result<bool, CatalogError> {
         RequestKind::TestModule,
         RequestKind::CutOver,
     ] {
-        while let Some(request) = catalog.take_request(kind).await? {
+        while let Some(request) = catalog.take_request(&[kind]).await? {
             let outcome = outcome(catalog, &request).await;
             catalog.finish_request(request.id, outcome).await?;
         }

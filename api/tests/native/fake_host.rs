@@ -45,7 +45,7 @@ async fn turn(catalog: &Catalog, mood: Mood) {
         RequestKind::TestModule,
         RequestKind::CutOver,
     ] {
-        while let Some(request) = catalog.take_request(kind).await.unwrap() {
+        while let Some(request) = catalog.take_request(&[kind]).await.unwrap() {
             let outcome = match mood {
                 Mood::Willing => Ok(result_of(kind)),
                 Mood::Failing => Err(failure()),

@@ -44,11 +44,11 @@ async fn equal_tests_do_not_share_a_request() {
     let first = api.catalog.submit_module_test("mask", &payload).await.unwrap();
     let second = api.catalog.submit_module_test("mask", &payload).await.unwrap();
     assert_ne!(first, second);
-    let taken = api.catalog.take_request(RequestKind::TestModule).await.unwrap().unwrap();
+    let taken = api.catalog.take_request(&[RequestKind::TestModule]).await.unwrap().unwrap();
     assert_eq!((taken.id, serde_json::from_value::<ModuleTestPayload>(taken.payload).unwrap()), (first, payload));
     // A host that starts anew finds none of them: nobody waits for the answers any more.
     api.catalog.requeue_taken().await.unwrap();
-    assert!(api.catalog.take_request(RequestKind::TestModule).await.unwrap().is_none());
+    assert!(api.catalog.take_request(&[RequestKind::TestModule]).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -12,8 +12,14 @@ macro_rules! files {
     ($($name:literal,)*) => { [$(($name, include_str!(concat!("../migrations/", $name)))),*] };
 }
 
-const FILES: [(&str, &str); 5] =
-    files!["0001_catalog.sql", "0002_module_aliases.sql", "0003_leases_and_changes.sql", "0004_tenants.sql", "0005_nodes.sql",];
+const FILES: [(&str, &str); 6] = files![
+    "0001_catalog.sql",
+    "0002_module_aliases.sql",
+    "0003_leases_and_changes.sql",
+    "0004_tenants.sql",
+    "0005_nodes.sql",
+    "0006_turns.sql",
+];
 
 /// Applies to a database what it has not had, and refuses one that has had something else.
 pub(crate) fn migrator() -> Migrator {
@@ -41,12 +47,13 @@ mod tests {
     use crate::Catalog;
 
     /// As every catalog has had them: version, description, SHA-384 of the file.
-    const APPLIED: [(i64, &str, &str); 5] = [
+    const APPLIED: [(i64, &str, &str); 6] = [
         (1, "catalog", "87b43244a41a1440d390eae764722c4687d339e21c5e8d617f9c58f3ff99f20f60f4f038760bd9c1932da37ec40b7543"),
         (2, "module aliases", "c9615eb93e776d9db751882931e1014e8b192e5d80cf1902c1b39e56c57b3d4d383d189700af33013df74df05e1d36d0"),
         (3, "leases and changes", "bee1e2973959bec9cc963b7465952e68c48d94ffd4f5f2bf9bc089d85a5c9a820b8fd907afea833776a74df2b325ca5c"),
         (4, "tenants", "5a019b7a3615093d56241281c3f0064aabbafd1c1ae941aad13b88fc036b962d6f5e0bfcef99ddfcdfc526d891178b9b"),
         (5, "nodes", "c28e874f520006d7fb5bb579fd79de47b295c60361b01c7c62d3974a92fcf252a07d9ddb430e4f58d77e0de4f1c44f1a"),
+        (6, "turns", "4f247212a8455435117522f98bd451692d536520fd7c94a4d80759a94061143043ac70c314a8eed01b08faffec09a3ba"),
     ];
 
     async fn database(dir: &Path) -> SqliteConnection {

@@ -313,32 +313,42 @@ impl Catalog {
         self.get_request(id).await
     }
 
-    /// The kinds of which requests wait, of any tenant.
+    /// A waiting request of one of these kinds, which is the caller's from now on. Tenants take turns, so that one who asks a lot holds up
+    /// nobody else: the one that has the fewest taken is next, or else the one whose turn was the longest ago. Of its requests, the
+    /// first kind comes first, and the oldest of it.
     ///
     /// # Errors
     /// [`CatalogError::Storage`].
-    pub async fn waiting_kinds(&self) -> Result<Vec<RequestKind>, CatalogError> {
-        let rows = sqlx::query("SELECT DISTINCT kind FROM requests WHERE state = 'waiting'").fetch_all(&self.inner.pool).await?;
-        let kinds = rows.iter().map(|row| Ok(RequestKind::named(row.try_get(0)?))).collect::<Result<Vec<_>, CatalogError>>()?;
-        Ok(kinds.into_iter().flatten().collect())
-    }
-
-    /// A waiting request of a kind, which is the caller's from now on: the oldest of the tenant that has the fewest taken, so
-    /// that one who asks a lot holds up nobody else.
-    ///
-    /// # Errors
-    /// [`CatalogError::Storage`].
-    pub async fn take_request(&self, kind: RequestKind) -> Result<Option<RequestRecord>, CatalogError> {
-        let row = sqlx::query(
-            "UPDATE requests SET state = 'taken' WHERE id =
-               (SELECT id FROM requests r WHERE state = 'waiting' AND kind = $1
-                ORDER BY (SELECT COUNT(*) FROM requests o WHERE o.tenant = r.tenant AND o.state = 'taken'), id LIMIT 1)
-             AND state = 'waiting' RETURNING *",
+    pub async fn take_request(&self, kinds: &[RequestKind]) -> Result<Option<RequestRecord>, CatalogError> {
+        // Nothing is written where nothing waits, which is asked often.
+        let waits = "SELECT 1 FROM requests WHERE state = 'waiting' LIMIT 1";
+        if sqlx::query(waits).fetch_optional(&self.inner.pool).await?.is_none() {
+            return Ok(None);
+        }
+        let mut tx = self.write().await?;
+        let waiting = sqlx::query(
+            "SELECT r.kind, COALESCE((SELECT t.last_turn FROM tenants t WHERE t.name = r.tenant), 0),
+               (SELECT COUNT(*) FROM requests o WHERE o.tenant = r.tenant AND o.state = 'taken'), MIN(r.id)
+             FROM requests r WHERE r.state = 'waiting' GROUP BY r.tenant, r.kind",
         )
-        .bind(kind.as_str())
-        .fetch_optional(&self.inner.pool)
+        .fetch_all(&mut *tx)
         .await?;
-        row.as_ref().map(request_from).transpose()
+        let mut next: Option<(i64, i64, usize, i64)> = None;
+        for row in &waiting {
+            let kind = RequestKind::named(row.try_get(0)?);
+            let Some(place) = kind.and_then(|kind| kinds.iter().position(|one| *one == kind)) else { continue };
+            let one = (row.try_get(2)?, row.try_get(1)?, place, row.try_get(3)?);
+            next = Some(next.map_or(one, |next| next.min(one)));
+        }
+        let Some((.., id)) = next else { return Ok(None) };
+        let row = sqlx::query("UPDATE requests SET state = 'taken' WHERE id = $1 RETURNING *").bind(id).fetch_one(&mut *tx).await?;
+        let request = request_from(&row)?;
+        sqlx::query("UPDATE tenants SET last_turn = (SELECT MAX(last_turn) + 1 FROM tenants) WHERE name = $1")
+            .bind(request.tenant.as_str())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Some(request))
     }
 
     /// Makes every taken request of every tenant waiting again, and forgets tests of modules. For a host that starts: whoever took them is

@@ -173,8 +173,8 @@ async fn a_tenant_that_asks_a_lot_holds_up_no_other() {
     }
     let asked = two.submit_request(RequestKind::TestConnection, "LEFT", &Value::Null).await.unwrap();
 
-    let first = all.take_request(RequestKind::TestConnection).await.unwrap().unwrap();
-    let second = all.take_request(RequestKind::TestConnection).await.unwrap().unwrap();
+    let first = all.take_request(&[RequestKind::TestConnection]).await.unwrap().unwrap();
+    let second = all.take_request(&[RequestKind::TestConnection]).await.unwrap().unwrap();
 
     assert_eq!((first.tenant.as_str(), first.subject.as_str()), ("default", "E0"));
     assert_eq!((second.tenant.as_str(), second.id), ("acme", asked.id));
@@ -183,6 +183,32 @@ async fn a_tenant_that_asks_a_lot_holds_up_no_other() {
     one.finish_request(asked.id, Ok(json!({ "version": "postgres" }))).await.unwrap();
     assert!(matches!(two.get_request(asked.id).await.unwrap().state, RequestState::Succeeded(_)));
     assert!(is_missing(one.get_request(asked.id).await));
+}
+
+/// Each request is answered before the next one is taken, so that no tenant ever has more taken than another.
+#[tokio::test]
+async fn the_tenant_whose_turn_was_longest_ago_is_next_whatever_it_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (all, one, two) = two_tenants(dir.path()).await;
+    all.create_tenant(two.tenant(), &TenantQuotas::default()).await.unwrap();
+    for number in 0..4 {
+        one.submit_request(RequestKind::TestConnection, &format!("E{number}"), &Value::Null).await.unwrap();
+    }
+    two.submit_request(RequestKind::CheckTask, "LATE", &Value::Null).await.unwrap();
+    two.submit_request(RequestKind::ListTables, "LATER", &Value::Null).await.unwrap();
+    let kinds = [RequestKind::TestConnection, RequestKind::ListTables, RequestKind::CheckTask];
+    let mut served = Vec::new();
+    while let Some(request) = all.take_request(&kinds).await.unwrap() {
+        all.finish_request(request.id, Ok(Value::Null)).await.unwrap();
+        served.push(request.subject);
+    }
+    // Of one tenant the first kind comes first.
+    assert_eq!(served, ["E0", "LATER", "E1", "LATE", "E2", "E3"]);
+    // What was served is remembered, by a process that starts as well.
+    let again = Catalog::open(dir.path()).await.unwrap();
+    one.submit_request(RequestKind::TestConnection, "E0", &Value::Null).await.unwrap();
+    two.submit_request(RequestKind::CheckTask, "LATE", &Value::Null).await.unwrap();
+    assert_eq!(again.take_request(&kinds).await.unwrap().unwrap().subject, "LATE");
 }
 
 #[tokio::test]

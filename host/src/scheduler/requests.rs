@@ -34,7 +34,7 @@ const CONCURRENCY: usize = 4;
 /// The longest that an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is answered, the quickest first.
+/// What is answered, of one tenant the quickest first.
 const KINDS: [RequestKind; 9] = [
     RequestKind::ReloadTables,
     RequestKind::CutOver,
@@ -67,24 +67,18 @@ impl Desk {
     /// Takes what waits and can be worked on now.
     pub(super) async fn take(&mut self, running: &HashMap<TaskKey, Running>) {
         while self.answers.try_join_next().is_some() {}
-        let waiting = match self.node.catalog.waiting_kinds().await {
-            Ok(waiting) => waiting,
-            Err(error) => return error!(error = chain(&error), "look for requests"),
-        };
-        for kind in KINDS.into_iter().filter(|kind| waiting.contains(kind)) {
-            while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-                let request = match self.node.catalog.take_request(kind).await {
-                    Ok(Some(request)) => request,
-                    Ok(None) => break,
-                    Err(error) => return error!(error = chain(&error), "take request"),
-                };
-                let node = Arc::new(self.node.of(&request.tenant));
-                let control = running.get(&(request.tenant.clone(), request.subject.clone())).map(|running| running.control.clone());
-                self.answers.spawn(async move {
-                    answer(&node, request, control).await;
-                    drop(permit);
-                });
-            }
+        while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            let request = match self.node.catalog.take_request(&KINDS).await {
+                Ok(Some(request)) => request,
+                Ok(None) => break,
+                Err(error) => return error!(error = chain(&error), "take request"),
+            };
+            let node = Arc::new(self.node.of(&request.tenant));
+            let control = running.get(&(request.tenant.clone(), request.subject.clone())).map(|running| running.control.clone());
+            self.answers.spawn(async move {
+                answer(&node, request, control).await;
+                drop(permit);
+            });
         }
         self.take_modules().await;
     }
