@@ -235,6 +235,14 @@ impl Stream {
             if has_parts || !is_findable || rounds.next().is_none() {
                 return Err(error.into());
             }
+            // Looking for the rows tries parts of the group, which would meet its conflicts.
+            let unsettled = error.table_name().filter(|table| self.row_errors.settles_conflicts() && settled.insert((*table).clone()));
+            if let Some(table) = unsettled.cloned()
+                && let Some(found) = conflicts::settle(lane, group, &table, &self.row_errors).await?
+            {
+                self.refused.extend(found);
+                continue;
+            }
             let found = refused::take_out(lane, group, error, &self.row_errors).await?;
             self.refused.extend(found);
         }
