@@ -7,8 +7,8 @@ import { count, counted, seconds } from "./format.js";
 import { Listing } from "./listing.js";
 import { badge, isRunning } from "./state.js";
 
-const GROUPS = [["all", "all tables"], ["loading", "loading"], ["before-load", "not loaded yet"], ["completed", "loaded"], ["failed", "out of the task"], ["rejected", "with rejected rows"]];
-const STAGES = { "before-load": ["calm", "waiting"], loading: ["busy", "loading"], completed: ["good", "loaded"], failed: ["bad", "out of the task"] };
+const GROUPS = [["all", "all tables"], ["loading", "loading"], ["before-load", "not loaded yet"], ["completed", "loaded"], ["failed", "out of the task"], ["left-out", "left out"], ["rejected", "with rejected rows"]];
+const STAGES = { "before-load": ["calm", "waiting"], loading: ["busy", "loading"], completed: ["good", "loaded"], failed: ["bad", "out of the task"], "left-out": ["calm", "new, left out"] };
 
 /** A reload is answered when the worker has taken note of it. */
 const RELOAD_MS = 40_000;

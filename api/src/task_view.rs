@@ -142,5 +142,6 @@ pub(crate) fn tables(tables: &[TableStatusRecord]) -> Value {
         "loading": count(StageName::Loading),
         "completed": count(StageName::Completed),
         "failed": count(StageName::Failed),
+        "left_out": count(StageName::LeftOut),
     })
 }

@@ -175,7 +175,7 @@ fn report(file: &TaskFile, args: &TaskFileArgs, last: &Progress, ending: Result<
     }
     let first = last.tables.iter().find_map(|(name, table)| match &table.stage {
         TableStage::Failed(reason) => Some(format!("table \"{name}\": {reason}")),
-        TableStage::BeforeLoad | TableStage::Loading | TableStage::Completed => None,
+        TableStage::BeforeLoad | TableStage::Loading | TableStage::Completed | TableStage::LeftOut => None,
     });
     Err(Failure::failed(
         "tables_suspended",
@@ -193,6 +193,7 @@ fn result_document(file: &TaskFile, outcome: &str, last: &Progress, failure: Opt
                 TableStage::Loading => ("loading", None),
                 TableStage::Completed => ("completed", None),
                 TableStage::Failed(reason) => ("failed", Some(reason)),
+                TableStage::LeftOut => ("left-out", None),
             };
             json!({"schema": name.schema, "table": name.name, "stage": stage, "reason": reason, "rows_loaded": table.rows_loaded,
                    "applied_inserts": table.applied_inserts, "applied_updates": table.applied_updates,

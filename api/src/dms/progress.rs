@@ -113,7 +113,7 @@ pub(crate) fn stats(record: &TaskRecord, tables: &[TableStatusRecord], now_us: i
 
 /// Rows loaded of rows estimated. Estimates may be low or missing: 100 only when every table is done.
 fn load_percent(tables: &[TableStatusRecord]) -> i64 {
-    let is_done = |table: &TableStatusRecord| matches!(table.stage, StageName::Completed | StageName::Failed);
+    let is_done = |table: &TableStatusRecord| matches!(table.stage, StageName::Completed | StageName::Failed | StageName::LeftOut);
     if tables.is_empty() {
         return 0;
     }
@@ -151,6 +151,8 @@ pub(crate) fn table_statistics(table: &TableStatusRecord) -> TableStatistics {
             StageName::Loading => "Full load",
             StageName::Completed => "Table completed",
             StageName::Failed => "Table error",
+            // What DMS calls a table that is not loaded because somebody said so.
+            StageName::LeftOut => "Table cancelled",
         },
         validation_pending_records: 0,
         validation_failed_records: 0,

@@ -22,6 +22,8 @@ pub enum StageName {
     Completed,
     /// Out of the task; see [`TableStatusRecord::failure`].
     Failed,
+    /// It came later and is left out until it is loaded on request.
+    LeftOut,
 }
 
 /// One table of a task. Counters are since the run began.

@@ -276,6 +276,8 @@ pub struct TaskRecord {
     pub checkpoint: Option<Position>,
     /// [`Source::identity`](crate::Source::identity) as it was when the task began.
     pub source_identity: Option<String>,
+    /// What [`Target::save_selection`] stored; `None` for what an earlier version began.
+    pub selection: Option<String>,
     /// Its tables.
     pub tables: Vec<TableRecord>,
 }
@@ -330,6 +332,12 @@ pub trait Target: Send + Sync {
 
     /// Stores another identity of the source, which goes on where the one before was.
     async fn save_identity(&self, fence: &Fence, source_identity: &str) -> Result<(), ConnectorError>;
+
+    /// Stores the rules by which the task's tables are selected.
+    async fn save_selection(&self, fence: &Fence, selection: &str) -> Result<(), ConnectorError>;
+
+    /// Forgets a table: it is one that was never seen.
+    async fn forget_table(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError>;
 
     /// Stores a table's state. `Waiting` forgets its chunks.
     async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError>;

@@ -64,4 +64,6 @@ pub enum TableState {
         /// What happened, without row values.
         reason: String,
     },
+    /// It came while the task ran, and the policy for new tables leaves it out until it is loaded on request.
+    LeftOut,
 }

@@ -121,14 +121,15 @@ impl Attempt<'_> {
             }
         } else {
             let context = self.load_context(&fence, None);
-            let Standing { snapshot, unloaded, .. } = standing;
+            let Standing { snapshot, unloaded, left_out, .. } = standing;
+            let planned: Vec<_> = planned.iter().filter(|table| !left_out.contains(&table.source.schema.name)).cloned().collect();
             self.watched.board.update(|progress| progress.phase = Phase::Loading);
-            let order = Order { snapshot, scope: self.scope(planned), tables: unloaded };
+            let order = Order { snapshot, scope: self.scope(&planned), tables: unloaded };
             let tables = order.tables.iter().map(|load| (load.table.target.clone(), load.preparation)).collect::<Vec<_>>();
             let loaded = self.stoppable(async {
                 self.target.release_tables(&fence, &tables).await?;
                 backfill(context, order).await?;
-                self.finish_schema(&fence, planned).await
+                self.finish_schema(&fence, &planned).await
             });
             loaded.await.map(|()| Ended::Run(Outcome { cause: StopCause::FullLoadFinished }))
         };
@@ -141,7 +142,7 @@ impl Attempt<'_> {
     /// Opens the stream at its place, and starts to load what is not loaded.
     async fn start(&self, planned: &[Arc<PlannedTable>], standing: Standing) -> Result<Running, TaskError> {
         let Capturing { reader, aside, relations, confirmed, log_bytes, task } = self.capture(&standing).await?;
-        let Standing { fence, checkpoint, stream, places, snapshot, unloaded, suspended } = standing;
+        let Standing { fence, checkpoint, stream, places, snapshot, unloaded, suspended, left_out } = standing;
         let (events, loads) = mpsc::unbounded_channel();
         let mut backfill = Backfill::new(self.load_context(&fence, Some(events)));
         let mut tables = Tables::new(relations, self.spec.ddl);
@@ -197,7 +198,8 @@ impl Attempt<'_> {
         }
         self.watched.loads.fetch_or(backfill_starts, Ordering::Relaxed);
         let suspended = suspended.into_iter().map(|(table, _)| table).collect();
-        Ok(Running { fence, planned: planned.to_vec(), suspended, capture: task, backfill, stream, assembler })
+        let planned = planned.iter().filter(|table| !left_out.contains(&table.source.schema.name)).cloned().collect();
+        Ok(Running { fence, planned, suspended, capture: task, backfill, stream, assembler })
     }
 
     async fn follow(&self, running: &mut Running, watch: Watch, control: &mut mpsc::Receiver<Control>) -> Result<Ended, TaskError> {
@@ -284,8 +286,8 @@ impl Attempt<'_> {
     }
 
     /// Starts the reloads that were asked for. The target knows of them before who asked is told, so that any later
-    /// attempt loads what this one does not come to. True when a suspended table is among them, which the stream does
-    /// not carry.
+    /// attempt loads what this one does not come to. True when a table that is suspended or left out is among them, which the
+    /// stream does not carry.
     async fn reload(&self, running: &mut Running) -> Result<bool, TaskError> {
         let is_loading = |table: &TableName| running.assembler.tables.is_loading(table);
         let now: Vec<Reload> = {
@@ -298,17 +300,24 @@ impl Attempt<'_> {
         };
         let wanted = |table: &&Arc<PlannedTable>| now.iter().any(|reload| reload.tables.contains(&table.source.schema.name));
         let tables: Vec<Arc<PlannedTable>> = running.planned.iter().filter(wanted).cloned().collect();
-        for table in &tables {
-            if let Err(error) = self.start_over(&running.fence, &table.source.schema.name).await {
+        let noted = async {
+            for table in &tables {
+                self.start_over(&running.fence, &table.source.schema.name).await?;
+            }
+            self.take_in(&running.fence, now.iter().flat_map(|reload| &reload.tables)).await
+        };
+        let comes_in = match noted.await {
+            Ok(comes_in) => comes_in,
+            Err(error) => {
                 // The next attempt comes to them.
                 self.watched.reloads.lock().expect("no holder of this lock panics").extend(now);
                 return Err(error.into());
             }
-        }
+        };
         for reload in now {
             let _ = reload.noted.send(());
         }
-        if tables.iter().any(|table| running.suspended.contains(&table.source.schema.name)) {
+        if comes_in || tables.iter().any(|table| running.suspended.contains(&table.source.schema.name)) {
             return Ok(true);
         }
         if !tables.is_empty() {

@@ -84,8 +84,8 @@ impl Attempt<'_> {
             took = read_at.map(|began| began.elapsed()).unwrap_or_default();
             let new: Vec<TableName> = now.difference(&known).cloned().collect();
             known.extend(new.iter().cloned());
-            if self.spec.ddl.create_table != DdlAction::Apply {
-                continue;
+            for gone in self.forget_left_out(&fence, &now).await? {
+                known.remove(&gone);
             }
             let selectable = new.iter().filter(|table| self.spec.modules.selected().may_have(table));
             let (shadows, selectable): (Vec<_>, Vec<_>) = selectable.partition(|table| is_shadow(self.source.as_ref(), table, &known));
@@ -101,10 +101,14 @@ impl Attempt<'_> {
                 // It may be gone again, or not complete yet.
                 let Ok(described) = self.source.describe(std::slice::from_ref(table)).await else { continue };
                 for described in described {
-                    if transformer.plan(described).await?.is_some() {
+                    if transformer.plan(described).await?.is_none() {
+                        continue;
+                    }
+                    if self.takes_newcomers() {
                         tracing::info!(task = %self.spec.id, table = %table, "a new table is selected");
                         return Ok(());
                     }
+                    self.leave_out(&fence, table).await?;
                 }
             }
         }

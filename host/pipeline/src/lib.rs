@@ -42,6 +42,7 @@ mod module_progress;
 mod modules;
 mod neighbours;
 mod net;
+mod newcomers;
 mod partition_watch;
 mod plan;
 mod policy;

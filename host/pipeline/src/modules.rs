@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
 use tidegate_model::{Engine, TableName};
 use tidegate_sandbox::{Compiled, Limits};
 
@@ -59,6 +60,7 @@ pub struct ModuleSet {
     limits: Limits,
     uses: Arc<Vec<ModuleUse>>,
     selected: Arc<SelectedNames>,
+    selection: Arc<str>,
     target_schema: Option<Arc<str>>,
     loads: Arc<LoadRules>,
     /// Tables whose large values have a rule of their own.
@@ -127,6 +129,7 @@ impl ModuleSet {
             limits,
             uses: Arc::new(uses),
             selected: Arc::new(SelectedNames::of(&document)),
+            selection: selection_digest(&document).into(),
             target_schema: None,
             loads: Arc::new(LoadRules::of(&document)?),
             large: Arc::new(of_tables(&document)?),
@@ -151,6 +154,11 @@ impl ModuleSet {
     /// What the mapping may select, by name.
     pub(crate) fn selected(&self) -> &SelectedNames {
         &self.selected
+    }
+
+    /// A digest of the rules that select tables, and of those of modules, which may leave one out: others select others.
+    pub(crate) fn selection(&self) -> &str {
+        &self.selection
     }
 
     /// The set with another version of a tenant's module: for these tables, or for all. What an earlier version was on
@@ -259,6 +267,17 @@ struct ModuleRule {
 fn document(table_mappings: &str) -> Result<Json, TaskError> {
     serde_json::from_str(table_mappings)
         .map_err(|error| plan_error("table_mappings", format!("the table mappings are not JSON: {error}"), None))
+}
+
+fn selection_digest(document: &Json) -> String {
+    let rules = document.get("rules").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let selects = |rule: &&Json| matches!(rule.get("rule-type").and_then(Json::as_str), Some("selection" | "module"));
+    let mut digest = Sha256::new();
+    for rule in rules.iter().filter(selects) {
+        digest.update(rule.to_string());
+        digest.update([0]);
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn module_rules(document: &Json) -> Result<Vec<ModuleRule>, TaskError> {
@@ -447,6 +466,17 @@ mod tests {
         let references = ModuleSet::references(mapping).unwrap();
         assert_eq!(references.iter().map(|reference| reference.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(references[1].version, "latest");
+    }
+
+    #[test]
+    fn only_rules_that_may_select_other_tables_select_others() {
+        let digest = |text: &str| selection_digest(&document(text).unwrap());
+        let of = |include: &str, rest: &str| {
+            digest(&format!(r#"{{"rules": [{{"rule-type":"selection","rule-id":"1","rule-action":"{include}"}}{rest}]}}"#))
+        };
+        assert_eq!(of("include", ""), of("include", r#", {"rule-type": "transformation", "rule-id": "2"}"#));
+        assert_ne!(of("include", ""), of("exclude", ""));
+        assert_ne!(of("include", ""), of("include", r#", {"rule-type": "module", "rule-id": "2"}"#));
     }
 
     #[test]

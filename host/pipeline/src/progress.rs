@@ -34,6 +34,8 @@ pub enum TableStage {
     Completed,
     /// Out of the task.
     Failed(String),
+    /// It came later, and the policy for new tables leaves it out.
+    LeftOut,
 }
 
 /// Counters of one table. All since the task began to run in this process, but for what the load's marks remember.

@@ -203,6 +203,8 @@ pub(crate) struct Watched {
     pub(crate) reloads: std::sync::Mutex<Vec<Reload>>,
     /// Tables of which the log said in this run that they were dropped, with their names in the target.
     pub(crate) dropped: std::sync::Mutex<HashMap<TableName, TableName>>,
+    /// Tables that the policy for new ones leaves out.
+    pub(crate) left_out: std::sync::Mutex<HashSet<TableName>>,
     /// An attempt of this run found tables to load.
     pub(crate) loads: std::sync::atomic::AtomicBool,
     /// The partitions of the task's tables.
@@ -240,6 +242,7 @@ impl Watched {
             fence: std::sync::Mutex::default(),
             reloads: std::sync::Mutex::default(),
             dropped: std::sync::Mutex::default(),
+            left_out: std::sync::Mutex::default(),
             loads: std::sync::atomic::AtomicBool::default(),
             parts: KnownParts::default(),
             has_control_tables: std::sync::atomic::AtomicBool::default(),

@@ -119,7 +119,7 @@ pub struct DdlPolicy {
     pub drop_table: DdlAction,
     /// A table has another name, or another table has its name.
     pub rename_table: DdlAction,
-    /// A table is new and selected. Everything but `Apply` leaves it out until the next start.
+    /// A table is new and selected. Everything but `Apply` leaves it out until it is loaded on request.
     pub create_table: DdlAction,
 }
 

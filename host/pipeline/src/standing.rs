@@ -30,6 +30,8 @@ pub(crate) struct Standing {
     pub(crate) unloaded: Vec<Unloaded>,
     /// Suspended tables with their reasons.
     pub(crate) suspended: Vec<(TableName, String)>,
+    /// Tables that came later and that the policy for those leaves out.
+    pub(crate) left_out: HashSet<TableName>,
 }
 
 impl Attempt<'_> {
@@ -42,7 +44,7 @@ impl Attempt<'_> {
         if known.flatten().is_none() {
             self.check(planned, is_new).await?;
         }
-        let TaskRecord { fence, checkpoint, source_identity, tables } = self.take_over().await?;
+        let TaskRecord { fence, checkpoint, source_identity, selection: selected, tables } = self.take_over().await?;
         match checkpoint {
             None => self.begin_task(fence, planned, &identity).await,
             Some(position) => {
@@ -51,7 +53,7 @@ impl Attempt<'_> {
                     tracing::warn!(task = %self.spec.id, before, now = identity, "the source is another one, which has what the task has read");
                     self.target.save_identity(&fence, &identity).await?;
                 }
-                let standing = self.resume(fence, position, tables, selection).await?;
+                let standing = self.resume(fence, position, tables, selection, selected.as_deref()).await?;
                 self.check_standing(&standing).await?;
                 Ok(standing)
             }
@@ -129,6 +131,8 @@ impl Attempt<'_> {
         let state = if loads { TableState::Waiting } else { TableState::Loaded { window: None } };
         let states: Vec<_> = planned.iter().map(|table| (table.source.schema.name.clone(), state.clone())).collect();
         self.target.begin_task(&fence, &position, identity, &states).await?;
+        self.target.save_selection(&fence, self.spec.modules.selection()).await?;
+        self.found_left_out(HashSet::new());
         tracing::info!(task = %self.spec.id, %position, tables = planned.len(), "task begins");
         let mut standing = Standing::at(fence, position);
         standing.snapshot = snapshot.filter(|_| loads).map(Arc::from);
@@ -183,7 +187,10 @@ impl Attempt<'_> {
         checkpoint: Position,
         records: Vec<TableRecord>,
         selection: &Selection,
+        selected: Option<&str>,
     ) -> Result<Standing, TaskError> {
+        // Otherwise a table without a record may be one that the rules select since.
+        let same_rules = selected == Some(self.spec.modules.selection());
         let mut records: HashMap<_, _> = records.into_iter().map(|record| (record.table.clone(), record)).collect();
         let mut standing = Standing::at(fence, checkpoint);
         // Tables whose changes up to now nobody needs.
@@ -194,6 +201,11 @@ impl Attempt<'_> {
                 // The table that it is a copy of is in the task, or will be by that one's name.
                 None if is_shadow(self.source.as_ref(), name, &selection.names) => {
                     tracing::info!(task = %self.spec.id, table = %name, "table of an online schema change is left out");
+                    continue;
+                }
+                None if same_rules && !self.takes_newcomers() => {
+                    self.leave_out(&standing.fence, name).await?;
+                    standing.left_out.insert(name.clone());
                     continue;
                 }
                 record => record,
@@ -214,6 +226,7 @@ impl Attempt<'_> {
                     standing.places.push((table, Place::CatchingUp { window }));
                 }
                 Some((TableState::Suspended { reason }, _)) => standing.suspended.push((name.clone(), reason)),
+                Some((TableState::LeftOut, _)) => drop(standing.left_out.insert(name.clone())),
                 Some((state @ (TableState::Waiting | TableState::Loading), chunks)) => {
                     let starts_over = state == TableState::Loading && chunks.is_empty();
                     if chunks.iter().all(|record| record.loaded.is_none()) {
@@ -234,6 +247,10 @@ impl Attempt<'_> {
         let (there, gone): (Vec<_>, Vec<_>) = records.into_values().partition(|record| existing.contains(&record.table));
         self.let_go(&standing, there.into_iter()).await?;
         self.settle_gone(&standing, gone).await?;
+        if !same_rules {
+            self.target.save_selection(&standing.fence, self.spec.modules.selection()).await?;
+        }
+        self.found_left_out(standing.left_out.clone());
         let Standing { checkpoint, stream, places, unloaded, suspended, .. } = &standing;
         tracing::info!(task = %self.spec.id, position = %checkpoint, stream = %stream, tables = places.len(),
             unloaded = unloaded.len(), suspended = suspended.len(), "task goes on");
@@ -288,7 +305,7 @@ impl Attempt<'_> {
         let has_rows = match &record.state {
             TableState::Loaded { .. } | TableState::CatchingUp { .. } => true,
             TableState::Loading => record.chunks.iter().any(|record| record.loaded.is_some()),
-            TableState::Waiting | TableState::Suspended { .. } => false,
+            TableState::Waiting | TableState::Suspended { .. } | TableState::LeftOut => false,
         };
         if !has_rows {
             return Ok((table.clone(), None));
@@ -351,8 +368,13 @@ impl Attempt<'_> {
     /// the source's was dropped, and not renamed.
     async fn settle_gone(&self, standing: &Standing, records: Vec<TableRecord>) -> Result<(), TaskError> {
         for TableRecord { table, state, definition, .. } in records {
-            if matches!(state, TableState::Waiting | TableState::Suspended { .. }) {
-                continue;
+            match state {
+                TableState::Waiting | TableState::Suspended { .. } => continue,
+                TableState::LeftOut => {
+                    self.target.forget_table(&standing.fence, &table).await?;
+                    continue;
+                }
+                TableState::Loading | TableState::CatchingUp { .. } | TableState::Loaded { .. } => {}
             }
             let noted = self.watched.dropped.lock().expect("no holder of this lock panics").remove(&table);
             let (dropped, target) = self.fate(definition.as_deref(), noted).await?;
@@ -397,9 +419,13 @@ impl Attempt<'_> {
         let starts_over = |record: &TableRecord| match record.state {
             TableState::Waiting => true,
             TableState::Loading => record.chunks.is_empty(),
-            TableState::CatchingUp { .. } | TableState::Loaded { .. } | TableState::Suspended { .. } => false,
+            TableState::CatchingUp { .. } | TableState::Loaded { .. } | TableState::Suspended { .. } | TableState::LeftOut => false,
         };
         for record in records.filter(|record| !starts_over(record)) {
+            if record.state == TableState::LeftOut {
+                self.target.forget_table(&standing.fence, &record.table).await?;
+                continue;
+            }
             tracing::info!(task = %self.spec.id, table = %record.table, "table is no longer in the task");
             self.target.save_chunks(&standing.fence, &record.table, &[]).await?;
         }
@@ -423,7 +449,7 @@ fn places(checkpoint: &Position, tables: &[TableRecord]) -> Vec<Position> {
         let window = match &record.state {
             TableState::CatchingUp { window } => Some(window),
             TableState::Loaded { window } => window.as_ref(),
-            TableState::Waiting | TableState::Loading | TableState::Suspended { .. } => None,
+            TableState::Waiting | TableState::Loading | TableState::Suspended { .. } | TableState::LeftOut => None,
         };
         let chunks = record.chunks.iter().filter_map(|record| record.loaded.as_ref()).map(|(window, _)| window);
         places.extend(window.into_iter().chain(chunks).flat_map(|window| [window.low.clone(), window.high.clone()]));
@@ -434,7 +460,16 @@ fn places(checkpoint: &Position, tables: &[TableRecord]) -> Vec<Position> {
 impl Standing {
     fn at(fence: Fence, checkpoint: Position) -> Self {
         let stream = checkpoint.clone();
-        Self { fence, checkpoint, stream, places: Vec::new(), snapshot: None, unloaded: Vec::new(), suspended: Vec::new() }
+        Self {
+            fence,
+            checkpoint,
+            stream,
+            places: Vec::new(),
+            snapshot: None,
+            unloaded: Vec::new(),
+            suspended: Vec::new(),
+            left_out: HashSet::new(),
+        }
     }
 
     /// The chunks that are in the target need the log from their own snapshot on; for other tables it is enough to have

@@ -201,6 +201,7 @@ fn table_status(name: &TableName, progress: &TableProgress) -> TableStatusRecord
         TableStage::Loading => (StageName::Loading, None),
         TableStage::Completed => (StageName::Completed, None),
         TableStage::Failed(reason) => (StageName::Failed, Some(reason.clone())),
+        TableStage::LeftOut => (StageName::LeftOut, None),
     };
     TableStatusRecord {
         schema: name.schema.clone(),

@@ -227,7 +227,7 @@ fn chunks_left(now: &Progress) -> u32 {
     let left = |stage: &TableStage, total: u32, loaded: u32| match stage {
         TableStage::BeforeLoad => 1,
         TableStage::Loading => total.saturating_sub(loaded),
-        TableStage::Completed | TableStage::Failed(_) => 0,
+        TableStage::Completed | TableStage::Failed(_) | TableStage::LeftOut => 0,
     };
     now.tables.iter().map(|(_, table)| left(&table.stage, table.chunks_total, table.chunks_loaded)).fold(0, u32::saturating_add)
 }

@@ -15,6 +15,7 @@ mod memory;
 mod metering;
 mod modules;
 mod neighbour;
+mod newcomers;
 mod registry;
 mod reload;
 mod row_errors;

@@ -55,8 +55,17 @@ pub async fn chunk_and_its_mark_arrive_together(bench: &dyn Bench) {
 
     target.save_table(fence, &name, &TableState::Loaded { window: Some(window(9)) }).await.unwrap();
     target.save_identity(fence, "successor").await.unwrap();
+    target.save_selection(fence, "all").await.unwrap();
+    target.save_selection(fence, "some").await.unwrap();
+    let left_out = TableName::new("shop", "z_came_later");
+    target.save_table(fence, &left_out, &TableState::LeftOut).await.unwrap();
     let record = target.take_over(&task()).await.unwrap();
     assert_eq!((record.checkpoint, record.source_identity.as_deref()), (Some(at(0)), Some("successor")));
+    assert_eq!(record.selection.as_deref(), Some("some"));
+    assert_eq!(record.tables.last().map(|last| (&last.table, &last.state)), Some((&left_out, &TableState::LeftOut)));
+    target.forget_table(&record.fence, &left_out).await.unwrap();
+    assert!(target.take_over(&task()).await.unwrap().tables.iter().all(|record| record.table != left_out));
+    let record = target.take_over(&task()).await.unwrap();
     assert_eq!(record.tables[0].state, TableState::Loaded { window: Some(window(9)) });
     assert_eq!(record.tables[0].chunks.iter().filter(|chunk| chunk.loaded.is_some()).count(), 2);
     assert_eq!(target.table_state(&record.fence, &name).await.unwrap(), TableState::Loaded { window: Some(window(9)) });

@@ -1,5 +1,5 @@
-//! What the target remembers of tasks: database `tidegate`, in the tables `fence`, `checkpoint`, `table_state`, `definition`, `chunk`,
-//! `session`, `row_error` and `object`, all InnoDB.
+//! What the target remembers of tasks: database `tidegate`, in the tables `fence`, `checkpoint`, `selection`, `table_state`,
+//! `definition`, `chunk`, `session`, `row_error` and `object`, all InnoDB.
 //!
 //! The fence has a table of its own: many transactions share its row while a lane moves the checkpoint beside them.
 
@@ -12,13 +12,15 @@ use super::session::{Server, text};
 use crate::connect::{rows, run};
 
 /// In MySQL, names of tables compare by bytes; positions of MySQL have no bound.
-const CONTROL_SQL: [&str; 9] = [
+const CONTROL_SQL: [&str; 10] = [
     "create database if not exists tidegate character set utf8mb4 collate utf8mb4_bin",
     "create table if not exists tidegate.fence (
         task varchar(63) not null primary key, generation bigint not null) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
     "create table if not exists tidegate.checkpoint (
         task varchar(63) not null primary key, position longtext null, source_identity longtext null,
         updated_at datetime(6) null) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
+    "create table if not exists tidegate.selection (
+        task varchar(63) not null primary key, selection longtext not null) engine = InnoDB character set utf8mb4 collate utf8mb4_bin",
     "create table if not exists tidegate.table_state (
         task varchar(63) not null, schema_name varchar(64) not null, table_name varchar(64) not null, state varchar(16) not null,
         window_low longtext null, window_high longtext null, reason longtext null, updated_at datetime(6) null,
@@ -56,7 +58,7 @@ pub(crate) async fn create_tables(server: &mut Server) -> Result<(), ConnectorEr
 /// How many of the control tables are there.
 pub(crate) async fn count_tables(server: &mut Server) -> Result<usize, ConnectorError> {
     let sql = "select count(*) from information_schema.tables where table_schema = 'tidegate' \
-               and table_name in ('fence', 'checkpoint', 'table_state', 'definition', 'chunk', 'session', 'row_error', 'object')";
+               and table_name in ('fence', 'checkpoint', 'selection', 'table_state', 'definition', 'chunk', 'session', 'row_error', 'object')";
     let found: Vec<usize> = rows(&mut server.conn, "look for the control tables", sql).await?;
     Ok(found.first().copied().unwrap_or(0))
 }
@@ -67,6 +69,12 @@ pub(crate) async fn read_checkpoint(server: &mut Server, task: &TaskId) -> Resul
     let found: Vec<(Option<String>, Option<String>)> = rows(&mut server.conn, "read the checkpoint", &sql).await?;
     let (position, identity) = found.into_iter().next().unwrap_or_default();
     Ok((position.as_deref().map(parse_position).transpose()?, identity))
+}
+
+/// What [`save_selection`] stored.
+pub(crate) async fn read_selection(server: &mut Server, task: &TaskId) -> Result<Option<String>, ConnectorError> {
+    let sql = format!("select selection from tidegate.selection where task = {}", text(task));
+    Ok(rows(&mut server.conn, "read the rules that select tables", &sql).await?.into_iter().next())
 }
 
 type StateRow = (String, String, String, Option<String>, Option<String>, Option<String>, Option<String>);
@@ -140,6 +148,7 @@ pub(crate) async fn begin_task(server: &mut Server, fence: &Fence, position: &Po
     let literal = |text: &str| Dialect::MYSQL.literal(text);
     for sql in [
         format!("delete from tidegate.chunk where task = {task}"),
+        format!("delete from tidegate.selection where task = {task}"),
         format!("delete from tidegate.table_state where task = {task}"),
         format!("delete from tidegate.definition where task = {task}"),
         format!("delete from tidegate.row_error where task = {task}"),
@@ -162,6 +171,22 @@ pub(crate) async fn save_identity(server: &mut Server, fence: &Fence, identity: 
     let (identity, task) = (Dialect::MYSQL.literal(identity), text(&fence.task));
     let sql = format!("update tidegate.checkpoint set source_identity = {identity} where task = {task}");
     run(&mut server.conn, "store the source's identity", &sql).await
+}
+
+pub(crate) async fn save_selection(server: &mut Server, fence: &Fence, selection: &str) -> Result<(), ConnectorError> {
+    let (selection, task) = (Dialect::MYSQL.literal(selection), text(&fence.task));
+    let sql = format!(
+        "insert into tidegate.selection (task, selection) values ({task}, {selection}) on duplicate key update selection = {selection}"
+    );
+    run(&mut server.conn, "store the rules that select tables", &sql).await
+}
+
+pub(crate) async fn forget_table(server: &mut Server, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+    for of in ["table_state", "definition", "chunk"] {
+        let sql = format!("delete from tidegate.{of} where {}", place(fence, table));
+        run(&mut server.conn, "forget a table", &sql).await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn save_table(server: &mut Server, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
@@ -192,6 +217,7 @@ pub(crate) fn save_table_sql(fence: &Fence, table: &TableName, state: &TableStat
         TableState::CatchingUp { window } => ("catching_up", Some(window), None),
         TableState::Loaded { window } => ("loaded", window.as_ref(), None),
         TableState::Suspended { reason } => ("suspended", None, Some(reason.as_str())),
+        TableState::LeftOut => ("left_out", None, None),
     };
     let literal = |text: Option<String>| text.map_or_else(|| "null".to_owned(), |text| Dialect::MYSQL.literal(&text));
     let low = literal(window.map(|window| window.low.to_string()));
@@ -284,7 +310,7 @@ pub(crate) async fn forget_task(server: &mut Server, task: &TaskId) -> Result<()
     }
     let what = "forget a task";
     run(&mut server.conn, what, "start transaction").await?;
-    for table in ["fence", "chunk", "table_state", "definition", "checkpoint", "session", "row_error", "object"] {
+    for table in ["fence", "chunk", "table_state", "definition", "selection", "checkpoint", "session", "row_error", "object"] {
         run(&mut server.conn, what, &format!("delete from tidegate.{table} where task = {}", text(task))).await?;
     }
     server.commit().await
@@ -309,6 +335,7 @@ fn state_of((_, _, word, low, high, reason, _): StateRow) -> Result<TableState, 
         "loading" => TableState::Loading,
         "catching_up" => TableState::CatchingUp { window: window_of(low, high)?.ok_or_else(|| unknown_text("window"))? },
         "loaded" => TableState::Loaded { window: window_of(low, high)? },
+        "left_out" => TableState::LeftOut,
         "suspended" => TableState::Suspended { reason: reason.unwrap_or_default() },
         _ => return Err(unknown_text("table state")),
     })

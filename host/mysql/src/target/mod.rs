@@ -208,6 +208,24 @@ impl Target for MysqlTarget {
         Ok(())
     }
 
+    async fn save_selection(&self, fence: &Fence, selection: &str) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        control::save_selection(&mut server, fence, selection).await?;
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
+    async fn forget_table(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+        let mut server = self.session(fence).await?;
+        server.begin_fenced(fence).await?;
+        control::forget_table(&mut server, fence, table).await?;
+        server.commit().await?;
+        self.keep(fence, server);
+        Ok(())
+    }
+
     async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
         let mut server = self.session(fence).await?;
         server.begin_fenced(fence).await?;

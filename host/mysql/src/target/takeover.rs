@@ -39,10 +39,11 @@ pub(crate) async fn take_over(settings: &ServerSettings, task: &TaskId) -> Resul
     for _ in 0..TAKE_ATTEMPTS {
         if let Some(generation) = raise(&mut server, task, &what).await? {
             let (checkpoint, source_identity) = control::read_checkpoint(&mut server, task).await?;
+            let selection = control::read_selection(&mut server, task).await?;
             let tables = control::read_tables(&mut server, task).await?;
             server.commit().await?;
             end_sessions_below(&mut server, task, generation, END_TIMEOUT).await?;
-            return Ok(TaskRecord { fence: Fence { task: task.clone(), generation }, checkpoint, source_identity, tables });
+            return Ok(TaskRecord { fence: Fence { task: task.clone(), generation }, checkpoint, source_identity, selection, tables });
         }
         server.rollback().await?;
         let sql = format!("select generation from tidegate.fence where task = {}", text(task));

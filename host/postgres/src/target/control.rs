@@ -1,5 +1,5 @@
-//! What the target remembers of tasks: schema `tidegate`, in the tables `checkpoint`, `table_state`, `definition`, `chunk` and `object`, and in
-//! `row_error`, which [`super::rejected`] knows.
+//! What the target remembers of tasks: schema `tidegate`, in the tables `checkpoint`, `selection`, `table_state`, `definition`, `chunk` and
+//! `object`, and in `row_error`, which [`super::rejected`] knows.
 //!
 //! A take-over locks the task's checkpoint row `for update`, so it waits for every transaction that holds the fence
 //! (`for key share`) and for a lane that is about to commit; it ends sessions of older workers that hold it up.
@@ -25,6 +25,7 @@ create schema if not exists tidegate;
 create table if not exists tidegate.checkpoint (
     task text primary key, generation bigint not null, position text, source_identity text,
     updated_at timestamptz not null default now()) with (fillfactor = 50);
+create table if not exists tidegate.selection (task text primary key, selection text not null);
 create table if not exists tidegate.table_state (
     task text not null, schema_name text not null, table_name text not null, state text not null,
     window_low text, window_high text, reason text, updated_at timestamptz not null default now(),
@@ -67,7 +68,8 @@ pub(crate) async fn take_over(server: &ServerSettings, task: &TaskId) -> Result<
 
 async fn create_tables(session: &mut Client) -> Result<(), ConnectorError> {
     let attempted = "create schema \"tidegate\"";
-    let found = "select count(*) = 6 from unnest(array['checkpoint', 'table_state', 'definition', 'chunk', 'row_error', 'object']) name where to_regclass('tidegate.' || name) is not null";
+    let found = "select count(*) = 7 from unnest(array['checkpoint', 'selection', 'table_state', 'definition', 'chunk', 'row_error', 'object']) name \
+                 where to_regclass('tidegate.' || name) is not null";
     let exist: bool = session.query_one(found, &[]).await.map_err(|error| pg_error(attempted, error))?.get(0);
     if exist {
         return Ok(());
@@ -97,12 +99,14 @@ async fn raise(session: &mut Client, task: &TaskId) -> Result<TaskRecord, Raise>
                returning generation, position, source_identity";
     let row = tx.query_one(sql, &[&name]).await.map_err(failed)?;
     let tables = read_tables(&tx, task).await.map_err(Raise::Failed)?;
+    let selection = tx.query_opt("select selection from tidegate.selection where task = $1", &[&name]).await.map_err(failed)?;
     let position = row.get::<_, Option<String>>(1).map(|text| parse_position(&text)).transpose().map_err(Raise::Failed)?;
     tx.commit().await.map_err(failed)?;
     Ok(TaskRecord {
         fence: Fence { task: task.clone(), generation: row.get(0) },
         checkpoint: position,
         source_identity: row.get(2),
+        selection: selection.map(|row| row.get(0)),
         tables,
     })
 }
@@ -182,6 +186,7 @@ fn state_of(row: &Row) -> Result<TableState, ConnectorError> {
         "loading" => TableState::Loading,
         "catching_up" => TableState::CatchingUp { window: window_of(row.get(3), row.get(4))?.ok_or_else(|| unknown_text("window"))? },
         "loaded" => TableState::Loaded { window: window_of(row.get(3), row.get(4))? },
+        "left_out" => TableState::LeftOut,
         "suspended" => TableState::Suspended { reason: row.get::<_, Option<String>>(5).ok_or_else(|| unknown_text("reason"))? },
         _ => return Err(unknown_text("table state")),
     })
@@ -223,7 +228,7 @@ pub(crate) async fn begin_task(tx: &impl GenericClient, fence: &Fence, position:
     if moved != 1 {
         return Err(ConnectorError::fenced(task, fence.generation));
     }
-    for table in ["table_state", "definition", "chunk", "object"] {
+    for table in ["selection", "table_state", "definition", "chunk", "object"] {
         tx.execute(&format!("delete from tidegate.{table} where task = $1"), &[&task]).await.map_err(failed)?;
     }
     rejected::forget(tx, &fence.task, None).await
@@ -236,6 +241,22 @@ pub(crate) async fn save_identity(client: &impl GenericClient, fence: &Fence, id
         0 => Err(ConnectorError::fenced(fence.task.as_str(), fence.generation)),
         _ => Ok(()),
     }
+}
+
+pub(crate) async fn save_selection(client: &impl GenericClient, fence: &Fence, selection: &str) -> Result<(), ConnectorError> {
+    let sql =
+        "insert into tidegate.selection (task, selection) values ($1, $2) on conflict (task) do update set selection = excluded.selection";
+    let done = client.execute(sql, &[&fence.task.as_str(), &selection]).await;
+    done.map(|_| ()).map_err(|error| pg_error("store the rules that select tables", error))
+}
+
+pub(crate) async fn forget_table(tx: &impl GenericClient, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+    for of in ["table_state", "definition", "chunk"] {
+        let sql = format!("delete from tidegate.{of} where task = $1 and schema_name = $2 and table_name = $3");
+        let done = tx.execute(&sql, &[&fence.task.as_str(), &table.schema, &table.name]).await;
+        done.map_err(|error| pg_error("forget a table", error))?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn save_table(
@@ -273,6 +294,7 @@ pub(crate) fn words(state: &TableState) -> (&'static str, Option<&Window>, Optio
         TableState::CatchingUp { window } => ("catching_up", Some(window), None),
         TableState::Loaded { window } => ("loaded", window.as_ref(), None),
         TableState::Suspended { reason } => ("suspended", None, Some(reason.as_str())),
+        TableState::LeftOut => ("left_out", None, None),
     }
 }
 
@@ -376,7 +398,7 @@ pub(crate) async fn forget_task(server: &ServerSettings, task: &TaskId) -> Resul
     // An earlier version made fewer of them.
     create_tables(&mut session).await?;
     let tx = session.transaction().await.map_err(failed)?;
-    for table in ["chunk", "table_state", "definition", "object", "checkpoint"] {
+    for table in ["chunk", "table_state", "definition", "object", "selection", "checkpoint"] {
         tx.execute(&format!("delete from tidegate.{table} where task = $1"), &[&task.as_str()]).await.map_err(failed)?;
     }
     // A task that an earlier version left behind never had one.

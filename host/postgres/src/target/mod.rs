@@ -171,6 +171,24 @@ impl Target for PostgresTarget {
         Ok(())
     }
 
+    async fn save_selection(&self, fence: &Fence, selection: &str) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        control::save_selection(&tx, fence, selection).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
+    async fn forget_table(&self, fence: &Fence, table: &TableName) -> Result<(), ConnectorError> {
+        let mut session = self.session(fence).await?;
+        let tx = fenced(&mut session, fence).await?;
+        control::forget_table(&tx, fence, table).await?;
+        commit(tx).await?;
+        self.keep(fence, session);
+        Ok(())
+    }
+
     async fn save_table(&self, fence: &Fence, table: &TableName, state: &TableState) -> Result<(), ConnectorError> {
         let mut session = self.session(fence).await?;
         let tx = fenced(&mut session, fence).await?;
