@@ -369,12 +369,6 @@ impl PlannedTable {
         self.stages.iter().flat_map(|stage| &stage.inputs).any(|input| matches!(input.origin, InputOrigin::Before(_)))
     }
 
-    /// True when rules were planned with whole old rows, and cannot do with parts: a filter must judge the old row, and a column that shows
-    /// old values would keep older ones.
-    pub(crate) fn needs_whole_rows(&self) -> bool {
-        self.source.schema.before_images == BeforeImages::Full && (self.reads_before() || self.stages.iter().any(|stage| stage.filters))
-    }
-
     /// What the user should know about the plan.
     pub(crate) fn findings(&self, captures: bool) -> Vec<Finding> {
         let schema = &self.source.schema;

@@ -25,7 +25,7 @@
 use std::sync::Arc;
 
 use tidegate_connector::{ColumnOrigin, Image, LoadBatch, OrderedChange, SourceTable, Strictness};
-use tidegate_model::{Cell, ImageKind, Row, RowBatch, RowChange};
+use tidegate_model::{BeforeImages, Cell, ImageKind, Row, RowBatch, RowChange};
 
 use crate::guests::Guests;
 use crate::header::ImageHeader;
@@ -124,14 +124,15 @@ impl Transformer {
         }
         let (table, planned) = (table.clone(), table.clone());
         let ready = move |guests: &mut Guests| guests.make_ready(&planned);
-        let needs_whole_rows = table.needs_whole_rows();
         let work = move |guests: &mut Guests, changes: Vec<Headed>| {
-            if needs_whole_rows && changes.iter().any(|(change, _)| lacks_old_values(change)) {
-                return Err(not_logged(&table));
-            }
             let sends = Sends::of(&table, strictness);
-            let mut judged = guests.judge(&table, Sent::Changed(images(&table, &changes, sends)))?;
-            let composed = changes.into_iter().map(|(change, _)| compose(&table, change, sends, &mut judged));
+            let is_lacking = |change: &RowChange| lacks_what_modules_read(&table, change, sends);
+            let judged = changes.iter().filter(|(change, _)| !is_lacking(change));
+            let mut judged = guests.judge(&table, Sent::Changed(images(&table, judged, sends)))?;
+            let composed = changes.into_iter().map(|(change, _)| match is_lacking(&change) {
+                true => Ok(Transformed::Rejected(Box::new(why(&table, None)))),
+                false => compose(&table, change, sends, &mut judged),
+            });
             composed.map(|composed| Ok(softened(&table, composed?))).collect()
         };
         self.instances.in_pieces(changes, ready, work).await
@@ -165,14 +166,24 @@ pub(crate) fn has_computed_key(table: &PlannedTable) -> bool {
     table.target.identity.iter().any(|index| matches!(table.target.columns[*index].origin, ColumnOrigin::Computed(_)))
 }
 
-/// True when the log of a change has a part of its old row: of a source that promised whole ones, and whose sessions may decide otherwise.
-fn lacks_old_values(change: &RowChange) -> bool {
-    let is_partial = |old: &Row| old.cells().any(|cell| cell == Cell::Absent);
+/// True when the log has a part of a row: of a source that promised whole ones, and whose sessions may decide otherwise.
+fn is_partial(row: &Row) -> bool {
+    row.cells().any(|cell| cell == Cell::Absent)
+}
+
+/// True for a change of which modules are to see values before it that the log lacks: what they would make of it cannot be known.
+fn lacks_what_modules_read(table: &PlannedTable, change: &RowChange, sends: Sends) -> bool {
+    let promised = table.source.schema.before_images == BeforeImages::Full && table.reads_before();
     match change {
         RowChange::Insert { .. } => false,
-        RowChange::Update { old, .. } => old.as_ref().is_some_and(is_partial),
-        RowChange::Delete { old } => is_partial(old),
+        RowChange::Update { old, .. } => promised && old.as_ref().is_some_and(is_partial),
+        RowChange::Delete { old } => promised && sends.soft_deletes && is_partial(old),
     }
+}
+
+/// True for a row of a table without a key of which the log has a part: others may look the same, and one of them be in the target.
+fn is_ambiguous(table: &PlannedTable, old: &Row) -> bool {
+    table.source.schema.is_keyless() && is_partial(old)
 }
 
 /// An update without an old image did not change the identity. When the modules read nothing else, its old image
@@ -187,9 +198,9 @@ fn old_judged_as_new(table: &PlannedTable) -> bool {
 }
 
 /// The images that the modules judge, in the order in which [`compose`] takes their verdicts.
-fn images(table: &PlannedTable, changes: &[Headed], sends: Sends) -> Vec<Unjudged> {
+fn images<'a>(table: &PlannedTable, changes: impl Iterator<Item = &'a Headed>, sends: Sends) -> Vec<Unjudged> {
     let reads_before = table.reads_before();
-    let mut images = Vec::with_capacity(changes.len() * 2);
+    let mut images = Vec::with_capacity(changes.size_hint().1.unwrap_or_default() * 2);
     for (change, header) in changes {
         let image = |kind, row: &Row| Unjudged { kind, row: row.clone(), before: None, header: header.clone() };
         match change {
@@ -239,6 +250,7 @@ fn compose(
                 // What the row would hold from now on cannot be said.
                 Verdict::Unknown | Verdict::Rejected if sends.soft_deletes => Transformed::Rejected(Box::new(why(table, old.rejection))),
                 Verdict::Rejected if has_computed_key(table) => Transformed::Rejected(Box::new(why(table, old.rejection))),
+                Verdict::Unknown if is_ambiguous(table, &old.image.row) => Transformed::Rejected(Box::new(why(table, None))),
                 Verdict::Unknown | Verdict::Rejected => Transformed::Apply(OrderedChange::Delete(old.image), true),
             })
         }
@@ -282,6 +294,13 @@ fn compose_update(table: &PlannedTable, before: Option<Judged>, after: Judged, o
         return Transformed::Rejected(Box::new(why(table, before.and_then(|before| before.rejection))));
     }
     let old = before.map(|before| before.image);
+    if let Some(old) = old.as_ref().filter(|old| verdict_before == Unknown && is_partial(&old.row)) {
+        // It may be a row that the target lacks, and the log does not tell all of it.
+        let is_lost = after.verdict == Kept && !is_complete(&after.image);
+        if is_lost || is_ambiguous(table, &old.row) {
+            return Transformed::Rejected(Box::new(why(table, None)));
+        }
+    }
     match (verdict_before, after.verdict) {
         (Kept, Kept) => Transformed::Apply(OrderedChange::Update { old, new: after.image }, false),
         (Unknown | Rejected, Kept) => Transformed::Apply(OrderedChange::Update { old, new: after.image }, true),

@@ -1,9 +1,13 @@
 //! Sessions of MySQL and MariaDB that log parts of rows: `binlog_row_image` is a session's own.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tidegate_harness::{MysqlFlavour, PostgresVersion};
+use tidegate_harness::{MysqlFlavour, PostgresVersion, wait_for};
 
 use crate::world::{Source, World};
+
+const PATIENCE: Duration = Duration::from_secs(180);
 
 const TABLES: &str = "create table plain (id int primary key, a int, b varchar(9) default 'x', big longtext, j json, g int,
     at timestamp(6) not null default current_timestamp(6) on update current_timestamp(6));
@@ -85,21 +89,81 @@ async fn partial_images_arrive(flavour: MysqlFlavour, target: Source, images: &[
     needs_of_rules_stop(&world).await;
 }
 
-/// A filter must know the old row, which a session keeps to itself.
-async fn needs_of_rules_stop(world: &World) {
+/// Creates and starts a task over the table `pair` without the rows whose `v` is `hidden`, into a schema of the task's name.
+async fn start_filtered(world: &World, name: &str, settings: Value) {
     let filter = json!({"rule-type": "selection", "rule-id": "1", "rule-name": "1", "rule-action": "include",
         "object-locator": {"schema-name": "test", "table-name": "pair"},
         "filters": [{"filter-type": "source", "column-name": "v", "filter-conditions": [{"filter-operator": "noteq", "value": "hidden"}]}]});
-    let body = json!({"name": "filtered", "source": "source", "target": "target", "migration_type": "full-load-and-cdc",
-        "preparation": "drop-and-create", "table_mappings": {"rules": [filter, {"rule-type": "transformation", "rule-id": "2", "rule-name": "2",
-            "rule-target": "schema", "rule-action": "rename", "object-locator": {"schema-name": "test"}, "value": "filtered"}]}});
+    let body = json!({"name": name, "source": "source", "target": "target", "migration_type": "full-load-and-cdc",
+        "preparation": "drop-and-create", "settings": settings, "table_mappings": {"rules": [filter, {"rule-type": "transformation", "rule-id": "2", "rule-name": "2",
+            "rule-target": "schema", "rule-action": "rename", "object-locator": {"schema-name": "test"}, "value": name}]}});
     world.host.post("/v1/tasks", &body).await.ok();
-    world.start_task("filtered").await;
-    world.wait_phase("filtered", "replicating").await;
+    world.start_task(name).await;
+    world.wait_phase(name, "replicating").await;
+}
+
+/// A filter must know the old row, which a session keeps to itself.
+async fn needs_of_rules_stop(world: &World) {
+    start_filtered(world, "filtered", json!({})).await;
     world.source_sql("set session binlog_row_image = 'MINIMAL'; update pair set w = 'hidden' where a = 120").await;
     let failure: Value = world.wait_failed("filtered").await;
     assert_eq!(failure["code"], "value_not_logged", "{failure}");
     assert!(failure["hint"].as_str().is_some_and(|hint| hint.contains("binlog_row_image")), "{failure}");
+}
+
+/// What a filter cannot decide about for want of values in the log is a row at fault, and nothing else is.
+async fn undecided_rows_are_at_fault(flavour: MysqlFlavour, target: Source) {
+    let world = World::between(Source::mysql(flavour).await, target).await;
+    world.source_sql("create table pair (id int primary key, v varchar(9), n int, w blob)").await;
+    world.source_sql("insert into pair values (1,'v',1,'w'), (2,'v',2,'w'), (3,'v',3,'w'), (4,'v',4,'w'), (5,'v',5,'w'), (6,'hidden',6,'w'), (7,'hidden',7,'w')").await;
+    for (task, data) in [("logged", "log"), ("ignored", "ignore"), ("suspended", "suspend-table")] {
+        start_filtered(&world, task, json!({"row_errors": {"data": data}})).await;
+    }
+    let minimal =
+        "set session binlog_row_image = 'MINIMAL'; update pair set n = 10 where id = 1; update pair set v = 'hidden' where id = 2;
+        update pair set v = 'seen' where id = 3; delete from pair where id in (4, 7); update pair set v = 'seen', n = 60 where id = 6";
+    let other = "set session binlog_row_image = 'NOBLOB'; update pair set n = 50, v = 'seen' where id = 5";
+    world.source_sql(&format!("{minimal}; {other}")).await;
+    let text = if matches!(&*world.target, Source::Postgres(_)) { "convert_from(w, 'UTF8')" } else { "convert(w using utf8mb4)" };
+    let arrived = async |task: &str, wanted: &[&str]| {
+        let query = format!("select concat_ws('|', id, v, n, {text}) from {task}.pair order by id");
+        wait_for(&format!("the rows of {task} to be {wanted:?}"), PATIENCE, async || {
+            let state = world.task(task).await;
+            assert_ne!(state["status"], "failed", "{}\n{}", state["failure"], world.host.log());
+            let found: Vec<String> = world.target.rows(&query).await.into_iter().filter_map(|mut row| row.remove(0)).collect();
+            if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    };
+    for task in ["logged", "ignored"] {
+        // The first, the third and the sixth are as they were.
+        arrived(task, &["1|v|1|w", "3|v|3|w", "5|seen|50|w"]).await;
+    }
+    let entries = "select concat_ws(' ', code, count(*)) from tidegate.row_error where task like '%logged' group by code";
+    assert_eq!(world.target.value(entries).await, "value_not_logged 3");
+    let state = "select state from tidegate.table_state where task like '%suspended'";
+    wait_for("the table to be suspended", PATIENCE, async || match world.target.value(state).await {
+        state if state == "suspended" => Ok(()),
+        state => Err(state),
+    })
+    .await;
+
+    // Whole rows settle what was left behind.
+    world.source_sql("set session binlog_row_image = 'FULL'; update pair set n = n + 1 where id in (1, 3, 6)").await;
+    for task in ["logged", "ignored"] {
+        arrived(task, &["1|v|11|w", "3|seen|4|w", "5|seen|50|w", "6|seen|61|w"]).await;
+    }
+    assert_eq!(world.target.value("select count(*) from tidegate.row_error").await, "0", "in one transaction with the last row");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_filter_cannot_decide_about_are_at_fault_from_mysql() {
+    undecided_rows_are_at_fault(MysqlFlavour::Mysql97, Source::postgres(PostgresVersion::V17).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_filter_cannot_decide_about_are_at_fault_from_mariadb() {
+    undecided_rows_are_at_fault(MysqlFlavour::Mariadb118, Source::mysql(MysqlFlavour::Mysql97).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
