@@ -160,7 +160,8 @@ pub(crate) fn settings(fields: &mut Fields) -> Result<Option<Value>, Problem> {
 fn control_tables(value: Value, path: String) -> Result<Value, Problem> {
     let mut given = Fields::of_value(value, &path)?;
     let schema = schema_name(&mut given, "schema")?;
-    let mut found = rest(given, &[("history_minutes", 1, 1_440)], &[], &["status", "suspended_tables", "history", "recovery"])?;
+    let mut found =
+        rest(given, &[("history_minutes", 1, 1_440)], &[], &["status", "suspended_tables", "history", "recovery", "full_load_exceptions"])?;
     found.extend(schema.map(|schema| ("schema".to_owned(), schema)));
     Ok(Value::Object(found))
 }

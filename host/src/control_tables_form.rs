@@ -22,6 +22,8 @@ pub(crate) struct ControlTablesForm {
     #[serde(default)]
     suspended_tables: bool,
     #[serde(default)]
+    full_load_exceptions: bool,
+    #[serde(default)]
     recovery: bool,
     #[serde(default)]
     history: bool,
@@ -50,6 +52,7 @@ impl ControlTablesForm {
             status: self.status,
             suspended_tables: self.suspended_tables,
             history: self.history,
+            full_load_exceptions: self.full_load_exceptions,
             recovery: self.recovery,
             history_minutes: minutes,
         })
@@ -68,7 +71,14 @@ mod tests {
     fn what_is_left_out_is_not_made_and_bounds_are_named() {
         let plain = settings("{}").unwrap();
         assert_eq!((plain.schema, plain.history_minutes), (None, HISTORY_MINUTES));
-        assert!(!plain.status && !plain.suspended_tables && !plain.history && !plain.recovery && !plain.server_name.is_empty());
+        assert!(
+            !plain.status
+                && !plain.suspended_tables
+                && !plain.history
+                && !plain.recovery
+                && !plain.full_load_exceptions
+                && !plain.server_name.is_empty()
+        );
         let given = settings(r#"{"schema": "ops", "status": true, "history": true, "history_minutes": 60}"#).unwrap();
         assert_eq!((given.schema.as_deref(), given.history_minutes, given.status, given.history), (Some("ops"), 60, true, true));
         assert!(settings(r#"{"history_minutes": 0}"#).unwrap_err().contains("control_tables.history_minutes"));

@@ -42,6 +42,8 @@ pub fn is_table_of_dms(name: &str) -> bool {
 pub enum ControlTable {
     /// A row for each change that could not be applied.
     ApplyExceptions,
+    /// A row for each row of a load that could not be written, where somebody wants to have them apart.
+    FullLoadExceptions,
     /// One row for each task: what it is doing.
     Status,
     /// A row for each table that is out of its task.
@@ -104,6 +106,9 @@ const APPLY_EXCEPTIONS: Definition = Definition {
     key: 0,
     identity: &[],
 };
+
+/// AWS's guide names the table and not its columns: they are those of the other exceptions.
+const FULL_LOAD_EXCEPTIONS: Definition = Definition { name: "awsdms_full_load_exceptions", ..APPLY_EXCEPTIONS };
 
 const STATUS: Definition = Definition {
     name: "awsdms_status",
@@ -181,6 +186,7 @@ impl ControlTable {
     fn definition(self) -> &'static Definition {
         match self {
             ControlTable::ApplyExceptions => &APPLY_EXCEPTIONS,
+            ControlTable::FullLoadExceptions => &FULL_LOAD_EXCEPTIONS,
             ControlTable::Status => &STATUS,
             ControlTable::SuspendedTables => &SUSPENDED_TABLES,
             ControlTable::History => &HISTORY,
@@ -442,7 +448,7 @@ mod tests {
         for name in ["awsdms_status_report", "awsdms", "status", "my_awsdms_status", "AWSDMS_STATUS"] {
             assert!(!is_table_of_dms(name), "{name}");
         }
-        for table in [ControlTable::ApplyExceptions, ControlTable::Status, ControlTable::SuspendedTables, ControlTable::History] {
+        for table in [ControlTable::ApplyExceptions, ControlTable::FullLoadExceptions, ControlTable::Status, ControlTable::History] {
             assert!(is_table_of_dms(table.name()), "{table:?}");
         }
     }

@@ -58,6 +58,8 @@ pub struct ControlTableSettings {
     pub suspended_tables: bool,
     /// DMS: `HistoryTableEnabled`.
     pub history: bool,
+    /// Rows at fault of loads have a table of their own, and are not in that of exceptions. DMS: `FullLoadExceptionTableEnabled`.
+    pub full_load_exceptions: bool,
     /// The checkpoint, in the transactions that move it. DMS: `TaskRecoveryTableEnabled`.
     pub recovery: bool,
     /// How long a slot of the history is. DMS: `HistoryTimeslotInMinutes`.
@@ -69,6 +71,7 @@ impl ControlTableSettings {
     pub(crate) fn tables(&self, engine: Engine) -> ControlTables {
         let wanted = [
             (ControlTable::ApplyExceptions, true),
+            (ControlTable::FullLoadExceptions, self.full_load_exceptions),
             (ControlTable::Status, self.status),
             (ControlTable::SuspendedTables, self.suspended_tables),
             (ControlTable::History, self.history),
@@ -89,7 +92,8 @@ impl ControlTableSettings {
 
     /// Where exceptions are told.
     pub(crate) fn exceptions(&self, engine: Engine) -> Exceptions {
-        Exceptions { schema: self.tables(engine).schema, task_name: self.task_name.clone(), engine }
+        let of_loads = if self.full_load_exceptions { ControlTable::FullLoadExceptions } else { ControlTable::ApplyExceptions };
+        Exceptions { schema: self.tables(engine).schema, task_name: self.task_name.clone(), of_loads, engine }
     }
 }
 
@@ -340,6 +344,7 @@ mod tests {
             suspended_tables: false,
             history,
             recovery: false,
+            full_load_exceptions: false,
             history_minutes: 5,
         };
         let tables = settings(None, true).tables(Engine::Mysql);

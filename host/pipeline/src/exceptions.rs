@@ -23,6 +23,8 @@ const STATEMENT_BYTES_MAX: usize = 16 << 10;
 pub(crate) struct Exceptions {
     pub(crate) schema: Arc<str>,
     pub(crate) task_name: String,
+    /// The table that is told of rows of loads.
+    pub(crate) of_loads: ControlTable,
     pub(crate) engine: Engine,
 }
 
@@ -55,7 +57,11 @@ impl Exceptions {
             ControlValue::Text(statement),
             ControlValue::Text(format!("{code}: {message}")),
         ];
-        ControlRow { schema: self.schema.clone(), table: ControlTable::ApplyExceptions, values }
+        let table = match operation {
+            RejectedOperation::Load => self.of_loads,
+            RejectedOperation::Insert | RejectedOperation::Update | RejectedOperation::Delete => ControlTable::ApplyExceptions,
+        };
+        ControlRow { schema: self.schema.clone(), table, values }
     }
 
     /// What is asked of the target for an image; `None` for rows that are too large to be shown.
@@ -152,7 +158,7 @@ mod tests {
     use crate::test_tables::source_table;
 
     fn exceptions(engine: Engine) -> Exceptions {
-        Exceptions { schema: "ops".into(), task_name: "shop".into(), engine }
+        Exceptions { schema: "ops".into(), task_name: "shop".into(), of_loads: ControlTable::ApplyExceptions, engine }
     }
 
     /// `id` and `mail` of the source, of which `mail` is masked; `origin` is a constant.

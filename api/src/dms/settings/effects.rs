@@ -21,11 +21,14 @@ pub(crate) enum Effect {
 
 use Effect::{Does, Nothing, Refused};
 
-const BUFFERS: &str = "queues are bounded in bytes by the task's units";
-const LOGGING: &str = "the process has one log, whose level its operator sets";
-const OTHER_TARGETS: &str = "it is for other targets than databases";
-const NO_VALIDATION: &str = "rows are not compared after the load";
-const TIME_TRAVEL: &str = "no log of rows is written to S3";
+const LOAD_THREADS: &str =
+    "AWS has it for streams, DynamoDB, search and warehouses; `MaxFullLoadSubTasks` says how many connections load into a database";
+const APPLY_THREADS: &str =
+    "AWS has it for streams, documents, search and warehouses; how many lanes apply to a database follows the task's units";
+const BEFORE_IMAGE: &str =
+    "it is about the field of a message; a table gets old values in columns, which the rule action `add-before-image-columns` names";
+const VALIDATES: &str = "it says how rows are compared, and they are not";
+const RESYNCS: &str = "it repairs what a comparison finds, and rows are not compared";
 const RETRY: &str = "`retry`, from the first of the five `RecoverableError…` keys that has another value than DMS's default; otherwise a task \
                      tries again for ever, at least every 8 s";
 
@@ -34,17 +37,21 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
     ("TargetMetadata", "TargetSchema", Does("`target_schema`: the schema (MySQL, MariaDB: database) of tables whose rules leave it")),
     ("TargetMetadata", "SupportLobs", Does("`large_values`, mode `excluded`: false leaves them out")),
     ("TargetMetadata", "FullLobMode", Does("`large_values`, mode `full`; true by default, other than at AWS")),
-    ("TargetMetadata", "LobChunkSize", Nothing("large values travel inside of their rows")),
+    ("TargetMetadata", "LobChunkSize", Nothing("no large value is read in pieces of its own: it travels whole, inside of its row")),
     ("TargetMetadata", "LimitedSizeLobMode", Does("`large_values`, mode `limited`; false by default, other than at AWS")),
     ("TargetMetadata", "LobMaxSize", Does("`large_values.max_kib` of the limited mode, and turns it on where no mode is said")),
-    ("TargetMetadata", "InlineLobMaxSize", Nothing("large values travel inside of their rows")),
-    ("TargetMetadata", "LoadMaxFileSize", Nothing("rows are streamed, there are no files")),
-    ("TargetMetadata", "ParallelLoadThreads", Nothing(OTHER_TARGETS)),
-    ("TargetMetadata", "ParallelLoadBufferSize", Nothing(OTHER_TARGETS)),
-    ("TargetMetadata", "ParallelLoadQueuesPerThread", Nothing(OTHER_TARGETS)),
-    ("TargetMetadata", "ParallelApplyThreads", Nothing(OTHER_TARGETS)),
-    ("TargetMetadata", "ParallelApplyBufferSize", Nothing(OTHER_TARGETS)),
-    ("TargetMetadata", "ParallelApplyQueuesPerThread", Nothing(OTHER_TARGETS)),
+    (
+        "TargetMetadata",
+        "InlineLobMaxSize",
+        Nothing("every large value travels inside of its row, as if the limit were endless; none is looked up afterwards"),
+    ),
+    ("TargetMetadata", "LoadMaxFileSize", Nothing("rows are streamed into the target: there are no files whose size could be bounded")),
+    ("TargetMetadata", "ParallelLoadThreads", Nothing(LOAD_THREADS)),
+    ("TargetMetadata", "ParallelLoadBufferSize", Nothing(LOAD_THREADS)),
+    ("TargetMetadata", "ParallelLoadQueuesPerThread", Nothing(LOAD_THREADS)),
+    ("TargetMetadata", "ParallelApplyThreads", Nothing(APPLY_THREADS)),
+    ("TargetMetadata", "ParallelApplyBufferSize", Nothing(APPLY_THREADS)),
+    ("TargetMetadata", "ParallelApplyQueuesPerThread", Nothing(APPLY_THREADS)),
     (
         "TargetMetadata",
         "BatchApplyEnabled",
@@ -220,46 +227,72 @@ pub(crate) const EFFECTS: &[(&str, &str, Effect)] = &[
     (
         "ControlTablesSettings",
         "FullLoadExceptionTableEnabled",
-        Nothing("rows at fault of a load are in `tidegate.row_error`, and in `awsdms_apply_exceptions` like others"),
+        Does(
+            "`control_tables.full_load_exceptions`: rows at fault of loads are in `awsdms_full_load_exceptions`, which has the columns of `awsdms_apply_exceptions`, and not there",
+        ),
     ),
-    ("ControlTablesSettings", "CommitPositionTableEnabled", Nothing("the checkpoint is in `tidegate.checkpoint`")),
-    ("Logging", "EnableLogging", Nothing(LOGGING)),
-    ("Logging", "EnableLogContext", Nothing(LOGGING)),
-    ("Logging", "LogComponents", Nothing(LOGGING)),
+    (
+        "ControlTablesSettings",
+        "CommitPositionTableEnabled",
+        Nothing(
+            "the position of the last commit is always in `tidegate.checkpoint`; `TaskRecoveryTableEnabled` shows it in a table of DMS's",
+        ),
+    ),
+    (
+        "Logging",
+        "EnableLogging",
+        Nothing(
+            "no task has a log of its own to turn on: the process has one, for its operator; what a tenant needs to know of a task is in its events",
+        ),
+    ),
+    ("Logging", "EnableLogContext", Nothing("lines of the process's log name the task that they are about in a field")),
+    (
+        "Logging",
+        "LogComponents",
+        Nothing("DMS's components are none of this process, and its log is of all tenants: no task fills or silences it"),
+    ),
     ("Logging", "CloudWatchLogGroup", Refused("read-only")),
     ("Logging", "CloudWatchLogStream", Refused("read-only")),
     ("Logging", "DeleteTaskLogs", Nothing("there are no logs of tasks to delete")),
-    ("StreamBufferSettings", "StreamBufferCount", Nothing(BUFFERS)),
-    ("StreamBufferSettings", "CtrlStreamBufferSizeInMB", Nothing(BUFFERS)),
-    ("StreamBufferSettings", "StreamBufferSizeInMB", Nothing(BUFFERS)),
-    ("TTSettings", "EnableTT", Nothing(TIME_TRAVEL)),
-    ("TTSettings", "FailTaskOnTTFailure", Nothing(TIME_TRAVEL)),
-    ("TTSettings", "TTS3Settings", Nothing(TIME_TRAVEL)),
-    ("TTSettings", "TTRecordSettings", Nothing(TIME_TRAVEL)),
-    ("ValidationSettings", "EnableValidation", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "ValidationMode", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "ThreadCount", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "PartitionSize", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "FailureMaxCount", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "TableFailureMaxCount", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "RecordFailureDelayInMinutes", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "RecordFailureDelayLimitInMinutes", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "RecordSuspendDelayInMinutes", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "MaxKeyColumnSize", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "SkipLobColumns", Nothing(NO_VALIDATION)),
+    (
+        "StreamBufferSettings",
+        "StreamBufferCount",
+        Nothing("there are no buffers to count: what waits between stages is bounded in bytes, by the task's units"),
+    ),
+    ("StreamBufferSettings", "CtrlStreamBufferSizeInMB", Nothing("there is no second stream for control messages")),
+    (
+        "StreamBufferSettings",
+        "StreamBufferSizeInMB",
+        Nothing("what waits between stages is bounded in bytes, by the task's units, and a value that is larger passes alone"),
+    ),
+    ("TTSettings", "EnableTT", Nothing("no log of rows is written to S3")),
+    ("TTSettings", "FailTaskOnTTFailure", Nothing("no log of rows is written to S3 that could fail")),
+    ("TTSettings", "TTS3Settings", Nothing("no log of rows is written to S3 that needs a place there")),
+    ("TTSettings", "TTRecordSettings", Nothing("no log of rows is written to S3 whose form could be chosen")),
+    ("ValidationSettings", "EnableValidation", Nothing("rows are not compared after the load")),
+    ("ValidationSettings", "ValidationMode", Nothing(VALIDATES)),
+    ("ValidationSettings", "ThreadCount", Nothing(VALIDATES)),
+    ("ValidationSettings", "PartitionSize", Nothing(VALIDATES)),
+    ("ValidationSettings", "FailureMaxCount", Nothing(VALIDATES)),
+    ("ValidationSettings", "TableFailureMaxCount", Nothing(VALIDATES)),
+    ("ValidationSettings", "RecordFailureDelayInMinutes", Nothing(VALIDATES)),
+    ("ValidationSettings", "RecordFailureDelayLimitInMinutes", Nothing(VALIDATES)),
+    ("ValidationSettings", "RecordSuspendDelayInMinutes", Nothing(VALIDATES)),
+    ("ValidationSettings", "MaxKeyColumnSize", Nothing(VALIDATES)),
+    ("ValidationSettings", "SkipLobColumns", Nothing(VALIDATES)),
     ("ValidationSettings", "ValidationOnly", Refused("such a task would copy instead of compare")),
-    ("ValidationSettings", "HandleCollationDiff", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "ValidationPartialLobSize", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "ValidationQueryCdcDelaySeconds", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "ValidationS3Mask", Nothing(NO_VALIDATION)),
-    ("ValidationSettings", "ValidationS3Time", Nothing(NO_VALIDATION)),
-    ("ResyncSettings", "EnableResync", Nothing(NO_VALIDATION)),
-    ("ResyncSettings", "ResyncSchedule", Nothing(NO_VALIDATION)),
-    ("ResyncSettings", "MaxResyncTime", Nothing(NO_VALIDATION)),
-    ("ResyncSettings", "ValidationTaskId", Nothing(NO_VALIDATION)),
+    ("ValidationSettings", "HandleCollationDiff", Nothing(VALIDATES)),
+    ("ValidationSettings", "ValidationPartialLobSize", Nothing(VALIDATES)),
+    ("ValidationSettings", "ValidationQueryCdcDelaySeconds", Nothing(VALIDATES)),
+    ("ValidationSettings", "ValidationS3Mask", Nothing("it is for targets in S3")),
+    ("ValidationSettings", "ValidationS3Time", Nothing("it is for targets in S3")),
+    ("ResyncSettings", "EnableResync", Nothing(RESYNCS)),
+    ("ResyncSettings", "ResyncSchedule", Nothing(RESYNCS)),
+    ("ResyncSettings", "MaxResyncTime", Nothing(RESYNCS)),
+    ("ResyncSettings", "ValidationTaskId", Nothing(RESYNCS)),
     ("BeforeImageSettings", "EnableBeforeImage", Refused("the rule action `add-before-image-columns` is for tables")),
-    ("BeforeImageSettings", "FieldName", Nothing(OTHER_TARGETS)),
-    ("BeforeImageSettings", "ColumnFilter", Nothing(OTHER_TARGETS)),
+    ("BeforeImageSettings", "FieldName", Nothing(BEFORE_IMAGE)),
+    ("BeforeImageSettings", "ColumnFilter", Nothing(BEFORE_IMAGE)),
     ("LoopbackPreventionSettings", "EnableLoopbackPrevention", Does("`loopback` ([two directions](#two-directions))")),
     (
         "LoopbackPreventionSettings",

@@ -399,6 +399,7 @@ mod tests {
         assert!(!native(json!({"HistoryTimeslotInMinutes": 10})).contains_key("control_tables"));
         let recovery = merge(defaults(), Some(r#"{"TargetMetadata":{"TaskRecoveryTableEnabled":true}}"#)).unwrap().native;
         assert_eq!(recovery["control_tables"]["recovery"], true);
+        assert_eq!(native(json!({"FullLoadExceptionTableEnabled": true}))["control_tables"]["full_load_exceptions"], true);
     }
 
     #[test]

@@ -129,14 +129,16 @@ fn control_tables(given: &Value, recovery: bool) -> Option<Value> {
         "history": given["HistoryTableEnabled"] == true,
         "history_minutes": given["HistoryTimeslotInMinutes"].as_u64().unwrap_or(1).clamp(1, HISTORY_MINUTES_MAX),
     });
-    if recovery {
-        tables["recovery"] = true.into();
+    let of_loads = given["FullLoadExceptionTableEnabled"] == true;
+    for (key, _) in [("recovery", recovery), ("full_load_exceptions", of_loads)].iter().filter(|(_, is_on)| *is_on) {
+        tables[*key] = true.into();
     }
     let schema = given["ControlSchema"].as_str().filter(|schema| !schema.is_empty());
     if let Some(schema) = schema {
         tables["schema"] = schema.into();
     }
-    let is_asked_for = schema.is_some() || recovery || ["status", "suspended_tables", "history"].iter().any(|key| tables[key] == true);
+    let is_asked_for =
+        schema.is_some() || recovery || of_loads || ["status", "suspended_tables", "history"].iter().any(|key| tables[key] == true);
     is_asked_for.then_some(tables)
 }
 

@@ -69,8 +69,14 @@ fn rejected(number: u8) -> RejectedRow {
 /// The tables are made once, whoever asks, and each task touches its own rows.
 pub async fn control_tables_are_made_once_and_shared_by_tasks(bench: &dyn Bench) {
     let (target, fence) = (bench.target(), bench.fence());
-    let all =
-        [ControlTable::ApplyExceptions, ControlTable::Status, ControlTable::SuspendedTables, ControlTable::History, ControlTable::TxnState];
+    let all = [
+        ControlTable::ApplyExceptions,
+        ControlTable::FullLoadExceptions,
+        ControlTable::Status,
+        ControlTable::SuspendedTables,
+        ControlTable::History,
+        ControlTable::TxnState,
+    ];
     let tables = |schema: &str| ControlTables { schema: schema.into(), tables: all.to_vec() };
     for schema in ["o\"p`s", "app"] {
         let found = target.check_control_tables(&tables(schema)).await.unwrap();

@@ -29,7 +29,7 @@ pub(crate) async fn check(server: &mut Server, tables: &ControlTables) -> Result
         let columns = columns_of(server, schema, *table).await?;
         let object = || format!("table \"{}\"", TableName::new(schema, table.name()));
         if columns.is_empty() {
-            if needs_key != 0 && *table == ControlTable::ApplyExceptions {
+            if needs_key != 0 && matches!(table, ControlTable::ApplyExceptions | ControlTable::FullLoadExceptions) {
                 let found = "DMS gives it no primary key, while sql_require_primary_key is ON";
                 let finding = Finding::error("key_required", object(), found, "a server that takes it");
                 findings.push(finding.fix("set global sql_require_primary_key = OFF until the table is there"));
