@@ -35,7 +35,7 @@ pub use cut::{CutParts, RangeCut, RangePart, TableCut};
 pub use decoding::{Decoding, Stretch};
 pub use error::{ConnectorError, ErrorClass};
 pub use finding::{Finding, Severity};
-pub use key_equality::{TextEquality, key_equality};
+pub use key_equality::{TextEquality, foreign_key_parts, key_equality};
 pub use loaded::{ImageCells, LoadBatch, Loaded};
 pub use loopback::{LoopMark, Loopback};
 pub use quote::Dialect;

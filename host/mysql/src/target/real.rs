@@ -42,6 +42,8 @@ pub(crate) struct RealTable {
     pub(crate) columns: Vec<RealColumn>,
     /// Columns of unique indexes over whole columns; the primary key first.
     pub(crate) unique_keys: Vec<Vec<String>>,
+    /// Names of unique indexes over parts of columns and expressions.
+    pub(crate) partial_keys: Vec<String>,
     /// Unique indexes in all, those over parts of columns and expressions too.
     pub(crate) unique_count: usize,
 }
@@ -90,8 +92,9 @@ pub(crate) async fn read_real(server: &mut Server, table: &TableName) -> Result<
     }
     let is_table = kind == "BASE TABLE" || kind == "SYSTEM VERSIONED";
     let unique_count = keys.len();
+    let partial_keys = keys.iter().filter(|(_, columns)| columns.is_none()).map(|(name, _)| name.clone()).collect();
     let unique_keys = keys.into_iter().filter_map(|(_, columns)| columns).collect();
-    Ok(Some(RealTable { is_table, storage: storage.unwrap_or_default(), columns, unique_keys, unique_count }))
+    Ok(Some(RealTable { is_table, storage: storage.unwrap_or_default(), columns, unique_keys, partial_keys, unique_count }))
 }
 
 fn column(found: FoundColumn, size: FoundSize) -> RealColumn {

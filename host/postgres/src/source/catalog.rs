@@ -41,7 +41,8 @@ pub(crate) struct ColumnFacts {
     pub(crate) modifier: i32,
     pub(crate) nullable: bool,
     pub(crate) generated: bool,
-    /// What defines its collation, if that holds different texts equal.
+    /// What defines its collation, if that holds different texts equal. A column of unique indexes has theirs, which need not be its own:
+    /// one upon it alone that holds them equal, or one that all of them have.
     pub(crate) collation: Option<String>,
 }
 
@@ -81,9 +82,16 @@ const TABLES: &str = concat!(
 const COLUMNS: &str = concat!(
     "select a.attrelid::pg_catalog.oid, a.attnum::pg_catalog.int2, a.attname::pg_catalog.text, \
     a.atttypid::pg_catalog.oid, a.atttypmod::pg_catalog.int4, not a.attnotnull, a.attgenerated <> '', \
-    (select ",
+    (select coalesce(min(d.definition) filter (where d.folds and d.is_alone), \
+      case when bool_and(d.folds) and count(distinct d.definition) = 1 then min(d.definition) end) from (select ",
     collation_definition!(),
-    " from pg_catalog.pg_collation k where k.oid = a.attcollation and not k.collisdeterministic) \
+    " definition, not k.collisdeterministic folds, coalesce(u.is_alone, false) is_alone from pg_catalog.pg_attribute o \
+      left join lateral (select p.collation_oid, i.indnkeyatts = 1 is_alone from pg_catalog.pg_index i, \
+        unnest(i.indkey::pg_catalog.int2[], i.indcollation::pg_catalog.oid[]) with ordinality p(attnum, collation_oid, place) \
+        where i.indrelid = o.attrelid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null \
+        and p.attnum = o.attnum and p.place <= i.indnkeyatts) u on true \
+      join pg_catalog.pg_collation k on k.oid = coalesce(u.collation_oid, o.attcollation) \
+      where o.attrelid = a.attrelid and o.attnum = a.attnum and o.attcollation <> 0) d) \
     from pg_catalog.pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped order by 1, 2"
 );
 

@@ -174,7 +174,9 @@ fn columns(
         let (sql_type, form) = resolve(types, base.0, base.1, &native_type);
         forms.push((column.name.to_owned(), form));
         let name = column.name.to_owned();
-        let is_citext = types.get(&base.0).is_some_and(|entry| entry.name == "citext");
+        let named = |oid: u32| types.get(&oid).is_some_and(|entry| entry.name == "citext");
+        let is_citext =
+            named(base.0) || types.get(&base.0).is_some_and(|entry| entry.element != 0 && named(below_domain(types, entry.element, -1).0));
         let collation = if is_citext { Some("citext".to_owned()) } else { column.collation.clone() };
         columns.push(Column { name, sql_type, native_type, collation, nullable: column.nullable, generated: false });
     }

@@ -62,7 +62,11 @@ pub(crate) struct RealTable {
     pub(crate) columns: Vec<RealColumn>,
     /// Columns of unique indexes that hold for every row, at once.
     pub(crate) unique_keys: Vec<Vec<String>>,
-    /// Columns of these keys in which different texts are one key, and by which collation, or `citext`.
+    /// Columns of unique indexes that hold for some rows, or at the end of a transaction: they identify no row, and refuse some.
+    pub(crate) other_keys: Vec<Vec<String>>,
+    /// Names of unique indexes upon expressions.
+    pub(crate) expression_keys: Vec<String>,
+    /// Columns of all these keys in which different texts are one key, and by which collation, or `citext`.
     folded: Vec<(String, String)>,
     /// It has unique indexes or exclusion constraints beside the primary key.
     pub(crate) has_secondary_keys: bool,
@@ -104,17 +108,21 @@ order by a.attrelid, a.attnum";
 /// A key has collations of its own, which need not be those of its columns.
 const KEYS_SQL: &str = concat!(
     "
-select array_agg(a.attname::text order by p.place), i.indrelid, array_agg(k.definition order by p.place)
+select array_agg(a.attname::text order by p.place), i.indrelid, array_agg(k.definition order by p.place),
+       i.indimmediate and i.indpred is null
 from pg_index i cross join lateral unnest(i.indkey::int2[], i.indcollation::oid[]) with ordinality p(attnum, collation_oid, place)
 join pg_attribute a on a.attrelid = i.indrelid and a.attnum = p.attnum
 left join lateral (select ",
     collation_definition!(),
     " definition from pg_collation k where k.oid = p.collation_oid and not k.collisdeterministic) k on true
-where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
+where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indexprs is null
   and p.place <= i.indnkeyatts
 group by i.indexrelid, i.indrelid, i.indisprimary
 order by i.indrelid, not i.indisprimary"
 );
+
+const EXPRESSION_KEYS_SQL: &str = "select c.relname::text, i.indrelid from pg_index i join pg_class c on c.oid = i.indexrelid
+where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indexprs is not null order by 1";
 
 /// The constraints that depend on a table, as SQL: foreign keys to it are among them. `pg_constraint` has no index by the table that is
 /// referred to, and reading all of it for each of many tables takes hours.
@@ -159,6 +167,8 @@ pub(crate) async fn read_all(client: &impl GenericClient, tables: &[&TableName])
             kind,
             columns: Vec::new(),
             unique_keys: Vec::new(),
+            other_keys: Vec::new(),
+            expression_keys: Vec::new(),
             folded: Vec::new(),
             has_secondary_keys: false,
             is_referenced: false,
@@ -194,14 +204,21 @@ pub(crate) async fn read_all(client: &impl GenericClient, tables: &[&TableName])
     for row in client.query(KEYS_SQL, &[&oids]).await.map_err(failed)? {
         let Some((_, table)) = all.get_mut(&row.get(1)) else { continue };
         let (names, collations): (Vec<String>, Vec<Option<String>>) = (row.get(0), row.get(2));
-        let is_citext = |name: &String| table.columns.iter().any(|column| column.name == *name && column.type_name == "citext");
+        let is_citext = |name: &String| {
+            table.columns.iter().any(|column| column.name == *name && matches!(column.type_name.as_str(), "citext" | "_citext"))
+        };
         let folding = |(name, collation): (&String, Option<String>)| {
             let by = if is_citext(name) { Some("citext".to_owned()) } else { collation };
             by.map(|by| (name.clone(), by))
         };
         let folded: Vec<_> = names.iter().zip(collations).filter_map(folding).collect();
         table.folded.extend(folded);
-        table.unique_keys.push(names);
+        if row.get(3) { table.unique_keys.push(names) } else { table.other_keys.push(names) }
+    }
+    for row in client.query(EXPRESSION_KEYS_SQL, &[&oids]).await.map_err(failed)? {
+        if let Some((_, table)) = all.get_mut(&row.get(1)) {
+            table.expression_keys.push(row.get(0));
+        }
     }
     for row in client.query(FACTS_SQL, &[&oids]).await.map_err(failed)? {
         if let Some((_, table)) = all.get_mut(&row.get(2)) {

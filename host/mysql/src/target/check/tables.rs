@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_connector::{
-    ColumnOrigin, ConnectorError, Dialect, Finding, Reading, TablePreparation, TargetTable, TextEquality, key_equality,
+    ColumnOrigin, ConnectorError, Dialect, Finding, Reading, TablePreparation, TargetTable, TextEquality, foreign_key_parts, key_equality,
 };
 use tidegate_model::{Engine, SqlType, TableName};
 
@@ -64,6 +64,7 @@ pub(super) async fn check(
             }
             check_widths(table, real, findings);
             check_collations(table, real, server.facts(), findings);
+            findings.extend(foreign_key_parts(table, server.facts().engine, &real.partial_keys, &object(&table.name)));
             check_triggers(server, table, findings).await?;
         }
         check_references(server, table, all, preparation, findings).await?;
