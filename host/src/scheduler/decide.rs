@@ -4,7 +4,7 @@
 //!   wanted      nothing runs here                  a worker runs here
 //!   running     start (unless leased elsewhere)    stop it when it serves an older request
 //!   stopped     settle a status left behind        stop it
-//!   deleted     clean up                           stop it
+//!   deleted     clean up                           stop it, unless it is what cleans up
 //! ```
 //!
 //! Nothing is done here. The same answer comes as often as the question is asked, so a lost wake-up or a crash
@@ -15,10 +15,17 @@ use tidegate_catalog::{Cleanup, Desired, StartKind, StopReason, TaskRecord, Task
 /// A worker of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Worker {
-    /// The request for a run that it serves.
-    pub(crate) run_request: i64,
+    pub(crate) work: Work,
     /// It was told to stop.
     pub(crate) stopping: bool,
+}
+
+/// What a worker is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// The run of this request.
+    Run(i64),
+    CleanUp(Cleanup),
 }
 
 /// What to do.
@@ -38,8 +45,9 @@ pub(crate) enum Action {
 pub(crate) fn decide(record: &TaskRecord, worker: Option<Worker>, node: &str, now_us: i64) -> Option<Action> {
     match (record.desired, worker) {
         (_, Some(Worker { stopping: true, .. })) => None,
-        (Desired::Running, Some(worker)) => (worker.run_request != record.run_request).then_some(Action::Stop),
-        (Desired::Stopped | Desired::Deleted(_), Some(_)) => Some(Action::Stop),
+        (Desired::Running, Some(worker)) => (worker.work != Work::Run(record.run_request)).then_some(Action::Stop),
+        (Desired::Deleted(cleanup), Some(worker)) => (worker.work != Work::CleanUp(cleanup)).then_some(Action::Stop),
+        (Desired::Stopped, Some(_)) => Some(Action::Stop),
         (_, None) if leased_elsewhere(record, node, now_us) => None,
         (Desired::Running, None) => Some(Action::Start(record.next_start())),
         (Desired::Stopped, None) => {
@@ -104,7 +112,11 @@ mod tests {
     }
 
     fn worker(run_request: i64) -> Option<Worker> {
-        Some(Worker { run_request, stopping: false })
+        Some(Worker { work: Work::Run(run_request), stopping: false })
+    }
+
+    fn cleaner(cleanup: Cleanup) -> Option<Worker> {
+        Some(Worker { work: Work::CleanUp(cleanup), stopping: false })
     }
 
     #[test]
@@ -125,6 +137,9 @@ mod tests {
             (Desired::Stopped, TaskStatus::Stopping, None, Some(Action::Settle(stopped()))),
             (best_effort, TaskStatus::Deleting, None, Some(Action::Clean(Cleanup::BestEffort))),
             (best_effort, TaskStatus::Deleting, worker(3), Some(Action::Stop)),
+            (best_effort, TaskStatus::Deleting, cleaner(Cleanup::BestEffort), None),
+            (best_effort, TaskStatus::Deleting, cleaner(Cleanup::Required), Some(Action::Stop)),
+            (Desired::Running, TaskStatus::Starting, cleaner(Cleanup::Required), Some(Action::Stop)),
         ];
         for (desired, status, worker, wanted) in cases {
             let record = record(desired, status);
@@ -135,7 +150,7 @@ mod tests {
     #[test]
     fn a_worker_is_told_to_stop_once() {
         let record = record(Desired::Stopped, TaskStatus::Stopping);
-        assert_eq!(decide(&record, Some(Worker { run_request: 3, stopping: true }), NODE, NOW), None);
+        assert_eq!(decide(&record, Some(Worker { work: Work::Run(3), stopping: true }), NODE, NOW), None);
     }
 
     #[test]

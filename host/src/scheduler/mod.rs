@@ -49,7 +49,7 @@ use tracing::{error, info};
 use crate::exit::{Failure, chain};
 use crate::metric;
 use crate::modules::ModuleStore;
-use decide::{Action, Worker, decide};
+use decide::{Action, Work, Worker, decide};
 pub(crate) use lease::Leases;
 use pace::{Pace, Pause};
 pub(crate) use pool::Pool;
@@ -160,7 +160,7 @@ impl Node {
 /// A worker as the loop sees it.
 pub(crate) struct Running {
     handle: Id,
-    run_request: i64,
+    work: Work,
     stop: CancellationToken,
     control: mpsc::Sender<Control>,
     /// The definition as it is now: bounds and objective change while the task runs.
@@ -269,7 +269,7 @@ impl Scheduler {
 
     fn decided(&self, key: &TaskKey, record: &TaskRecord) -> Option<Action> {
         let running = self.running.get(key);
-        let worker = running.map(|running| Worker { run_request: running.run_request, stopping: running.stop.is_cancelled() });
+        let worker = running.map(|running| Worker { work: running.work, stopping: running.stop.is_cancelled() });
         decide(record, worker, &self.node.name, now_us())
     }
 
@@ -323,20 +323,20 @@ impl Scheduler {
                 info!(%tenant, task = name, ?begin, "start task");
                 let (control, commands) = mpsc::channel(CONTROL_QUEUE);
                 let stop = shutdown.child_token();
-                let (run_request, token) = (record.run_request, stop.clone());
+                let (work, token) = (Work::Run(record.run_request), stop.clone());
                 let (definition, bounds) = watch::channel(Arc::new(record.definition.clone()));
                 let orders = Orders { control: commands, definition: bounds };
                 let handle = self.workers.spawn(worker::supervise(node, record, begin, orders, token)).id();
-                self.running.insert(key, Running { handle, run_request, stop, control, definition });
+                self.running.insert(key, Running { handle, work, stop, control, definition });
             }
             Action::Clean(cleanup) => {
                 info!(%tenant, task = name, "delete task");
                 let (control, _) = mpsc::channel(1);
                 let stop = shutdown.child_token();
-                let (run_request, token) = (record.run_request, stop.clone());
+                let (work, token) = (Work::CleanUp(cleanup), stop.clone());
                 let (definition, _) = watch::channel(Arc::new(record.definition.clone()));
                 let handle = self.workers.spawn(cleanup::clean(node, record, cleanup, token)).id();
-                self.running.insert(key, Running { handle, run_request, stop, control, definition });
+                self.running.insert(key, Running { handle, work, stop, control, definition });
             }
         }
     }

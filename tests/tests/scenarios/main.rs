@@ -3,6 +3,7 @@
 //! Each test has private servers and a data directory of its own, so they run in any order and in parallel.
 
 mod crash;
+mod deletion;
 mod dms;
 mod fence;
 mod full_disk;
