@@ -145,9 +145,9 @@ fn rename_table(draw: &mut Draw, state: &mut State, place: usize) -> Vec<String>
 
 /// Another table of the same name.
 fn make_anew(draw: &mut Draw, state: &mut State, place: usize) -> Vec<String> {
-    let old = state.tables.remove(place);
+    let (serial, old) = (state.next_serial(), state.tables.remove(place));
     let mut statements = vec![format!("drop table {}", old.quoted(draw.source))];
-    let (mut table, create) = Table::named(draw, old.name, old.reach);
+    let (mut table, create) = Table::named(draw, serial, old.name, old.reach);
     statements.extend(create);
     statements.push(insert(draw, &mut table, 5));
     state.tables.push(table);

@@ -132,7 +132,9 @@ impl Rig {
             if task["status"] == "stopped" || task["status"] == "failed" { Ok(()) } else { Err(task["status"].clone()) }
         };
         tidegate_harness::wait_for(&format!("task {} to stop", pair.task), Duration::from_secs(180), stopped).await;
-        self.host.read().await.delete(&path).await.ok();
+        let deleted = self.host.read().await.delete(&path).await;
+        // 202 would say that it is not gone yet, and the next round has a task of this name.
+        assert_eq!(deleted.status, 204, "{}: {}", pair.task, deleted.body);
         self.drop_schema(pair.target, &pair.copy).await;
     }
 

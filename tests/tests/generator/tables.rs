@@ -65,11 +65,11 @@ impl Table {
     /// A table of random columns for these targets, with the statements that make it.
     pub(super) fn new(draw: &mut Draw, serial: u32, reach: Reach) -> (Table, Vec<String>) {
         let tail = ["", " two", "Ü\"'", "_%", "`x", " 東.a"][draw.random.random_range(0..6)];
-        Table::named(draw, format!("{}{serial}{tail}", reach.prefix()), reach)
+        Table::named(draw, serial, format!("{}{serial}{tail}", reach.prefix()), reach)
     }
 
     /// The same with a name.
-    pub(super) fn named(draw: &mut Draw, name: String, reach: Reach) -> (Table, Vec<String>) {
+    pub(super) fn named(draw: &mut Draw, serial: u32, name: String, reach: Reach) -> (Table, Vec<String>) {
         draw.reach = reach;
         let all = kinds(draw.source, reach);
         let form = match draw.random.random_range(0..9) {
@@ -100,7 +100,8 @@ impl Table {
             columns.push(column);
         }
         let has_seats = form == KeyForm::Primary && draw.one_in(4);
-        let key_name = format!("key of {name}");
+        // The name alone would not do: it goes to another table, and the key stays with this one.
+        let key_name = format!("key {serial} of {name}");
         let mut table = Table { name, reach, form, key_name, columns, rows: Vec::new(), has_seats, has_computed: draw.one_in(5), next: 1 };
         // The key stands anywhere among the columns, and its parts in any order.
         let place = draw.random.random_range(0..table.columns.len());
