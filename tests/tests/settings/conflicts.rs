@@ -15,7 +15,9 @@ pub(crate) async fn conflicts_go_by_their_policy(pair: &Pair<'_>) {
         logged_conflicts_wait_for_a_change_or_a_replay(pair),
         policies_of_inserts_and_updates_differ(pair),
         updates_are_made_to_hold(pair),
-        so_many_suspend(pair)
+        so_many_suspend(pair),
+        a_dozen_tables_of_one_transaction_are_settled(pair, "dozenkept", json!({"insert_conflict": "log"})),
+        a_dozen_tables_of_one_transaction_are_settled(pair, "dozenmade", json!({"insert_conflict": "upsert"}))
     );
 }
 
@@ -106,4 +108,26 @@ async fn so_many_suspend(pair: &Pair<'_>) {
     pair.source.sql("begin; update repeated.p set n = 10 where id = 2; insert into repeated.q values (2); commit").await;
     wait_stages(pair, "repeated", &["failed", "completed"]).await;
     pair.wait("select count(*) from repeated_copy.q", "2").await;
+}
+
+/// More tables than a group has searches for rows at fault: settling conflicts is none.
+async fn a_dozen_tables_of_one_transaction_are_settled(pair: &Pair<'_>, name: &str, row_errors: Value) {
+    const TABLES: usize = 12;
+    let definitions: Vec<String> = (0..TABLES).map(|number| format!("p{number} (id int primary key, n int)")).collect();
+    let definitions: Vec<&str> = definitions.iter().map(String::as_str).collect();
+    pair.prepare(name, &definitions, &definitions).await;
+    let is_kept = row_errors["insert_conflict"] == "log";
+    pair.start(name, json!({ "row_errors": row_errors })).await;
+    pair.world.wait_phase(name, "replicating").await;
+    let each = |sql: &str| (0..TABLES).map(|number| sql.replace("PLACE", &number.to_string())).collect::<Vec<_>>();
+    pair.target.sql(&each(&format!("insert into {name}_copy.pPLACE values (3, 0)")).join("; ")).await;
+    let changes = each(&format!("insert into {name}.pPLACE values (3, 3); insert into {name}.pPLACE values (4, 4)")).join("; ");
+    pair.source.sql(&format!("begin; {changes}; commit")).await;
+
+    let all = each(&format!("select PLACE as number, id, n from {name}_copy.pPLACE")).join(" union all ") + " order by number, id";
+    let wanted = each(if is_kept { "PLACE,3,0|PLACE,4,4" } else { "PLACE,3,3|PLACE,4,4" }).join("|");
+    pair.wait(&all, &wanted).await;
+    let page = pair.world.host.get(&format!("/v1/tasks/{name}/errors?limit=20&after=0")).await.ok();
+    let rejected: BTreeSet<&str> = page["errors"].as_array().into_iter().flatten().filter_map(|entry| entry["table"].as_str()).collect();
+    assert_eq!(rejected.len(), if is_kept { TABLES } else { 0 }, "{page}");
 }
