@@ -9,7 +9,7 @@ use tidegate_model::{Fence, Position, StartPoint, TableName, TableState, Window}
 use crate::attempt::Attempt;
 use crate::backfill::Unloaded;
 use crate::catalog_watch::is_shadow;
-use crate::evolution::{DROPPED, Definition, SchemaChange, action, as_before, changed, differences};
+use crate::evolution::{DROPPED, Definition, SchemaChange, action, as_before, changed, differences_in_catalog};
 use crate::plan::PlannedTable;
 use crate::run::{Held, Selection, check_tables, preparation_when, refuse_errors};
 use crate::run_settings::{PrimaryKeys, TransactionWait};
@@ -316,7 +316,7 @@ impl Attempt<'_> {
             return Ok((table.clone(), None));
         };
         let before = Definition::parse(text)?;
-        let changes = differences(&before, &table.definition);
+        let changes = differences_in_catalog(&before, &table.definition);
         let action = action(&changes, &self.spec.ddl);
         let before = match before.with_parts_of(&table.definition) {
             Some(now) if action.is_none_or(|action| action == DdlAction::Ignore) => {

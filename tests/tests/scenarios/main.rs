@@ -2,6 +2,7 @@
 //!
 //! Each test has private servers and a data directory of its own, so they run in any order and in parallel.
 
+mod column_order;
 mod crash;
 mod deletion;
 mod dms;
