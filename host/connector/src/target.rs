@@ -3,6 +3,8 @@
 //!
 //! The fence: every transaction that writes for a task checks, inside itself, that the task's generation in the
 //! target is still the one it started with, and fails with [`ErrorClass::Fenced`](crate::ErrorClass) otherwise.
+//!
+//! Longer than 500 lines because one trait is what every target keeps to, and its words are read together.
 
 use std::sync::Arc;
 
