@@ -85,6 +85,13 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::Quota`]; [`CatalogError::File`] when they cannot be written.
     pub async fn put_module(&self, name: &str, bytes: Vec<u8>) -> Result<ModuleRecord, CatalogError> {
+        let (catalog, name) = (self.clone(), name.to_owned());
+        // Whoever hangs up meanwhile must not let go of the lock on files: another upload of the same bytes would write the same one.
+        let work = tokio::spawn(async move { catalog.store_module(&name, bytes).await });
+        work.await.expect("an upload does not panic, and nothing aborts it")
+    }
+
+    async fn store_module(&self, name: &str, bytes: Vec<u8>) -> Result<ModuleRecord, CatalogError> {
         let bytes_len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let (digest, bytes) = digested(&self.inner.modules_dir, bytes).await?;
         let path = self.module_path(&digest).expect("the digest was made here");
