@@ -5,12 +5,14 @@
 use std::sync::Arc;
 
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
 use tidegate_connector::{ConnectorError, Dialect, NeutralDecoder, SourceTable};
 use tidegate_model::schema::RowEncoding;
 use tidegate_model::{BeforeImages, Column, Engine, SqlType, TableName, TableSchema};
 
 use crate::charset::Collations;
-use crate::connect::{row, rows};
+use crate::connect::{row, rows, run};
+use crate::fault;
 
 /// Databases of the servers themselves, and the one with this product's own records of tasks.
 const SYSTEM_SCHEMAS: &str = "('mysql', 'information_schema', 'performance_schema', 'sys', 'tidegate')";
@@ -59,6 +61,9 @@ pub(crate) async fn collations(conn: &mut Conn, engine: Engine) -> Result<Collat
     Ok(Collations::new(pairs.into_iter().filter_map(|(id, name)| Some((u32::try_from(id?).ok()?, name?)))))
 }
 
+/// How long a description waits for somebody who changes the table. Whoever comes after waits for us meanwhile.
+const LOCK_WAIT_S: u32 = 2;
+
 /// Name, data type, column type, nullable, extra, greatest length, collation.
 type FoundRow = (String, String, String, String, Option<String>, Option<u64>, Option<String>);
 
@@ -101,16 +106,38 @@ fn omits_generated(conn: &Conn, engine: Engine) -> bool {
 /// Describes one table; `version` is the number that its description gets.
 pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName, version: u32) -> Result<Described, ConnectorError> {
     let what = format!("describe table \"{table}\"");
+    let is_held = hold(conn, table, &what).await?;
+    let found = described(conn, engine, table, version, &what).await;
+    let let_go = if is_held { run(conn, &what, "rollback").await } else { Ok(()) };
+    let found = found?;
+    let_go.map(|()| found)
+}
+
+/// Keeps a table from being changed until the transaction ends: columns and keys are asked for by different statements, and MySQL shows what a
+/// change has done so far, so that a table which was being renamed or made had columns and no key. False where it cannot be: the table is gone,
+/// may not be read, or is locked for longer than anybody should wait for us; then it is described as it is found, and the log tells of
+/// what became of it.
+async fn hold(conn: &mut Conn, table: &TableName, what: &str) -> Result<bool, ConnectorError> {
+    let sql =
+        format!("set session lock_wait_timeout = {LOCK_WAIT_S}; start transaction; select 1 from {} limit 0", Dialect::MYSQL.table(table));
+    match conn.query_drop(sql).await {
+        Ok(()) => Ok(true),
+        Err(mysql_async::Error::Server(_)) => run(conn, what, "rollback").await.map(|()| false),
+        Err(error) => Err(fault::driver(what, error)),
+    }
+}
+
+async fn described(conn: &mut Conn, engine: Engine, table: &TableName, version: u32, what: &str) -> Result<Described, ConnectorError> {
     let place = place(table);
     let sql = format!(
         "select column_name, data_type, column_type, is_nullable, extra, character_maximum_length, collation_name \
          from information_schema.columns where {place} order by ordinal_position"
     );
-    let found = rows::<FoundRow>(conn, &what, &sql).await?;
+    let found = rows::<FoundRow>(conn, what, &sql).await?;
     if found.is_empty() {
         return Err(ConnectorError::table(table, "table_missing", format!("table \"{table}\" is not there or may not be read")));
     }
-    let json = json_columns(conn, engine, table, &what).await?;
+    let json = json_columns(conn, engine, table, what).await?;
     let omits_generated = omits_generated(conn, engine);
     let (mut columns, mut unlogged) = (Vec::with_capacity(found.len()), Vec::new());
     for (name, data_type, column_type, nullable, extra, chars_max, collation) in found {
@@ -123,8 +150,8 @@ pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName,
             columns.push(column);
         }
     }
-    let keys = keys(conn, &place, &what, &columns).await?;
-    let estimate: Option<u64> = row(conn, &what, &format!("select max(table_rows) from information_schema.tables where {place}")).await?;
+    let keys = keys(conn, &place, what, &columns).await?;
+    let estimate: Option<u64> = row(conn, what, &format!("select max(table_rows) from information_schema.tables where {place}")).await?;
     let primary_key = keys.primary;
     let identity = if primary_key.is_empty() { (0..columns.len()).collect() } else { primary_key.clone() };
     let schema = TableSchema {

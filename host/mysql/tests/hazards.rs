@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use support::{Bench, FLAVOURS, follow, inserted, scope, settings, stop, table_name};
 use tidegate_connector::conformance::{notes, task};
 use tidegate_connector::{CaptureScope, ErrorClass, Severity, Source, TablePreparation, Target};
@@ -354,5 +355,52 @@ async fn a_successors_stream_ends_the_older_one_of_its_task_and_no_other() {
         }
         let error = stop(&mut *older).await;
         assert_eq!((error.class(), error.code()), (ErrorClass::Transient, "stream_replaced"), "{engine:?} {}", error.chain());
+    }
+}
+
+/// The server answers each question about a table by the definition of its time, so columns of one and keys of another would make a table that
+/// never was: a renamed one lost its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_changes_while_it_is_described_is_described_as_it_was_at_one_time() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table t (id int primary key, doc json)"]).await;
+        let mut conn = bench.conn().await;
+        // A change begins with a description, so that both go on.
+        let (describing, mut described) = tokio::sync::mpsc::channel::<()>(1);
+        let changes = tokio::spawn(async move {
+            let statements = [
+                "rename table t to u",
+                "rename table u to t",
+                "alter table t rename column id to code",
+                "drop table t",
+                "create table t (id int primary key, doc json)",
+            ];
+            let mut next = statements.iter().cycle();
+            while let (Some(()), Some(sql)) = (described.recv().await, next.next()) {
+                conn.query_drop(*sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
+        });
+        let (mut found, mut gone) = (0, 0);
+        while found < 300 || gone < 20 {
+            // Full: one waits already.
+            let _ = describing.try_send(());
+            match bench.source.describe(&[table_name("t")]).await {
+                Ok(tables) => {
+                    let schema = &tables[0].schema;
+                    let names: Vec<&str> = schema.columns.iter().map(|column| column.name.as_str()).collect();
+                    assert!(names == ["id", "doc"] || names == ["code", "doc"], "{names:?}");
+                    assert_eq!((&schema.primary_key[..], &schema.identity[..]), (&[0][..], &[0][..]), "{engine:?} {names:?}");
+                    assert_eq!(schema.columns[1].native_type, "json");
+                    found += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.code(), "table_missing", "{error}");
+                    gone += 1;
+                }
+            }
+        }
+        drop(describing);
+        changes.await.expect("the changes do not fail");
     }
 }
