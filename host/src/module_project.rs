@@ -55,8 +55,9 @@ const PYTHON: [File; 6] = [
     ("wit/transform.wit", WIT),
 ];
 
-const JAVASCRIPT: [File; 8] = [
+const JAVASCRIPT: [File; 9] = [
     ("module.js", guest!("examples/split-name/module.js")),
+    ("columns.js", guest!("examples/split-name/columns.js")),
     ("build.mjs", guest!("examples/split-name/build.mjs")),
     ("build.sh", guest!("examples/split-name/build.sh")),
     ("package.json", guest!("examples/split-name/package.json")),

@@ -78,6 +78,21 @@ fn every_example_gives_the_rows_that_it_should() {
 }
 
 #[test]
+fn text_columns_of_the_javascript_example_pass_their_own_tests() {
+    if example("split-name").is_none() {
+        return;
+    }
+    let tests = root_dir().join("guest-transforms/examples/split-name/columns.test.js");
+    let run = Command::new("node")
+        .args(["--test", "--test-reporter=tap"])
+        .arg(&tests)
+        .output()
+        .expect("node can be started: it has built the example");
+    let report = check(&run, 0);
+    assert!(report.contains("\nok 1 - ") && report.contains("\n# fail 0\n"), "{report}");
+}
+
+#[test]
 fn a_refused_configuration_is_said_and_shows_no_row() {
     let here = root_dir();
     let rows = here.join("guest-transforms/examples/mask-email/rows.json");
@@ -144,10 +159,10 @@ fn a_new_rust_project_builds_passes_its_test_and_runs() {
 fn a_new_project_of_each_language_has_what_its_readme_names() {
     let dir = tempfile::tempdir().unwrap();
     for (language, files) in [
-        ("rust", ["Cargo.toml", "src/lib.rs", "tidegate/sdk/src/lib.rs"]),
-        ("python", ["app.py", "build.sh", "wit/transform.wit"]),
-        ("javascript", ["module.js", "build.sh", "package.json"]),
-        ("c", ["module.c", "build.sh", "bindings/transform_module_component_type.o"]),
+        ("rust", &["Cargo.toml", "src/lib.rs", "tidegate/sdk/src/lib.rs"][..]),
+        ("python", &["app.py", "build.sh", "wit/transform.wit"]),
+        ("javascript", &["module.js", "columns.js", "build.sh", "package.json"]),
+        ("c", &["module.c", "build.sh", "bindings/transform_module_component_type.o"]),
     ] {
         let name = format!("in-{language}");
         check(&tidegate(dir.path(), &["module", "new", &name, "--language", language]), 0);

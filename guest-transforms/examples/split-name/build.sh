@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds module.js and a JavaScript engine into one component.
+# Builds module.js, what it imports, and a JavaScript engine into one component.
 #
 #   build.sh [OUT.wasm]
 #
@@ -17,6 +17,6 @@ if ! cmp -s package.json "$tools/package.json"; then
   (cd "$tools" && mv package.new package.json && npm install --silent --no-audit --no-fund >&2) || { rm -f "$tools/package.json"; exit 1; }
 fi
 # Node looks for packages beside the program.
-cp build.mjs module.js "$tools/"
+cp build.mjs ./*.js "$tools/"
 node "$tools/build.mjs" "$tools/module.js" "$wit" "$out.part"
 mv "$out.part" "$out"

@@ -5,8 +5,13 @@
 // word is a family name. NULL gives NULL twice. With "drop" the target does not get the column itself. Tables without
 // the column are taken as they are.
 
+import { textColumn, texts } from './columns.js';
+
 const KEYS = ['column', 'given', 'family', 'drop'];
 const PARTICLES = new Set(['van', 'von', 'de', 'der', 'den', 'da', 'di', 'du', 'del', 'la', 'le', 'ter', 'zu']);
+
+// White space that is not one blank; splitting at a pattern takes three times as long as splitting at a blank.
+const OTHER_SPACE = /\s\s|[^\S ]/;
 
 // What is kept of each table, by its number.
 const tables = new Map();
@@ -28,27 +33,16 @@ export const transformer = {
       });
       plan.outputs = [computed(config.given), computed(config.family)];
       plan.drops = config.drop ? [config.column] : [];
-      plan.rows = { inputs: [config.column], needs: { deterministic: true, partialImages: true }, text: 'strings' };
+      plan.rows = { inputs: [config.column], needs: { deterministic: true, partialImages: true }, text: 'buffers' };
       tables.set(table, config);
     }
     return { tag: 'include', val: plan };
   },
 
   transform(table, batch) {
-    const names = batch.columns[0];
-    const [given, family] = [newColumn(), newColumn()];
-    for (let row = 0; row < batch.rows; row++) {
-      // Where the log lacks the name, both columns stay as they are in the target.
-      const [first, last] = bit(names.nulls, row) || bit(names.absent, row) ? [null, null] : split(names.values.val[row]);
-      push(given, row, first, batch.rows);
-      push(family, row, last, batch.rows);
-    }
-    const finish = (column) => ({
-      nulls: column.nulls,
-      absent: names.absent,
-      values: { tag: 'strings', val: column.values },
-    });
-    return { keep: new Uint8Array(), columns: [finish(given), finish(family)], errors: [] };
+    const names = texts(batch.columns[0]).map(split);
+    const columns = [textColumn(names.map((name) => name.given)), textColumn(names.map((name) => name.family))];
+    return { keep: new Uint8Array(), columns, errors: [] };
   },
 
   forget(table) {
@@ -80,30 +74,16 @@ function refuse(message, configPath) {
 }
 
 function split(name) {
+  // NULL gives NULL twice; a name that the log lacks leaves both columns in the target as they are.
+  if (typeof name !== 'string') return { given: name, family: name };
   const comma = name.indexOf(',');
-  if (comma >= 0) return [orNull(name.slice(comma + 1).trim()), orNull(name.slice(0, comma).trim())];
-  const words = name.trim().split(/\s+/);
+  if (comma >= 0) return { given: orNull(name.slice(comma + 1).trim()), family: orNull(name.slice(0, comma).trim()) };
+  const words = (OTHER_SPACE.test(name) ? name.replace(/\s+/g, ' ') : name).trim().split(' ');
   let at = words.length - 1;
   while (at > 1 && PARTICLES.has(words[at - 1].toLowerCase())) at--;
-  return [orNull(words.slice(0, at).join(' ')), orNull(words.slice(at).join(' '))];
+  return { given: orNull(words.slice(0, at).join(' ')), family: orNull(words.slice(at).join(' ')) };
 }
 
 function orNull(text) {
   return text === '' ? null : text;
-}
-
-function newColumn() {
-  return { nulls: new Uint8Array(), values: [] };
-}
-
-function push(column, row, text, rows) {
-  if (text === null) {
-    if (column.nulls.length === 0) column.nulls = new Uint8Array((rows + 7) >> 3);
-    column.nulls[row >> 3] |= 1 << (row & 7);
-  }
-  column.values.push(text ?? '');
-}
-
-function bit(bitmap, row) {
-  return bitmap.length > 0 && ((bitmap[row >> 3] >> (row & 7)) & 1) === 1;
 }

@@ -291,7 +291,8 @@ typedef uint8_t tidegate_transform_types_row_needs_t;
 #define TIDEGATE_TRANSFORM_TYPES_ROW_NEEDS_PARTIAL_IMAGES (1 << 2)
 
 // How text columns are passed: `buffers` is about ten times cheaper at the boundary; `strings` suits interpreters
-// whose string functions are native.
+// whose bindings make strings natively, as Python's do. Those for JavaScript take 10 µs there and back, and drop a byte order
+// mark (U+FEFF) at the start of a value.
 typedef uint8_t tidegate_transform_types_text_layout_t;
 
 // As `values.utf8`.
