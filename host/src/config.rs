@@ -15,6 +15,12 @@ use crate::module_settings::{ModuleSettings, ModulesForm};
 /// The address that is listened on when none is given.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
+/// With that a thread weighs about a tenth of one that follows a log, when both want the same processor. Source: sched_prio_to_weight of Linux.
+const CONTROL_NICENESS: u8 = 10;
+
+/// See setpriority(2).
+const NICENESS_MAX: u8 = 19;
+
 /// Checked settings of `serve`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServeSettings {
@@ -24,6 +30,8 @@ pub(crate) struct ServeSettings {
     pub(crate) data_dir: PathBuf,
     /// At least one.
     pub(crate) units: u32,
+    /// By how much the threads that prepare, load and answer requests are nicer than those that follow logs, 0 to 19.
+    pub(crate) control_niceness: u8,
     pub(crate) log_level: LogLevel,
     pub(crate) log_format: LogFormat,
     pub(crate) modules: ModuleSettings,
@@ -36,6 +44,7 @@ struct FileSettings {
     listen: Option<String>,
     data_dir: Option<PathBuf>,
     units: Option<u32>,
+    control_niceness: Option<u8>,
     log_level: Option<LogLevel>,
     log_format: Option<LogFormat>,
     #[serde(default)]
@@ -58,10 +67,16 @@ impl ServeSettings {
         if units == 0 {
             return Err(Failure::usage("units", "units is 0, wanted at least 1: a node without units could not run a task"));
         }
+        let control_niceness = file.control_niceness.unwrap_or(CONTROL_NICENESS);
+        if control_niceness > NICENESS_MAX {
+            let message = format!("control_niceness is {control_niceness}, wanted 0 to {NICENESS_MAX}");
+            return Err(Failure::usage("control_niceness", message));
+        }
         Ok(Self {
             listen: address(&listen)?,
             data_dir,
             units,
+            control_niceness,
             log_level: log.log_level.or(file.log_level).unwrap_or(LogLevel::Info),
             log_format: log.log_format.or(file.log_format).unwrap_or(LogFormat::Human),
             modules: ModuleSettings::new(file.modules)?,
@@ -109,6 +124,7 @@ mod tests {
 
         assert_eq!(settings.listen.port(), 9000);
         assert_eq!(settings.data_dir, PathBuf::from("/srv/b"));
+        assert_eq!(settings.control_niceness, 10);
         assert_eq!((settings.units, settings.log_level, settings.log_format), (3, LogLevel::Info, LogFormat::Json));
     }
 
@@ -136,6 +152,18 @@ mod tests {
             assert_eq!(address(text).unwrap().ip().is_loopback(), loopback, "{text}");
         }
         assert_eq!(address("8080").unwrap_err().code, "listen");
+    }
+
+    #[test]
+    fn a_niceness_that_there_is_not_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.toml");
+        let with = |niceness: u8| {
+            std::fs::write(&path, format!("data_dir = \"/srv/a\"\ncontrol_niceness = {niceness}\n")).unwrap();
+            ServeSettings::new(ServeArgs { config: Some(path.clone()), ..ServeArgs::default() }, &log())
+        };
+        assert_eq!(with(19).unwrap().control_niceness, 19);
+        assert_eq!(with(20).unwrap_err().code, "control_niceness");
     }
 
     #[test]

@@ -47,6 +47,8 @@ use clap::Parser;
 use cli::{CapacityArgs, CapacityCommand, Cli, Command, LogArgs, LogFormat, LogLevel};
 use config::ServeSettings;
 use exit::{Exit, Failure};
+use rustix::process::{getpriority_process, setpriority_process};
+use tidegate_pipeline::Planes;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -71,22 +73,27 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(args) => {
             let settings = ServeSettings::new(args, &cli.log)?;
             start_log(settings.log_level, settings.log_format);
-            runtime()?.block_on(serve::serve(settings))
+            let niceness = settings.control_niceness;
+            // What follows logs has threads of its own, so that no change waits behind the starts of other tasks.
+            let control = threads("control").on_thread_start(move || give_precedence(niceness)).build().map_err(no_runtime)?;
+            let data = runtime("data")?;
+            let planes = Planes { control: control.handle().clone(), data: data.handle().clone() };
+            control.block_on(serve::serve(settings, planes))
         }
         Command::Run(args) => {
             start_quiet_log(&cli.log);
-            runtime()?.block_on(run::run(args))
+            runtime("run")?.block_on(run::run(args))
         }
         Command::Check(args) => {
             start_quiet_log(&cli.log);
-            runtime()?.block_on(run::check(args))
+            runtime("check")?.block_on(run::check(args))
         }
         Command::Task(args) => client::task(&args),
         Command::Module(args) => {
             start_quiet_log(&cli.log);
             module_command::module(args)
         }
-        Command::Tenant(args) => runtime()?.block_on(tenant_command::tenant(args)),
+        Command::Tenant(args) => runtime("tenant")?.block_on(tenant_command::tenant(args)),
         Command::Capacity(CapacityArgs { command: CapacityCommand::Simulate(args) }) => simulate::simulate(&args),
         Command::CompileModule => unreachable!("handled before anything is started"),
     }
@@ -101,9 +108,25 @@ fn start_log(level: LogLevel, format: LogFormat) {
     logging::hide_values_in_panics();
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::environment("runtime", format!("start the runtime: {error}")))
+/// `name`: that of its threads, which tools that list threads show.
+fn runtime(name: &str) -> Result<tokio::runtime::Runtime, Failure> {
+    threads(name).build().map_err(no_runtime)
+}
+
+fn threads(name: &str) -> tokio::runtime::Builder {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_name(name);
+    builder
+}
+
+fn no_runtime(error: std::io::Error) -> Failure {
+    Failure::environment("runtime", format!("start the runtime: {error}"))
+}
+
+/// Gives all threads of a lower niceness precedence over this one and those that it starts.
+fn give_precedence(niceness: u8) {
+    // To Linux no process means this thread. Where it is forbidden, the thread goes on at its usual priority.
+    if let Ok(usual) = getpriority_process(None) {
+        let _ = setpriority_process(None, (usual + i32::from(niceness)).min(19));
+    }
 }

@@ -67,7 +67,7 @@ fn here(server: &Server<'_>, args: &ModuleTestArgs) -> Result<Json, Failure> {
         None => sampled(server, args)?,
     };
     let sample = table::given(&description, &rows)?;
-    runtime()?.block_on(async {
+    runtime("module")?.block_on(async {
         let store = ModuleStore::open(work_dir(args.data_dir.clone())?.join("artefacts")).await?;
         let (module, info) = store.examine(&args.module, &TenantId::default(), bytes).await?;
         let bench =

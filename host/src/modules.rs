@@ -70,11 +70,11 @@ impl ModuleStore {
     /// # Errors
     /// An environment failure.
     pub(crate) async fn open_with(dir: PathBuf, settings: ModuleSettings) -> Result<Self, Failure> {
+        let environment = |error: &dyn std::error::Error| Failure::environment("sandbox", format!("start the sandbox: {}", chain(error)));
+        // Here, since its clock, which ends calls, would else be as nice as the threads of the control plane, and late.
+        let engine = Engine::new(settings.engine).map_err(|error| environment(&error))?;
         blocking(move || {
-            let environment =
-                |error: &dyn std::error::Error| Failure::environment("sandbox", format!("start the sandbox: {}", chain(error)));
             crate::data_dir::make_private(&dir)?;
-            let engine = Engine::new(settings.engine).map_err(|error| environment(&error))?;
             let artefacts = ArtefactCache::open(dir).map_err(|error| environment(&error))?;
             let rules = compile(&artefacts, &engine, settings.helper, builtin_rules()).map_err(|error| environment(&error))?;
             // A ceiling is for tenants' modules. The rules run in every task, as often as there are sandboxes.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tidegate_api::{ApiState, Contract};
 use tidegate_catalog::Catalog;
+use tidegate_pipeline::Planes;
 use tidegate_sandbox::{CONTRACT_PACKAGE, CONTRACT_VERSIONS, CONTRACT_WIT};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,7 @@ const CONTRACT: Contract = Contract { package: CONTRACT_PACKAGE, versions: CONTR
 ///
 /// # Errors
 /// What the machine does not give: directory, port, catalog.
-pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
+pub(crate) async fn serve(settings: ServeSettings, planes: Planes) -> Result<Exit, Failure> {
     let stop = signals::stop_token()?;
     let dir = OwnedDir::open(&settings.data_dir)?;
     let public = !settings.listen.ip().is_loopback();
@@ -51,7 +52,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
     let prometheus = start_metrics(units)?;
     let catalog = match catalog {
         Some(catalog) => catalog,
-        None => Catalog::open(dir.path()).await?,
+        None => open_catalog(dir.path()).await?,
     };
     let modules = ModuleStore::open_with(dir.path().join("artefacts"), settings.modules).await?;
     modules.sweep(catalog.module_digests().await?).await;
@@ -64,6 +65,7 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
         name,
         pool: Pool::new(units),
         turns: Turns::default(),
+        planes,
         paces: Paces::default(),
     };
     let ready = Arc::new(AtomicBool::new(true));
@@ -98,9 +100,16 @@ pub(crate) async fn serve(settings: ServeSettings) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// On a thread of the control plane, since the catalog's own threads are as nice as the one that starts them.
+async fn open_catalog(dir: &Path) -> Result<Catalog, Failure> {
+    let dir = dir.to_owned();
+    let opened = tokio::spawn(async move { Catalog::open(&dir).await }).await;
+    Ok(opened.map_err(|_| Failure::failed("bug", "opening the catalog panicked (this is a fault of tidegate: please report it)"))??)
+}
+
 /// The catalog of a server that is reached from other machines, which must have keys.
 async fn keyed_catalog(dir: &Path, listen: SocketAddr) -> Result<Catalog, Failure> {
-    let catalog = Catalog::open(dir).await?;
+    let catalog = open_catalog(dir).await?;
     if catalog.has_keys().await? {
         return Ok(catalog);
     }

@@ -31,6 +31,7 @@ use crate::lanes::Lanes;
 use crate::load::{LoadContext, LoadEvent};
 use crate::partition_watch::Looked;
 use crate::plan::PlannedTable;
+use crate::plane::{self, Plane};
 use crate::relations::Relations;
 use crate::replay::replay;
 use crate::row_errors::REJECTED_MAX;
@@ -111,6 +112,7 @@ impl Attempt<'_> {
             return self.or_go_on(&fence, planned, error).await;
         }
         let result = if self.spec.migration.captures() {
+            plane::enter(Plane::Data).await;
             match self.stoppable(self.start(planned, standing)).await {
                 Ok(mut running) => {
                     let result = self.follow(&mut running, watch, control).await;

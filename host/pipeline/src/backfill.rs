@@ -71,7 +71,7 @@ impl Backfill {
 
     /// Starts a load.
     pub(crate) fn start(&mut self, order: Order) {
-        self.running.spawn(backfill(self.context.clone(), order));
+        self.running.spawn_on(backfill(self.context.clone(), order), &crate::plane::control());
     }
 
     /// The end of one of the loads; for ever while none runs. Safe to cancel.

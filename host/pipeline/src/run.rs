@@ -29,6 +29,7 @@ use crate::exceptions::Exceptions;
 use crate::log_held;
 use crate::partition_watch::KnownParts;
 use crate::plan::PlannedTable;
+use crate::plane::{self, Plane};
 use crate::policy::RowErrorPolicy;
 use crate::row_errors::RowErrors;
 use crate::run_settings::{NoTables, Pauses};
@@ -123,6 +124,7 @@ pub async fn run(
     let result = loop {
         let brought = watched.board.rows_brought();
         let began = Instant::now();
+        plane::enter(Plane::Control).await;
         watched.board.start_attempt();
         let attempt = Attempt { spec: &spec, source: &source, target: &target, watched: &watched, cancel: &cancel };
         let result = tokio::select! {

@@ -12,7 +12,8 @@
 //! A call that has used 5 ms, or twice what answered calls of its sandbox take, and 20 ms at most, is no ordinary batch, nor is one of a
 //! module whose last call used up its time or memory, from its beginning: from there on it rests four times as long as it runs, after each fifth of a millisecond or so, and longer when others like it run too, so that all of them
 //! together leave the processor to the tasks beside them, and runs only while no other thread wants its processor
-//! ([`threads`](crate::threads)). Rests count neither as CPU time nor as wall time.
+//! ([`threads`](crate::threads)). The latter is so of each call of an instance that has not answered a batch yet, too, since nothing is known
+//! of how long it takes. Rests count neither as CPU time nor as wall time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::engine::TICK;
-use crate::threads::give_way;
+use crate::threads::{forgo, give_way};
 
 /// Wall time allowed for each unit of CPU time allowed.
 const WALL_FACTOR: u32 = 10;
@@ -219,6 +220,7 @@ impl Budget {
         while let Some(left) = rest.checked_sub(since.elapsed()).filter(|left| !left.is_zero() && !self.is_cancelled()) {
             std::thread::sleep(left.min(REST_STEP));
         }
+        forgo();
         pacer.wakes();
         self.rested += since.elapsed();
         self.rested_at = used;

@@ -30,6 +30,7 @@ use crate::plan_size::{PlanRoom, Size};
 use crate::resident::{Inside, Live, Place};
 use crate::result::{BatchResult, Wanted};
 use crate::slots::Wish;
+use crate::threads::give_way;
 use crate::told::{LogLine, Told, cut};
 use crate::usage::Usage;
 
@@ -347,6 +348,8 @@ impl Sandbox {
         let mut budget = Budget::new(cpu, live.usual, Arc::clone(&self.cancel));
         if self.compiled.count().is_suspect() {
             budget.rest_from_now_on(&self.engine.pacer());
+        } else if live.batches == 0 {
+            give_way();
         }
         if budget.is_cancelled() {
             return Err(SandboxError::Cancelled);

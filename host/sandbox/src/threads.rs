@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use rustix::process::getpriority_process;
 use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 
@@ -21,11 +22,17 @@ const KEPT: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads without work, each with its number; the one that had work last is at the end.
+/// Threads without work; the one that had work last is at the end.
 struct Idle {
-    threads: Vec<(u64, Sender<Job>)>,
+    threads: Vec<Waiting>,
     /// The last number.
     number: u64,
+}
+
+struct Waiting {
+    number: u64,
+    niceness: i32,
+    jobs: Sender<Job>,
 }
 
 static IDLE: Mutex<Idle> = Mutex::new(Idle { threads: Vec::new(), number: 0 });
@@ -43,21 +50,34 @@ enum Kind {
     GivesWay,
 }
 
-/// Runs `job` on one of the threads; a new one where none is without work. A job that panics takes its thread along.
+/// Runs `job` on one of the threads that are as nice as this one; a new one where none of them is without work. So a call waits for other
+/// threads as whoever asks for it does. A job that panics takes its thread along.
 ///
 /// # Errors
 /// The system's, when it has no further thread.
 pub fn run_on_guest_thread(job: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let mut job: Job = Box::new(job);
-    loop {
-        let Some((_, thread)) = idle().threads.pop() else { break };
-        match thread.send(job) {
+    let niceness = niceness();
+    while let Some(thread) = idle().take(niceness) {
+        match thread.jobs.send(job) {
             Ok(()) => return Ok(()),
             // It has just ended.
             Err(unsent) => job = unsent.0,
         }
     }
     std::thread::Builder::new().name("guest".into()).spawn(move || work(job)).map(drop)
+}
+
+impl Idle {
+    fn take(&mut self, niceness: i32) -> Option<Waiting> {
+        let last = self.threads.iter().rposition(|thread| thread.niceness == niceness)?;
+        Some(self.threads.remove(last))
+    }
+}
+
+/// This thread's; those that it starts have it, too.
+fn niceness() -> i32 {
+    getpriority_process(None).unwrap_or(0)
 }
 
 /// Makes this thread give way to all others if it is one of these.
@@ -73,6 +93,15 @@ pub(crate) fn give_way_for_good() {
     // A system may forbid it: then the thread goes on at its usual priority. Where the process has a niceness of its own, that stays, which is
     // an error here and means nothing under this policy.
     let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, GIVES_WAY);
+    forgo();
+}
+
+/// Gives up what this thread could claim of the processor for having waited for it. Linux shares a processor out by such claims before it looks
+/// at priorities, so that a thread of the least one, woken up, could run until the next tick of the clock before others that were ready; since
+/// 6.18 yielding puts a thread behind by its whole share, which is a second under `SCHED_IDLE` (`yield_task_fair`). It goes on at once where
+/// nobody else is ready.
+pub(crate) fn forgo() {
+    std::thread::yield_now();
 }
 
 fn idle() -> MutexGuard<'static, Idle> {
@@ -82,13 +111,14 @@ fn idle() -> MutexGuard<'static, Idle> {
 fn work(first: Job) {
     KIND.set(Kind::Ours);
     first();
+    let niceness = niceness();
     while KIND.get() == Kind::Ours {
         let (jobs, queue) = channel();
         let number = {
             let mut idle = idle();
             idle.number += 1;
             let number = idle.number;
-            idle.threads.push((number, jobs));
+            idle.threads.push(Waiting { number, niceness, jobs });
             number
         };
         match next(number, &queue) {
@@ -104,7 +134,7 @@ fn next(number: u64, queue: &Receiver<Job>) -> Option<Job> {
         Ok(job) => Some(job),
         Err(RecvTimeoutError::Disconnected) => None,
         Err(RecvTimeoutError::Timeout) => {
-            idle().threads.retain(|(idle, _)| *idle != number);
+            idle().threads.retain(|idle| idle.number != number);
             // Whoever took it in this moment has sent a job or sends it now; else the other end is gone.
             queue.recv().ok()
         }
@@ -145,6 +175,17 @@ mod tests {
         let usual = policy();
         give_way();
         assert_eq!(policy(), usual);
+    }
+
+    #[test]
+    fn a_call_is_as_nice_as_who_asks_for_it() {
+        let usual = niceness();
+        let nicer = std::thread::spawn(move || {
+            rustix::process::setpriority_process(None, usual + 3).unwrap();
+            (0..3).map(|_| ask(niceness)).collect::<Vec<_>>()
+        });
+        assert_eq!(nicer.join().unwrap(), [usual + 3; 3]);
+        assert_eq!((0..3).map(|_| ask(niceness)).collect::<Vec<_>>(), [usual; 3]);
     }
 
     #[test]

@@ -39,7 +39,7 @@ use tidegate_catalog::{
     Catalog, CatalogError, EventCategory, EventSeverity, NewEvent, TaskDefinition, TaskRecord, TaskStatus, TenantQuotas, now_us,
 };
 use tidegate_model::TenantId;
-use tidegate_pipeline::Control;
+use tidegate_pipeline::{Control, Planes};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -88,6 +88,8 @@ pub(crate) struct Node {
     pub(crate) leases: Arc<Leases>,
     /// Who starts now, of those that are to.
     pub(crate) turns: Turns,
+    /// The threads that runs are worked on by.
+    pub(crate) planes: Planes,
     pub(crate) paces: Paces,
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate_catalog::{Desired, EventCategory, EventSeverity, StartKind, StopReason, TaskDefinition, TaskRecord, TaskStatus};
 use tidegate_connector::{LOG_HELD_WARNED_BYTES, Severity};
-use tidegate_pipeline::{Control, Outcome, Phase, Progress, StopCause, TaskSpec};
+use tidegate_pipeline::{Control, Outcome, Phase, Progress, StopCause, TaskSpec, drive};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -166,7 +166,7 @@ async fn follow(
     let mut report = Report::new(node.tenant(), task, steering);
     let (progress, mut view) = watch::channel(Progress::default());
     let run = tidegate_pipeline::run(spec, ends.source, ends.target, progress, control, stop);
-    let mut run = AbortOnDropHandle::new(tokio::spawn(run));
+    let mut run = AbortOnDropHandle::new(tokio::spawn(drive(node.planes.clone(), run)));
     let mut begun = view.clone();
     let mut ticks = tokio::time::interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -194,7 +194,7 @@ async fn follow(
     report.end();
     write_report(node, &mut report, task, &mut view).await;
     match result {
-        Ok(Ok(Outcome { cause })) => Ok(match cause {
+        Ok(Ok(Ok(Outcome { cause }))) => Ok(match cause {
             StopCause::Cancelled => Ending::Cancelled,
             StopCause::FullLoadFinished => Ending::Finished(StopReason::FullLoadFinished),
             StopCause::LoadedBeforeChanges => Ending::Finished(StopReason::AfterFullLoad),
@@ -203,8 +203,8 @@ async fn follow(
             StopCause::AtServerTime => Ending::Finished(StopReason::AtServerTime),
             StopCause::AtCommitTime => Ending::Finished(StopReason::AtCommitTime),
         }),
-        Ok(Err(error)) => Err((&error).into()),
-        Err(_) => Err(Failure::failed("bug", "the task's run panicked (this is a fault of tidegate: please report it)")),
+        Ok(Ok(Err(error))) => Err((&error).into()),
+        Ok(Err(_)) | Err(_) => Err(Failure::failed("bug", "the task's run panicked (this is a fault of tidegate: please report it)")),
     }
 }
 
