@@ -50,15 +50,15 @@ export function textColumn(values) {
   const slots = column.absent === NONE ? values : values.filter((value) => value !== ABSENT);
   const data = encoder.encode(slots.join(''));
   // As many bytes as letters: all of them are ASCII, and what was counted are offsets.
-  const val = data.length === letters ? { offsets, data } : encodeEach(values, letters);
+  // Otherwise two bytes more for each value: halves of a letter at the end of one and the start of the next take six, not four.
+  const val = data.length === letters ? { offsets, data } : encodeEach(values, data.length + 2 * values.length);
   column.values = { tag: 'utf8', val };
   return column;
 }
 
-function encodeEach(values, letters) {
+function encodeEach(values, room) {
   const offsets = new Uint32Array(values.length + 1);
-  // A unit of UTF-16 takes at most three bytes.
-  const data = new Uint8Array(letters * 3);
+  const data = new Uint8Array(room);
   let end = 0;
   for (let row = 0; row < values.length; row++) {
     const value = values[row];

@@ -69,6 +69,8 @@ test('any mixture of values is the same after a way out and back', () => {
 test('halves of a letter stay apart, and each becomes the sign for what is no letter', () => {
   const [high, low] = ['\ud83d', '\ude00'];
   assert.deepEqual(texts(textColumn([high, low, `${high}${low}`])), ['\ufffd', '\ufffd', '😀']);
+  // Joined, each of them would make a letter with the next.
+  assert.deepEqual(texts(textColumn(new Array(9).fill(`${low}${high}`))), new Array(9).fill('\ufffd\ufffd'));
 });
 
 test('columns that are part of a larger buffer are read at their own place', () => {
