@@ -45,27 +45,46 @@ fn a_loop_in_plan_is_stopped_too() {
     assert!(matches!(error, SandboxError::Timeout { call: "plan", .. }), "{error}");
 }
 
+/// A batch on a thread for guests: the sandbox, whether it answered, and whether the thread gave way.
+fn batch_on_guest_thread(mut sandbox: Sandbox) -> (Sandbox, bool, bool) {
+    let (told, answer) = std::sync::mpsc::channel();
+    run_on_guest_thread(move || {
+        let is_answered = sandbox.transform(0, &two_rows()).is_ok();
+        told.send((sandbox, is_answered, thread_schedule_policy().unwrap() == GIVES_WAY)).unwrap();
+    })
+    .unwrap();
+    answer.recv().unwrap()
+}
+
+#[test]
+fn an_instance_gives_way_until_it_has_answered_a_batch() {
+    let mut sandbox = sandbox(&HOSTILE);
+    sandbox.plan(0, &input(&schema()), "well-behaved").unwrap();
+    for gives_way in [true, false, false] {
+        let (back, is_answered, gave_way) = batch_on_guest_thread(sandbox);
+        assert_eq!((is_answered, gave_way), (true, gives_way));
+        sandbox = back;
+    }
+}
+
 #[test]
 fn the_batch_after_one_that_used_up_its_time_gives_way_from_its_beginning_and_no_later_one() {
     let module = ENGINE.compile(&guest("hostile")).unwrap();
-    // On a thread for guests; whether the thread gave way.
-    let gives_way = |config: &'static str| {
-        let (module, (told, answer)) = (module.clone(), std::sync::mpsc::channel());
-        run_on_guest_thread(move || {
-            let limits = Limits { transform_cpu: Duration::from_millis(1), ..Limits::default() };
-            let mut sandbox = Sandbox::new(&ENGINE, &module, limits).unwrap();
-            sandbox.plan(0, &input(&schema()), config).unwrap();
-            let is_answered = sandbox.transform(0, &two_rows()).is_ok();
-            told.send((is_answered, thread_schedule_policy().unwrap() == GIVES_WAY)).unwrap();
-        })
-        .unwrap();
-        answer.recv().unwrap()
+    let start = |config: &str| {
+        let limits = Limits { transform_cpu: Duration::from_millis(1), ..Limits::default() };
+        let mut sandbox = Sandbox::new(&ENGINE, &module, limits).unwrap();
+        sandbox.plan(0, &input(&schema()), config).unwrap();
+        sandbox
     };
-    assert_eq!(gives_way("well-behaved"), (true, false));
-    // It is stopped before it would be made to give way.
-    assert_eq!(gives_way("loop"), (false, false));
-    assert_eq!(gives_way("well-behaved"), (true, true));
-    assert_eq!(gives_way("well-behaved"), (true, false));
+    let mut known = start("well-behaved");
+    known.transform(0, &two_rows()).unwrap();
+    let (known, is_answered, gave_way) = batch_on_guest_thread(known);
+    assert_eq!((is_answered, gave_way), (true, false));
+    start("loop").transform(0, &two_rows()).unwrap_err();
+    let (known, is_answered, gave_way) = batch_on_guest_thread(known);
+    assert_eq!((is_answered, gave_way), (true, true));
+    let (_, is_answered, gave_way) = batch_on_guest_thread(known);
+    assert_eq!((is_answered, gave_way), (true, false));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use support::{ENGINE, RULES, batch, guest, input, sandbox, schema};
 use tidegate_model::{SqlType, Value};
-use tidegate_sandbox::{OutputSource, PlanOutcome, SandboxError, run_on_guest_thread};
+use tidegate_sandbox::{OutputSource, PlanOutcome, SandboxError};
 
 const ALL: &str = r#"{"rule-type":"selection","rule-id":1,"rule-name":"all","rule-action":"include","object-locator":{"schema-name":"shop","table-name":"%"}}"#;
 
@@ -55,33 +55,6 @@ fn a_wrong_mapping_is_an_error_with_its_place_and_leaves_the_sandbox_usable() {
     let error = sandbox.plan(0, &input(&schema), &mapping(&[ALL, drop])).unwrap_err();
     assert!(matches!(&error, SandboxError::Plan { message, .. } if message.contains("primary key column \"id\" is dropped")), "{error}");
     assert!(sandbox.plan(0, &input(&schema), &mapping(&[ALL])).is_ok());
-}
-
-/// What nobody knows the duration of runs while no other thread wants its processor.
-#[test]
-fn an_instance_gives_way_until_it_has_answered_a_batch() {
-    const SCHED_IDLE: &str = "5";
-    let schema = schema();
-    let (ask, answers) = std::sync::mpsc::channel();
-    let mut sandbox = sandbox(&RULES);
-    let condition = r#"{"filter-operator":"gte","value":"10"}"#;
-    sandbox.plan(0, &input(&schema), &score_filter(condition)).unwrap();
-    let mut policies = Vec::new();
-    for _ in 0..3 {
-        let (ask, batch) = (ask.clone(), batch(schema.columns[2].sql_type.clone(), &[Value::Decimal("10.00")]));
-        run_on_guest_thread(move || {
-            sandbox.transform(0, &batch).unwrap();
-            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-            // proc(5): the policy is field 41; the second is a name in parentheses.
-            let policy = stat.rsplit(')').next().unwrap().split_whitespace().nth(38).unwrap().to_owned();
-            ask.send((sandbox, policy)).unwrap();
-        })
-        .unwrap();
-        let (back, policy) = answers.recv().unwrap();
-        sandbox = back;
-        policies.push(policy);
-    }
-    assert_eq!(policies, [SCHED_IDLE, "0", "0"]);
 }
 
 #[test]
