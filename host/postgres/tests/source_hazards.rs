@@ -1,6 +1,7 @@
 //! What goes wrong in silence elsewhere: publications that somebody changed, logs that are gone, rows that a policy
 //! hides, tables and statements of rare kinds.
 
+mod changing;
 mod cuts;
 mod fixture;
 mod many;

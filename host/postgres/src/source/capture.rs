@@ -12,7 +12,7 @@ use tidegate_connector::{
 use tidegate_model::{BeforeImages, Lsn, Position, TableName, Window};
 use tokio_postgres::Client;
 
-use super::catalog::{self, get};
+use super::catalog::get;
 use super::describe;
 use super::history;
 use super::loopback::LeftOut;
@@ -53,8 +53,7 @@ const ENTRY: &str = "select r.oid::pg_catalog.text as number, n.nspname::pg_cata
 pub(crate) async fn begin(server: &ServerSettings, scope: &CaptureScope) -> Result<CaptureStart, ConnectorError> {
     let client = connect::client(server, "capture").await?;
     let name = capture_name(&scope.task);
-    let tables = catalog::tables_by_name(&client, &scope.tables).await?;
-    check_identities(scope, &describe::from_catalog(&client, &tables).await?)?;
+    check_identities(scope, &describe::from_catalog(&client, &scope.tables).await?)?;
     drop_capture(&client, &name).await?;
     let publication = publication_sql(&name, &scope.tables);
     publish(&client, &name, &publication, &format!("create publication \"{name}\"")).await?;
@@ -134,8 +133,7 @@ pub(crate) async fn extend(client: &Client, scope: &CaptureScope, added: &[Table
     let wanted: HashSet<&TableName> = scope.tables.iter().collect();
     let gone: Vec<&TableName> = published.iter().filter(|table| !wanted.contains(table)).collect();
     let new: Vec<TableName> = added.iter().filter(|table| !published.contains(*table)).cloned().collect();
-    let facts = catalog::tables_by_name(client, &new).await?;
-    check_identities(&CaptureScope { task: scope.task.clone(), tables: new.clone() }, &describe::from_catalog(client, &facts).await?)?;
+    check_identities(&CaptureScope { task: scope.task.clone(), tables: new.clone() }, &describe::from_catalog(client, &new).await?)?;
     let dialect = Dialect::POSTGRES;
     let publication = dialect.identifier(&name);
     if !gone.is_empty() {

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use tidegate_connector::{ConnectorError, Partition};
 use tidegate_model::{Lsn, TableName};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::collation::collation_definition;
@@ -68,10 +69,11 @@ macro_rules! partition_tree {
 }
 pub(crate) use partition_tree;
 
+/// Of a table that goes while the statement runs, nobody has a privilege: the functions know of it, its snapshot does not.
 const TABLES: &str = concat!(
     "select c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
     c.relpersistence::pg_catalog.text, c.relreplident::pg_catalog.text, c.relrowsecurity, \
-    pg_catalog.pg_has_role(c.relowner, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
+    coalesce(pg_catalog.pg_has_role(c.relowner, 'USAGE'), false), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), \
     case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from ",
     partition_tree!(),
     " t (oid) join pg_catalog.pg_class l on l.oid = t.oid where l.relkind <> 'p') else greatest(c.reltuples, 0) end::pg_catalog.float8, \
@@ -79,10 +81,15 @@ const TABLES: &str = concat!(
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
 );
 
+/// Columns of the table `t`, in one row of arrays. A table may have none.
 const COLUMNS: &str = concat!(
-    "select a.attrelid::pg_catalog.oid, a.attnum::pg_catalog.int2, a.attname::pg_catalog.text, \
-    a.atttypid::pg_catalog.oid, a.atttypmod::pg_catalog.int4, not a.attnotnull, a.attgenerated <> '', \
-    (select coalesce(min(d.definition) filter (where d.folds and d.is_alone), \
+    "select coalesce(array_agg(a.attnum::pg_catalog.int2 order by a.attnum), '{}'), \
+    coalesce(array_agg(a.attname::pg_catalog.text order by a.attnum), '{}'), \
+    coalesce(array_agg(a.atttypid::pg_catalog.oid order by a.attnum), '{}'), \
+    coalesce(array_agg(a.atttypmod::pg_catalog.int4 order by a.attnum), '{}'), \
+    coalesce(array_agg(not a.attnotnull order by a.attnum), '{}'), \
+    coalesce(array_agg(a.attgenerated <> '' order by a.attnum), '{}'), \
+    coalesce(array_agg((select coalesce(min(d.definition) filter (where d.folds and d.is_alone), \
       case when bool_and(d.folds) and count(distinct d.definition) = 1 then min(d.definition) end) from (select ",
     collation_definition!(),
     " definition, not k.collisdeterministic folds, coalesce(u.is_alone, false) is_alone from pg_catalog.pg_attribute o \
@@ -91,16 +98,18 @@ const COLUMNS: &str = concat!(
         where i.indrelid = o.attrelid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null \
         and p.attnum = o.attnum and p.place <= i.indnkeyatts) u on true \
       join pg_catalog.pg_collation k on k.oid = coalesce(u.collation_oid, o.attcollation) \
-      where o.attrelid = a.attrelid and o.attnum = a.attnum and o.attcollation <> 0) d) \
-    from pg_catalog.pg_attribute a where a.attrelid = any($1) and a.attnum > 0 and not a.attisdropped order by 1, 2"
+      where o.attrelid = a.attrelid and o.attnum = a.attnum and o.attcollation <> 0) d) order by a.attnum), '{}') \
+    from pg_catalog.pg_attribute a where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped"
 );
 
-/// `indkey` holds INCLUDE columns too; only the first `indnkeyatts` are the key.
-const INDEXES: &str = "select i.indrelid::pg_catalog.oid, i.indisprimary, i.indisreplident, i.indimmediate, \
-    array(select k.attnum::pg_catalog.int2 from pg_catalog.unnest(i.indkey) with ordinality k(attnum, place) \
-      where k.place <= i.indnkeyatts order by k.place) \
-    from pg_catalog.pg_index i where i.indrelid = any($1) and i.indisunique and i.indisvalid and i.indpred is null \
-    and i.indexprs is null order by i.indrelid, i.indexrelid";
+/// Unique indexes of the table `t`, in one row of arrays. `indkey` holds INCLUDE columns too; only the first `indnkeyatts` are the key,
+/// whose numbers are joined by spaces: an array of arrays wants all of one length.
+const INDEXES: &str = "select coalesce(array_agg(i.indisprimary order by i.indexrelid), '{}'), \
+    coalesce(array_agg(i.indisreplident order by i.indexrelid), '{}'), \
+    coalesce(array_agg(i.indimmediate order by i.indexrelid), '{}'), \
+    coalesce(array_agg((select string_agg(k.attnum::pg_catalog.text, ' ' order by k.place) \
+      from pg_catalog.unnest(i.indkey) with ordinality k(attnum, place) where k.place <= i.indnkeyatts) order by i.indexrelid), '{}') \
+    from pg_catalog.pg_index i where i.indrelid = t.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null";
 
 const TYPES: &str = "select t.oid::pg_catalog.oid, t.typname::pg_catalog.text, t.typtype::pg_catalog.text, t.typbasetype::pg_catalog.oid, \
     t.typtypmod::pg_catalog.int4, case when t.typcategory = 'A' then t.typelem else 0 end::pg_catalog.oid, \
@@ -180,11 +189,9 @@ fn names_of(rows: Result<Vec<Row>, tokio_postgres::Error>) -> Result<Vec<TableNa
 pub(crate) async fn tables_by_name(client: &Client, names: &[TableName]) -> Result<Vec<TableFacts>, ConnectorError> {
     let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
     let tables: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
-    let sql = format!(
-        "{TABLES} join unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w(s, t) on w.s = n.nspname and w.t = c.relname {LISTED}"
-    );
-    let rows = client.query(&sql, &[&schemas, &tables]).await.map_err(|error| pg_error("describe tables", error))?;
-    with_columns(client, rows).await
+    let named =
+        format!("join unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w(s, t) on w.s = n.nspname and w.t = c.relname {LISTED}");
+    facts(client, &named, &[&schemas, &tables], "describe tables").await
 }
 
 /// See `Source::partitions`.
@@ -213,42 +220,22 @@ pub(crate) async fn partitions(client: &Client, tables: &[TableName]) -> Result<
 
 /// Facts of the table with this number; `None` when it is gone.
 pub(crate) async fn table_by_oid(client: &Client, oid: u32) -> Result<Option<TableFacts>, ConnectorError> {
-    let sql = format!("{TABLES} where c.oid = $1");
-    let rows = client.query(&sql, &[&oid]).await.map_err(|error| pg_error("describe a table of the log", error))?;
-    Ok(with_columns(client, rows).await?.pop())
+    Ok(facts(client, "where c.oid = $1", &[&oid], "describe a table of the log").await?.pop())
 }
 
-async fn with_columns(client: &Client, rows: Vec<Row>) -> Result<Vec<TableFacts>, ConnectorError> {
-    let attempted = "describe tables";
-    let mut tables = rows.iter().map(|row| table(row, attempted)).collect::<Result<Vec<_>, ConnectorError>>()?;
-    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-    let places: HashMap<u32, usize> = oids.iter().enumerate().map(|(place, oid)| (*oid, place)).collect();
-    for row in client.query(COLUMNS, &[&oids]).await.map_err(|error| pg_error(attempted, error))? {
-        let column = ColumnFacts {
-            number: get(&row, 1, attempted)?,
-            name: get(&row, 2, attempted)?,
-            type_oid: get(&row, 3, attempted)?,
-            modifier: get(&row, 4, attempted)?,
-            nullable: get(&row, 5, attempted)?,
-            generated: get(&row, 6, attempted)?,
-            collation: get(&row, 7, attempted)?,
-        };
-        if let Some(place) = places.get(&get::<u32>(&row, 0, attempted)?) {
-            tables[*place].columns.push(column);
-        }
-    }
-    for row in client.query(INDEXES, &[&oids]).await.map_err(|error| pg_error(attempted, error))? {
-        let index = IndexFacts {
-            primary: get(&row, 1, attempted)?,
-            replica_identity: get(&row, 2, attempted)?,
-            immediate: get(&row, 3, attempted)?,
-            columns: get(&row, 4, attempted)?,
-        };
-        if let Some(place) = places.get(&get::<u32>(&row, 0, attempted)?) {
-            tables[*place].indexes.push(index);
-        }
-    }
-    Ok(tables)
+/// Facts of the tables that `chosen` takes. One statement sees one moment of the catalog: columns of before a change and keys of after
+/// it would be a table that never was.
+async fn facts(
+    client: &Client,
+    chosen: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+    attempted: &str,
+) -> Result<Vec<TableFacts>, ConnectorError> {
+    let sql = format!(
+        "with t as materialized ({TABLES} {chosen}) select * from t cross join lateral ({COLUMNS}) a cross join lateral ({INDEXES}) i"
+    );
+    let rows = client.query(&sql, parameters).await.map_err(|error| pg_error(attempted, error))?;
+    rows.iter().map(|row| table(row, attempted)).collect()
 }
 
 fn table(row: &Row, attempted: &str) -> Result<TableFacts, ConnectorError> {
@@ -264,9 +251,41 @@ fn table(row: &Row, attempted: &str) -> Result<TableFacts, ConnectorError> {
         // A float's cast saturates, and the catalog's estimate is never negative here.
         rows_estimate: get::<f64>(row, 8, attempted)? as u64,
         partitioned: get(row, 9, attempted)?,
-        columns: Vec::new(),
-        indexes: Vec::new(),
+        columns: columns(row, 10, attempted)?,
+        indexes: indexes(row, 17, attempted)?,
     })
+}
+
+/// What [`COLUMNS`] tells from the field `at` on.
+fn columns(row: &Row, at: usize, attempted: &str) -> Result<Vec<ColumnFacts>, ConnectorError> {
+    let (numbers, names): (Vec<i16>, Vec<String>) = (get(row, at, attempted)?, get(row, at + 1, attempted)?);
+    let (type_oids, modifiers): (Vec<u32>, Vec<i32>) = (get(row, at + 2, attempted)?, get(row, at + 3, attempted)?);
+    let (nullable, generated): (Vec<bool>, Vec<bool>) = (get(row, at + 4, attempted)?, get(row, at + 5, attempted)?);
+    let collations: Vec<Option<String>> = get(row, at + 6, attempted)?;
+    let columns = numbers.into_iter().zip(names).zip(type_oids).zip(modifiers).zip(nullable).zip(generated).zip(collations);
+    let column = |((((((number, name), type_oid), modifier), nullable), generated), collation)| ColumnFacts {
+        number,
+        name,
+        type_oid,
+        modifier,
+        nullable,
+        generated,
+        collation,
+    };
+    Ok(columns.map(column).collect())
+}
+
+/// What [`INDEXES`] tells from the field `at` on.
+fn indexes(row: &Row, at: usize, attempted: &str) -> Result<Vec<IndexFacts>, ConnectorError> {
+    let (primary, replica_identity): (Vec<bool>, Vec<bool>) = (get(row, at, attempted)?, get(row, at + 1, attempted)?);
+    let (immediate, keys): (Vec<bool>, Vec<String>) = (get(row, at + 2, attempted)?, get(row, at + 3, attempted)?);
+    let indexes = primary.into_iter().zip(replica_identity).zip(immediate).zip(keys);
+    let index = |(((primary, replica_identity), immediate), key): (((bool, bool), bool), String)| {
+        let columns = key.split(' ').map(str::parse).collect::<Result<_, _>>();
+        let columns = columns.map_err(|cause| ConnectorError::definite("unexpected_answer", attempted).caused_by(cause))?;
+        Ok(IndexFacts { primary, replica_identity, immediate, columns })
+    };
+    indexes.map(index).collect()
 }
 
 /// The types with these numbers, and those that domains and arrays among them stand on.

@@ -21,6 +21,12 @@ use crate::pgoutput::RelationMessage;
 use crate::types::decode::PostgresDecoder;
 use crate::types::{TypeEntry, below_domain, resolve};
 
+/// How often tables are read before it is left to the caller to wait: a type that is replaced again within milliseconds is rare (by guess).
+const READS_MAX: u32 = 5;
+
+/// What `format_type` calls a type that is not there. One that a user named so would be quoted.
+const GONE: &str = "???";
+
 /// A column, from whichever side it comes.
 struct ColumnWanted<'a> {
     name: &'a str,
@@ -30,12 +36,26 @@ struct ColumnWanted<'a> {
     collation: Option<String>,
 }
 
-/// Descriptions of the tables with these facts, as the catalog has them now.
-pub(crate) async fn from_catalog(client: &Client, tables: &[TableFacts]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
+/// Descriptions of the tables with these names, in any order, as the catalog has them at one moment; those that do not exist are left out.
+pub(crate) async fn from_catalog(client: &Client, names: &[TableName]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
+    for _ in 0..READS_MAX {
+        if let Some(described) = from_facts(client, &catalog::tables_by_name(client, names).await?).await? {
+            return Ok(described);
+        }
+    }
+    let found = format!("a column's type went while the source's tables were looked at, {READS_MAX} times in a row");
+    Err(ConnectorError::transient("tables_changing", found))
+}
+
+/// `None` when a type went that a column had: the table was altered after its facts were read.
+async fn from_facts(client: &Client, tables: &[TableFacts]) -> Result<Option<Vec<Arc<SourceTable>>>, ConnectorError> {
     let used: Vec<u32> = tables.iter().flat_map(|table| table.columns.iter().map(|column| column.type_oid)).collect();
     let types = catalog::types(client, used).await?;
     let all = tables.iter().flat_map(|table| &table.columns).map(|column| (column.type_oid, column.modifier)).collect();
     let natives = native_names(client, &types, all).await?;
+    if natives.values().any(|name| name == GONE) {
+        return Ok(None);
+    }
     let mut described = Vec::with_capacity(tables.len());
     for table in tables {
         let wanted: Vec<ColumnWanted<'_>> = table
@@ -80,7 +100,7 @@ pub(crate) async fn from_catalog(client: &Client, tables: &[TableFacts]) -> Resu
             lineage: Some(lineage(table, &names)),
         }));
     }
-    Ok(described)
+    Ok(Some(described))
 }
 
 /// The description of a table as a Relation message has it, with the catalog's help.

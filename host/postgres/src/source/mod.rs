@@ -92,9 +92,7 @@ impl Source for PostgresSource {
     }
 
     async fn describe(&self, tables: &[TableName]) -> Result<Vec<Arc<SourceTable>>, ConnectorError> {
-        let client = self.client().await?;
-        let facts = catalog::tables_by_name(&client, tables).await?;
-        let described = describe::from_catalog(&client, &facts).await?;
+        let described = describe::from_catalog(&self.client().await?, tables).await?;
         let described: HashMap<&TableName, &Arc<SourceTable>> = described.iter().map(|table| (&table.schema.name, table)).collect();
         tables
             .iter()

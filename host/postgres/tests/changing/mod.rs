@@ -1,0 +1,77 @@
+//! Definitions that change while they are read.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tidegate_connector::Source;
+use tidegate_harness::PostgresVersion;
+use tidegate_model::TableSchema;
+
+use crate::fixture::{Fixture, public, read_while, scope};
+
+const MADE: &str = "create type mood as enum ('one', 'two');
+    create table swapped (a integer primary key, b integer not null, v mood); alter table swapped replica identity full;
+    create table remade (id integer primary key, v text); create sequence numbers";
+
+/// Each is one transaction, and all of them together, done twice, end where they began. The key of `swapped` is always upon column a,
+/// which is another column each time; the type of its column v is always mood, which is another type each time.
+const CHANGES: [&str; 4] = [
+    "alter table swapped drop constraint swapped_pkey; alter table swapped rename a to c; alter table swapped rename b to a;
+     alter table swapped rename c to b; alter table swapped add primary key (a)",
+    "drop table remade; create table remade (v text not null unique, k bigint primary key)",
+    "create type next as enum ('one', 'two'); alter table swapped alter v type next using null; drop type mood; alter type next rename to mood",
+    "drop table remade; create table remade (id integer primary key, v text)",
+];
+
+const ROUNDS: usize = 100;
+
+fn key_of(schema: &TableSchema) -> Vec<&str> {
+    schema.primary_key.iter().map(|place| schema.columns[*place].name.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_changes_while_it_is_read_is_told_as_one_that_was() {
+    for version in [PostgresVersion::V15, PostgresVersion::V18] {
+        let fixture = Fixture::start(version).await;
+        fixture.run(MADE).await;
+        let tables = public(&["swapped", "remade"]);
+        let describe = async || {
+            let described = fixture.source.describe(&tables).await.expect("both are there at any moment");
+            described.iter().map(|table| table.schema.clone()).collect::<Vec<_>>()
+        };
+        let mut committed = Vec::new();
+        for sql in CHANGES.iter().cycle().take(2 * CHANGES.len()) {
+            fixture.run(&format!("begin; {sql}; commit")).await;
+            committed.extend(describe().await);
+        }
+
+        let scope = scope(&public(&["swapped"]));
+        let position = fixture.begin_without_load(&scope).await;
+        let mut stream = fixture.source.open_stream(&scope, &position).await.expect("a stream");
+        let changed = AtomicUsize::new(0);
+        let changing = async {
+            let client = fixture.client().await;
+            for sql in CHANGES.iter().cycle().take(ROUNDS * CHANGES.len()) {
+                let row = "insert into swapped (a, b) select n, n from nextval('numbers') n";
+                client.batch_execute(&format!("begin; {sql}; {row}; commit")).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+                changed.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let describing = async {
+            let mut told = 0;
+            while changed.load(Ordering::Relaxed) < ROUNDS * CHANGES.len() {
+                for schema in describe().await {
+                    assert!(committed.contains(&schema), "{version:?}, after {told} descriptions: this never was: {schema:?}");
+                    told += 1;
+                }
+            }
+            told
+        };
+        let following = read_while(stream.as_mut(), |seen| seen.commits.len() < ROUNDS * CHANGES.len());
+        let ((), told, seen) = tokio::join!(changing, describing, following);
+        println!("{version:?}: {told} descriptions of the catalog, {} of the stream", seen.tables.len());
+        assert!(told > ROUNDS && seen.tables.len() > 1, "{version:?}: {told} descriptions");
+        for table in seen.tables.values() {
+            assert_eq!(key_of(&table.schema), ["a"], "{version:?}: this key never was: {:?}", table.schema);
+        }
+    }
+}
