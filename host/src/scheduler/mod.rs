@@ -20,6 +20,8 @@ mod pace;
 mod pool;
 mod report;
 mod requests;
+mod ring;
+mod ring_search;
 mod row_errors;
 mod spec;
 mod steering;

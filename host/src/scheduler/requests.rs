@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use super::module_test::test_module;
 use super::pace::Cost;
 use super::verdicts::Verdicts;
-use super::{Node, Running, TaskKey, row_errors, spec, swap};
+use super::{Node, Running, TaskKey, ring_search, row_errors, spec, swap};
 use crate::exit::{Failure, chain};
 use crate::modules::{BUSY, Pins};
 use crate::{connectors, findings};
@@ -187,6 +187,7 @@ async fn check_task(node: &Node, task: &str) -> Result<CheckReport, Failure> {
     if let (Ok(source), Ok(target)) = (source, target) {
         let checked = tidegate_pipeline::check(&spec, source.as_ref(), target.as_ref()).await;
         found.extend(checked.unwrap_or_else(|error| findings::from_task_error(&error)));
+        found.extend(ring_search::findings(node, &record, &spec, source.as_ref()).await?);
     }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(CheckReport { findings: found.into_iter().map(finding_record).collect() })

@@ -25,7 +25,7 @@ use super::report::{News, Report};
 use super::steering::Steering;
 use super::turn::Turn;
 use super::versions::pinned_modules;
-use super::{Node, spec, start_key};
+use super::{Node, ring_search, spec, start_key};
 use crate::display::phase_name;
 use crate::exit::{Failure, chain};
 use crate::metric;
@@ -136,9 +136,24 @@ async fn run(node: Arc<Node>, record: TaskRecord, begin: StartKind, orders: Orde
         StartKind::Reload => "task started; all tables are loaded again",
     };
     node.event(task, EventCategory::StateChange, EventSeverity::Info, message).await;
+    if record.run_begun == 0 {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(Ending::Cancelled),
+            told = tell_rings(&node, &record, &spec, &ends) => told?,
+        }
+    }
     node.catalog.set_run_begun(task, record.run_request).await?;
     let steering = Steering::new(&record.definition, spec.limits.load_lanes, member)?;
     follow(&node, task, spec, ends, steering, (orders, turn), stop).await
+}
+
+/// What the check says of rings, for who starts a task without one.
+async fn tell_rings(node: &Node, record: &TaskRecord, spec: &TaskSpec, ends: &Ends) -> Result<(), Failure> {
+    for finding in ring_search::findings(node, record, spec, ends.source.as_ref()).await? {
+        let message = format!("check [{}] {finding}", finding.code);
+        node.event(record.definition.name.as_str(), EventCategory::StateChange, EventSeverity::Warning, message).await;
+    }
+    Ok(())
 }
 
 /// For a reload: the source lets go of its log, the target forgets how far it was. False when stopped meanwhile.

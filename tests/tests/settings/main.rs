@@ -12,4 +12,5 @@ mod pair;
 mod policies;
 mod positions;
 mod ranges;
+mod rings;
 mod runs;
