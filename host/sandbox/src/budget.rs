@@ -12,8 +12,8 @@
 //! A call that has used 5 ms, or twice what answered calls of its sandbox take, and 20 ms at most, is no ordinary batch, nor is one of a
 //! module whose last call used up its time or memory, from its beginning: from there on it rests four times as long as it runs, after each fifth of a millisecond or so, and longer when others like it run too, so that all of them
 //! together leave the processor to the tasks beside them, and runs only while no other thread wants its processor
-//! ([`threads`](crate::threads)). The latter is so of each call of an instance that has not answered a batch yet, too, since nothing is known
-//! of how long it takes. Rests count neither as CPU time nor as wall time.
+//! ([`threads`](crate::threads)). The latter is so from its beginning of each call of an instance that has not answered a batch yet, since nothing is known
+//! of how long it takes, or whose last call took more than a millisecond and more than a tenth for each row. Rests count neither as CPU time nor as wall time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -145,6 +145,12 @@ struct FirstTick {
     charged: Duration,
 }
 
+impl FirstTick {
+    fn now() -> Self {
+        Self { thread_cpu: thread_cpu(), charged: Duration::ZERO }
+    }
+}
+
 impl Budget {
     /// `usual` is what an answered call of the sandbox takes.
     pub(crate) fn new(cpu_allowed: Duration, usual: Duration, cancel: Arc<AtomicBool>) -> Self {
@@ -153,7 +159,7 @@ impl Budget {
             rests_after: (usual * 2).clamp(RESTS_AFTER, RESTS_AFTER_MAX),
             wall_start: Instant::now(),
             // A call that waited for a processor until its first tick would seem to have used it up.
-            first_tick: (cpu_allowed < TICK * 2).then(|| FirstTick { thread_cpu: thread_cpu(), charged: Duration::ZERO }),
+            first_tick: (cpu_allowed < TICK * 2).then(FirstTick::now),
             waited_before: None,
             cancel,
             rested: Duration::ZERO,
@@ -162,11 +168,22 @@ impl Budget {
         }
     }
 
+    /// The clock of the CPU is asked from the beginning.
+    pub(crate) fn ask_clock(&mut self) {
+        self.first_tick.get_or_insert_with(FirstTick::now);
+    }
+
+    /// True when it was.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.first_tick.is_some_and(|first| first.charged.is_zero())
+    }
+
     /// The call is no ordinary one from its beginning.
     pub(crate) fn rest_from_now_on(&mut self, pacer: &Pacer) {
         self.rests_after = Duration::ZERO;
         give_way();
         self.paced = Some(Paced::new(pacer));
+        self.ask_clock();
     }
 
     /// CPU time of this thread since the budget began; of a call that noticed no tick, wall time, at most a tick.

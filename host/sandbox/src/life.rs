@@ -8,7 +8,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::budget::Stop;
 use crate::error::{QUOTA, SHARE, SandboxError};
 use crate::guest::Guest;
-use crate::resident::{Inside, Live};
+use crate::resident::{Inside, Live, Pace};
 use crate::sandbox::{FUEL, Sandbox, State, answer_bytes_max};
 use crate::share::TenantShare;
 use crate::slots::{Lack, Slot};
@@ -176,7 +176,7 @@ impl Sandbox {
         let instance = self.compiled.pre().instantiate(&mut store);
         drop(running);
         match instance {
-            Ok(module) => Ok(Live { store, module, started: Instant::now(), batches: 0, usual: Duration::ZERO, slot }),
+            Ok(module) => Ok(Live { store, module, started: Instant::now(), batches: 0, usual: Duration::ZERO, pace: Pace::Unknown, slot }),
             Err(error) if error.is::<Trap>() || error.is::<Stop>() || store.data().refused.is_some() => {
                 Err(self.failure("start", &error, store.data()))
             }

@@ -23,8 +23,21 @@ pub(crate) struct Live {
     pub(crate) batches: u64,
     /// CPU time of an answered call, the later ones counting for more.
     pub(crate) usual: Duration,
+    pub(crate) pace: Pace,
     // Given back after the instance is gone, which the order of the fields sees to.
     pub(crate) slot: Slot,
+}
+
+/// How long an instance takes for rows, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// It has answered no batch yet: its calls give way to all others.
+    Unknown,
+    Ordinary,
+    /// The last batch took long by the wall clock, which others may have used: the CPU's is asked the next time.
+    Doubtful,
+    /// The last batch took long: the next call gives way.
+    Slow,
 }
 
 /// See the module's documentation.

@@ -27,7 +27,7 @@ use crate::input::InputSource;
 use crate::plan::{Output, PlanInput, PlanOutcome, TablePlan};
 use crate::plan_check;
 use crate::plan_size::{PlanRoom, Size};
-use crate::resident::{Inside, Live, Place};
+use crate::resident::{Inside, Live, Pace, Place};
 use crate::result::{BatchResult, Wanted};
 use crate::slots::Wish;
 use crate::threads::give_way;
@@ -46,6 +46,12 @@ const CONFIG_SCHEMA_BYTES_MAX: usize = 64 << 10;
 /// What the runtime says when an answer is larger than `set_hostcall_fuel` allows; its type is not public. Source:
 /// wasmtime 48, `HostcallFuelExhausted`; the test of an answer of 20 MiB notices another wording.
 const OUTPUT_CAUSE: &str = "fuel allocated for hostcalls has been exhausted";
+/// A call that took longer is no ordinary one, unless it had many rows: the next one of its instance gives way.
+const ORDINARY: Duration = Duration::from_millis(1);
+
+/// The same for each row. The slowest module that was measured, an example in JavaScript as it was at first, took 50 µs.
+const ORDINARY_ROW: Duration = Duration::from_micros(100);
+
 /// An instance is replaced after so many batches, so much time, or when it holds three quarters of the memory that it
 /// may have: interpreters leak.
 const WORN_BATCHES: u64 = 100_000;
@@ -276,7 +282,19 @@ impl Sandbox {
         if let State::Live(live) = &mut self.state {
             live.batches += 1;
         }
-        self.call("transform", cpu, |module, store| module.tidegate_transform_transformer().call_transform(store, table, &batch.wit))
+        let before = self.usage.cpu;
+        let answer =
+            self.call("transform", cpu, |module, store| module.tidegate_transform_transformer().call_transform(store, table, &batch.wit))?;
+        let used = self.usage.cpu.saturating_sub(before);
+        if let State::Live(live) = &mut self.state {
+            let took_long = used > ORDINARY.max(ORDINARY_ROW * count as u32);
+            live.pace = match (took_long, live.store.data().budget.is_exact()) {
+                (false, _) => Pace::Ordinary,
+                (true, false) => Pace::Doubtful,
+                (true, true) => Pace::Slow,
+            };
+        }
+        Ok(answer)
     }
 
     /// Tells the module that the table left the task or has a new schema. An instance that never heard of the table is not told, and
@@ -348,8 +366,11 @@ impl Sandbox {
         let mut budget = Budget::new(cpu, live.usual, Arc::clone(&self.cancel));
         if self.compiled.count().is_suspect() {
             budget.rest_from_now_on(&self.engine.pacer());
-        } else if live.batches == 0 {
+        } else if matches!(live.pace, Pace::Unknown | Pace::Slow) {
             give_way();
+        }
+        if live.pace != Pace::Ordinary {
+            budget.ask_clock();
         }
         if budget.is_cancelled() {
             return Err(SandboxError::Cancelled);

@@ -68,6 +68,19 @@ fn an_instance_gives_way_until_it_has_answered_a_batch() {
 }
 
 #[test]
+fn an_instance_that_takes_long_for_a_row_gives_way_from_its_next_batch_on() {
+    let mut sandbox = sandbox(&HOSTILE);
+    sandbox.plan(0, &input(&schema()), "log-bomb").unwrap();
+    // On this thread, which gives way to nobody.
+    sandbox.transform(0, &two_rows()).unwrap();
+    for _ in 0..2 {
+        let (back, is_answered, gave_way) = batch_on_guest_thread(sandbox);
+        assert_eq!((is_answered, gave_way), (true, true));
+        sandbox = back;
+    }
+}
+
+#[test]
 fn the_batch_after_one_that_used_up_its_time_gives_way_from_its_beginning_and_no_later_one() {
     let module = ENGINE.compile(&guest("hostile")).unwrap();
     let start = |config: &str| {
