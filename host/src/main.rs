@@ -73,7 +73,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(args) => {
             let settings = ServeSettings::new(args, &cli.log)?;
             start_log(settings.log_level, settings.log_format);
-            let niceness = settings.control_niceness;
+            // Of this thread: those that the runtime starts later begin with the niceness of who starts them.
+            let niceness = getpriority_process(None).map_or(0, |usual| (usual + i32::from(settings.control_niceness)).min(19));
             // What follows logs has threads of its own, so that no change waits behind the starts of other tasks.
             let control = threads("control").on_thread_start(move || give_precedence(niceness)).build().map_err(no_runtime)?;
             let data = runtime("data")?;
@@ -124,9 +125,7 @@ fn no_runtime(error: std::io::Error) -> Failure {
 }
 
 /// Gives all threads of a lower niceness precedence over this one and those that it starts.
-fn give_precedence(niceness: u8) {
+fn give_precedence(niceness: i32) {
     // To Linux no process means this thread. Where it is forbidden, the thread goes on at its usual priority.
-    if let Ok(usual) = getpriority_process(None) {
-        let _ = setpriority_process(None, (usual + i32::from(niceness)).min(19));
-    }
+    let _ = setpriority_process(None, niceness);
 }

@@ -109,6 +109,26 @@ impl Drop for Served {
     }
 }
 
+/// The clock that ends calls of modules must be on time whoever starts tasks.
+#[test]
+fn threads_that_follow_logs_come_before_those_that_start_tasks_and_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Served::start(dir.path());
+    let mut niceness = std::collections::BTreeMap::<String, Vec<i32>>::new();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap() {
+        // A thread may have ended since.
+        let Ok(stat) = std::fs::read_to_string(thread.unwrap().path().join("stat")) else { continue };
+        // proc(5): the name is field 2, in parentheses, and the niceness field 19.
+        let (name, fields) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).unwrap();
+        niceness.entry(name.to_owned()).or_default().push(fields.split_whitespace().nth(16).unwrap().parse().unwrap());
+    }
+    let usual = niceness["data"][0];
+    let nicer = (usual + 10).min(19);
+    for (name, wanted) in [("data", usual), ("sandbox-clock", usual), ("control", nicer), ("sqlx-sqlite-wor", nicer)] {
+        assert!(niceness[name].iter().all(|found| *found == wanted), "{name}: {niceness:?}");
+    }
+}
+
 #[test]
 fn version_and_help_are_data() {
     let output = run(&["--version"]);

@@ -39,6 +39,8 @@ static IDLE: Mutex<Idle> = Mutex::new(Idle { threads: Vec::new(), number: 0 });
 
 thread_local! {
     static KIND: Cell<Kind> = const { Cell::new(Kind::Foreign) };
+    /// Asked once: that is a call of the kernel, and a thread's niceness is set before it does anything.
+    static NICENESS: i32 = getpriority_process(None).unwrap_or(0);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +79,7 @@ impl Idle {
 
 /// This thread's; those that it starts have it, too.
 fn niceness() -> i32 {
-    getpriority_process(None).unwrap_or(0)
+    NICENESS.with(|niceness| *niceness)
 }
 
 /// Makes this thread give way to all others if it is one of these.
