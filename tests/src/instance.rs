@@ -12,10 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const WATCHDOG: &str = r#"
+use crate::shared_memory;
+
+/// What the watchdog does; the function it calls is [`shared_memory::REMOVE`].
+const WATCH: &str = r#"
 pid=-
 while read -r line; do pid=$line; done
 [ "$pid" = - ] || kill -KILL "$pid" 2>/dev/null
+remove_shared_memory "$1"
 # The children of a killed PostgreSQL take a moment to notice, and may still create files.
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && [ ! -e "$1" ] && exit; sleep 0.2; done
 "#;
@@ -56,7 +60,7 @@ impl Instance {
         let dir = dir.keep();
         set_mode(&dir, 0o755);
         let mut watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "watchdog"])
+            .args(["-c", &format!("remove_shared_memory() {{ {} }}\n{WATCH}", shared_memory::REMOVE), "watchdog"])
             .arg(&dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -22,6 +22,7 @@ pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod proxy;
+mod shared_memory;
 mod small_disk;
 mod template;
 pub mod tenant;

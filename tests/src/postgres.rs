@@ -10,6 +10,7 @@ use crate::binaries::{postgres_bin, running_as_root, unprivileged};
 use crate::certificate;
 use crate::instance::{Instance, Signal, set_mode};
 use crate::lease::Lease;
+use crate::shared_memory;
 use crate::small_disk::SmallDisk;
 use crate::template::{copy, run, template};
 
@@ -139,6 +140,9 @@ impl PostgresServer {
             match server.launch().await {
                 Ok(()) => return server,
                 Err(log) if log.contains("Address already in use") && attempt < 5 => {}
+                Err(log) if log.contains(shared_memory::NO_ROOM) && attempt < 5 => {
+                    shared_memory::remove_abandoned(owner(&server.data_dir()))
+                }
                 Err(log) => panic!("PostgreSQL {} did not start:\n{log}", version.major()),
             }
         }
@@ -217,6 +221,7 @@ impl PostgresServer {
     /// Ends server and connections with SIGKILL, as a crash would.
     pub async fn kill(&mut self) {
         self.instance.kill();
+        shared_memory::remove(self.instance.dir());
         // Its process id may belong to somebody else when the server starts again, which it would take for itself.
         let _ = std::fs::remove_file(self.instance.dir().join("data/postmaster.pid"));
     }
@@ -282,6 +287,11 @@ impl PostgresServer {
         tokio::spawn(connection);
         Ok(client)
     }
+}
+
+fn owner(path: &Path) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).unwrap_or_else(|error| panic!("look at {}: {error}", path.display())).uid()
 }
 
 async fn create(bin: PathBuf, draft: PathBuf) {
