@@ -18,7 +18,8 @@ use crate::template::{copy, run, template};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Settings of every server; a test's own come after these and win. Without fsync a server that is killed still loses
-/// nothing, since the operating system survives; a test that wants the real thing passes `fsync=on`.
+/// nothing, since the operating system survives; a test that wants the real thing passes `fsync=on`. Memory that processes
+/// share is files of its own directory: those in `/dev/shm` would stay there, and in memory, when the server is killed.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -28,6 +29,7 @@ max_replication_slots = 50
 max_connections = 200
 shared_buffers = 64MB
 fsync = off
+dynamic_shared_memory_type = mmap
 max_wal_size = 2GB
 ";
 

@@ -59,9 +59,16 @@ mod tests {
         listed.lines().any(|line| line.split_whitespace().nth(1) == Some(segment))
     }
 
+    fn pid_file(data: &Path) -> String {
+        std::fs::read_to_string(data.join("postmaster.pid")).expect("a running server has a pid file")
+    }
+
+    fn process(data: &Path) -> String {
+        pid_file(data).lines().next().expect("its first line is the process").to_owned()
+    }
+
     fn segment(data: &Path) -> String {
-        let text = std::fs::read_to_string(data.join("postmaster.pid")).expect("a running server has a pid file");
-        text.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)).expect("its seventh line has two numbers").to_owned()
+        pid_file(data).lines().nth(6).and_then(|line| line.split_whitespace().nth(1)).expect("its seventh line has two numbers").to_owned()
     }
 
     #[tokio::test]
@@ -69,6 +76,8 @@ mod tests {
         let mut server = PostgresServer::start(PostgresVersion::V17).await;
         let first = segment(&server.data_dir());
         assert!(exists(&first));
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", process(&server.data_dir()))).expect("the server runs");
+        assert!(maps.contains("pg_dynshmem/") && !maps.contains("/dev/shm/"), "{maps}");
         server.kill().await;
         assert!(!exists(&first));
 

@@ -18,7 +18,7 @@ pub(crate) async fn template<F: Future<Output = ()>>(name: &str, program: &Path,
     std::fs::create_dir_all(&templates).unwrap_or_else(|error| panic!("create {}: {error}", templates.display()));
     let program = std::fs::metadata(program).unwrap_or_else(|error| panic!("read {}: {error}", program.display()));
     // Another build of the server makes its own template. The number changes when the way of creating it does.
-    let ready = templates.join(format!("{name}-{}-{}-2", program.size(), program.mtime()));
+    let ready = templates.join(format!("{name}-{}-{}-3", program.size(), program.mtime()));
     if ready.exists() {
         return ready;
     }
