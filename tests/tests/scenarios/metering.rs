@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_harness::{PostgresVersion, wait_for};
+use tidegate_harness::{MysqlFlavour, PostgresVersion, wait_for};
 
 use crate::row_errors::{picky_rule, upload};
 use crate::world::{Source, World};
@@ -92,19 +92,21 @@ async fn what_a_module_uses_counts_and_logs_is_in_the_api_and_in_metrics() {
     assert_eq!(figures(&world, 2).await, all);
 }
 
-/// The log of the source describes the table anew when it logs more of old rows; the plan before it is of no use then.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_module_is_told_to_forget_a_table_whose_plan_was_replaced() {
-    let world = World::start(Source::postgres(PostgresVersion::V17).await, PostgresVersion::V17).await;
+/// `again` makes the log of the source describe the table anew, and nothing that makes the task load it again; the plan before it is of no
+/// use then.
+async fn check_that_a_replaced_plan_is_forgotten(source: Source, again: &str) {
+    let world = World::start(source, PostgresVersion::V17).await;
     world.source_sql("create table item (id int primary key, note text); create table marker (id int primary key)").await;
     upload(&world, b'9').await;
-    world.create_task_with("metered", "full-load-and-cdc", "drop-and-create", json!({}), vec![picky_rule("public")]).await;
+    let rule = picky_rule(world.source.schema());
+    let settings = json!({"ddl": {"add_column": "ignore"}});
+    world.create_task_with("metered", "full-load-and-cdc", "drop-and-create", settings, vec![rule]).await;
     world.start_task("metered").await;
     world.wait_phase("metered", "replicating").await;
     // Figures are published some time after the rows are there.
     let insert = async |ids: RangeInclusive<u32>, counters: Value| {
         for id in ids {
-            world.source_sql(&format!("insert into item values ({id}, 'a note')")).await;
+            world.source_sql(&format!("insert into item (id, note) values ({id}, 'a note')")).await;
             world.wait_target_count("item", id.into()).await;
         }
         wait_for("what it counted", PATIENCE, async || {
@@ -114,9 +116,25 @@ async fn a_module_is_told_to_forget_a_table_whose_plan_was_replaced() {
         .await;
     };
     insert(1..=5, json!({"notes": 5})).await;
-    world.source_sql("alter table item replica identity full").await;
+    world.source_sql(again).await;
     // It is told between two of its batches, and not at once.
     insert(6..=10, json!({"notes": 10, "forgotten": 1})).await;
     let task = world.task("metered").await;
     assert_eq!(task["progress"]["reconnects"], 0, "the same instance heard of both plans: {task}");
+}
+
+/// The log has more of old rows from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_is_told_to_forget_a_table_whose_plan_was_replaced() {
+    check_that_a_replaced_plan_is_forgotten(Source::postgres(PostgresVersion::V17).await, "alter table item replica identity full").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_is_told_to_forget_a_table_of_mysql_whose_plan_was_replaced() {
+    check_that_a_replaced_plan_is_forgotten(Source::mysql(MysqlFlavour::Mysql97).await, "alter table item add column more int").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_is_told_to_forget_a_table_of_mariadb_whose_plan_was_replaced() {
+    check_that_a_replaced_plan_is_forgotten(Source::mysql(MysqlFlavour::Mariadb118).await, "alter table item add column more int").await;
 }
