@@ -26,6 +26,7 @@ mod shared_memory;
 mod small_disk;
 mod template;
 pub mod tenant;
+pub mod upload;
 pub mod wait;
 pub mod workload;
 

@@ -6,25 +6,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{ENGINE, guest};
+use tidegate_harness::upload::{importing, slow_to_compile, transformer_of, with_tables};
 use tidegate_sandbox::{ArtefactCache, Engine, EngineSettings, HelperLimits, MODULE_BYTES_CEILING, ModuleError, digest_of};
 use wasm_encoder::{
-    CodeSection, Component, ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentInstanceSection,
-    ComponentTypeRef, ComponentTypeSection, ConstExpr, EntityType, Function, FunctionSection, GlobalSection, GlobalType, ImportSection,
-    InstanceSection, InstanceType, MemorySection, MemoryType, Module, ModuleArg, ModuleSection, RefType, TableSection, TableType,
-    TypeSection, ValType,
+    ConstExpr, EntityType, GlobalSection, GlobalType, ImportSection, MemorySection, MemoryType, Module, TypeSection, ValType,
 };
-
-/// A component that imports instances of these names.
-fn component(imports: &[&str]) -> Vec<u8> {
-    let (mut component, mut types, mut section) = (Component::new(), ComponentTypeSection::new(), ComponentImportSection::new());
-    types.instance(&InstanceType::new());
-    for name in imports {
-        section.import(*name, ComponentTypeRef::Instance(0));
-    }
-    component.section(&types);
-    component.section(&section);
-    component.finish()
-}
 
 /// A core module that imports these functions.
 fn core_module(imports: &[(&str, &str)]) -> Vec<u8> {
@@ -58,7 +44,7 @@ fn bytes_that_are_no_module_are_refused_with_the_reason() {
 
 #[test]
 fn every_foreign_import_is_named_with_what_to_do() {
-    let error = refused(&component(&["wasi:sockets/tcp@0.2.0", "tidegate:transform/host@1.0.0", "wasi:filesystem/types@0.2.0"]));
+    let error = refused(&importing(&["wasi:sockets/tcp@0.2.0", "tidegate:transform/host@1.0.0", "wasi:filesystem/types@0.2.0"]));
     let named = ["wasi:filesystem/types@0.2.0", "wasi:sockets/tcp@0.2.0"].map(str::to_owned);
     assert_eq!(error, ModuleError::Imports(named.to_vec()));
     assert!(error.to_string().contains("may import tidegate:transform/host@1 alone"), "{error}");
@@ -69,7 +55,7 @@ fn every_foreign_import_is_named_with_what_to_do() {
     let hint = error.hint().unwrap();
     assert!(hint.contains("wasm32-wasip1") && hint.contains("linker did not find"), "{hint}");
 
-    let error = refused(&component(&["tidegate:transform/host@2.0.0"]));
+    let error = refused(&importing(&["tidegate:transform/host@2.0.0"]));
     assert!(matches!(error, ModuleError::Contract { .. }) && error.hint().unwrap().contains("an SDK"), "{error}");
 }
 
@@ -91,34 +77,12 @@ fn a_module_of_100_mb_is_refused_by_its_size_alone() {
     assert!(error.hint().unwrap().contains("upload_mib") && since.elapsed() < Duration::from_secs(5));
 }
 
-/// A component that exports what it should by name, and has so many instances of this core module.
-fn transformer_of(module: &Module, count: usize) -> Vec<u8> {
-    let (mut core, mut instances, mut exports) = (InstanceSection::new(), ComponentInstanceSection::new(), ComponentExportSection::new());
-    for _ in 0..count {
-        core.instantiate(0, std::iter::empty::<(&str, ModuleArg)>());
-    }
-    instances.export_items(std::iter::empty::<(&str, ComponentExportKind, u32)>());
-    exports.export("tidegate:transform/transformer@1.0.0", ComponentExportKind::Instance, 0, None);
-    let mut component = Component::new();
-    component.section(&ModuleSection(module)).section(&core).section(&instances).section(&exports);
-    component.finish()
-}
-
 fn with_memories(count: u32) -> Module {
     let (mut module, mut memories) = (Module::new(), MemorySection::new());
     for _ in 0..count {
         memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
     }
     module.section(&memories);
-    module
-}
-
-fn with_tables(count: u32, minimum: u64) -> Module {
-    let (mut module, mut tables) = (Module::new(), TableSection::new());
-    for _ in 0..count {
-        tables.table(TableType { element_type: RefType::FUNCREF, table64: false, minimum, maximum: None, shared: false });
-    }
-    module.section(&tables);
     module
 }
 
@@ -160,37 +124,13 @@ fn modules_that_declare_too_much_are_refused_before_they_start() {
     }
 }
 
-/// A component that exports what it should by name, and holds functions on which the code generator spends seconds:
-/// long chains of operations that depend on each other.
-fn slow_to_compile() -> Vec<u8> {
-    let (mut module, mut types) = (Module::new(), TypeSection::new());
-    types.ty().function([ValType::I64], [ValType::I64]);
-    let (mut functions, mut code) = (FunctionSection::new(), CodeSection::new());
-    for _ in 0..16 {
-        functions.function(0);
-        let mut function = Function::new([(200, ValType::I64)]);
-        for step in 0..40_000_u32 {
-            let mut sink = function.instructions();
-            sink.local_get(step % 200).local_get((step * 7 + 3) % 200).i64_rem_u().local_get(0).i64_xor().local_set((step * 13 + 1) % 200);
-        }
-        function.instructions().local_get(0).end();
-        code.function(&function);
-    }
-    module.section(&types).section(&functions).section(&code);
-    let (mut component, mut instances, mut exports) = (Component::new(), ComponentInstanceSection::new(), ComponentExportSection::new());
-    instances.export_items(std::iter::empty::<(&str, ComponentExportKind, u32)>());
-    exports.export("tidegate:transform/transformer@1.0.0", ComponentExportKind::Instance, 0, None);
-    component.section(&ModuleSection(&module)).section(&instances).section(&exports);
-    component.finish()
-}
-
 #[test]
 fn a_module_that_is_slow_to_compile_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let cache = ArtefactCache::open(dir.path()).unwrap();
     let mut helper = Command::new(env!("CARGO_BIN_EXE_compile-module"));
     let limits = HelperLimits { cpu_seconds: 1, ..HelperLimits::default() };
-    let bytes = slow_to_compile();
+    let bytes = slow_to_compile(16);
     let error = cache.compile(&ENGINE, &mut helper, limits, &bytes).unwrap_err();
     assert_eq!(error, ModuleError::TooCostly("1 CPU seconds".to_owned()));
     assert!(cache.load(&ENGINE, &digest_of(&bytes)).unwrap().is_none());
@@ -205,7 +145,7 @@ fn a_helper_that_gave_way_in_vain_is_started_again() {
         let limits = HelperLimits { cpu_seconds: 1, gives_way: Some(Duration::from_millis(gives_way)), ..HelperLimits::default() };
         cache.compile(&ENGINE, &mut helper, limits, bytes).unwrap_err()
     };
-    assert_eq!(compile(1, &slow_to_compile()), ModuleError::TooCostly("1 CPU seconds".to_owned()));
+    assert_eq!(compile(1, &slow_to_compile(16)), ModuleError::TooCostly("1 CPU seconds".to_owned()));
     for gives_way in [1, 60_000] {
         assert!(matches!(compile(gives_way, b"garbage"), ModuleError::Refused { .. }));
     }

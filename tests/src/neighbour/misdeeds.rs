@@ -1,9 +1,6 @@
 //! The hostile collection: what modules of tasks do, and what is uploaded in vain.
 
-use wasm_encoder::{
-    CodeSection, Component, ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentInstanceSection,
-    ComponentTypeRef, ComponentTypeSection, Function, FunctionSection, InstanceType, Module, ModuleSection, TypeSection, ValType,
-};
+use crate::upload::{importing, slow_to_compile};
 
 /// What the module `hostile` does by its configuration, and the code with which its task fails; `None` where the host takes what it does
 /// within bounds, and the task goes on.
@@ -58,44 +55,11 @@ pub(super) fn upload(name: &str) -> Vec<u8> {
     match name {
         "malformed" => b"\0asm\x0d\0\x01\0\x07\xff".to_vec(),
         "no component" => b"\0asm\x01\0\0\0".to_vec(),
-        "files" => importing("wasi:filesystem/types@0.2.0"),
-        "sockets" => importing("wasi:sockets/tcp@0.2.0"),
+        "files" => importing(&["wasi:filesystem/types@0.2.0"]),
+        "sockets" => importing(&["wasi:sockets/tcp@0.2.0"]),
         "25 MiB" => vec![0; 25 << 20],
         "100 MB" => vec![0; 100_000_000],
-        "slow to compile" => slow_to_compile(),
+        "slow to compile" => slow_to_compile(32),
         other => panic!("{other} is no upload"),
     }
-}
-
-fn importing(name: &str) -> Vec<u8> {
-    let (mut component, mut types, mut imports) = (Component::new(), ComponentTypeSection::new(), ComponentImportSection::new());
-    types.instance(&InstanceType::new());
-    imports.import(name, ComponentTypeRef::Instance(0));
-    component.section(&types);
-    component.section(&imports);
-    component.finish()
-}
-
-/// A component that exports what it should by name, and holds long chains of operations that depend on each other, on which the code generator
-/// spends many seconds.
-fn slow_to_compile() -> Vec<u8> {
-    let (mut module, mut types) = (Module::new(), TypeSection::new());
-    types.ty().function([ValType::I64], [ValType::I64]);
-    let (mut functions, mut code) = (FunctionSection::new(), CodeSection::new());
-    for _ in 0..32 {
-        functions.function(0);
-        let mut function = Function::new([(200, ValType::I64)]);
-        for step in 0..40_000_u32 {
-            let mut sink = function.instructions();
-            sink.local_get(step % 200).local_get((step * 7 + 3) % 200).i64_rem_u().local_get(0).i64_xor().local_set((step * 13 + 1) % 200);
-        }
-        function.instructions().local_get(0).end();
-        code.function(&function);
-    }
-    module.section(&types).section(&functions).section(&code);
-    let (mut component, mut instances, mut exports) = (Component::new(), ComponentInstanceSection::new(), ComponentExportSection::new());
-    instances.export_items(std::iter::empty::<(&str, ComponentExportKind, u32)>());
-    exports.export("tidegate:transform/transformer@1.0.0", ComponentExportKind::Instance, 0, None);
-    component.section(&ModuleSection(&module)).section(&instances).section(&exports);
-    component.finish()
 }

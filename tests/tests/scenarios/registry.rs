@@ -5,19 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tidegate_harness::process::root_dir;
+use tidegate_harness::upload::importing;
 use tidegate_harness::{Tidegate, wait_for};
 
 fn guest(name: &str) -> Vec<u8> {
     std::fs::read(root_dir().join(format!("target/guests/{name}.wasm"))).expect("the guests are built; run cargo xtask guests")
-}
-
-/// A component of one type (an instance without exports) and imports of it.
-fn importing(names: &[&str]) -> Vec<u8> {
-    let mut bytes = b"\0asm\x0d\0\x01\0\x07\x03\x01\x42\x00".to_vec();
-    let entries: Vec<u8> = names.iter().flat_map(|name| [&[0, name.len() as u8], name.as_bytes(), &[5, 0]].concat()).collect();
-    bytes.extend([10, entries.len() as u8 + 1, names.len() as u8]);
-    bytes.extend(entries);
-    bytes
 }
 
 async fn refused(host: &Tidegate, bytes: Vec<u8>, status: u16, code: &str) -> Value {
