@@ -2,9 +2,10 @@
 
 use wasm_encoder::{
     CodeSection, Component, ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentInstanceSection,
-    ComponentTypeRef, ComponentTypeSection, Function, FunctionSection, InstanceSection, InstanceType, Module, ModuleArg, ModuleSection,
-    RefType, TableSection, TableType, TypeSection, ValType,
+    ComponentSection, ComponentTypeRef, ComponentTypeSection, Function, FunctionSection, InstanceSection, InstanceType, Module, ModuleArg,
+    ModuleSection, RefType, TableSection, TableType, TypeSection, ValType,
 };
+use wasmparser::{Parser, Payload};
 
 /// A component that imports instances of these names.
 pub fn importing(names: &[&str]) -> Vec<u8> {
@@ -44,6 +45,15 @@ pub fn with_tables(count: u32, elements: u64) -> Module {
     }
     module.section(&tables);
     module
+}
+
+/// The component with so many more core instances, each of which has a table that begins with so many elements.
+pub fn with_tables_beside(mut component: Vec<u8>, count: usize, elements: u64) -> Vec<u8> {
+    let is_module = |payload: &wasmparser::Result<Payload<'_>>| matches!(payload, Ok(Payload::ModuleSection { .. }));
+    let number = Parser::new(0).parse_all(&component).filter(is_module).count() as u32;
+    ModuleSection(&with_tables(1, elements)).append_to_component(&mut component);
+    instances_of(number, count).append_to_component(&mut component);
+    component
 }
 
 /// A component with so many functions that are long chains of operations that depend on each other, on which the code generator spends

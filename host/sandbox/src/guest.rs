@@ -80,6 +80,8 @@ pub(crate) struct Guest {
     pub(crate) refused: Option<Refused>,
     pub(crate) told: Told,
     table_elements: usize,
+    /// Set when a table had no room: where an instance cannot be made for it, that is why.
+    pub(crate) lacks_elements: bool,
 }
 
 /// Why a memory did not grow.
@@ -106,6 +108,7 @@ impl Guest {
             refused: None,
             told: Told::default(),
             table_elements: 0,
+            lacks_elements: false,
         }
     }
 
@@ -179,6 +182,7 @@ impl ResourceLimiter for Guest {
         if fits {
             self.table_elements = total;
         }
+        self.lacks_elements |= !fits;
         Ok(fits)
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::budget::Stop;
+use crate::engine::TABLE_ELEMENTS;
 use crate::error::{QUOTA, SHARE, SandboxError};
 use crate::guest::Guest;
 use crate::resident::{Inside, Live, Pace};
@@ -180,6 +181,10 @@ impl Sandbox {
             Err(error) if error.is::<Trap>() || error.is::<Stop>() || store.data().refused.is_some() => {
                 Err(self.failure("start", &error, store.data()))
             }
+            // The runtime's words name one table, which may be small.
+            Err(_) if store.data().lacks_elements => Err(SandboxError::Start(format!(
+                "its tables have more than {TABLE_ELEMENTS} elements together, and a module may have no more"
+            ))),
             Err(error) => Err(SandboxError::Start(format!("{error:#}"))),
         }
     }

@@ -6,8 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{ENGINE, guest};
-use tidegate_harness::upload::{importing, slow_to_compile, transformer_of, with_tables};
-use tidegate_sandbox::{ArtefactCache, Engine, EngineSettings, HelperLimits, MODULE_BYTES_CEILING, ModuleError, digest_of};
+use tidegate_harness::upload::{importing, slow_to_compile, transformer_of, with_tables, with_tables_beside};
+use tidegate_sandbox::{
+    ArtefactCache, Engine, EngineSettings, HelperLimits, Limits, MODULE_BYTES_CEILING, ModuleError, Sandbox, digest_of,
+};
 use wasm_encoder::{
     ConstExpr, EntityType, GlobalSection, GlobalType, ImportSection, MemorySection, MemoryType, Module, TypeSection, ValType,
 };
@@ -122,6 +124,17 @@ fn modules_that_declare_too_much_are_refused_before_they_start() {
     for bytes in [transformer_of(&with_memories(1), 4), transformer_of(&with_tables(1, 1), 20), transformer_of(&Module::new(), 100)] {
         assert!(matches!(refused(&bytes), ModuleError::Compile(what) if what.contains("does not have export `describe`")));
     }
+}
+
+/// Compiling looks at each table by itself; the tables of all instances are known when they are made, which belongs to the look at an upload.
+#[test]
+fn tables_that_have_too_many_elements_only_together_are_refused_at_the_start() {
+    let start =
+        |elements| Sandbox::new(&ENGINE, &ENGINE.compile(&with_tables_beside(guest("hostile"), 2, elements)).unwrap(), Limits::default());
+    assert_eq!(start(40_000).unwrap().describe().unwrap().name, "hostile");
+    let error = start(60_000).err().unwrap();
+    let wanted = "the module cannot be started: its tables have more than 100000 elements together, and a module may have no more";
+    assert_eq!(error.to_string(), wanted);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tidegate_harness::process::root_dir;
-use tidegate_harness::upload::importing;
+use tidegate_harness::upload::{importing, with_tables_beside};
 use tidegate_harness::{Tidegate, wait_for};
 
 fn guest(name: &str) -> Vec<u8> {
@@ -76,4 +76,13 @@ async fn code_goes_with_the_last_name(host: &mut Tidegate, digest: &str) {
     File::create(foreign).and_then(|file| file.set_modified(two_days_ago)).expect("the directory can be written");
     host.restart().await;
     assert_eq!(files(), 3);
+}
+
+/// Compiling takes each table by itself; an instance has them all, and the verdict waits for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_tables_have_too_many_elements_only_together_is_refused() {
+    let host = Tidegate::serve_in_own_dir().await;
+    let problem = refused(&host, with_tables_beside(guest("hostile"), 2, 60_000), 422, "module_rejected").await;
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("its tables have more than 100000 elements together"), "{detail}");
 }
