@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -109,24 +110,69 @@ impl Drop for Served {
     }
 }
 
+/// Names and niceness of a server's threads, by their numbers.
+fn threads(server: &Served) -> BTreeMap<String, (String, i32)> {
+    let read = |thread: std::fs::DirEntry| {
+        // A thread may have ended since.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        // proc(5): the name is field 2, in parentheses, and the niceness field 19.
+        let (number, rest) = stat.split_once(" (")?;
+        let (name, fields) = rest.rsplit_once(')')?;
+        Some((number.to_owned(), (name.to_owned(), fields.split_whitespace().nth(16)?.parse().ok()?)))
+    };
+    let all = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+    all.filter_map(|thread| read(thread.unwrap())).collect()
+}
+
 /// The clock that ends calls of modules must be on time whoever starts tasks.
 #[test]
 fn threads_that_follow_logs_come_before_those_that_start_tasks_and_answer() {
     let dir = tempfile::tempdir().unwrap();
     let server = Served::start(dir.path());
-    let mut niceness = std::collections::BTreeMap::<String, Vec<i32>>::new();
-    for thread in std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap() {
-        // A thread may have ended since.
-        let Ok(stat) = std::fs::read_to_string(thread.unwrap().path().join("stat")) else { continue };
-        // proc(5): the name is field 2, in parentheses, and the niceness field 19.
-        let (name, fields) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).unwrap();
-        niceness.entry(name.to_owned()).or_default().push(fields.split_whitespace().nth(16).unwrap().parse().unwrap());
+    let mut niceness = BTreeMap::<String, Vec<i32>>::new();
+    for (name, found) in threads(&server).into_values() {
+        niceness.entry(name).or_default().push(found);
     }
     let usual = niceness["data"][0];
     let nicer = (usual + 10).min(19);
     for (name, wanted) in [("data", usual), ("sandbox-clock", usual), ("control", nicer), ("sqlx-sqlite-wor", nicer)] {
         assert!(niceness[name].iter().all(|found| *found == wanted), "{name}: {niceness:?}");
     }
+}
+
+/// A thread begins with the niceness of the one that starts it: one of the control plane must not add its own to that.
+#[test]
+fn threads_that_the_control_plane_starts_later_are_as_nice_as_its_first_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Served::start(dir.path());
+    let of = |name: &str| {
+        let mut found = threads(&server);
+        found.retain(|_, (known, _)| known == name);
+        found
+    };
+    // Both planes have equally many threads that stay; those for work that may wait end when there was none for ten seconds.
+    let (start, stay) = (Instant::now(), of("data").len());
+    let first = loop {
+        let now = of("control");
+        if now.len() == stay {
+            break now;
+        }
+        assert!(start.elapsed() < PATIENCE, "threads of the control plane do not end: {now:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // A name is looked up on such a thread, which one of the first ones starts.
+    let endpoint = format!(
+        r#"{{"name":"here","role":"source","engine":"postgres","host":"localhost","port":{},"username":"u","password":"p","database":"d","tls":"disable"}}"#,
+        closed_port()
+    );
+    let url = format!("{}/v1/endpoints", server.url);
+    ureq::post(&url).content_type("application/json").send(&endpoint).unwrap();
+    let report = ureq::post(format!("{url}/here/test")).send_empty().unwrap().body_mut().read_to_string().unwrap();
+    assert!(report.contains("connection_failed"), "{report}");
+    let now = of("control");
+    assert!(now.keys().any(|number| !first.contains_key(number)), "no further thread was started: {now:?}");
+    let niceness: BTreeSet<i32> = first.into_values().chain(now.clone().into_values()).map(|(_, niceness)| niceness).collect();
+    assert_eq!(niceness.len(), 1, "{now:?}");
 }
 
 #[test]
