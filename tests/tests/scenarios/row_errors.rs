@@ -386,7 +386,7 @@ async fn a_delete_that_stays_and_that_mysql_refuses_is_filed_and_replayed_as_a_d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_that_stays_and_that_mariadb_refuses_is_filed_and_replayed_as_a_delete() {
-    let servers = (Source::mysql(MysqlFlavour::Mariadb118).await, Source::mysql(MysqlFlavour::Mariadb118).await);
+    let servers = (Source::mysql(MysqlFlavour::Mysql97).await, Source::mysql(MysqlFlavour::Mariadb118).await);
     // The code that MariaDB has for a value that is no JSON, too.
     check_that_a_refused_soft_delete_is_filed_and_replayed(servers.0, servers.1, ("value_refused", "error 4025")).await;
 }

@@ -11,10 +11,12 @@
 //! **MySQL** has no such moment without a global lock. `low` is `gtid_executed` read before the view: the server adds a
 //! GTID there only after the engines committed (`MYSQL_BIN_LOG::process_commit_stage_queue`: `ha_commit_low` for the
 //! whole queue, then `Gtid_state::update_commit_group`), so all of `low` is in the view. The reverse is not so: a
-//! transaction may be visible and not yet in `gtid_executed`. `high` therefore must reach beyond what `gtid_executed`
-//! says after the view: gaps are filled, and each source's last number is raised by the count of sessions that can be
-//! between their commit and their entry at once, `max_connections`. A transaction between `low` and `high` is applied
-//! idempotently, so a `high` that is too far costs nothing but that. For keyless tables there is no idempotent way:
+//! transaction may be visible and not yet in `gtid_executed`. Until it is entered there, which is one step with giving it up
+//! (`Gtid_state::update_gtids_impl_own_gtid`), a session owns its GTID, since before the engines commit (`Gtid_state::acquire_ownership` in the
+//! flush stage). So where nobody owns one after the view, what is executed then is `high`. Otherwise it must reach beyond: gaps are filled, and
+//! each source's last number is raised by the count of sessions that can be between their commit and their entry at once, `max_connections`. A
+//! transaction between `low` and `high` is applied idempotently, and what is deleted there is not kept where deleted rows are to be: after
+//! a load of a source that rests, hundreds of transactions may be days. For keyless tables there is no idempotent way:
 //! `LOCK TABLES ... READ` on a second connection waits until no writer of the table is between the two (metadata locks
 //! are held until after the GTID is entered), and while it stands, view and `gtid_executed` agree on this table.
 
@@ -148,7 +150,12 @@ async fn free_view(conn: &mut RawConn) -> Result<Window, ConnectorError> {
     conn.run(WHAT, ISOLATION).await?;
     let low = executed(conn).await?;
     conn.run(WHAT, BEGIN).await?;
+    // First: what is owned no more by then is executed.
+    let is_owned = !known(conn, "select @@global.gtid_owned").await?.is_empty();
     let after = executed(conn).await?;
+    if !is_owned {
+        return Ok(Window { low: Position::Mysql(low), high: Position::Mysql(after) });
+    }
     let sessions = known(conn, "select @@global.max_connections").await?;
     let sessions = sessions.parse::<u64>().map_err(|error| ConnectorError::definite("unexpected_answer", WHAT).caused_by(error))?;
     Ok(Window { low: Position::Mysql(low), high: Position::Mysql(reaching_beyond(&after, sessions)) })
