@@ -155,6 +155,14 @@ impl ComputedCells {
         if column.is_absent(row) { None } else { Some(column.value(row)) }
     }
 
+    /// The values as texts, when all that are not NULL are [`Value::Text`].
+    pub fn texts(&self) -> Option<Texts<'_>> {
+        let is_text = |column: &ValueColumn| {
+            matches!(column.values, Values::Utf8(..)) && !matches!(column.sql_type, SqlType::Decimal { .. } | SqlType::Json)
+        };
+        self.columns.iter().all(is_text).then_some(Texts(self))
+    }
+
     #[inline]
     fn place(&self, row: usize) -> Option<(usize, usize)> {
         match &self.places {
@@ -175,6 +183,28 @@ impl ComputedCells {
             Places::Each(places) => places,
             Places::InOrder { .. } => &mut [],
         }
+    }
+}
+
+/// Values of a computed cell that are all texts.
+#[derive(Debug, Clone, Copy)]
+pub struct Texts<'a>(&'a ComputedCells);
+
+impl<'a> Texts<'a> {
+    /// True when the character is in one of them.
+    pub fn contain(&self, character: char) -> bool {
+        self.0.columns.iter().any(|column| matches!(&column.values, Values::Utf8(_, text) if text.contains(character)))
+    }
+
+    /// A row's text; `Some(None)` for NULL, `None` when there is no value.
+    #[inline]
+    pub fn get(&self, row: usize) -> Option<Option<&'a str>> {
+        let (column, row) = self.0.place(row)?;
+        let ValueColumn { nulls, absent, values: Values::Utf8(offsets, text), .. } = self.0.columns.get(column)? else { return None };
+        if bit(absent, row) {
+            return None;
+        }
+        Some(if bit(nulls, row) { None } else { span(offsets, row).and_then(|span| text.get(span)) })
     }
 }
 
@@ -222,6 +252,31 @@ mod tests {
             let wanted: Vec<_> = (0..20).map(|row| (row < next).then_some(Value::Int(row as i64))).collect();
             assert_eq!(found(&cells, 20), wanted, "{sizes:?}");
         }
+    }
+
+    #[test]
+    fn texts_are_the_values_of_a_cell_of_text() {
+        let column = |sql_type, text: &str| {
+            let values = Values::Utf8((0..=text.len() as u32).collect(), text.to_owned());
+            ValueColumn { sql_type, nulls: vec![0b0001], absent: vec![0b0010], values }
+        };
+        let text = SqlType::Text { chars_max: None };
+        let mut cells = ComputedCells::default();
+        cells.take(column(text.clone(), "abcd"), &[0, 1, 2, 3], 8, |_| true);
+        cells.take(column(text.clone(), "efg\0"), &[4, 5, 6, 7], 8, |_| true);
+        let texts = cells.texts().expect("all are texts");
+        assert!(texts.contain('c') && texts.contain('\0') && !texts.contain('h'));
+        for row in 0..9 {
+            let wanted = cells.value(row).map(|value| value.as_text().map(str::to_owned));
+            assert_eq!(texts.get(row).map(|text| text.map(str::to_owned)), wanted, "row {row}");
+        }
+        for other in [SqlType::Json, SqlType::Decimal { precision: None, scale: None }] {
+            let mut cells = cells.clone();
+            cells.take(column(other, "1"), &[8], 9, |_| true);
+            assert!(cells.texts().is_none());
+        }
+        cells.take(numbers(1, 1), &[8], 9, |_| true);
+        assert!(cells.texts().is_none());
     }
 
     #[test]

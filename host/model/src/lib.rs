@@ -16,7 +16,7 @@ pub mod state;
 pub mod value;
 
 pub use change::{Change, ImageKind, RowChange, Upheaval};
-pub use column::{ComputedCells, ValueColumn, Values};
+pub use column::{ComputedCells, Texts, ValueColumn, Values};
 pub use condition::{Condition, Operand};
 pub use name::{TableName, TaskId, TenantId};
 pub use objects::TableObjects;

@@ -29,6 +29,7 @@ async fn every_fact(flavour: MysqlFlavour, options: &[&str]) {
     facts::large_group_in_parts_and_truncate_are_one_transaction(&bench).await;
     facts::computed_and_constant_columns_are_written_like_others(&bench).await;
     facts::computed_values_go_to_columns_of_another_type_in_loads_and_changes_alike(&bench).await;
+    facts::computed_texts_of_loads_arrive(&bench).await;
     facts::unique_key_with_nulls_identifies_rows(&bench).await;
     facts::values_of_a_unique_key_may_be_exchanged(&bench).await;
     facts::rows_that_others_change_while_a_group_is_open_are_met_as_they_are(&bench).await;

@@ -1,7 +1,7 @@
 //! Chunks and their marks, and what a worker may do after another took over.
 
 use tidegate_model::objects::{Index, IndexBacking, IndexMethod, IndexPart};
-use tidegate_model::{TableObjects, TableState};
+use tidegate_model::{ComputedCells, SqlType, TableObjects, TableState, Value, ValueColumn, Values};
 
 use super::*;
 use crate::{BuildStage, ChunkRecord, ErrorClass, LoadPlan, TargetObjects};
@@ -239,4 +239,68 @@ pub async fn older_worker_can_do_nothing_after_a_take_over(bench: &dyn Bench) {
     assert_eq!(lane.apply(&group(5, 6, Vec::new())).await.unwrap_err().class(), ErrorClass::Fenced);
     lane.apply(&group(0, 1, vec![insert(5)])).await.unwrap();
     assert_eq!(bench.rows("fenced", &["id", "note"]).await, ["5,zombie"]);
+}
+
+/// Texts that modules computed: of two columns, NULL and empty ones among them, more than goes to the server at once. One with a NUL
+/// character arrives or is an error of its row, and a row without a value is an error.
+pub async fn computed_texts_of_loads_arrive(bench: &dyn Bench) {
+    const ROWS: usize = 3_000;
+    let mut wanted = (*notes("texts")).clone();
+    let text = SqlType::Text { chars_max: None };
+    let made =
+        |name: &str, cell| TargetColumn { name: name.into(), sql_type: text.clone(), nullable: true, origin: ColumnOrigin::Computed(cell) };
+    wanted.columns.extend([made("head", 0), made("tail", 1)]);
+    wanted.computed = vec![text.clone(), text.clone()];
+    let (table, name) = (Arc::new(wanted), TableName::new("app", "texts"));
+    prepare(bench, &table).await;
+    let chunks: Vec<_> = (0..3).map(chunk).collect();
+    bench.target().save_chunks(bench.fence(), &name, &chunks).await.unwrap();
+    let cells = |texts: &[String], nulls: &dyn Fn(usize) -> bool, absent: &dyn Fn(usize) -> bool| {
+        let mut offsets = vec![0];
+        offsets.extend(texts.iter().scan(0, |end, text| {
+            *end += text.len() as u32;
+            Some(*end)
+        }));
+        let bits = |of: &dyn Fn(usize) -> bool| {
+            let mut bits = vec![0_u8; texts.len().div_ceil(8)];
+            (0..texts.len()).filter(|row| of(*row)).for_each(|row| bits[row / 8] |= 1 << (row % 8));
+            bits
+        };
+        let column =
+            ValueColumn { sql_type: text.clone(), nulls: bits(nulls), absent: bits(absent), values: Values::Utf8(offsets, texts.concat()) };
+        let mut cells = ComputedCells::default();
+        cells.take(column, &(0..texts.len()).collect::<Vec<_>>(), texts.len(), |_| true);
+        cells
+    };
+    let head: Vec<String> = (0..ROWS).map(|row| format!("{row}: é{}", "x".repeat(row % 250))).collect();
+    let tail: Vec<String> = (0..ROWS).map(|row| if row % 7 == 1 { String::new() } else { row.to_string() }).collect();
+    let (some, none) = (|row: usize| row % 5 == 2, |_: usize| false);
+    let rows = || (0..ROWS as i64).map(|id| note(id, "n"));
+    let mut loader = bench.target().loader(bench.fence()).await.unwrap();
+    loader.begin(&table, &chunk(0), false).await.unwrap();
+    let computed = vec![cells(&head, &some, &none), cells(&tail, &none, &none)];
+    loader.write(LoadBatch { computed, kept: Some((1..ROWS as u32).collect()), ..loaded(rows()) }).await.unwrap();
+    assert_eq!(loader.finish(&window(1)).await.unwrap(), ROWS as u64 - 1);
+    let found = bench.rows("texts", &["id", "note", "head", "tail"]).await;
+    let mut wanted: Vec<String> =
+        (1..ROWS).map(|row| format!("{row},n,{},{}", if some(row) { "NULL" } else { &*head[row] }, tail[row])).collect();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+
+    let with_nul = ["a\0b".to_owned()];
+    loader.begin(&table, &chunk(1), false).await.unwrap();
+    let computed = vec![cells(&with_nul, &none, &none), cells(&with_nul, &none, &none)];
+    match loader.write(LoadBatch { computed, ..loaded([note(-1, "n")]) }).await {
+        Ok(()) => {
+            loader.finish(&window(1)).await.unwrap();
+            let found = bench.rows("texts", &["id", "head", "tail"]).await;
+            assert!(found.contains(&"-1,a\0b,a\0b".to_owned()));
+        }
+        Err(error) => assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "value_refused"), "{}", error.chain()),
+    }
+    let mut loader = bench.target().loader(bench.fence()).await.unwrap();
+    loader.begin(&table, &chunk(2), false).await.unwrap();
+    let computed = vec![cells(&[String::new()], &none, &none), cells(&[String::new()], &none, &|row| row == 0)];
+    let error = loader.write(LoadBatch { computed, ..loaded([note(-2, "n")]) }).await.unwrap_err();
+    assert_eq!((error.class(), error.code()), (ErrorClass::TableDefinite, "incomplete_image"), "{}", error.chain());
 }

@@ -85,13 +85,28 @@ impl RowBatch {
     /// A cell; `None` outside of the rows.
     #[inline]
     pub fn cell(&self, row: usize, index: usize) -> Option<Cell<'_>> {
-        let (length, bytes) = self.framed(row, index)?;
-        Some(match length {
+        let framed = self.framed(row, index)?;
+        // The most frequent one, without a look at its length or at the other cases.
+        match framed.get(HEAD..) {
+            Some(bytes) if !bytes.is_empty() && self.apart.is_empty() && self.spelled.is_empty() => Some(Cell::Binary(bytes)),
+            _ => self.cell_of(framed, index),
+        }
+    }
+
+    fn cell_of<'a>(&'a self, framed: &'a [u8], index: usize) -> Option<Cell<'a>> {
+        let (head, bytes) = framed.split_first_chunk::<HEAD>()?;
+        Some(match i32::from_be_bytes(*head) {
             NULL => Cell::Null,
             0.. if self.spelled.get(index) == Some(&true) => Cell::Text(bytes),
             0.. => Cell::Binary(bytes),
             number => self.cell_apart(number)?,
         })
+    }
+
+    /// True when the rows have a cell that lies apart: a large, spelled, unknown or faulty one.
+    #[inline]
+    pub fn has_apart(&self) -> bool {
+        !self.apart.is_empty()
     }
 
     /// The bytes of a large cell, to be shared; `None` for every other.
@@ -100,8 +115,7 @@ impl RowBatch {
         if self.apart.is_empty() {
             return None;
         }
-        let (length, _) = self.framed(row, index)?;
-        self.apart.get(place_apart(length)?).map(|(_, bytes)| bytes).filter(|bytes| bytes.len() >= LARGE_BYTES)
+        self.apart.get(place_apart(self.length(row, index)?)?).map(|(_, bytes)| bytes).filter(|bytes| bytes.len() >= LARGE_BYTES)
     }
 
     /// Neighbouring binary cells of a row, each behind its length; `None` where one of them is of another kind or lies apart.
@@ -110,7 +124,7 @@ impl RowBatch {
         if cells.end > self.cells || self.spelled.get(cells.clone()).is_some_and(|flags| flags.contains(&true)) {
             return None;
         }
-        if !self.apart.is_empty() && cells.clone().any(|index| self.framed(row, index).is_none_or(|(length, _)| length < NULL)) {
+        if !self.apart.is_empty() && cells.clone().any(|index| self.length(row, index).is_none_or(|length| length < NULL)) {
             return None;
         }
         let first = row * self.cells;
@@ -262,15 +276,19 @@ impl RowBatch {
         assert_eq!(self.starts.len(), self.rows * self.cells + 1, "each row has as many cells as its table has columns");
     }
 
+    /// A cell behind its length.
     #[inline]
-    fn framed(&self, row: usize, index: usize) -> Option<(i32, &[u8])> {
+    fn framed(&self, row: usize, index: usize) -> Option<&[u8]> {
         if index >= self.cells {
             return None;
         }
         let place = row * self.cells + index;
         let (start, end) = (*self.starts.get(place)?, *self.starts.get(place + 1)?);
-        let (head, bytes) = self.bytes.get(start as usize..end as usize)?.split_first_chunk::<HEAD>()?;
-        Some((i32::from_be_bytes(*head), bytes))
+        self.bytes.get(start as usize..end as usize)
+    }
+
+    fn length(&self, row: usize, index: usize) -> Option<i32> {
+        self.framed(row, index)?.first_chunk::<HEAD>().map(|head| i32::from_be_bytes(*head))
     }
 
     fn cell_apart(&self, number: i32) -> Option<Cell<'_>> {

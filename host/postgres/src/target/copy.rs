@@ -7,8 +7,8 @@ use std::pin::Pin;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
-use tidegate_connector::{ConnectorError, Image, LoadBatch};
-use tidegate_model::TableName;
+use tidegate_connector::{ConnectorError, Image, LoadBatch, Loaded};
+use tidegate_model::{TableName, Texts};
 use tokio_postgres::{Client, CopyInSink};
 
 use super::plan::{ColumnPlan, Large, TablePlan};
@@ -38,6 +38,30 @@ struct Piece {
     cells: Option<Range<usize>>,
 }
 
+/// How a piece of the rows of one batch is written.
+struct Way<'a> {
+    piece: Piece,
+    /// What its only column gets.
+    texts: Option<Texts<'a>>,
+}
+
+impl<'a> Way<'a> {
+    fn of(piece: &Piece, plan: &TablePlan, batch: &'a LoadBatch) -> Way<'a> {
+        let cell = plan.columns[piece.columns.start].takes_texts().filter(|_| piece.columns.len() == 1);
+        let texts = cell.and_then(|cell| batch.computed.get(cell)?.texts());
+        // Looked for in all of them at once.
+        Way { piece: piece.clone(), texts: texts.filter(|texts| !texts.contain('\0')) }
+    }
+}
+
+/// How far rows were put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Put {
+    /// A part is full; there may be more.
+    Part,
+    All,
+}
+
 /// A running COPY. Dropped, it is cancelled and the server discards its rows.
 pub(crate) struct CopyRows {
     sink: Pin<Box<CopyInSink<Bytes>>>,
@@ -61,7 +85,7 @@ impl CopyRows {
 
     /// Adds a complete row. Columns that a staged row's mark does not need may be unknown.
     pub(crate) async fn add(&mut self, plan: &TablePlan, image: &Image, mark: Option<StageMark>) -> Result<(), ConnectorError> {
-        self.begin_row(plan, mark);
+        begin_row(&mut self.part, plan, mark);
         let needs_all = mark.is_none_or(|mark| matches!(mark.operation, b'I' | b'R'));
         let is_deleted = mark.is_some_and(|mark| mark.operation == b'D');
         for column in 0..plan.columns.len() {
@@ -85,10 +109,23 @@ impl CopyRows {
         Ok(())
     }
 
-    /// Adds the rows of a load. Cells that are as they were at the source are copied in as few pieces as there are.
+    /// Adds the rows of a load.
     pub(crate) async fn add_loaded(&mut self, plan: &TablePlan, batch: &LoadBatch, mark: Option<StageMark>) -> Result<(), ConnectorError> {
+        if batch.rows.has_apart() {
+            return self.add_with_large(plan, batch, mark).await;
+        }
+        let ways: Vec<Way<'_>> = self.pieces.iter().map(|piece| Way::of(piece, plan, batch)).collect();
+        let mut rows = batch.loaded();
+        while put_rows(&mut self.part, plan, &ways, &mut rows, mark)? == Put::Part {
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    /// The same where some cells may be large.
+    async fn add_with_large(&mut self, plan: &TablePlan, batch: &LoadBatch, mark: Option<StageMark>) -> Result<(), ConnectorError> {
         for loaded in batch.loaded() {
-            self.begin_row(plan, mark);
+            begin_row(&mut self.part, plan, mark);
             for index in 0..self.pieces.len() {
                 let Piece { columns, cells } = self.pieces[index].clone();
                 if let Some(bytes) = cells.and_then(|cells| loaded.run(cells)) {
@@ -108,18 +145,6 @@ impl CopyRows {
             }
         }
         Ok(())
-    }
-
-    fn begin_row(&mut self, plan: &TablePlan, mark: Option<StageMark>) {
-        let head = if mark.is_some() { STAGE_HEAD } else { 0 };
-        let count = i16::try_from(plan.columns.len()).expect("PostgreSQL has no table of more than 1600 columns") + head;
-        self.part.put_i16(count);
-        if let Some(mark) = mark {
-            self.part.put_i32(1);
-            self.part.put_u8(mark.operation);
-            self.part.put_i32(4);
-            self.part.put_i32(mark.mask);
-        }
     }
 
     /// Ends the COPY and returns its rows.
@@ -161,6 +186,52 @@ impl CopyRows {
             Some(error) => table_error(&self.table, &self.attempted, error),
             None => ConnectorError::transient("connection_failed", self.attempted.clone()),
         })
+    }
+}
+
+/// Appends rows without large cells until a part is full. Cells that are as they were at the source are copied in as few pieces as there are.
+fn put_rows<'a>(
+    part: &mut BytesMut,
+    plan: &TablePlan,
+    ways: &[Way<'_>],
+    rows: &mut impl Iterator<Item = Loaded<'a>>,
+    mark: Option<StageMark>,
+) -> Result<Put, ConnectorError> {
+    while part.len() < PART_BYTES {
+        let Some(loaded) = rows.next() else { return Ok(Put::All) };
+        begin_row(part, plan, mark);
+        for Way { piece: Piece { columns, cells }, texts } in ways {
+            if let Some(bytes) = cells.clone().and_then(|cells| loaded.run(cells)) {
+                part.extend_from_slice(bytes);
+                continue;
+            }
+            if let Some(texts) = texts {
+                match texts.get(loaded.place()) {
+                    Some(Some(text)) => plan.put_text(columns.start, text, part)?,
+                    Some(None) => part.put_i32(-1),
+                    None => return Err(incomplete(plan)),
+                }
+                continue;
+            }
+            for column in columns.clone() {
+                if !plan.put_cell(column, &loaded, part)? {
+                    return Err(incomplete(plan));
+                }
+            }
+        }
+    }
+    Ok(Put::Part)
+}
+
+fn begin_row(part: &mut BytesMut, plan: &TablePlan, mark: Option<StageMark>) {
+    let head = if mark.is_some() { STAGE_HEAD } else { 0 };
+    let count = i16::try_from(plan.columns.len()).expect("PostgreSQL has no table of more than 1600 columns") + head;
+    part.put_i16(count);
+    if let Some(mark) = mark {
+        part.put_i32(1);
+        part.put_u8(mark.operation);
+        part.put_i32(4);
+        part.put_i32(mark.mask);
     }
 }
 

@@ -160,9 +160,7 @@ impl TablePlan {
             && *form != Form::Jsonb
             && is_kept(*form, text)
         {
-            out.put_i32(self.field_length(plan, text.len())?);
-            out.extend_from_slice(text.as_bytes());
-            return Ok(true);
+            return self.put_text(column, text, out).map(|()| true);
         }
         let start = out.len();
         out.put_i32(-1);
@@ -212,7 +210,19 @@ impl TablePlan {
         Ok(Some(Large { length, head, bytes }))
     }
 
+    /// Appends the length and the bytes of a text of a column that [takes](ColumnPlan::takes_texts) it.
+    ///
+    /// # Errors
+    /// Table-definite (`value_too_large`).
+    #[inline]
+    pub(crate) fn put_text(&self, column: usize, text: &str, out: &mut BytesMut) -> Result<(), ConnectorError> {
+        out.put_i32(self.field_length(&self.columns[column], text.len())?);
+        out.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
     /// Bytes of a field as the protocol wants them.
+    #[inline]
     fn field_length(&self, plan: &ColumnPlan, bytes: usize) -> Result<i32, ConnectorError> {
         match i32::try_from(bytes) {
             Ok(length) if length <= FIELD_BYTES_MAX => Ok(length),
@@ -309,6 +319,14 @@ impl ColumnPlan {
     pub(crate) fn passes(&self) -> Option<usize> {
         match (&self.path, &self.labels, &self.origin) {
             (Path::Pass, None, ColumnOrigin::Source(index)) => Some(*index),
+            _ => None,
+        }
+    }
+
+    /// The computed cell whose texts go to this column as they are, those with a NUL character aside.
+    pub(crate) fn takes_texts(&self) -> Option<usize> {
+        match (&self.path, &self.origin) {
+            (Path::Neutral(_, Form::Text | Form::ViaText | Form::Json), ColumnOrigin::Computed(index)) => Some(*index),
             _ => None,
         }
     }
