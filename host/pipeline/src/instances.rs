@@ -15,9 +15,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use tidegate_connector::ConnectorError;
-use tidegate_sandbox::run_on_guest_thread;
+use tidegate_sandbox::{run_on_guest_thread, thread_cpu, waiting_by};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
+use tokio::task::block_in_place;
 
 use crate::guests::{self, Guests};
 use crate::modules::Modules;
@@ -34,6 +35,10 @@ const NONE_ASKED: Duration = Duration::from_secs(60);
 /// Work that takes no longer is not worth a thread of its own.
 const QUICK: Duration = Duration::from_millis(10);
 
+/// CPU time. Work that takes no more is not worth that another thread goes on with what this one has to do besides: handing that over and
+/// back costs some 150 µs. Reading and writing as many rows takes about as long.
+const AT_ONCE: Duration = Duration::from_millis(3);
+
 /// More instances at work than cores only take turns.
 static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
@@ -45,8 +50,27 @@ pub(crate) struct Instances {
     /// Those that do not work now; the first one first.
     idle: VecDeque<Box<Guests>>,
     no_room_until: Option<Instant>,
-    /// The last work of [`Instances::with_first_here`] was quick.
-    is_quick: bool,
+    /// Of the last work of [`Instances::with_first_here`].
+    length: Length,
+}
+
+/// How long work takes, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    AtOnce,
+    Quick,
+    Long,
+}
+
+impl Length {
+    /// Work that waited for a processor is no longer for it.
+    fn of(cpu: Duration, wall: Duration) -> Self {
+        match (cpu <= AT_ONCE, wall <= QUICK) {
+            (true, _) => Self::AtOnce,
+            (false, true) => Self::Quick,
+            (false, false) => Self::Long,
+        }
+    }
 }
 
 /// What came of a piece.
@@ -58,7 +82,7 @@ enum Outcome<T, R> {
 
 impl Instances {
     pub(crate) fn new(modules: Arc<Modules>, row_errors: Arc<RowErrors>, units: Units) -> Self {
-        Self { modules, row_errors, units, idle: VecDeque::new(), no_room_until: None, is_quick: false }
+        Self { modules, row_errors, units, idle: VecDeque::new(), no_room_until: None, length: Length::Long }
     }
 
     /// How many instances may work at once.
@@ -85,26 +109,36 @@ impl Instances {
     }
 
     /// As [`Instances::with_first`], but on this thread as long as the work is quick: handing a row to another core and back costs
-    /// more than most modules do, and here it stays in the core's caches. Another thread goes on with what this one had to do besides.
-    /// When the task that waits for the future is aborted, it ends after the work, within the guests' time limits.
+    /// more than most modules do, and here it stays in the core's caches. Another thread goes on with what this one had to do besides, at once
+    /// or, where even that is not worth while, when the work takes long after all. When the task that waits for the future is aborted, it ends
+    /// after the work, within the guests' time limits.
     pub(crate) async fn with_first_here<R: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Guests) -> Result<R, TaskError> + Send + 'static,
     ) -> Result<R, TaskError> {
         let since = Instant::now();
-        // In a runtime of one thread there is no other one to go on.
-        let result = if self.is_quick && Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread {
-            let mut guests = self.take();
-            let (guests, result) = tokio::task::block_in_place(move || {
-                let result = work(&mut guests);
-                (guests, result)
-            });
-            self.idle.push_front(guests);
-            result
-        } else {
-            self.with_first(work).await
+        let timed = move |guests: &mut Guests| {
+            let before = thread_cpu();
+            let result = work(guests)?;
+            Ok((result, thread_cpu().saturating_sub(before)))
         };
-        self.is_quick = since.elapsed() <= QUICK;
+        // In a runtime of one thread there is no other one to go on.
+        let is_alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        // Until it is known: what fails, or is cancelled, may have taken any time.
+        let result = match std::mem::replace(&mut self.length, Length::Long) {
+            Length::AtOnce if !is_alone => self.here(|guests| waiting_by(others_go_on, || timed(guests))),
+            Length::Quick if !is_alone => self.here(|guests| block_in_place(|| timed(guests))),
+            _ => self.with_first(timed).await,
+        };
+        let (result, cpu) = result?;
+        self.length = Length::of(cpu, since.elapsed());
+        Ok(result)
+    }
+
+    fn here<R>(&mut self, work: impl FnOnce(&mut Guests) -> Result<R, TaskError>) -> Result<R, TaskError> {
+        let mut guests = self.take();
+        let result = work(&mut guests);
+        self.idle.push_front(guests);
         result
     }
 
@@ -162,6 +196,11 @@ impl Instances {
     fn take(&mut self) -> Box<Guests> {
         self.idle.pop_front().unwrap_or_else(|| Box::new(Guests::new(self.modules.clone(), self.row_errors.clone())))
     }
+}
+
+/// Another thread goes on with what this one, of a runtime, has to do besides the wait.
+fn others_go_on(wait: &mut dyn FnMut()) {
+    block_in_place(wait);
 }
 
 /// `count` nearly equal parts of `items`, in order; at least one.

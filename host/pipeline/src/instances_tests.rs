@@ -95,6 +95,54 @@ fn pieces_are_nearly_equal_and_nothing_is_lost() {
     }
 }
 
+#[test]
+fn only_work_that_takes_long_is_worth_a_thread_of_its_own() {
+    let of = |cpu_us, wall_us| Length::of(Duration::from_micros(cpu_us), Duration::from_micros(wall_us));
+    assert_eq!((of(300, 300), of(3_000, 80_000)), (Length::AtOnce, Length::AtOnce), "waiting for a processor makes it no longer");
+    assert_eq!((of(3_001, 10_000), of(3_001, 10_001)), (Length::Quick, Length::Long));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn work_moves_to_this_thread_when_it_is_quick_and_away_when_it_is_not() {
+    let in_task = tokio::spawn(async {
+        let mut instances = instances(1);
+        let here = || std::thread::current().id();
+        let mut was_here = Vec::new();
+        for spins in [Duration::ZERO, Duration::ZERO, QUICK * 3, Duration::ZERO, Duration::ZERO] {
+            let expected = here();
+            let work = move |_: &mut Guests| {
+                let since = thread_cpu();
+                while thread_cpu() - since < spins {}
+                Ok(std::thread::current().id() == expected)
+            };
+            was_here.push(instances.with_first_here(work).await.unwrap());
+        }
+        instances.with_first_here(|_| Err::<(), _>(TaskError::Panicked("it failed".into()))).await.unwrap_err();
+        let expected = here();
+        was_here.push(instances.with_first_here(move |_| Ok(std::thread::current().id() == expected)).await.unwrap());
+        was_here
+    });
+    assert_eq!(in_task.await.unwrap(), [false, true, true, false, true, false], "nobody knows how long work takes that failed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn while_work_on_the_only_thread_waits_others_go_on() {
+    let in_task = tokio::spawn(async {
+        let mut instances = instances(1);
+        instances.with_first_here(|_| Ok(())).await.unwrap();
+        assert_eq!(instances.length, Length::AtOnce);
+        let (went_on, has_gone_on) = std::sync::mpsc::channel();
+        tokio::spawn(async move { went_on.send(()).unwrap() });
+        let work = move |_: &mut Guests| {
+            let mut found = None;
+            others_go_on(&mut || found = Some(has_gone_on.recv_timeout(Duration::from_secs(60))));
+            Ok(found)
+        };
+        instances.with_first_here(work).await.unwrap()
+    });
+    assert_eq!(in_task.await.unwrap(), Some(Ok(())));
+}
+
 fn table() -> Arc<SourceTable> {
     let column = |name: &str, sql_type| Column {
         name: name.to_owned(),

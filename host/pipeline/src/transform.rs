@@ -20,7 +20,7 @@
 //!
 //! Tables without row-level work never come here: their rows stay in the source's bytes. Guests that judge changes run on
 //! blocking threads, apart from those that do I/O; those that judge rows of a load run on the thread of its lane, which another
-//! one takes the place of.
+//! one takes the place of when they take long.
 
 use std::sync::Arc;
 

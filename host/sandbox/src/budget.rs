@@ -21,10 +21,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::engine::TICK;
-use crate::threads::{forgo, give_way};
+use crate::threads::{forgo, give_way, thread_cpu, wait};
 
 /// Wall time allowed for each unit of CPU time allowed.
 const WALL_FACTOR: u32 = 10;
@@ -234,9 +232,11 @@ impl Budget {
         // What it ran before its first rest is not made up for.
         let ran = used.saturating_sub(self.rested_at).min(TICK);
         let rest = ran * REST_FACTOR * pacer.resting().clamp(1, RESTING_MAX);
-        while let Some(left) = rest.checked_sub(since.elapsed()).filter(|left| !left.is_zero() && !self.is_cancelled()) {
-            std::thread::sleep(left.min(REST_STEP));
-        }
+        wait(|| {
+            while let Some(left) = rest.checked_sub(since.elapsed()).filter(|left| !left.is_zero() && !self.is_cancelled()) {
+                std::thread::sleep(left.min(REST_STEP));
+            }
+        });
         forgo();
         pacer.wakes();
         self.rested += since.elapsed();
@@ -247,12 +247,6 @@ impl Budget {
     pub(crate) fn end(&mut self) {
         self.paced = None;
     }
-}
-
-/// CPU time that this thread has used so far.
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// How long this thread has waited for a processor while it could have run, so far. Nothing where the kernel does not say it.
@@ -266,7 +260,7 @@ fn thread_waited() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::threads::run_on_guest_thread;
+    use crate::threads::{HowToWait, run_on_guest_thread, waiting_by};
 
     #[test]
     fn waiting_for_a_processor_uses_up_neither_clock() {
@@ -301,6 +295,25 @@ mod tests {
         // More than this thread can have waited for a processor since the first check.
         let stop = at(3_600_000, 1_000).unwrap_err();
         assert!(matches!(stop, Stop::Wall { used, allowed } if used > allowed && allowed == Duration::from_millis(500)), "{stop:?}");
+    }
+
+    #[test]
+    fn a_rest_is_a_wait_of_its_thread() {
+        thread_local! {
+            static WAITS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+        }
+        let counted: HowToWait = |wait| {
+            WAITS.set(WAITS.get() + 1);
+            wait();
+        };
+        let mut budget = Budget::new(Duration::from_secs(60), Duration::ZERO, Arc::default());
+        let pacer = Pacer::default();
+        budget.ask_clock();
+        waiting_by(counted, || budget.rest(&pacer));
+        assert_eq!(WAITS.get(), 0, "an ordinary call does not rest");
+        while budget.cpu_used() < RESTS_AFTER {}
+        waiting_by(counted, || budget.rest(&pacer));
+        assert!(WAITS.get() == 1 && budget.rested > Duration::ZERO);
     }
 
     /// Runs until the budget ends it; why, and how long that took.

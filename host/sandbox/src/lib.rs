@@ -56,6 +56,6 @@ pub use plan::{ColumnOrigin, Output, OutputSource, PlanInput, PlanOutcome, Renam
 pub use result::{BatchResult, RowError};
 pub use sandbox::{ModuleInfo, Sandbox};
 pub use share::TenantShare;
-pub use threads::run_on_guest_thread;
+pub use threads::{HowToWait, run_on_guest_thread, thread_cpu, waiting_by};
 pub use told::{LogLevel, LogLine};
 pub use usage::Usage;

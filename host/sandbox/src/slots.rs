@@ -18,6 +18,7 @@ use crate::compile::SandboxCount;
 use crate::memory::NoMemory;
 use crate::resident::Place;
 use crate::share::{TenantShare, Verdict};
+use crate::threads::wait;
 
 /// Of so many slots for tenants' modules, one is there for built-in ones beside them.
 const RESERVE_PART: u32 = 8;
@@ -165,7 +166,7 @@ impl Slots {
         for (_, _, why) in state.queue.iter_mut().filter(|(number, ..)| *number == ticket.number) {
             *why = lack;
         }
-        drop(self.changed.wait_timeout(state, left.min(LOOK)).unwrap_or_else(PoisonError::into_inner));
+        drop(wait(|| self.changed.wait_timeout(state, left.min(LOOK))).unwrap_or_else(PoisonError::into_inner));
         Some(ticket)
     }
 

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::process::getpriority_process;
+use rustix::time::{ClockId, clock_gettime};
 use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 
@@ -41,7 +42,11 @@ thread_local! {
     static KIND: Cell<Kind> = const { Cell::new(Kind::Foreign) };
     /// Asked once: that is a call of the kernel, and a thread's niceness is set before it does anything.
     static NICENESS: i32 = getpriority_process(None).unwrap_or(0);
+    static WAITS_BY: Cell<HowToWait> = const { Cell::new(|wait| wait()) };
 }
+
+/// What a thread does around a wait, which it is handed and has to call.
+pub type HowToWait = fn(&mut dyn FnMut());
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -68,6 +73,32 @@ pub fn run_on_guest_thread(job: impl FnOnce() + Send + 'static) -> std::io::Resu
         }
     }
     std::thread::Builder::new().name("guest".into()).spawn(move || work(job)).map(drop)
+}
+
+/// Runs `work`, and calls `how` around whatever this thread waits for in it: for a slot, and while a module rests that takes long. So a
+/// thread that has other work, too, can have another one go on with it, and need not for a call that takes as long as calls do.
+pub fn waiting_by<R>(how: HowToWait, work: impl FnOnce() -> R) -> R {
+    struct Before(HowToWait);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            WAITS_BY.set(self.0);
+        }
+    }
+    let _before = Before(WAITS_BY.replace(how));
+    work()
+}
+
+/// CPU time that this thread has used so far.
+pub fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Waits as this thread does.
+pub(crate) fn wait<R>(wait: impl FnOnce() -> R) -> R {
+    let (mut wait, mut outcome) = (Some(wait), None);
+    WAITS_BY.get()(&mut || outcome = wait.take().map(|wait| wait()));
+    outcome.expect("who is handed a wait calls it")
 }
 
 impl Idle {
@@ -146,6 +177,23 @@ fn next(number: u64, queue: &Receiver<Job>) -> Option<Job> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    thread_local! {
+        static WAITS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_thread_waits_as_it_was_told_and_as_before_afterwards() {
+        let counted: HowToWait = |wait| {
+            WAITS.set(WAITS.get() + 1);
+            wait();
+        };
+        assert!(waiting_by(counted, || wait(|| "outside") == "outside" && waiting_by(|wait| wait(), || wait(|| true))));
+        assert_eq!((wait(|| 7), WAITS.get()), (7, 1));
+        let panicked = std::panic::catch_unwind(|| waiting_by(counted, || wait(|| panic!("in the wait"))));
+        assert!(panicked.is_err());
+        assert_eq!((wait(|| 7), WAITS.get()), (7, 2));
+    }
 
     /// Runs on a guest thread and waits for the answer.
     fn ask<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'static) -> T {

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,6 +15,7 @@ use support::{batch, guest, input, schema};
 use tidegate_model::Value;
 use tidegate_sandbox::{
     Batch, Compiled, Engine, EngineSettings, Limits, PlanOutcome, Sandbox, SandboxCount, SandboxError, TenantShare, builtin_rules,
+    waiting_by,
 };
 
 /// Long enough for what has to be refused, short enough to wait for it.
@@ -39,6 +41,15 @@ fn try_planned(engine: &Engine, module: &Compiled, config: &str) -> Result<Sandb
     let mut sandbox = Sandbox::new(engine, module, limits)?;
     sandbox.plan(0, &input(&schema()), config)?;
     Ok(sandbox)
+}
+
+thread_local! {
+    static TOLD: Cell<u32> = const { Cell::new(0) };
+}
+
+fn told(wait: &mut dyn FnMut()) {
+    TOLD.set(TOLD.get() + 1);
+    wait();
 }
 
 /// A call that does not end before it is told to.
@@ -127,9 +138,12 @@ fn what_a_module_told_before_it_gave_up_its_slot_is_heard() {
 fn a_call_keeps_its_slot_and_who_finds_none_says_so() {
     let (engine, module) = engine(1, PATIENCE);
     let busy = [Busy::start(&engine, &module), Busy::start(&engine, &module)];
-    assert_eq!(try_planned(&engine, &module, "well-behaved").err(), Some(SandboxError::NoSlot));
+    // Its thread knows of the wait, and can have another one go on with what it has to do besides.
+    let told = waiting_by(told, || try_planned(&engine, &module, "well-behaved").err());
+    assert_eq!((told, TOLD.replace(0) > 0), (Some(SandboxError::NoSlot), true));
     busy.into_iter().for_each(Busy::end);
-    assert!(try_planned(&engine, &module, "well-behaved").is_ok());
+    assert!(waiting_by(self::told, || try_planned(&engine, &module, "well-behaved").is_ok()));
+    assert_eq!(TOLD.get(), 0);
 }
 
 #[test]
