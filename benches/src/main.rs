@@ -58,7 +58,7 @@ enum Part {
         /// Rows of the table that is loaded; 0 leaves the loads out.
         #[arg(long, default_value_t = 2_000_000)]
         load_rows: u64,
-        /// Only loads whose case has this in its name, and nothing but loads.
+        /// Only loads without a module and those whose case has this in its name, and nothing but loads.
         #[arg(long)]
         load_case: Option<String>,
     },
