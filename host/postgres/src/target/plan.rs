@@ -154,14 +154,6 @@ impl TablePlan {
         if plan.lacks_label(image) {
             return Err(self.unknown_label(plan));
         }
-        // The most frequent computed value, without the other cases.
-        if let (Path::Neutral(sql_type, form), ColumnOrigin::Computed(index)) = (&plan.path, &plan.origin)
-            && let Ok(Some(Value::Text(text))) = image.computed(*index, sql_type)
-            && *form != Form::Jsonb
-            && is_kept(*form, text)
-        {
-            return self.put_text(column, text, out).map(|()| true);
-        }
         let start = out.len();
         out.put_i32(-1);
         match plan.put(&self.table, image, out) {
