@@ -222,6 +222,26 @@ async fn a_setting_and_the_users_own_tables_keep_objects_away() {
     assert!(bad.status == 400 && bad.body.to_string().contains("none of full, minimal"), "{} {}", bad.status, bad.body);
 }
 
+/// As where two tables exchanged their names at the source: their keys keep theirs, and one stands in the way of the other's in the target.
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_columns_stand_in_their_places_where_the_name_of_the_key_is_taken() {
+    let world = World::start(Source::postgres(PostgresVersion::V17).await, PostgresVersion::V17).await;
+    world
+        .source_sql(
+            "create schema shop;
+             create table shop.one (n int, twice int generated always as (n * 2) stored, id int constraint taken primary key);
+             insert into shop.one (n, id) values (21, 1)",
+        )
+        .await;
+    world.target.sql("create schema shop; create table shop.another (id int constraint taken primary key)").await;
+    create(&world, "all", "full-load", "drop-and-create", json!({})).await;
+    world.host.post("/v1/tasks/all/start", &json!({})).await.ok();
+    world.wait_stopped("all").await;
+    let columns = "select string_agg(attname, ',' order by attnum) from pg_attribute where attrelid = 'shop.one'::regclass and attnum > 0";
+    assert_eq!(world.target.value(columns).await, "n,twice,id");
+    assert_eq!(world.target.value("select twice from shop.one where id = 1").await, "42");
+}
+
 /// Renames are applied to every object; what uses a dropped or renamed column in a text of its own is listed.
 #[tokio::test(flavor = "multi_thread")]
 async fn renames_reach_every_object_and_the_rest_is_listed() {

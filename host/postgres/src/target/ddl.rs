@@ -19,23 +19,33 @@ pub(crate) async fn create_table(client: &impl GenericClient, table: &TargetTabl
         types.push(column_type(client, table, index).await?);
     }
     let attempted = format!("create table \"{}\"", table.name);
-    let (rich, plain) = (create_sql(table, &types, true), create_sql(table, &types, false));
-    if rich == plain {
-        return run(client, table, &attempted, &plain).await;
-    }
+    let [whole, unnamed, plain] = [Rich::Whole, Rich::ButKeyName, Rich::Not].map(|rich| create_sql(table, &types, rich));
     let failed = |error| table_error(&table.source.schema.name, &attempted, error);
-    client.batch_execute("savepoint rich").await.map_err(failed)?;
-    if client.batch_execute(&rich).await.is_ok() {
-        return Ok(());
+    let mut rich = vec![whole, unnamed];
+    rich.dedup();
+    for rich in rich.iter().filter(|rich| **rich != plain) {
+        client.batch_execute("savepoint rich").await.map_err(failed)?;
+        if client.batch_execute(rich).await.is_ok() {
+            return Ok(());
+        }
+        // Whatever it refuses is tried again one by one after the load, and listed with its reason.
+        client.batch_execute("rollback to savepoint rich").await.map_err(failed)?;
     }
-    // Whatever it refuses is tried again one by one after the load, and listed with its reason.
-    client.batch_execute("rollback to savepoint rich").await.map_err(failed)?;
     run(client, table, &attempted, &plain).await
 }
 
-/// `rich`: with the source's name of the key, its collations and its generated columns, which must stand in their places
-/// before there are rows.
-pub(crate) fn create_sql(table: &TargetTable, types: &[String], rich: bool) -> String {
+/// What a table is created with besides its columns and its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rich {
+    /// The source's name of the key, its collations and its generated columns, which must stand in their places before there are rows.
+    Whole,
+    /// All but the name of the key: it is one of the schema's names, and where tables exchange theirs at the source keys keep their own.
+    ButKeyName,
+    Not,
+}
+
+pub(crate) fn create_sql(table: &TargetTable, types: &[String], rich: Rich) -> String {
+    let (rich, has_key_name) = (rich != Rich::Not, rich == Rich::Whole);
     let name = |text: &str| Dialect::POSTGRES.identifier(text);
     let objects = &table.objects.wanted;
     let behind = |after: Option<&str>| {
@@ -57,7 +67,7 @@ pub(crate) fn create_sql(table: &TargetTable, types: &[String], rich: bool) -> S
     }
     if !table.primary_key.is_empty() {
         let key = table.primary_key.iter().filter_map(|index| table.columns.get(*index)).map(|column| column.name.as_str());
-        let constraint = objects.primary_key_name.as_ref().filter(|_| rich).map(|key| format!("constraint {} ", name(key)));
+        let constraint = objects.primary_key_name.as_ref().filter(|_| has_key_name).map(|key| format!("constraint {} ", name(key)));
         columns.push(format!("{}primary key ({})", constraint.unwrap_or_default(), Dialect::POSTGRES.identifiers(key)));
     }
     format!("create table {} ({})", Dialect::POSTGRES.table(&table.name), columns.join(", "))

@@ -12,7 +12,7 @@ use tidegate_connector::{ChunkRecord, ConnectorError, Dialect, LoadPlan, TablePr
 use tidegate_model::{Fence, TableName, TableState};
 use tokio_postgres::GenericClient;
 
-use super::ddl::{self, Wanted, wanted_type};
+use super::ddl::{self, Rich, Wanted, wanted_type};
 use super::plan::TablePlan;
 use super::real::{RealTable, read_all};
 use super::{control, labels, objects, plans};
@@ -93,7 +93,7 @@ async fn create<'a>(
         if reals.contains_key(&table.name) {
             sql.push_str(&format!("drop table {}; ", Dialect::POSTGRES.table(&table.name)));
         }
-        sql.push_str(&ddl::create_sql(table, &types, true));
+        sql.push_str(&ddl::create_sql(table, &types, Rich::Whole));
         sql.push_str("; ");
         together.push(*prepared);
     }
