@@ -103,7 +103,7 @@ impl RowBatch {
         })
     }
 
-    /// True when the rows have a cell that lies apart: a large, spelled, unknown or faulty one.
+    /// True when the rows have a cell that lies apart: a large, unknown or faulty one, or text in a column that is not spelled throughout.
     #[inline]
     pub fn has_apart(&self) -> bool {
         !self.apart.is_empty()

@@ -56,7 +56,7 @@ impl<'a> Way<'a> {
 
 /// How far rows were put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Put {
+enum Filled {
     /// A part is full; there may be more.
     Part,
     All,
@@ -116,7 +116,7 @@ impl CopyRows {
         }
         let ways: Vec<Way<'_>> = self.pieces.iter().map(|piece| Way::of(piece, plan, batch)).collect();
         let mut rows = batch.loaded();
-        while put_rows(&mut self.part, plan, &ways, &mut rows, mark)? == Put::Part {
+        while put_rows(&mut self.part, plan, &ways, &mut rows, mark)? == Filled::Part {
             self.send().await?;
         }
         Ok(())
@@ -196,9 +196,9 @@ fn put_rows<'a>(
     ways: &[Way<'_>],
     rows: &mut impl Iterator<Item = Loaded<'a>>,
     mark: Option<StageMark>,
-) -> Result<Put, ConnectorError> {
+) -> Result<Filled, ConnectorError> {
     while part.len() < PART_BYTES {
-        let Some(loaded) = rows.next() else { return Ok(Put::All) };
+        let Some(loaded) = rows.next() else { return Ok(Filled::All) };
         begin_row(part, plan, mark);
         for Way { piece: Piece { columns, cells }, texts } in ways {
             if let Some(bytes) = cells.clone().and_then(|cells| loaded.run(cells)) {
@@ -220,7 +220,7 @@ fn put_rows<'a>(
             }
         }
     }
-    Ok(Put::Part)
+    Ok(Filled::Part)
 }
 
 fn begin_row(part: &mut BytesMut, plan: &TablePlan, mark: Option<StageMark>) {
