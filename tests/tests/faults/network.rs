@@ -15,14 +15,13 @@ async fn cut(proxy: &Proxy) {
     proxy.set(Fault::Pass);
 }
 
-/// Cuts meet take-overs, loads, commits and the start of the stream alike. A take-over whose answer is lost is this
-/// run's own, and no other worker's.
-async fn connections_are_cut(pair: Pair, rounds: u64) {
-    let mut random = StdRng::seed_from_u64(seed());
-    let rig = Rig::between(pair, 30_000, json!({"chunk_rows": 2000, "load_lanes": 2})).await;
-    rig.host.start_task().await;
-    let writers = rig.write(2, Duration::from_millis(10));
-    for _ in 0..rounds {
+/// Cuts both connections in so many moments. Where nothing arrives between two cuts, the task waits longer before it tries
+/// again, so further ones follow until it has lost its connections often enough.
+async fn cut_again_and_again(rig: &Rig, random: &mut StdRng, rounds: u64) {
+    let enough = rig.host.reconnects().await + rounds.div_ceil(12);
+    let mut round = 0;
+    while round < rounds || rig.host.reconnects().await < enough {
+        assert!(round < 20 * rounds, "connections are not lost again and again");
         tokio::time::sleep(Duration::from_millis(random.random_range(20..500))).await;
         if random.random_bool(0.4) {
             cut(&rig.to_source).await;
@@ -30,11 +29,23 @@ async fn connections_are_cut(pair: Pair, rounds: u64) {
         if random.random_bool(0.7) {
             cut(&rig.to_target).await;
         }
+        round += 1;
     }
+}
+
+/// Cuts meet take-overs and the load, then commits and the start of the stream. A take-over whose answer is lost is this
+/// run's own, and no other worker's.
+async fn connections_are_cut(pair: Pair, rounds: u64) {
+    let mut random = StdRng::seed_from_u64(seed());
+    let rig = Rig::between(pair, 30_000, json!({"chunk_rows": 2000, "load_lanes": 2})).await;
+    rig.host.start_task().await;
+    let writers = rig.write(2, Duration::from_millis(10));
+    cut_again_and_again(&rig, &mut random, rounds / 2).await;
+    rig.host.wait_phase("replicating").await;
+    cut_again_and_again(&rig, &mut random, rounds / 2).await;
     println!("{} transactions", writers.stop().await);
     rig.wait_level(&rig.host).await;
     rig.assert_equal().await;
-    assert!(rig.host.reconnects().await > rounds / 12, "connections are lost again and again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
