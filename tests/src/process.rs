@@ -283,7 +283,7 @@ pub(crate) async fn exchange_with_key(method: &str, url: &str, key: Option<&str>
 }
 
 fn blocking_exchange(method: &str, url: &str, key: Option<&str>, body: Option<Body>) -> Result<Answer, String> {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(180)));
     let agent: ureq::Agent = config.allow_non_standard_methods(true).build().into();
     let (kind, bytes) = match body {
         None => ("application/json", Vec::new()),

@@ -1,6 +1,6 @@
 //! What would stop or falsify a task, found before it starts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use mysql_async::Conn;
@@ -32,9 +32,10 @@ pub(crate) async fn check(
         log_settings(engine, &settings, &mut findings);
         grants(conn, engine, &mut findings).await?;
         filters(conn, engine, &mut findings).await?;
-        replica(conn, engine, &settings, &mut findings).await;
+        replica(conn, engine, &settings, &mut findings).await?;
         cascades(conn, engine, &settings, tables, &mut findings).await?;
     }
+    hidden(conn, engine, tables, cdc, &mut findings).await?;
     for table in tables {
         check_table(conn, engine, table, &mut findings).await?;
         key_charsets(connector, &table.schema, &mut findings).await?;
@@ -157,20 +158,35 @@ async fn filters(conn: &mut Conn, engine: Engine, findings: &mut Vec<Finding>) -
 }
 
 /// A replica that does not log what it replicates has nothing to tell: the task would wait for ever.
-async fn replica(conn: &mut Conn, engine: Engine, settings: &HashMap<String, String>, findings: &mut Vec<Finding>) {
+async fn replica(
+    conn: &mut Conn,
+    engine: Engine,
+    settings: &HashMap<String, String>,
+    findings: &mut Vec<Finding>,
+) -> Result<(), ConnectorError> {
     let (name, sql) = match engine {
         Engine::Mariadb => ("log_slave_updates", "show all slaves status"),
         Engine::Mysql | Engine::Postgres => ("log_replica_updates", "show replica status"),
     };
     if !settings.get(name).is_some_and(|value| value.eq_ignore_ascii_case("off")) {
-        return;
+        return Ok(());
     }
-    // Without the privilege to ask, nothing is known and nothing is said: most sources are no replicas.
-    let status: Vec<mysql_async::Row> = rows(conn, "read the replica's state", sql).await.unwrap_or_default();
+    let status: Vec<mysql_async::Row> = match rows(conn, "read the replica's state", sql).await {
+        Ok(status) => status,
+        Err(error) if error.code() == "missing_privilege" => {
+            let right = if engine == Engine::Mariadb { "SLAVE MONITOR" } else { "REPLICATION CLIENT" };
+            let found = format!("no {right} on *.*: a replica that does not log what it replicates would not be noticed");
+            let finding = Finding::warning("missing_privilege", "user of the endpoint", found, right);
+            findings.push(finding.fix(format!("grant {} on *.* to <user>", right.to_lowercase())));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
     if !status.is_empty() {
         let finding = Finding::error("log_replica_updates", format!("setting \"{name}\""), "OFF on a replica", "ON");
         findings.push(finding.fix(format!("start the server with --{}", name.replace('_', "-"))));
     }
+    Ok(())
 }
 
 /// Whether the server logs child rows that a cascade changes: MySQL from 9.6 on, unless it was started to leave that to
@@ -221,6 +237,36 @@ async fn cascades(
                 Dialect::MYSQL.table(&child),
                 Dialect::MYSQL.identifier(&name)
             )));
+        }
+    }
+    Ok(())
+}
+
+/// MariaDB keeps foreign keys from a user who may only read. Their cascades, which it does not log, would be missed.
+async fn hidden(
+    conn: &mut Conn,
+    engine: Engine,
+    tables: &[Arc<SourceTable>],
+    cdc: bool,
+    findings: &mut Vec<Finding>,
+) -> Result<(), ConnectorError> {
+    let schemas: BTreeSet<&str> = tables.iter().map(|table| table.schema.name.schema.as_str()).collect();
+    for schema in schemas.into_iter().filter(|_| engine == Engine::Mariadb) {
+        let (what, text) = ("list foreign keys", Dialect::MYSQL.literal(schema));
+        let named = format!(
+            "select distinct table_name, constraint_name from information_schema.key_column_usage \
+             where table_schema = {text} and referenced_table_name is not null"
+        );
+        let named: HashSet<(String, String)> = rows(conn, what, &named).await?.into_iter().collect();
+        let known =
+            format!("select table_name, constraint_name from information_schema.referential_constraints where constraint_schema = {text}");
+        let known: HashSet<(String, String)> = rows(conn, what, &known).await?.into_iter().collect();
+        let of_task = |child: &str| tables.iter().any(|table| (&*table.schema.name.schema, &*table.schema.name.name) == (schema, child));
+        if named.difference(&known).any(|(child, _)| of_task(child)) {
+            let make = if cdc { Finding::error } else { Finding::warning };
+            let found = "no right but SELECT: MariaDB hides foreign keys and what they do to child rows".to_owned();
+            let finding = make("missing_privilege", format!("database \"{schema}\""), found, "SHOW VIEW, or another right".to_owned());
+            findings.push(finding.fix(format!("grant show view on {}.* to <user>", Dialect::MYSQL.identifier(schema))));
         }
     }
     Ok(())

@@ -30,7 +30,38 @@ async fn a_ready_server_passes_and_a_spoilt_one_does_not() {
         assert_eq!(codes, wanted, "{engine:?} {found:?}");
         assert!(found.iter().all(|finding| finding.fix.is_some()));
         assert_eq!(bench.source.check(&task, &tables[..1], false).await.expect("the check can be done"), []);
+        foreign_keys_that_a_user_may_not_see_are_told(&bench, engine).await;
     }
+}
+
+/// MariaDB shows nothing of foreign keys to a user who may only read, MySQL all.
+async fn foreign_keys_that_a_user_may_not_see_are_told(bench: &Bench, engine: Engine) {
+    bench.run(&["create user reader@'%' identified by 'reader'", "grant replication slave, replication client on *.* to reader@'%'"]).await;
+    bench.run(&["grant select on test.* to reader@'%'"]).await;
+    if engine == Engine::Mariadb {
+        bench.run(&["grant slave monitor on *.* to reader@'%'"]).await;
+    }
+    let login = ServerSettings { user: "reader".into(), password: Secret::new("reader"), ..settings(&bench.server, engine) };
+    let reader = MysqlSource::connect(login).await.expect("the server lets us in");
+    let (task, tables) = (scope(&[]).task, [bench.table("c").await, bench.table("k").await]);
+    let check = async |tables: &[std::sync::Arc<tidegate_connector::SourceTable>], cdc| {
+        let found = reader.check(&task, tables, cdc).await.expect("the check can be done");
+        found.into_iter().filter(|finding| ["missing_privilege", "cascade_not_logged"].contains(&finding.code)).collect::<Vec<_>>()
+    };
+    let found = check(&tables, true).await;
+    if engine == Engine::Mysql {
+        assert_eq!(found, []);
+        return;
+    }
+    assert_eq!((found.len(), found[0].code, found[0].severity), (1, "missing_privilege", Severity::Error), "{found:?}");
+    let copied = check(&tables, false).await;
+    assert_eq!((copied.len(), copied[0].severity), (1, Severity::Warning), "{copied:?}");
+    assert_eq!(check(&tables[..1], true).await, []);
+    let fix = found[0].fix.clone().expect("it has a fix");
+    assert_eq!(fix, "grant show view on `test`.* to <user>");
+    bench.run(&[&fix.replace("<user>", "reader@'%'")]).await;
+    let found = check(&tables, true).await;
+    assert_eq!((found.len(), found[0].code, found[0].severity), (1, "cascade_not_logged", Severity::Error), "{found:?}");
 }
 
 #[tokio::test]

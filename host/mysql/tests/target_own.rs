@@ -1,6 +1,7 @@
 //! What is MySQL's and MariaDB's own: ids of zero, columns that change by themselves, warnings in place of errors,
 //! collations, packets.
 
+mod rights;
 mod target_support;
 
 use std::sync::Arc;
@@ -253,7 +254,8 @@ async fn tables_that_do_not_fit_are_found_by_check_and_keep_their_rows() {
         let findings = bench.target.check(&task(), &[notes("ok")], TablePreparation::DropAndCreate).await.unwrap();
         assert!(findings.iter().all(|found| found.severity < Severity::Error), "{findings:?}");
         bench.target.prepare_table(&bench.fence, &notes("ok"), TablePreparation::DropAndCreate).await.unwrap();
-        missing_rights_on_control_tables_are_told_before(&bench).await;
+        rights::missing_rights_on_control_tables_are_told_before(&bench).await;
+        rights::triggers_that_a_user_may_not_see_are_told(&bench).await;
         bench.run("set global read_only = on").await;
         let findings = bench.target.check(&task(), &[notes("ok")], TablePreparation::Keep).await.unwrap();
         assert!(findings.iter().any(|found| found.code == "read_only_server"), "{findings:?}");
@@ -298,20 +300,6 @@ async fn check_limits(bench: &Bench) {
             bench.target.check(&task(), &[table("many", &columns, key)], TablePreparation::Keep).await.expect("the server takes it");
         assert!(findings.iter().any(|found| found.code == "too_many_columns" && found.severity == Severity::Error), "{findings:?}");
     }
-}
-
-/// On the servers of another test.
-async fn missing_rights_on_control_tables_are_told_before(bench: &Bench) {
-    bench.run("create user writer identified by 'writer'").await;
-    let settings = ServerSettings { user: "writer".into(), password: Secret::new("writer"), ..settings(&bench.server) };
-    let target = MysqlTarget::connect(settings).await.expect("the server answers");
-    let tables = ControlTables { schema: "awsdms_control".into(), tables: vec![ControlTable::Status] };
-    let found = target.check_control_tables(&tables).await.expect("the server answers");
-    assert_eq!((found.len(), found[0].code, found[0].severity), (1, "missing_privilege", Severity::Error), "{found:?}");
-    let grant = found[0].fix.clone().expect("it has a fix");
-    assert_eq!(grant, "grant select, insert, delete, create on `awsdms_control`.* to <user>");
-    bench.run(&grant.replace("<user>", "writer")).await;
-    assert_eq!(target.check_control_tables(&tables).await.expect("the server answers"), []);
 }
 
 #[tokio::test]

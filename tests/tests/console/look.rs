@@ -45,9 +45,19 @@ pub(crate) async fn check_looks(browser: &Browser, name: &str, look: Look) {
     browser.prefer_colours("light").await;
 }
 
-/// Every control is reached with the Tab key, and it shows when it is.
+const CONTROLS: &str = "a[href], button:not(:disabled), input:not(:disabled), select, summary, [tabindex=\"0\"]";
+
+/// Every control is reached with the Tab key, and it shows when it is. One that appeared behind the walk is reached by the next.
 pub(crate) async fn check_keyboard(browser: &Browser) {
-    const CONTROLS: &str = "a[href], button:not(:disabled), input:not(:disabled), select, summary, [tabindex=\"0\"]";
+    let mut missed = walk(browser).await;
+    if missed != json!([]) {
+        missed = walk(browser).await;
+    }
+    assert_eq!(missed, json!([]), "controls that Tab does not reach");
+}
+
+/// Presses Tab until the walk closes; returns the controls that it did not come to.
+async fn walk(browser: &Browser) -> Value {
     let mut unseen = Vec::new();
     for _ in 0..CONTROLS_MAX {
         browser.press("Tab").await;
@@ -76,9 +86,9 @@ pub(crate) async fn check_keyboard(browser: &Browser) {
              .map((node) => node.outerHTML.slice(0, 120))"
         ))
         .await;
-    assert_eq!(missed, json!([]), "controls that Tab does not reach");
     assert_eq!(unseen, Vec::<Value>::new(), "controls whose focus does not show");
     browser.evaluate("document.querySelectorAll('[data-reached]').forEach((node) => node.removeAttribute('data-reached')); 0").await;
+    missed
 }
 
 /// Nothing was logged as an error, refused by the policy, or thrown.

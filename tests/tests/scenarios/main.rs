@@ -11,6 +11,7 @@ mod full_disk;
 mod huge_value;
 mod lanes;
 mod large_value;
+mod least_rights;
 mod live_tables;
 mod many_tables;
 mod memory;

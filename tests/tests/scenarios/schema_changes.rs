@@ -58,6 +58,15 @@ async fn replicating(source: Source, target: Source, tables: &str, settings: Val
     world
 }
 
+/// Waits until the target's table has the foreign key.
+async fn wait_key(world: &World, table: &str, key: &str) {
+    let query = format!(
+        "select count(*) from information_schema.table_constraints \
+         where table_schema = 'copy' and table_name = '{table}' and constraint_name = '{key}' and constraint_type = 'FOREIGN KEY'"
+    );
+    wait_rows(world, &query, &[vec![Some("1".to_owned())]]).await;
+}
+
 /// PG-020, PG-085: rows that were there when a column came have its default, constant or not, without a row event.
 async fn columns_come_go_and_change(source: Source, target: Source, preparation: &str) {
     let is_postgres = matches!(source, Source::Postgres(_));
@@ -68,8 +77,11 @@ async fn columns_come_go_and_change(source: Source, target: Source, preparation:
         Source::Mysql(_) => "(upper(concat('x', 'y')))",
     };
     let tables = "create table t (id integer primary key, a integer, b varchar(10)); create table other (id integer primary key); \
-        insert into t values (1, 1, 'one'), (2, 2, 'two')";
+        create table child (id integer primary key, t integer, constraint of_t foreign key (t) references t (id)); \
+        insert into t values (1, 1, 'one'), (2, 2, 'two'); insert into child values (1, 1)";
     let mut world = replicating(source, target, tables, json!({}), preparation).await;
+    // What refers to a table that is loaded again goes, and comes again.
+    wait_key(&world, "child", "of_t").await;
     world.source_sql("alter table t add column c integer not null default 7; insert into t (id, a) values (3, 3)").await;
     wait_equal(&world, "t", "id, a, b, c").await;
     world.source_sql(&format!("alter table t add column r varchar(40) default {computed}; update t set a = 30 where id = 3")).await;
@@ -104,6 +116,7 @@ async fn columns_come_go_and_change(source: Source, target: Source, preparation:
     world.source_sql("insert into t (id) values (9); insert into other values (2)").await;
     wait_equal(&world, "t", "id, aa, bb, c, r").await;
     wait_ids(&world, "other", &[1, 2]).await;
+    wait_key(&world, "child", "of_t").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,9 @@ mod tables;
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Finding, Severity, TablePreparation, TargetTable};
-use tidegate_model::Engine;
+use tidegate_model::{Engine, TaskId};
 
+use super::objects::built_keys;
 use super::session::{Facts, Server};
 use crate::connect::row;
 
@@ -31,15 +32,19 @@ pub(crate) fn version(facts: &Facts) -> Result<(), ConnectorError> {
 
 pub(crate) async fn check(
     server: &mut Server,
+    task: &TaskId,
     all: &[Arc<TargetTable>],
     preparation: TablePreparation,
 ) -> Result<Vec<Finding>, ConnectorError> {
     let mut findings = Vec::new();
     check_server(server, all, &mut findings).await?;
-    rights::check(server, all, &mut findings).await?;
+    let grants = rights::grants(server).await?;
+    rights::check(&grants, all, &mut findings);
     tables::check_together(all, server.facts(), &mut findings);
+    let built = built_keys(server, task).await?;
+    let beside = tables::Beside { all, preparation, built, grants };
     for table in all {
-        tables::check(server, table, all, preparation, &mut findings).await?;
+        beside.check(server, table, &mut findings).await?;
     }
     Ok(findings)
 }

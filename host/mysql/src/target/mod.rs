@@ -151,12 +151,12 @@ impl Target for MysqlTarget {
 
     async fn check(
         &self,
-        _task: &TaskId,
+        task: &TaskId,
         tables: &[Arc<TargetTable>],
         preparation: TablePreparation,
     ) -> Result<Vec<Finding>, ConnectorError> {
         let mut server = Server::connect(&self.settings).await?;
-        check::check(&mut server, tables, preparation).await
+        check::check(&mut server, task, tables, preparation).await
     }
 
     async fn known_task(&self, task: &TaskId) -> Result<Option<Option<Position>>, ConnectorError> {

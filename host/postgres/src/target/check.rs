@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Dialect, Finding, TablePreparation, TargetTable};
-use tidegate_model::{SqlType, TableName};
+use tidegate_model::{SqlType, TableName, TaskId};
 use tokio_postgres::{Client, GenericClient, Transaction};
 
 use self::keys::check_keys;
 use super::labels;
-use super::objects::foreseen;
+use super::objects::{built_keys, foreseen};
 use super::plan::TablePlan;
 use super::real::{RealTable, constraints_on, read_all};
 use super::session::may_act_as_replica;
@@ -40,16 +40,18 @@ const TOGETHER: usize = 64;
 
 pub(crate) async fn check(
     session: &mut Client,
+    task: &TaskId,
     tables: &[Arc<TargetTable>],
     preparation: TablePreparation,
 ) -> Result<Vec<Finding>, ConnectorError> {
     let mut findings = Vec::new();
-    let mut check =
-        Check { preparation, is_replica: false, own: tables.iter().map(|table| &table.name).collect(), schemas: HashMap::new() };
+    let own = tables.iter().map(|table| &table.name).collect();
+    let mut check = Check { preparation, is_replica: false, own, built: HashSet::new(), schemas: HashMap::new() };
     for (number, some) in tables.chunks(TOGETHER).enumerate() {
         let tx = begin(session).await?;
         if number == 0 {
             check.is_replica = check_server(&tx, &mut findings).await?;
+            check.built = built_keys(&tx, task).await?;
         }
         check.tables(&tx, some, &mut findings).await?;
         tx.rollback().await.map_err(|error| pg_error("end a check", error))?;
@@ -116,8 +118,10 @@ async fn check_server(tx: &Transaction<'_>, findings: &mut Vec<Finding>) -> Resu
 struct Check<'a> {
     preparation: TablePreparation,
     is_replica: bool,
-    /// Names of all tables of the task.
+    /// Names of the tables that are checked.
     own: HashSet<&'a TableName>,
+    /// Foreign keys that the task built: a load takes those away that are in its way, and they come again behind it.
+    built: HashSet<(TableName, String)>,
     /// What the role may do in the schemas that were looked at.
     schemas: HashMap<String, SchemaRights>,
 }
@@ -207,17 +211,18 @@ impl Check<'_> {
         Ok(found.map(finding).collect())
     }
 
-    /// Foreign keys of tables outside the task forbid that a table be emptied or dropped.
+    /// Foreign keys of other tables forbid that a table be emptied or dropped.
     fn check_references(&self, table: &TargetTable, facts: &Facts, findings: &mut Vec<Finding>) {
-        for (constraint, from) in &facts.references {
-            // Of the task's own tables, it goes before the tables are dropped, and does not fire while they are emptied.
+        for reference @ (from, constraint) in &facts.references {
+            // Of tables that are prepared with it, it goes before they are dropped, and does not fire while they are emptied.
             let is_inside = self.own.contains(from);
-            if is_inside && (self.preparation == TablePreparation::DropAndCreate || self.is_replica) {
+            let goes = is_inside && (self.preparation == TablePreparation::DropAndCreate || self.is_replica);
+            if goes || self.built.contains(reference) {
                 continue;
             }
             let verb = if self.preparation == TablePreparation::Truncate { "emptied" } else { "dropped" };
-            let inside = if is_inside { "another table of the task" } else { "a table outside the task" };
-            let found = format!("foreign key \"{constraint}\" of table \"{from}\", {inside}");
+            let beside = if is_inside { "" } else { ", which stays as it is" };
+            let found = format!("foreign key \"{constraint}\" of table \"{from}\"{beside}");
             let finding =
                 Finding::error("referenced_table", object(&table.name), found, format!("no foreign key to a table that is to be {verb}"));
             let (from_sql, name) = (Dialect::POSTGRES.table(from), Dialect::POSTGRES.identifier(constraint));
@@ -235,8 +240,8 @@ struct Facts {
     may_read: bool,
     /// Triggers that fire even for replication.
     triggers: Vec<String>,
-    /// Foreign keys to it, with the tables that they are of.
-    references: Vec<(String, TableName)>,
+    /// Foreign keys to it: the tables that they are of, and their names.
+    references: Vec<(TableName, String)>,
 }
 
 async fn facts(tx: &Transaction<'_>, reals: &HashMap<TableName, RealTable>) -> Result<HashMap<u32, Facts>, ConnectorError> {
@@ -267,7 +272,7 @@ async fn facts(tx: &Transaction<'_>, reals: &HashMap<TableName, RealTable>) -> R
     );
     for row in tx.query(sql, &[&oids]).await.map_err(|error| pg_error("check foreign keys to tables", error))? {
         let from = TableName::new(row.get::<_, String>(2), row.get::<_, String>(3));
-        all.entry(row.get(0)).and_modify(|facts| facts.references.push((row.get(1), from)));
+        all.entry(row.get(0)).and_modify(|facts| facts.references.push((from, row.get(1))));
     }
     Ok(all)
 }

@@ -123,12 +123,12 @@ impl Target for PostgresTarget {
 
     async fn check(
         &self,
-        _task: &TaskId,
+        task: &TaskId,
         tables: &[Arc<TargetTable>],
         preparation: TablePreparation,
     ) -> Result<Vec<Finding>, ConnectorError> {
         let mut session = client(&self.server, "check").await?;
-        check::check(&mut session, tables, preparation).await
+        check::check(&mut session, task, tables, preparation).await
     }
 
     async fn known_task(&self, task: &TaskId) -> Result<Option<Option<Position>>, ConnectorError> {

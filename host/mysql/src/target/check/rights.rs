@@ -13,11 +13,10 @@ const WANTED: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DR
 /// For what stands behind columns and primary keys.
 const WANTED_FOR_OBJECTS: [&str; 3] = ["ALTER", "INDEX", "REFERENCES"];
 
-pub(super) async fn check(server: &mut Server, tables: &[Arc<TargetTable>], findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
-    let lines = grants(server).await?;
+pub(super) fn check(lines: &[String], tables: &[Arc<TargetTable>], findings: &mut Vec<Finding>) {
     let schemas: BTreeSet<&str> = tables.iter().map(|table| table.name.schema.as_str()).chain(["tidegate"]).collect();
     for schema in schemas {
-        findings.extend(missing(&lines, schema, &WANTED, "the right to create, fill and drop tables"));
+        findings.extend(missing(lines, schema, &WANTED, "the right to create, fill and drop tables"));
     }
     let has_objects = |table: &&Arc<TargetTable>| table.objects.wanted != tidegate_model::objects::TableObjects::default();
     let schemas: BTreeSet<&str> = tables.iter().filter(has_objects).map(|table| table.name.schema.as_str()).collect();
@@ -33,7 +32,6 @@ pub(super) async fn check(server: &mut Server, tables: &[Arc<TargetTable>], find
         let name = Dialect::MYSQL.identifier(schema);
         findings.push(finding.fix(format!("grant {} on {name}.* to <user>", WANTED_FOR_OBJECTS.join(", ").to_lowercase())));
     }
-    Ok(())
 }
 
 /// What `show grants` tells of the user.

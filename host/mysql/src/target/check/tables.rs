@@ -1,6 +1,6 @@
 //! What is wrong with single tables, and with tables beside each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_connector::{
@@ -8,6 +8,7 @@ use tidegate_connector::{
 };
 use tidegate_model::{Engine, SqlType, TableName};
 
+use super::rights;
 use crate::connect::rows;
 use crate::target::plan::{TablePlan, unreadable};
 use crate::target::real::{RealColumn, RealTable, read_real};
@@ -35,44 +36,106 @@ pub(super) fn check_together(tables: &[Arc<TargetTable>], facts: &Facts, finding
     }
 }
 
-pub(super) async fn check(
-    server: &mut Server,
-    table: &Arc<TargetTable>,
-    all: &[Arc<TargetTable>],
-    preparation: TablePreparation,
-    findings: &mut Vec<Finding>,
-) -> Result<(), ConnectorError> {
-    if !check_names(table, findings) {
-        return Ok(());
-    }
-    check_foreign(table, findings);
-    let found = read_real(server, &table.name).await?;
-    let is_ours = found.is_none() || preparation == TablePreparation::DropAndCreate;
-    if is_ours {
-        check_new(table, server.facts(), findings);
-        findings.extend(objects::foreseen(table, server.facts()));
-    }
-    if let Some(real) = &found {
-        if !is_ours {
-            if let Err(error) = TablePlan::new(table, real, server.facts()) {
-                let finding = Finding::error(error.code(), object(&table.name), error.to_string(), "a table that fits the source's");
-                findings.push(match error.hint_text() {
-                    Some(hint) => finding.fix(hint),
-                    None => finding,
-                });
-                return Ok(());
+/// A table is checked beside the others that are prepared with it.
+pub(super) struct Beside<'a> {
+    pub(super) all: &'a [Arc<TargetTable>],
+    pub(super) preparation: TablePreparation,
+    /// Foreign keys that the task built: a load takes those away that are in its way, and they come again behind it.
+    pub(super) built: HashSet<(TableName, String)>,
+    /// What `show grants` tells of the user.
+    pub(super) grants: Vec<String>,
+}
+
+impl Beside<'_> {
+    pub(super) async fn check(
+        &self,
+        server: &mut Server,
+        table: &Arc<TargetTable>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), ConnectorError> {
+        if !check_names(table, findings) {
+            return Ok(());
+        }
+        check_foreign(table, findings);
+        let found = read_real(server, &table.name).await?;
+        let is_ours = found.is_none() || self.preparation == TablePreparation::DropAndCreate;
+        if is_ours {
+            check_new(table, server.facts(), findings);
+            findings.extend(objects::foreseen(table, server.facts()));
+        }
+        if let Some(real) = &found {
+            if !is_ours {
+                if let Err(error) = TablePlan::new(table, real, server.facts()) {
+                    let finding = Finding::error(error.code(), object(&table.name), error.to_string(), "a table that fits the source's");
+                    findings.push(match error.hint_text() {
+                        Some(hint) => finding.fix(hint),
+                        None => finding,
+                    });
+                    return Ok(());
+                }
+                check_widths(table, real, findings);
+                check_collations(table, real, server.facts(), findings);
+                findings.extend(foreign_key_parts(table, server.facts().engine, &real.partial_keys, &object(&table.name)));
+                self.check_triggers(server, table, findings).await?;
             }
-            check_widths(table, real, findings);
-            check_collations(table, real, server.facts(), findings);
-            findings.extend(foreign_key_parts(table, server.facts().engine, &real.partial_keys, &object(&table.name)));
-            check_triggers(server, table, findings).await?;
+            self.check_references(server, table, findings).await?;
+            if self.preparation == TablePreparation::Keep {
+                check_empty(server, table, findings).await?;
+            }
         }
-        check_references(server, table, all, preparation, findings).await?;
-        if preparation == TablePreparation::Keep {
-            check_empty(server, table, findings).await?;
-        }
+        Ok(())
     }
-    Ok(())
+
+    async fn check_references(&self, server: &mut Server, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+        if self.preparation == TablePreparation::Keep {
+            return Ok(());
+        }
+        let name = server.facts().folded(&table.name);
+        let sql = format!(
+            "select constraint_name, table_schema, table_name from information_schema.key_column_usage \
+             where referenced_table_schema = {0} and referenced_table_name = {1} and not (table_schema = {0} and table_name = {1}) \
+             group by 1, 2, 3 order by 1, 2, 3",
+            Dialect::MYSQL.literal(&name.schema),
+            Dialect::MYSQL.literal(&name.name)
+        );
+        let found: Vec<(String, String, String)> = rows(&mut server.conn, "check foreign keys to a table", &sql).await?;
+        for (constraint, schema, child) in found {
+            let from = TableName::new(schema, child);
+            // That table is made anew with it.
+            let is_inside = self.all.iter().any(|other| server.facts().folded(&other.name) == from);
+            let reference = (from, constraint);
+            if is_inside || self.built.contains(&reference) {
+                continue;
+            }
+            let (from, constraint) = reference;
+            let found = format!("foreign key \"{constraint}\" of table \"{from}\", whose rows would refer to nothing for a while");
+            let fix = format!("alter table {} drop foreign key {}", Dialect::MYSQL.table(&from), Dialect::MYSQL.identifier(&constraint));
+            findings.push(
+                Finding::error("referenced_table", object(&table.name), found, "no foreign key to a table that is made anew").fix(fix),
+            );
+        }
+        Ok(())
+    }
+
+    async fn check_triggers(&self, server: &mut Server, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+        let name = server.facts().folded(&table.name);
+        let sql = format!(
+            "select trigger_name from information_schema.triggers where event_object_schema = {} and event_object_table = {} order by 1",
+            Dialect::MYSQL.literal(&name.schema),
+            Dialect::MYSQL.literal(&name.name)
+        );
+        let found: Vec<String> = rows(&mut server.conn, "check triggers of a table", &sql).await?;
+        for trigger in found {
+            let fix = format!("drop trigger {}.{}", Dialect::MYSQL.identifier(&name.schema), Dialect::MYSQL.identifier(&trigger));
+            let object = format!("trigger \"{trigger}\" of {}", object(&table.name));
+            findings.push(Finding::error("trigger_fires", object, "fires for replicated rows", "a table without triggers").fix(fix));
+        }
+        // Without that right a server names none.
+        let unseen =
+            rights::missing(&self.grants, &table.name.schema, &["TRIGGER"], "TRIGGER, to see triggers that fire for replicated rows");
+        findings.extend(unseen.filter(|finding| !findings.contains(finding)));
+        Ok(())
+    }
 }
 
 fn check_names(table: &TargetTable, findings: &mut Vec<Finding>) -> bool {
@@ -235,55 +298,6 @@ fn check_widths(table: &TargetTable, real: &RealTable, findings: &mut Vec<Findin
 }
 
 /// Triggers fire for replicated rows too, and do their work a second time.
-async fn check_triggers(server: &mut Server, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
-    let name = server.facts().folded(&table.name);
-    let sql = format!(
-        "select trigger_name from information_schema.triggers where event_object_schema = {} and event_object_table = {} order by 1",
-        Dialect::MYSQL.literal(&name.schema),
-        Dialect::MYSQL.literal(&name.name)
-    );
-    let found: Vec<String> = rows(&mut server.conn, "check triggers of a table", &sql).await?;
-    for trigger in found {
-        let fix = format!("drop trigger {}.{}", Dialect::MYSQL.identifier(&name.schema), Dialect::MYSQL.identifier(&trigger));
-        let object = format!("trigger \"{trigger}\" of {}", object(&table.name));
-        findings.push(Finding::error("trigger_fires", object, "fires for replicated rows", "a table without triggers").fix(fix));
-    }
-    Ok(())
-}
-
-async fn check_references(
-    server: &mut Server,
-    table: &TargetTable,
-    all: &[Arc<TargetTable>],
-    preparation: TablePreparation,
-    findings: &mut Vec<Finding>,
-) -> Result<(), ConnectorError> {
-    if preparation == TablePreparation::Keep {
-        return Ok(());
-    }
-    let name = server.facts().folded(&table.name);
-    let sql = format!(
-        "select constraint_name, table_schema, table_name from information_schema.key_column_usage \
-         where referenced_table_schema = {0} and referenced_table_name = {1} and not (table_schema = {0} and table_name = {1}) \
-         group by 1, 2, 3 order by 1, 2, 3",
-        Dialect::MYSQL.literal(&name.schema),
-        Dialect::MYSQL.literal(&name.name)
-    );
-    let found: Vec<(String, String, String)> = rows(&mut server.conn, "check foreign keys to a table", &sql).await?;
-    for (constraint, schema, child) in found {
-        let from = TableName::new(schema, child);
-        // A table of the task is made anew with it.
-        if all.iter().any(|other| server.facts().folded(&other.name) == from) {
-            continue;
-        }
-        let found = format!("foreign key \"{constraint}\" of table \"{from}\", whose rows would refer to nothing for a while");
-        let fix = format!("alter table {} drop foreign key {}", Dialect::MYSQL.table(&from), Dialect::MYSQL.identifier(&constraint));
-        findings
-            .push(Finding::error("referenced_table", object(&table.name), found, "no foreign key to a table that is made anew").fix(fix));
-    }
-    Ok(())
-}
-
 async fn check_empty(server: &mut Server, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
     let name = Dialect::MYSQL.table(&table.name);
     let found: Vec<u8> =

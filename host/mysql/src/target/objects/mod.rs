@@ -34,7 +34,7 @@ pub(crate) use columns::{column_sql, pieces, table_tail};
 pub(crate) use counters::set_counters;
 pub(crate) use kind::Kind;
 pub(crate) use records::TABLE_SQL;
-pub(crate) use release::{forget_pieces, release};
+pub(crate) use release::{built_keys, forget_pieces, release};
 pub(crate) use settle::create;
 
 /// See `Target::build_objects`. The caller holds the fence. Returns the findings, and the tables that changed.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use tidegate_connector::{ConnectorError, Dialect};
-use tidegate_model::{Fence, TableName};
+use tidegate_model::{Fence, TableName, TaskId};
 
 use crate::connect::{rows, run};
 use crate::target::session::{Server, text};
@@ -118,14 +118,14 @@ pub(super) async fn forget(server: &mut Server, fence: &Fence, table: &TableName
 /// What was built of these kinds: table, kind, name, the name in the target.
 pub(super) async fn built(
     server: &mut Server,
-    fence: &Fence,
+    task: &TaskId,
     kinds: &[&str],
 ) -> Result<Vec<(TableName, String, String, String)>, ConnectorError> {
     let kinds: Vec<String> = kinds.iter().map(|kind| Dialect::MYSQL.literal(kind)).collect();
     let sql = format!(
         "select schema_name, table_name, kind, name, coalesce(made_name, '') from tidegate.object where task = {} and state = 'built' \
          and kind in ({}) order by field(kind, {})",
-        text(&fence.task),
+        text(task),
         kinds.join(", "),
         kinds.join(", ")
     );

@@ -1,17 +1,19 @@
 //! Takes away what stands in the way of a load: foreign keys of and to tables that are made anew or emptied, and what this
 //! task built on an emptied table and a load cannot stand.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Error, ServerError};
 use tidegate_connector::{ConnectorError, Dialect, TablePreparation, TargetTable};
-use tidegate_model::{Fence, TableName};
+use tidegate_model::{Fence, TableName, TaskId};
 
 use super::kind::Kind;
 use super::records::{built, forget, place};
 use crate::connect::{rows, run};
 use crate::fault::driver;
+use crate::target::control;
 use crate::target::session::Server;
 
 /// It is not there, or neither is its table.
@@ -25,6 +27,15 @@ struct Reference {
     from: TableName,
     to: TableName,
     name: String,
+}
+
+/// Foreign keys that the task built, as the server writes their tables. None where the control tables are missing.
+pub(crate) async fn built_keys(server: &mut Server, task: &TaskId) -> Result<HashSet<(TableName, String)>, ConnectorError> {
+    if control::known_task(server, task).await?.is_none() {
+        return Ok(HashSet::new());
+    }
+    let found = built(server, task, &[Kind::ForeignKey.text()]).await?;
+    Ok(found.into_iter().map(|(table, _, _, made)| (server.facts().folded(&table), made)).collect())
 }
 
 /// See `Target::release_tables`. The caller holds the fence.
@@ -48,7 +59,7 @@ pub(crate) async fn release(
     }
     let all = references(server, &[dropped.as_slice(), emptied.as_slice()].concat()).await?;
     // Keys go first: they may stand on a unique index.
-    for (table, kind, name, made) in built(server, fence, &[Kind::ForeignKey.text(), Kind::Unique.text()]).await? {
+    for (table, kind, name, made) in built(server, &fence.task, &[Kind::ForeignKey.text(), Kind::Unique.text()]).await? {
         let folded = server.facts().folded(&table);
         let is_key = kind == Kind::ForeignKey.text();
         let refers = is_key && all.iter().any(|reference| reference.from == folded && reference.name == made);

@@ -25,7 +25,7 @@ use super::{commit, fenced};
 use crate::connect::pg_error;
 
 pub(crate) use counters::set_counters;
-pub(crate) use release::{is_referenced_by_others, release};
+pub(crate) use release::{built_keys, is_referenced_by_others, release};
 
 /// The name of the records that say who made a table.
 const TABLE: &str = "table";

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Dialect, TablePreparation, TargetTable};
-use tidegate_model::{Fence, TableName};
+use tidegate_model::{Fence, TableName, TaskId};
 use tokio_postgres::GenericClient;
 
 use super::sql::Kind;
@@ -38,6 +38,19 @@ pub(crate) async fn is_referenced_by_others(client: &impl GenericClient, tables:
     Ok(references(client, tables).await?.iter().any(|reference| !tables.contains(&&reference.from)))
 }
 
+/// Foreign keys that the task built, with their tables. None where the control tables are missing or may not be read.
+pub(crate) async fn built_keys(client: &impl GenericClient, task: &TaskId) -> Result<HashSet<(TableName, String)>, ConnectorError> {
+    let failed = |error| pg_error("look for foreign keys that the task built", error);
+    let sql = "select coalesce(has_table_privilege(to_regclass('tidegate.object'), 'select'), false)";
+    if !client.query_one(sql, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        return Ok(HashSet::new());
+    }
+    let sql = "select schema_name, table_name, made_name from tidegate.object \
+               where task = $1 and kind = $2 and state = 'built' and made_name is not null";
+    let rows = client.query(sql, &[&task.as_str(), &Kind::ForeignKey.text()]).await.map_err(failed)?;
+    Ok(rows.iter().map(|row| (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), row.get(2))).collect())
+}
+
 /// See `Target::release_tables`. Inside a transaction of the caller that holds the fence.
 pub(crate) async fn release(
     tx: &impl GenericClient,
@@ -52,6 +65,8 @@ pub(crate) async fn release(
     for reference in references(tx, &dropped).await? {
         if is_dropped.contains(&reference.from) {
             drop_constraint(tx, &reference.from, &reference.constraint).await?;
+        } else {
+            drop_built(tx, fence, &reference.from, &[Kind::ForeignKey], Some(&reference.constraint)).await?;
         }
     }
     let emptied = of(&[TablePreparation::Truncate, TablePreparation::Fit]);
