@@ -26,6 +26,7 @@ mod schema_changes;
 mod shares;
 mod sleep;
 mod swap;
+mod target_additions;
 mod tenants;
 mod whole_transactions;
 mod world;

@@ -11,7 +11,8 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 
 use self::keys::check_keys;
 use super::labels;
-use super::objects::{built_keys, foreseen};
+use super::objects::{Known, foreseen};
+use super::others::dependents;
 use super::plan::TablePlan;
 use super::real::{RealTable, constraints_on, read_all};
 use super::session::may_act_as_replica;
@@ -46,12 +47,12 @@ pub(crate) async fn check(
 ) -> Result<Vec<Finding>, ConnectorError> {
     let mut findings = Vec::new();
     let own = tables.iter().map(|table| &table.name).collect();
-    let mut check = Check { preparation, is_replica: false, own, built: HashSet::new(), schemas: HashMap::new() };
+    let mut check = Check { preparation, is_replica: false, own, known: Known::default(), schemas: HashMap::new() };
     for (number, some) in tables.chunks(TOGETHER).enumerate() {
         let tx = begin(session).await?;
         if number == 0 {
             check.is_replica = check_server(&tx, &mut findings).await?;
-            check.built = built_keys(&tx, task).await?;
+            check.known = Known::read(&tx, task).await?;
         }
         check.tables(&tx, some, &mut findings).await?;
         tx.rollback().await.map_err(|error| pg_error("end a check", error))?;
@@ -120,8 +121,8 @@ struct Check<'a> {
     is_replica: bool,
     /// Names of the tables that are checked.
     own: HashSet<&'a TableName>,
-    /// Foreign keys that the task built: a load takes those away that are in its way, and they come again behind it.
-    built: HashSet<(TableName, String)>,
+    /// What the task made: a load takes foreign keys away that are in its way, and they come again behind it.
+    known: Known,
     /// What the role may do in the schemas that were looked at.
     schemas: HashMap<String, SchemaRights>,
 }
@@ -156,6 +157,10 @@ impl Check<'_> {
             let Some(facts) = facts.remove(&real.oid) else { continue };
             check_rights(table, &facts, self.preparation, findings);
             check_triggers(table, &facts, findings);
+            // One that the task made is changed in place.
+            if self.preparation == TablePreparation::DropAndCreate && !self.known.tables.contains(&table.name) {
+                check_dependents(table, &facts, findings);
+            }
             match self.preparation {
                 TablePreparation::Keep => findings.extend(with_rows.remove(&table.name)),
                 TablePreparation::DropAndCreate | TablePreparation::Truncate | TablePreparation::Fit => {
@@ -213,11 +218,12 @@ impl Check<'_> {
 
     /// Foreign keys of other tables forbid that a table be emptied or dropped.
     fn check_references(&self, table: &TargetTable, facts: &Facts, findings: &mut Vec<Finding>) {
-        for reference @ (from, constraint) in &facts.references {
+        for reference in &facts.references {
+            let (from, constraint) = reference;
             // Of tables that are prepared with it, it goes before they are dropped, and does not fire while they are emptied.
             let is_inside = self.own.contains(from);
             let goes = is_inside && (self.preparation == TablePreparation::DropAndCreate || self.is_replica);
-            if goes || self.built.contains(reference) {
+            if goes || self.known.foreign_keys.contains(reference) {
                 continue;
             }
             let verb = if self.preparation == TablePreparation::Truncate { "emptied" } else { "dropped" };
@@ -242,6 +248,8 @@ struct Facts {
     triggers: Vec<String>,
     /// Foreign keys to it: the tables that they are of, and their names.
     references: Vec<(TableName, String)>,
+    /// What else depends on it.
+    dependents: Vec<String>,
 }
 
 async fn facts(tx: &Transaction<'_>, reals: &HashMap<TableName, RealTable>) -> Result<HashMap<u32, Facts>, ConnectorError> {
@@ -256,7 +264,10 @@ async fn facts(tx: &Transaction<'_>, reals: &HashMap<TableName, RealTable>) -> R
                from pg_class c where c.oid = any($1)";
     for row in tx.query(sql, &[&oids]).await.map_err(|error| pg_error("check rights on tables", error))? {
         let (user, is_owner, has_rights, may_read) = (row.get(1), row.get(2), row.get(3), row.get(4));
-        all.insert(row.get(0), Facts { user, is_owner, has_rights, may_read, triggers: Vec::new(), references: Vec::new() });
+        all.insert(
+            row.get(0),
+            Facts { user, is_owner, has_rights, may_read, triggers: Vec::new(), references: Vec::new(), dependents: Vec::new() },
+        );
     }
     let sql =
         "select tgrelid, tgname::text from pg_trigger where tgrelid = any($1) and not tgisinternal and tgenabled in ('A', 'R') order by 2";
@@ -273,6 +284,9 @@ async fn facts(tx: &Transaction<'_>, reals: &HashMap<TableName, RealTable>) -> R
     for row in tx.query(sql, &[&oids]).await.map_err(|error| pg_error("check foreign keys to tables", error))? {
         let from = TableName::new(row.get::<_, String>(2), row.get::<_, String>(3));
         all.entry(row.get(0)).and_modify(|facts| facts.references.push((from, row.get(1))));
+    }
+    for (oid, found) in dependents(tx, &oids).await? {
+        all.entry(oid).and_modify(|facts| facts.dependents = found);
     }
     Ok(all)
 }
@@ -404,6 +418,15 @@ fn check_widths(table: &TargetTable, real: &RealTable, findings: &mut Vec<Findin
             let finding = Finding::warning("column_type", object, found.native_full.as_str(), source.native_type.as_str());
             findings.push(finding.fix(format!("alter table {target} alter column {column} type {}", source.native_type)));
         }
+    }
+}
+
+fn check_dependents(table: &TargetTable, facts: &Facts, findings: &mut Vec<Finding>) {
+    if !facts.dependents.is_empty() {
+        let found = format!("what depends on it: {}", facts.dependents.join(", "));
+        let finding =
+            Finding::error("dependent_objects", object(&table.name), found, "nothing that depends on a table that is to be dropped");
+        findings.push(finding.fix("drop it, or give the task the preparation truncate-before-load"));
     }
 }
 

@@ -7,6 +7,7 @@ use tokio_postgres::GenericClient;
 
 use super::ddl::{column_type, run};
 use super::real::RealTable;
+use crate::connect::pg_error;
 
 /// Fits the columns of a table without rows, inside the caller's transaction.
 pub(crate) async fn fit_columns(client: &impl GenericClient, table: &TargetTable, real: &RealTable) -> Result<(), ConnectorError> {
@@ -36,6 +37,29 @@ pub(crate) async fn fit_columns(client: &impl GenericClient, table: &TargetTable
     }
     let sql = format!("alter table {} {}", Dialect::POSTGRES.table(&table.name), actions.join(", "));
     run(client, table, &format!("fit table \"{}\" to its changed definition", table.name), &sql).await
+}
+
+/// The first column whose type is not that which a new table would give it, in words.
+pub(crate) async fn other_type(
+    client: &impl GenericClient,
+    table: &TargetTable,
+    real: &RealTable,
+) -> Result<Option<String>, ConnectorError> {
+    let mut columns = Vec::with_capacity(table.columns.len());
+    for index in 0..table.columns.len() {
+        columns.push(format!("c{index} {}", column_type(client, table, index).await?));
+    }
+    // The server writes each type in one way only, and says so of columns.
+    let attempted = format!("compare the types of table \"{}\"", table.name);
+    run(client, table, &attempted, &format!("create temporary table tidegate_wanted ({})", columns.join(", "))).await?;
+    let sql = "select format_type(atttypid, atttypmod) from pg_attribute where attrelid = 'pg_temp.tidegate_wanted'::regclass and attnum > 0 order by attnum";
+    let rows = client.query(sql, &[]).await.map_err(|error| pg_error(&attempted, error))?;
+    run(client, table, &attempted, "drop table pg_temp.tidegate_wanted").await?;
+    let found = table.columns.iter().zip(&rows).find_map(|(wanted, row)| {
+        let (type_sql, found) = (row.get::<_, String>(0), real.columns.iter().find(|column| column.name == wanted.name)?);
+        (found.native_full != type_sql).then(|| format!("column \"{}\" is {}, wanted {type_sql}", wanted.name, found.native_full))
+    });
+    Ok(found)
 }
 
 /// True when a type of the same family holds values that the other does not.

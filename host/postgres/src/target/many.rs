@@ -15,7 +15,7 @@ use tokio_postgres::GenericClient;
 use super::ddl::{self, Rich, Wanted, wanted_type};
 use super::plan::TablePlan;
 use super::real::{RealTable, read_all};
-use super::{control, labels, objects, plans};
+use super::{control, labels, objects, others, plans};
 use crate::connect::pg_error;
 
 /// Tables that one transaction prepares: each takes a lock for itself and for each of its indexes, and a server has room for some
@@ -32,10 +32,14 @@ pub(crate) async fn prepare<'a>(
     tables: &'a [Preparation],
 ) -> Result<(Vec<TablePlan>, Vec<&'a Preparation>), ConnectorError> {
     let reals = read_all(tx, &names(tables)).await?;
+    let drops = tables.iter().filter(|(_, preparation)| *preparation == TablePreparation::DropAndCreate);
+    let dropped: Vec<u32> = drops.filter_map(|(table, _)| reals.get(&table.name)).map(|real| real.oid).collect();
+    let with_additions = others::with_additions(tx, fence, &dropped).await?;
     let (mut new, mut alone, mut plans) = (Vec::new(), Vec::new(), Vec::new());
     for prepared in tables {
         let (table, preparation) = prepared;
         match (reals.get(&table.name), preparation) {
+            (Some(real), TablePreparation::DropAndCreate) if with_additions.contains(&real.oid) => alone.push(prepared),
             (None, _) | (Some(_), TablePreparation::DropAndCreate) => new.push(prepared),
             (Some(real), TablePreparation::Keep) if labels::missing(table, real).is_empty() => {
                 plans.push(plans::plan_of(tx, table, real).await?);

@@ -17,8 +17,10 @@ mod many;
 mod net;
 mod objects;
 mod ordered;
+mod others;
 mod plan;
 mod plans;
+mod prepare;
 mod real;
 mod rejected;
 mod rows;
@@ -243,49 +245,7 @@ impl Target for PostgresTarget {
     async fn prepare_table(&self, fence: &Fence, table: &Arc<TargetTable>, preparation: TablePreparation) -> Result<(), ConnectorError> {
         let mut session = self.session(fence).await?;
         let tx = self.preparing(&mut session, fence).await?;
-        let name = Dialect::POSTGRES.table(&table.name);
-        let mut found = real::read_real(&tx, &table.name).await?;
-        if let Some(real) = &found
-            && preparation != TablePreparation::DropAndCreate
-            && labels::add_missing(&tx, table, real).await?
-        {
-            found = real::read_real(&tx, &table.name).await?;
-        }
-        match (&found, preparation) {
-            (None, _) => {
-                ddl::create_table(&tx, table).await?;
-                objects::note_created(&tx, fence, &[&table.name]).await?;
-            }
-            (Some(_), TablePreparation::Keep) => {}
-            (Some(_), TablePreparation::DropAndCreate) => {
-                ddl::run(&tx, table, &format!("drop table {name}"), &format!("drop table {name}")).await?;
-                ddl::create_table(&tx, table).await?;
-                objects::note_created(&tx, fence, &[&table.name]).await?;
-            }
-            (Some(real), TablePreparation::Truncate | TablePreparation::Fit) => {
-                if preparation == TablePreparation::Truncate {
-                    // A table that does not fit keeps its rows.
-                    plan::TablePlan::new(table, real)?;
-                }
-                // TRUNCATE is refused while a foreign key refers to the table, even where it does not fire.
-                let is_referenced = objects::is_referenced_by_others(&tx, &[&table.name]).await?;
-                let sql = if is_referenced && session::may_act_as_replica(&tx).await? {
-                    format!("set local session_replication_role = replica; delete from {name}; set local session_replication_role = origin")
-                } else {
-                    format!("truncate {name}")
-                };
-                ddl::run(&tx, table, &format!("empty {name}"), &sql).await?;
-                if preparation == TablePreparation::Fit {
-                    fit::fit_columns(&tx, table, real).await?;
-                }
-            }
-        }
-        if found.is_none() || preparation != TablePreparation::Keep {
-            // New columns may be of types that were there before.
-            if let Some(real) = real::read_real(&tx, &table.name).await? {
-                labels::add_missing(&tx, table, &real).await?;
-            }
-        }
+        prepare::prepare(&tx, fence, table, preparation).await?;
         let plan = plans::learn(&tx, table).await?;
         commit(tx).await?;
         self.plans.put(Arc::new(plan));

@@ -9,6 +9,7 @@
 //! write a child before its parent, and their cascades would do again what the log brings.
 
 mod counters;
+mod known;
 mod release;
 mod sql;
 
@@ -25,7 +26,8 @@ use super::{commit, fenced};
 use crate::connect::pg_error;
 
 pub(crate) use counters::set_counters;
-pub(crate) use release::{built_keys, is_referenced_by_others, release};
+pub(crate) use known::Known;
+pub(crate) use release::{is_referenced_by_others, release};
 
 /// The name of the records that say who made a table.
 const TABLE: &str = "table";
@@ -60,6 +62,13 @@ pub(crate) async fn note_created(client: &impl GenericClient, fence: &Fence, tab
     let note = "insert into tidegate.object (task, schema_name, table_name, kind, name, state) \
                 select $1, x.s, x.t, $4, '', 'built' from unnest($2::text[], $3::text[]) x(s, t)";
     client.execute(note, &[&task, &schemas, &names, &TABLE]).await.map(|_| ()).map_err(failed)
+}
+
+/// True when the task created the table.
+pub(crate) async fn is_created(client: &impl GenericClient, fence: &Fence, table: &TableName) -> Result<bool, ConnectorError> {
+    let sql = "select from tidegate.object where task = $1 and schema_name = $2 and table_name = $3 and kind = $4";
+    let found = client.query_opt(sql, &[&fence.task.as_str(), &table.schema, &table.name, &TABLE]).await;
+    Ok(found.map_err(|error| pg_error("look who created a table", error))?.is_some())
 }
 
 #[allow(clippy::too_many_arguments, reason = "they are the columns of the record")]

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tidegate_connector::{ConnectorError, Dialect, TablePreparation, TargetTable};
-use tidegate_model::{Fence, TableName, TaskId};
+use tidegate_model::{Fence, TableName};
 use tokio_postgres::GenericClient;
 
 use super::sql::Kind;
@@ -36,19 +36,6 @@ async fn references(client: &impl GenericClient, tables: &[&TableName]) -> Resul
 /// whatever the session's role.
 pub(crate) async fn is_referenced_by_others(client: &impl GenericClient, tables: &[&TableName]) -> Result<bool, ConnectorError> {
     Ok(references(client, tables).await?.iter().any(|reference| !tables.contains(&&reference.from)))
-}
-
-/// Foreign keys that the task built, with their tables. None where the control tables are missing or may not be read.
-pub(crate) async fn built_keys(client: &impl GenericClient, task: &TaskId) -> Result<HashSet<(TableName, String)>, ConnectorError> {
-    let failed = |error| pg_error("look for foreign keys that the task built", error);
-    let sql = "select coalesce(has_table_privilege(to_regclass('tidegate.object'), 'select'), false)";
-    if !client.query_one(sql, &[]).await.map_err(failed)?.get::<_, bool>(0) {
-        return Ok(HashSet::new());
-    }
-    let sql = "select schema_name, table_name, made_name from tidegate.object \
-               where task = $1 and kind = $2 and state = 'built' and made_name is not null";
-    let rows = client.query(sql, &[&task.as_str(), &Kind::ForeignKey.text()]).await.map_err(failed)?;
-    Ok(rows.iter().map(|row| (TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)), row.get(2))).collect())
 }
 
 /// See `Target::release_tables`. Inside a transaction of the caller that holds the fence.
