@@ -107,6 +107,20 @@ async fn a_slot_that_the_server_gave_up_is_refused_and_limits_are_told_before() 
     }
 }
 
+/// Amazon RDS gives nobody the attribute REPLICATION, and has a role in its place.
+async fn a_member_of_rds_replication_may_replicate(fixture: &Fixture) {
+    fixture.run("create role rds_replication; create role member login; grant create on database postgres to member").await;
+    let source = fixture.source_of("member", "postgres").await;
+    let rights = async || {
+        let found = source.check(&scope(&[]).task, &[], true).await.expect("checked");
+        found.into_iter().filter(|finding| finding.code == "missing_privilege").collect::<Vec<_>>()
+    };
+    let found = rights().await;
+    assert!(found.len() == 1 && found[0].fix.as_deref().is_some_and(|fix| fix.contains("grant rds_replication to")), "{found:?}");
+    fixture.run("grant rds_replication to member").await;
+    assert_eq!(rights().await, []);
+}
+
 /// A policy that hides rows from the user would make a snapshot without them, and a stream with them.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_a_policy_hides_are_an_error_and_never_left_out() {
@@ -118,6 +132,7 @@ async fn rows_that_a_policy_hides_are_an_error_and_never_left_out() {
                  create role reader login replication; grant select on a to reader",
             )
             .await;
+        a_member_of_rds_replication_may_replicate(&fixture).await;
         let scope = scope(&public(&["a"]));
         let source = fixture.source_of("reader", "postgres").await;
         let tables = source.describe(&scope.tables).await.expect("described");

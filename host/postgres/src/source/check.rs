@@ -17,9 +17,11 @@ use crate::types::unsent_part;
 /// `publish_via_partition_root` with streaming and binary, TID range scans: PostgreSQL 14.
 const VERSION_MIN: i32 = 140_000;
 
-/// Facts of the server and of the user's rights.
+/// Facts of the server and of the user's rights. Amazon RDS gives nobody REPLICATION; who is a member of a role of its own has it there.
+/// Source: Amazon RDS user guide, "Performing logical replication for Amazon RDS for PostgreSQL".
 const SERVER: &str = "select pg_catalog.current_setting('server_version_num')::pg_catalog.int4, pg_catalog.current_setting('wal_level'), \
-    pg_catalog.pg_is_in_recovery(), r.rolreplication or r.rolsuper, r.rolsuper, r.rolbypassrls or r.rolsuper, \
+    pg_catalog.pg_is_in_recovery(), r.rolreplication or r.rolsuper or exists (select from pg_catalog.pg_roles m \
+        where m.rolname = 'rds_replication' and pg_catalog.pg_has_role(r.oid, m.oid, 'usage')), r.rolsuper, r.rolbypassrls or r.rolsuper, \
     pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'), pg_catalog.current_database()::pg_catalog.text, \
     (select pg_catalog.count(*) from pg_catalog.pg_replication_slots), \
     (select pg_catalog.count(*) from pg_catalog.pg_replication_slots s where s.slot_name = $1::pg_catalog.text::pg_catalog.name), \
@@ -204,14 +206,16 @@ async fn check_server(client: &Client, task: &TaskId, cdc: bool, findings: &mut 
     }
     if text(1)? != "logical" {
         let finding = Finding::error("wal_level", "setting \"wal_level\"", text(1)?, "logical");
-        findings.push(finding.fix("alter system set wal_level = logical; then restart the server"));
+        let fix =
+            "alter system set wal_level = logical; then restart the server (Amazon RDS: rds.logical_replication = 1 in its parameters)";
+        findings.push(finding.fix(fix));
     }
     if flag(2)? {
         findings.push(Finding::error("in_recovery", "server", "a standby", "the primary"));
     }
     if !flag(3)? {
         let finding = Finding::error("missing_privilege", format!("role \"{}\"", user.name), "no REPLICATION", "REPLICATION");
-        findings.push(finding.fix(format!("alter role {quoted_user} replication")));
+        findings.push(finding.fix(format!("alter role {quoted_user} replication; on Amazon RDS: grant rds_replication to {quoted_user}")));
     }
     if !flag(6)? {
         let database = text(7)?;
