@@ -108,7 +108,7 @@ async fn a_slot_that_the_server_gave_up_is_refused_and_limits_are_told_before() 
 }
 
 /// Amazon RDS gives nobody the attribute REPLICATION, and has a role in its place.
-async fn a_member_of_rds_replication_may_replicate(fixture: &Fixture) {
+async fn members_of_roles_may_replicate(fixture: &Fixture) {
     fixture.run("create role rds_replication; create role member login; grant create on database postgres to member").await;
     let source = fixture.source_of("member", "postgres").await;
     let rights = async || {
@@ -119,6 +119,21 @@ async fn a_member_of_rds_replication_may_replicate(fixture: &Fixture) {
     assert!(found.len() == 1 && found[0].fix.as_deref().is_some_and(|fix| fix.contains("grant rds_replication to")), "{found:?}");
     fixture.run("grant rds_replication to member").await;
     assert_eq!(rights().await, []);
+
+    // Who publishes a table is its owner, or a member of it.
+    fixture
+        .run("create role keeper; create table kept(id int primary key); create table supers(id int primary key); grant select on kept, supers to member;
+              alter table kept owner to keeper")
+        .await;
+    let fixes = async |name: &str| {
+        let tables = source.describe(&public(&[name])).await.expect("described");
+        let found = source.check(&scope(&[]).task, &tables, true).await.expect("checked");
+        found.into_iter().filter(|finding| finding.code == "missing_privilege").filter_map(|finding| finding.fix).collect::<Vec<_>>()
+    };
+    assert_eq!(fixes("kept").await, ["grant \"keeper\" to \"member\""]);
+    fixture.run(&fixes("kept").await[0]).await;
+    assert_eq!(fixes("kept").await, Vec::<String>::new());
+    assert!(fixes("supers").await[0].contains("another role"), "nobody is made a member of a superuser");
 }
 
 /// A policy that hides rows from the user would make a snapshot without them, and a stream with them.
@@ -132,7 +147,7 @@ async fn rows_that_a_policy_hides_are_an_error_and_never_left_out() {
                  create role reader login replication; grant select on a to reader",
             )
             .await;
-        a_member_of_rds_replication_may_replicate(&fixture).await;
+        members_of_roles_may_replicate(&fixture).await;
         let scope = scope(&public(&["a"]));
         let source = fixture.source_of("reader", "postgres").await;
         let tables = source.describe(&scope.tables).await.expect("described");

@@ -26,6 +26,8 @@ pub(crate) struct TableFacts {
     pub(crate) row_security: bool,
     /// The current user owns it, as `CREATE PUBLICATION … FOR TABLE` wants.
     pub(crate) owned: bool,
+    /// Its owner, and whether that is a superuser, of whom nobody should be made a member.
+    pub(crate) owner: (String, bool),
     pub(crate) selectable: bool,
     pub(crate) rows_estimate: u64,
     pub(crate) partitioned: bool,
@@ -77,7 +79,8 @@ const TABLES: &str = concat!(
     case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from ",
     partition_tree!(),
     " t (oid) join pg_catalog.pg_class l on l.oid = t.oid where l.relkind <> 'p') else greatest(c.reltuples, 0) end::pg_catalog.float8, \
-    c.relkind = 'p' \
+    c.relkind = 'p', pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text, \
+    exists (select from pg_catalog.pg_roles r where r.oid = c.relowner and r.rolsuper) \
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace "
 );
 
@@ -247,12 +250,13 @@ fn table(row: &Row, attempted: &str) -> Result<TableFacts, ConnectorError> {
         replica_identity: letter(4)?,
         row_security: get(row, 5, attempted)?,
         owned: get(row, 6, attempted)?,
+        owner: (get(row, 10, attempted)?, get(row, 11, attempted)?),
         selectable: get(row, 7, attempted)?,
         // A float's cast saturates, and the catalog's estimate is never negative here.
         rows_estimate: get::<f64>(row, 8, attempted)? as u64,
         partitioned: get(row, 9, attempted)?,
-        columns: columns(row, 10, attempted)?,
-        indexes: indexes(row, 17, attempted)?,
+        columns: columns(row, 12, attempted)?,
+        indexes: indexes(row, 19, attempted)?,
     })
 }
 

@@ -294,8 +294,16 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
         return;
     }
     if !facts.owned {
-        let finding = Finding::error("missing_privilege", &object, "another owner", "the user as owner, to publish the table");
-        findings.push(finding.fix(format!("alter table {quoted} owner to {quoted_user}")));
+        let (owner, is_superuser) = &facts.owner;
+        let found = format!("owner \"{owner}\", of whom the user is no member");
+        let finding = Finding::error("missing_privilege", &object, found, "the owner's rights, to publish the table");
+        findings.push(finding.fix(if *is_superuser {
+            format!(
+                "make another role its owner (alter table {quoted} owner to <role>) and the user a member: grant <role> to {quoted_user}"
+            )
+        } else {
+            format!("grant {} to {quoted_user}", Dialect::POSTGRES.identifier(owner))
+        }));
     }
     if facts.persistence == b'u' {
         // No server version takes an unlogged table into a publication.
