@@ -153,6 +153,12 @@ async fn rows_that_a_policy_hides_are_an_error_and_never_left_out() {
         let tables = source.describe(&scope.tables).await.expect("described");
         let findings = source.check(&scope.task, &tables, false).await.expect("checked");
         assert!(findings.iter().any(|found| found.code == "row_security" && found.severity == Severity::Error), "{findings:?}");
+        for (whose, hides) in [("alter table a owner to reader", false), ("alter table a force row level security", true)] {
+            fixture.run(whose).await;
+            let tables = source.describe(&scope.tables).await.expect("described");
+            let findings = source.check(&scope.task, &tables, false).await.expect("checked");
+            assert_eq!(findings.iter().any(|found| found.code == "row_security"), hides, "{whose}: {findings:?}");
+        }
         let snapshot = source.snapshot(&scope).await.expect("a snapshot");
         let chunk = snapshot.chunks(&tables[0], 10).await.expect("chunks").remove(0);
         let read = async {

@@ -23,6 +23,7 @@ pub(crate) struct TableFacts {
     pub(crate) persistence: u8,
     /// `pg_class.relreplident`: d default, n nothing, f full, i index.
     pub(crate) replica_identity: u8,
+    /// Policies hold for the current user, unless it sees all rows: the owner is free of them where they are not forced.
     pub(crate) row_security: bool,
     /// The current user owns it, as `CREATE PUBLICATION … FOR TABLE` wants.
     pub(crate) owned: bool,
@@ -74,7 +75,8 @@ pub(crate) use partition_tree;
 /// Of a table that goes while the statement runs, nobody has a privilege: the functions know of it, its snapshot does not.
 const TABLES: &str = concat!(
     "select c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
-    c.relpersistence::pg_catalog.text, c.relreplident::pg_catalog.text, c.relrowsecurity, \
+    c.relpersistence::pg_catalog.text, c.relreplident::pg_catalog.text, \
+    c.relrowsecurity and (c.relforcerowsecurity or not coalesce(pg_catalog.pg_has_role(c.relowner, 'USAGE'), false)), \
     coalesce(pg_catalog.pg_has_role(c.relowner, 'USAGE'), false), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), \
     case when c.relkind = 'p' then (select coalesce(sum(greatest(l.reltuples, 0)), 0) from ",
     partition_tree!(),

@@ -286,7 +286,7 @@ fn check_table(table: &SourceTable, facts: &TableFacts, user: &User, cdc: bool, 
         let finding = Finding::error("missing_privilege", &object, "no SELECT", "SELECT");
         findings.push(finding.fix(format!("grant usage on schema {schema} to {quoted_user}; grant select on {quoted} to {quoted_user}")));
     }
-    if facts.row_security && !facts.owned && !user.sees_all_rows {
+    if facts.row_security && !user.sees_all_rows {
         let finding = Finding::error("row_security", &object, "row level security that may hide rows", "a role that sees all rows");
         findings.push(finding.fix(format!("alter role {quoted_user} bypassrls")));
     }
