@@ -127,7 +127,7 @@ impl Attempt<'_> {
             let planned: Vec<_> = planned.iter().filter(|table| !left_out.contains(&table.source.schema.name)).cloned().collect();
             self.watched.board.update(|progress| progress.phase = Phase::Loading);
             let order = Order { snapshot, scope: self.scope(&planned), tables: unloaded };
-            let tables = order.tables.iter().map(|load| (load.table.target.clone(), load.preparation)).collect::<Vec<_>>();
+            let tables = order.tables.iter().map(|load| (load.table.target.clone(), load.expected())).collect::<Vec<_>>();
             let loaded = self.stoppable(async {
                 self.target.release_tables(&fence, &tables).await?;
                 backfill(context, order).await?;
@@ -339,7 +339,7 @@ impl Attempt<'_> {
 
     /// Takes away what a load of these tables cannot stand.
     async fn release(&self, fence: &Fence, tables: &[Unloaded]) -> Result<(), ConnectorError> {
-        let tables: Vec<_> = tables.iter().map(|load| (load.table.target.clone(), load.preparation)).collect();
+        let tables: Vec<_> = tables.iter().map(|load| (load.table.target.clone(), load.expected())).collect();
         self.target.release_tables(fence, &tables).await
     }
 

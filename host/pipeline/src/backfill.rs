@@ -28,11 +28,21 @@ pub(crate) struct Unloaded {
 }
 
 impl Unloaded {
+    /// What the target's table goes through, as far as it is known before there is a snapshot.
+    pub(crate) fn expected(&self) -> TablePreparation {
+        match self.preparation {
+            // Its definition may be what changed.
+            TablePreparation::Keep | TablePreparation::Truncate if self.starts_over => TablePreparation::Fit,
+            other => other,
+        }
+    }
+
     /// How the table goes on from this snapshot. Chunks of two snapshots fit together only when rows have keys and the
     /// log brings both to the same place; otherwise the table starts over.
     /// A table whose key comes after its rows (`late_key`) starts over, too.
     pub(crate) fn onward(self, snapshot: &dyn Snapshot, captures: bool, late_key: bool) -> LoadTable {
-        let Unloaded { table, preparation, chunks, starts_over } = self;
+        let expected = self.expected();
+        let Unloaded { table, preparation, chunks, .. } = self;
         let some_loaded = chunks.iter().any(|record| record.loaded.is_some());
         let keyed = !table.target.identity.is_empty() && !table.target.primary_key.is_empty();
         let has_late_key = late_key && preparation == TablePreparation::DropAndCreate;
@@ -42,9 +52,7 @@ impl Unloaded {
         let preparation = match preparation {
             // Rows of an earlier load are in the table: they go, also where the task was to keep what it found.
             TablePreparation::Keep if some_loaded => TablePreparation::Truncate,
-            // Its definition may be what changed.
-            TablePreparation::Keep | TablePreparation::Truncate if starts_over => TablePreparation::Fit,
-            other => other,
+            _ => expected,
         };
         LoadTable { table, preparation, chunks: Vec::new() }
     }

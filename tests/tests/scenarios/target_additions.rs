@@ -23,7 +23,11 @@ async fn wait_value(world: &World, query: &str, wanted: &str) {
 
 async fn outlive_a_changed_definition(source: Source, version: PostgresVersion) {
     let world = World::start(source, version).await;
-    world.source_sql("create table item (id integer primary key, n integer); insert into item values (1, 10)").await;
+    world
+        .source_sql(
+            "create table item (id integer primary key, n integer, constraint small check (n < 100)); insert into item values (1, 10)",
+        )
+        .await;
     world
         .target
         .sql("create schema copy; create table copy.item (old integer); create view copy.before as select old from copy.item")
@@ -44,10 +48,11 @@ async fn outlive_a_changed_definition(source: Source, version: PostgresVersion) 
              create function copy.all_items() returns setof copy.item language sql as 'select * from copy.item'",
         )
         .await;
-    world.source_sql("alter table item add column label varchar(20) default 'new'").await;
-    world.source_sql("update item set n = 20 where id = 1").await;
-    wait_value(&world, "select concat(n, label) from copy.item", "20new").await;
-    wait_value(&world, "select more from copy.seen", "21").await;
+    // The condition that the target has would refuse the last change.
+    world.source_sql("alter table item drop constraint small; alter table item add column label varchar(20) default 'new'").await;
+    world.source_sql("update item set n = 2000 where id = 1").await;
+    wait_value(&world, "select concat(n, label) from copy.item", "2000new").await;
+    wait_value(&world, "select more from copy.seen", "2001").await;
     let kept = "select has_table_privilege('reader', 'copy.item', 'select') and to_regclass('copy.by_n') is not null";
     wait_value(&world, kept, "t").await;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Error, ServerError};
 use tidegate_connector::{ConnectorError, Dialect, TablePreparation, TargetTable};
-use tidegate_model::{Fence, TableName, TaskId};
+use tidegate_model::{Engine, Fence, TableName, TaskId};
 
 use super::kind::Kind;
 use super::records::{built, forget, place};
@@ -49,6 +49,7 @@ pub(crate) async fn release(
     };
     let dropped = of(&[TablePreparation::DropAndCreate]);
     let emptied = of(&[TablePreparation::Truncate, TablePreparation::Fit]);
+    let fitted = of(&[TablePreparation::Fit]);
     for reference in references(server, &dropped).await? {
         if dropped.contains(&reference.from) && dropped.contains(&reference.to) {
             drop_object(server, &reference.from, "foreign key", &reference.name).await?;
@@ -58,15 +59,22 @@ pub(crate) async fn release(
         return Ok(());
     }
     let all = references(server, &[dropped.as_slice(), emptied.as_slice()].concat()).await?;
-    // Keys go first: they may stand on a unique index.
-    for (table, kind, name, made) in built(server, &fence.task, &[Kind::ForeignKey.text(), Kind::Unique.text()]).await? {
+    // Keys go first: they may stand on a unique index. A condition may be another one with a changed definition, or none.
+    let (key, check) = (Kind::ForeignKey.text(), Kind::Check.text());
+    for (table, kind, name, made) in built(server, &fence.task, &[key, Kind::Unique.text(), check]).await? {
         let folded = server.facts().folded(&table);
-        let is_key = kind == Kind::ForeignKey.text();
-        let refers = is_key && all.iter().any(|reference| reference.from == folded && reference.name == made);
-        if !refers && !emptied.contains(&folded) {
+        let refers = kind == key && all.iter().any(|reference| reference.from == folded && reference.name == made);
+        let goes = if kind == check { fitted.contains(&folded) } else { refers || emptied.contains(&folded) };
+        if !goes {
             continue;
         }
-        if drop_object(server, &table, if is_key { "foreign key" } else { "index" }, &made).await? {
+        let word = match kind.as_str() {
+            kind if kind == key => "foreign key",
+            kind if kind == check && server.facts().engine == Engine::Mariadb => "constraint",
+            kind if kind == check => "check",
+            _ => "index",
+        };
+        if drop_object(server, &table, word, &made).await? {
             forget(server, fence, &table, &kind, &name).await?;
         }
     }

@@ -57,6 +57,7 @@ pub(crate) async fn release(
         }
     }
     let emptied = of(&[TablePreparation::Truncate, TablePreparation::Fit]);
+    let fitted = of(&[TablePreparation::Fit]);
     if emptied.is_empty() {
         return Ok(());
     }
@@ -66,6 +67,10 @@ pub(crate) async fn release(
     }
     for table in emptied {
         drop_built(tx, fence, table, &[Kind::ForeignKey, Kind::Exclusion, Kind::Unique], None).await?;
+    }
+    // A condition may be another one with the changed definition, or none.
+    for table in fitted {
+        drop_built(tx, fence, table, &[Kind::Check], None).await?;
     }
     Ok(())
 }
