@@ -11,8 +11,8 @@ use mysql_async::prelude::Queryable;
 use target_support::{Bench, settings};
 use tidegate_connector::conformance::{Bench as _, In, at, chunk, group, image, loaded, net, note, notes, table, task, window};
 use tidegate_connector::{
-    BuildStage, ControlTable, ControlTables, ErrorClass, Group, NetChange, Secret, ServerSettings, Severity, Strictness, TablePreparation,
-    Target, TargetObjects, TargetTable,
+    BuildStage, ErrorClass, Group, NetChange, Secret, ServerSettings, Severity, Strictness, TablePreparation, Target, TargetObjects,
+    TargetTable,
 };
 use tidegate_harness::{Direction, Fault, MysqlFlavour, Proxy, wait_for};
 use tidegate_model::objects::{

@@ -38,11 +38,10 @@ pub(crate) async fn check(
 ) -> Result<Vec<Finding>, ConnectorError> {
     let mut findings = Vec::new();
     check_server(server, all, &mut findings).await?;
-    let grants = rights::grants(server).await?;
-    rights::check(&grants, all, &mut findings);
+    rights::check(server, all, &mut findings).await?;
     tables::check_together(all, server.facts(), &mut findings);
     let built = built_keys(server, task).await?;
-    let beside = tables::Beside { all, preparation, built, grants };
+    let beside = tables::Beside { all, preparation, built };
     for table in all {
         beside.check(server, table, &mut findings).await?;
     }

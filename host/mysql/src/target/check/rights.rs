@@ -13,10 +13,15 @@ const WANTED: [&str; 6] = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DR
 /// For what stands behind columns and primary keys.
 const WANTED_FOR_OBJECTS: [&str; 3] = ["ALTER", "INDEX", "REFERENCES"];
 
-pub(super) fn check(lines: &[String], tables: &[Arc<TargetTable>], findings: &mut Vec<Finding>) {
+pub(super) async fn check(server: &mut Server, tables: &[Arc<TargetTable>], findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    let lines = grants(server).await?;
     let schemas: BTreeSet<&str> = tables.iter().map(|table| table.name.schema.as_str()).chain(["tidegate"]).collect();
     for schema in schemas {
-        findings.extend(missing(lines, schema, &WANTED, "the right to create, fill and drop tables"));
+        findings.extend(missing(&lines, schema, &WANTED, "the right to create, fill and drop tables"));
+        // Whoever lacks it is told of no trigger, now or when the task goes on.
+        if schema != "tidegate" {
+            findings.extend(missing(&lines, schema, &["TRIGGER"], "TRIGGER, to see triggers that would fire for replicated rows"));
+        }
     }
     let has_objects = |table: &&Arc<TargetTable>| table.objects.wanted != tidegate_model::objects::TableObjects::default();
     let schemas: BTreeSet<&str> = tables.iter().filter(has_objects).map(|table| table.name.schema.as_str()).collect();
@@ -32,6 +37,7 @@ pub(super) fn check(lines: &[String], tables: &[Arc<TargetTable>], findings: &mu
         let name = Dialect::MYSQL.identifier(schema);
         findings.push(finding.fix(format!("grant {} on {name}.* to <user>", WANTED_FOR_OBJECTS.join(", ").to_lowercase())));
     }
+    Ok(())
 }
 
 /// What `show grants` tells of the user.

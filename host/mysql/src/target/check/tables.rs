@@ -8,7 +8,6 @@ use tidegate_connector::{
 };
 use tidegate_model::{Engine, SqlType, TableName};
 
-use super::rights;
 use crate::connect::rows;
 use crate::target::plan::{TablePlan, unreadable};
 use crate::target::real::{RealColumn, RealTable, read_real};
@@ -42,8 +41,6 @@ pub(super) struct Beside<'a> {
     pub(super) preparation: TablePreparation,
     /// Foreign keys that the task built: a load takes those away that are in its way, and they come again behind it.
     pub(super) built: HashSet<(TableName, String)>,
-    /// What `show grants` tells of the user.
-    pub(super) grants: Vec<String>,
 }
 
 impl Beside<'_> {
@@ -76,7 +73,7 @@ impl Beside<'_> {
                 check_widths(table, real, findings);
                 check_collations(table, real, server.facts(), findings);
                 findings.extend(foreign_key_parts(table, server.facts().engine, &real.partial_keys, &object(&table.name)));
-                self.check_triggers(server, table, findings).await?;
+                check_triggers(server, table, findings).await?;
             }
             self.check_references(server, table, findings).await?;
             if self.preparation == TablePreparation::Keep {
@@ -114,26 +111,6 @@ impl Beside<'_> {
                 Finding::error("referenced_table", object(&table.name), found, "no foreign key to a table that is made anew").fix(fix),
             );
         }
-        Ok(())
-    }
-
-    async fn check_triggers(&self, server: &mut Server, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
-        let name = server.facts().folded(&table.name);
-        let sql = format!(
-            "select trigger_name from information_schema.triggers where event_object_schema = {} and event_object_table = {} order by 1",
-            Dialect::MYSQL.literal(&name.schema),
-            Dialect::MYSQL.literal(&name.name)
-        );
-        let found: Vec<String> = rows(&mut server.conn, "check triggers of a table", &sql).await?;
-        for trigger in found {
-            let fix = format!("drop trigger {}.{}", Dialect::MYSQL.identifier(&name.schema), Dialect::MYSQL.identifier(&trigger));
-            let object = format!("trigger \"{trigger}\" of {}", object(&table.name));
-            findings.push(Finding::error("trigger_fires", object, "fires for replicated rows", "a table without triggers").fix(fix));
-        }
-        // Without that right a server names none.
-        let unseen =
-            rights::missing(&self.grants, &table.name.schema, &["TRIGGER"], "TRIGGER, to see triggers that fire for replicated rows");
-        findings.extend(unseen.filter(|finding| !findings.contains(finding)));
         Ok(())
     }
 }
@@ -298,6 +275,22 @@ fn check_widths(table: &TargetTable, real: &RealTable, findings: &mut Vec<Findin
 }
 
 /// Triggers fire for replicated rows too, and do their work a second time.
+async fn check_triggers(server: &mut Server, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
+    let name = server.facts().folded(&table.name);
+    let sql = format!(
+        "select trigger_name from information_schema.triggers where event_object_schema = {} and event_object_table = {} order by 1",
+        Dialect::MYSQL.literal(&name.schema),
+        Dialect::MYSQL.literal(&name.name)
+    );
+    let found: Vec<String> = rows(&mut server.conn, "check triggers of a table", &sql).await?;
+    for trigger in found {
+        let fix = format!("drop trigger {}.{}", Dialect::MYSQL.identifier(&name.schema), Dialect::MYSQL.identifier(&trigger));
+        let object = format!("trigger \"{trigger}\" of {}", object(&table.name));
+        findings.push(Finding::error("trigger_fires", object, "fires for replicated rows", "a table without triggers").fix(fix));
+    }
+    Ok(())
+}
+
 async fn check_empty(server: &mut Server, table: &TargetTable, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
     let name = Dialect::MYSQL.table(&table.name);
     let found: Vec<u8> =
