@@ -32,7 +32,7 @@ pub mod workload;
 
 pub use binaries::cache_dir;
 pub use browser::Browser;
-pub use compare::{Comparison, Database, TablePair, compare_databases};
+pub use compare::{Comparison, Database, TablePair, compare_databases, compare_while_loading};
 pub use mysql::{MysqlFlavour, MysqlServer};
 pub use postgres::{PostgresServer, PostgresVersion};
 pub use process::Tidegate;

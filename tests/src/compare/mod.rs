@@ -12,6 +12,9 @@ mod read;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
 
 use crate::mysql::MysqlServer;
 use crate::postgres::PostgresServer;
@@ -99,6 +102,16 @@ pub async fn compare_databases(source: &Database<'_>, target: &Database<'_>, pai
         compare_tables(source, target, pair, &mut comparison).await;
     }
     comparison
+}
+
+/// The same while tables of the target may be dropped and made anew: one that goes away while it is read is an error.
+///
+/// # Errors
+/// The differences, or that a table went away.
+pub async fn compare_while_loading(source: &Database<'_>, target: &Database<'_>, pairs: &[TablePair]) -> Result<Comparison, String> {
+    let compared = AssertUnwindSafe(compare_databases(source, target, pairs)).catch_unwind().await;
+    let comparison = compared.map_err(|_| "a table went away while it was read".to_owned())?;
+    if comparison.differences == 0 { Ok(comparison) } else { Err(comparison.to_string()) }
 }
 
 async fn compare_tables(source: &Database<'_>, target: &Database<'_>, pair: &TablePair, found: &mut Comparison) {

@@ -1,12 +1,10 @@
 //! One round: tables, tasks, steps, and the comparison.
 
 use std::fmt::Write;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use serde_json::json;
-use tidegate_harness::{TablePair, compare_databases};
+use tidegate_harness::{TablePair, compare_while_loading};
 
 use super::disturb::Disturbance;
 use super::kinds::{Engine, Reach};
@@ -277,8 +275,5 @@ async fn differences(rig: &Rig, pair: &Pair, state: &State) -> Result<u64, Strin
         }
     }
     let (source, target) = (rig.database(pair.source), rig.database(pair.target));
-    // A table that is loaded again goes away while it is read, and the comparison panics.
-    let compared = AssertUnwindSafe(compare_databases(&source, &target, &pairs)).catch_unwind().await;
-    let comparison = compared.map_err(|_| "a table went away while it was read".to_owned())?;
-    if comparison.differences == 0 { Ok(comparison.rows) } else { Err(comparison.to_string()) }
+    compare_while_loading(&source, &target, &pairs).await.map(|comparison| comparison.rows)
 }

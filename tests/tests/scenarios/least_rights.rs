@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_harness::{MysqlFlavour, PostgresVersion, TablePair, compare_databases, wait_for};
+use tidegate_harness::{MysqlFlavour, PostgresVersion, TablePair, compare_while_loading, wait_for};
 
 use crate::world::{Source, World};
 
@@ -88,8 +88,7 @@ async fn wait_equal(world: &World, task: &str) {
         if state["phase"] != "replicating" || !world.target.has_table("copy", "voucher").await {
             return Err(state["phase"].to_string());
         }
-        let found = compare_databases(&world.source.database(), &world.target.database(), &pairs).await;
-        if found.differences == 0 { Ok(()) } else { Err(found.to_string()) }
+        compare_while_loading(&world.source.database(), &world.target.database(), &pairs).await
     })
     .await;
 }
