@@ -104,7 +104,7 @@ impl TargetTable {
 pub enum TablePreparation {
     /// Create the table when missing, keep rows and definition otherwise (also used to go on after a restart).
     Keep,
-    /// Drop it and create it anew.
+    /// Drop it and create it anew. A target whose tables carry what others put upon them may fit one that the task made instead.
     DropAndCreate,
     /// Remove its rows; create it when missing. A table that does not fit keeps them.
     Truncate,
@@ -379,8 +379,8 @@ pub trait Target: Send + Sync {
     /// Table-definite when rows have equal keys.
     async fn return_key(&self, fence: &Fence, table: &Arc<TargetTable>, key: &WithheldKey) -> Result<(), ConnectorError>;
 
-    /// Before tables are dropped, emptied or loaded again: takes away foreign keys between these tables, and what
-    /// [`Target::build_objects`] made on them and a load cannot stand. What the user made stays.
+    /// Before tables are dropped, emptied or loaded again: takes away foreign keys between tables that are dropped, and what
+    /// [`Target::build_objects`] made on these tables, or to them, and a load or a changed definition cannot stand. What the user made stays.
     async fn release_tables(&self, fence: &Fence, tables: &[(Arc<TargetTable>, TablePreparation)]) -> Result<(), ConnectorError>;
 
     /// Builds what `objects` of these tables say, on tables that this task created; tables of the user are left as they

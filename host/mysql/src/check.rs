@@ -35,7 +35,9 @@ pub(crate) async fn check(
         replica(conn, engine, &settings, &mut findings).await?;
         cascades(conn, engine, &settings, tables, &mut findings).await?;
     }
-    hidden(conn, engine, tables, cdc, &mut findings).await?;
+    if engine == Engine::Mariadb {
+        hidden_keys(conn, tables, cdc, &mut findings).await?;
+    }
     for table in tables {
         check_table(conn, engine, table, &mut findings).await?;
         key_charsets(connector, &table.schema, &mut findings).await?;
@@ -243,15 +245,9 @@ async fn cascades(
 }
 
 /// MariaDB keeps foreign keys from a user who may only read. Their cascades, which it does not log, would be missed.
-async fn hidden(
-    conn: &mut Conn,
-    engine: Engine,
-    tables: &[Arc<SourceTable>],
-    cdc: bool,
-    findings: &mut Vec<Finding>,
-) -> Result<(), ConnectorError> {
+async fn hidden_keys(conn: &mut Conn, tables: &[Arc<SourceTable>], cdc: bool, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
     let schemas: BTreeSet<&str> = tables.iter().map(|table| table.schema.name.schema.as_str()).collect();
-    for schema in schemas.into_iter().filter(|_| engine == Engine::Mariadb) {
+    for schema in schemas {
         let (what, text) = ("list foreign keys", Dialect::MYSQL.literal(schema));
         let named = format!(
             "select distinct table_name, constraint_name from information_schema.key_column_usage \

@@ -107,8 +107,15 @@ async fn a_slot_that_the_server_gave_up_is_refused_and_limits_are_told_before() 
     }
 }
 
-/// Amazon RDS gives nobody the attribute REPLICATION, and has a role in its place.
-async fn members_of_roles_may_replicate(fixture: &Fixture) {
+/// Amazon RDS gives nobody the attribute REPLICATION, and has a role in its place. Who publishes a table is its owner, or a member of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_rds_replication_may_replicate_and_members_of_owners_publish() {
+    for version in VERSIONS {
+        members_may(&Fixture::start(version).await).await;
+    }
+}
+
+async fn members_may(fixture: &Fixture) {
     fixture.run("create role rds_replication; create role member login; grant create on database postgres to member").await;
     let source = fixture.source_of("member", "postgres").await;
     let rights = async || {
@@ -120,7 +127,6 @@ async fn members_of_roles_may_replicate(fixture: &Fixture) {
     fixture.run("grant rds_replication to member").await;
     assert_eq!(rights().await, []);
 
-    // Who publishes a table is its owner, or a member of it.
     fixture
         .run("create role keeper; create table kept(id int primary key); create table supers(id int primary key); grant select on kept, supers to member;
               alter table kept owner to keeper")
@@ -147,7 +153,6 @@ async fn rows_that_a_policy_hides_are_an_error_and_never_left_out() {
                  create role reader login replication; grant select on a to reader",
             )
             .await;
-        members_of_roles_may_replicate(&fixture).await;
         let scope = scope(&public(&["a"]));
         let source = fixture.source_of("reader", "postgres").await;
         let tables = source.describe(&scope.tables).await.expect("described");

@@ -110,12 +110,11 @@ async fn prepare(source: Arc<Source>, target: Source) -> (World, String) {
         "preparation": "drop-and-create", "table_mappings": rules});
     world.host.post("/v1/tasks", &definition).await.ok();
     let findings = world.host.post(&format!("/v1/tasks/{task}/check"), &json!({})).await.ok();
-    println!("{task}: {findings:#}");
     assert!(findings["passed"] == true && !findings.to_string().contains("missing_privilege"), "{findings:#}");
     (world, task)
 }
 
-/// What the task and its deletion leave behind.
+/// How many checkpoints, slots and publications of the task there are.
 async fn remains(world: &World, task: &str) -> Vec<String> {
     let mut found = vec![world.target.value(&format!("select count(*) from tidegate.checkpoint where task = '{task}'")).await];
     if let Source::Postgres(_) = *world.source {
@@ -172,6 +171,7 @@ async fn into_every_target(source: Source) {
         assert!(["foreign key", "index", "unique index"].iter().all(|kind| built.contains(kind)), "{task}: {objects:#?}");
         assert!(!world.host.log().contains("missing_privilege"), "{}", world.host.log());
         world.stop_task(task).await;
+        assert!(remains(world, task).await.iter().all(|count| count == "1"), "{task}: what is to go is there");
         assert_eq!(world.host.delete(&format!("/v1/tasks/{task}")).await.status, 204);
         assert!(remains(world, task).await.iter().all(|count| count == "0"), "{task}");
     }

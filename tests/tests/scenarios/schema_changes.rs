@@ -58,11 +58,11 @@ async fn replicating(source: Source, target: Source, tables: &str, settings: Val
     world
 }
 
-/// Waits until the target's table has the foreign key.
-async fn wait_key(world: &World, table: &str, key: &str) {
+/// Waits until the target's table has the constraint.
+async fn wait_constraint(world: &World, table: &str, kind: &str, name: &str) {
     let query = format!(
         "select count(*) from information_schema.table_constraints \
-         where table_schema = 'copy' and table_name = '{table}' and constraint_name = '{key}' and constraint_type = 'FOREIGN KEY'"
+         where table_schema = 'copy' and table_name = '{table}' and constraint_name = '{name}' and constraint_type = '{kind}'"
     );
     wait_rows(world, &query, &[vec![Some("1".to_owned())]]).await;
 }
@@ -76,12 +76,12 @@ async fn columns_come_go_and_change(source: Source, target: Source, preparation:
         // MySQL refuses what would be another value on a replica.
         Source::Mysql(_) => "(upper(concat('x', 'y')))",
     };
-    let tables = "create table t (id integer primary key, a integer, b varchar(10), constraint small check (a < 100)); create table other (id integer primary key); \
+    let tables = "create table t (id integer primary key, a integer, b varchar(10), constraint small check (a < 100), constraint natural_id check (id > 0)); create table other (id integer primary key); \
         create table child (id integer primary key, t integer, constraint of_t foreign key (t) references t (id)); \
         insert into t values (1, 1, 'one'), (2, 2, 'two'); insert into child values (1, 1)";
     let mut world = replicating(source, target, tables, json!({}), preparation).await;
     // What refers to a table that is loaded again goes, and comes again.
-    wait_key(&world, "child", "of_t").await;
+    wait_constraint(&world, "child", "FOREIGN KEY", "of_t").await;
     world.source_sql("alter table t add column c integer not null default 7; insert into t (id, a) values (3, 3)").await;
     wait_equal(&world, "t", "id, a, b, c").await;
     // The condition that the target has would refuse the update.
@@ -118,7 +118,8 @@ async fn columns_come_go_and_change(source: Source, target: Source, preparation:
     world.source_sql("insert into t (id) values (9); insert into other values (2)").await;
     wait_equal(&world, "t", "id, aa, bb, c, r").await;
     wait_ids(&world, "other", &[1, 2]).await;
-    wait_key(&world, "child", "of_t").await;
+    wait_constraint(&world, "child", "FOREIGN KEY", "of_t").await;
+    wait_constraint(&world, "t", "CHECK", "natural_id").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! Takes away what stands in the way of a load: foreign keys of and to tables that are made anew or emptied, and what this
-//! task built on an emptied table and a load cannot stand.
+//! task built on an emptied table and a load cannot stand, or a changed definition may not have any more.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ struct Reference {
     name: String,
 }
 
-/// Foreign keys that the task built, as the server writes their tables. None where the control tables are missing.
+/// Foreign keys that the task built, as the server writes their tables. None where the task is not known.
 pub(crate) async fn built_keys(server: &mut Server, task: &TaskId) -> Result<HashSet<(TableName, String)>, ConnectorError> {
     if control::known_task(server, task).await?.is_none() {
         return Ok(HashSet::new());
@@ -68,11 +68,14 @@ pub(crate) async fn release(
         if !goes {
             continue;
         }
-        let word = match kind.as_str() {
-            kind if kind == key => "foreign key",
-            kind if kind == check && server.facts().engine == Engine::Mariadb => "constraint",
-            kind if kind == check => "check",
-            _ => "index",
+        let word = if kind == key {
+            "foreign key"
+        } else if kind != check {
+            "index"
+        } else if server.facts().engine == Engine::Mariadb {
+            "constraint"
+        } else {
+            "check"
         };
         if drop_object(server, &table, word, &made).await? {
             forget(server, fence, &table, &kind, &name).await?;
