@@ -92,7 +92,9 @@ impl Waiting {
             }
             Waiting::Index => "alter table%",
             Waiting::Commit => "update tidegate.checkpoint%",
-            Waiting::Load | Waiting::Lane => "%",
+            // Sessions of one host wait for each other while it begins, too: only this one has read the changes.
+            Waiting::Lane => "%counter%",
+            Waiting::Load => "%",
         };
         format!(
             "select count(*) from information_schema.processlist p join tidegate.session s on p.id = is_used_lock(s.token)
@@ -282,7 +284,10 @@ async fn while_it_follows(killed: &mut Killed) {
     let holder = killed.hold(Lock::Counter).await;
     killed.restart().await;
     killed.wait_blocked(Waiting::Lane).await;
-    killed.rig.to_source.set(Fault::Hold(Direction::Up));
+    // The others are told nothing.
+    if killed.rig.source.is_postgres() {
+        killed.rig.to_source.set(Fault::Hold(Direction::Up));
+    }
     let before = killed.rig.checkpoint().await;
     killed.release(holder).await;
     killed.wait_checkpoint_after(&before).await;
