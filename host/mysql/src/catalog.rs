@@ -3,6 +3,7 @@
 //! Columns stand in ordinal order, invisible ones included: the order of the binary log's row images.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -61,8 +62,11 @@ pub(crate) async fn collations(conn: &mut Conn, engine: Engine) -> Result<Collat
     Ok(Collations::new(pairs.into_iter().filter_map(|(id, name)| Some((u32::try_from(id?).ok()?, name?)))))
 }
 
-/// How long a description waits for somebody who changes the table. Whoever comes after waits for us meanwhile.
+/// How long a description waits at once for somebody who changes or locks the table. Whoever comes after waits for us meanwhile.
 const LOCK_WAIT_S: u32 = 2;
+
+/// How long it waits in all.
+const LOCKED_MAX: Duration = Duration::from_secs(60);
 
 /// Name, data type, column type, nullable, extra, greatest length, collation.
 type FoundRow = (String, String, String, String, Option<String>, Option<u64>, Option<String>);
@@ -106,25 +110,52 @@ fn omits_generated(conn: &Conn, engine: Engine) -> bool {
 /// Describes one table; `version` is the number that its description gets.
 pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName, version: u32) -> Result<Described, ConnectorError> {
     let what = format!("describe table \"{table}\"");
-    let is_held = hold(conn, table, &what).await?;
-    let found = described(conn, engine, table, version, &what).await;
-    let let_go = if is_held { run(conn, &what, "rollback").await } else { Ok(()) };
+    let found = match hold(conn, table, &what).await {
+        Ok(true) => described(conn, engine, table, version, &what).await,
+        Ok(false) => {
+            let_go(conn, &what).await?;
+            described(conn, engine, table, version, &what).await
+        }
+        Err(error) => Err(error),
+    };
+    let let_go = let_go(conn, &what).await;
     let found = found?;
     let_go.map(|()| found)
 }
 
 /// Keeps a table from being changed until the transaction ends: columns and keys are asked for by different statements, and MySQL shows what a
-/// change has done so far, so that a table which was being renamed or made had columns and no key. False where it cannot be: the table is gone,
-/// may not be read, or is locked for longer than anybody should wait for us; then it is described as it is found, and the log tells of
-/// what became of it.
+/// change has done so far, so that a table which was being renamed or made had columns and no key. MariaDB leaves out of an answer what it
+/// waited for too long, with the same effect. False where the table may not be read: it is described as it is found then, and the log tells
+/// of what became of it.
 async fn hold(conn: &mut Conn, table: &TableName, what: &str) -> Result<bool, ConnectorError> {
     let sql =
         format!("set session lock_wait_timeout = {LOCK_WAIT_S}; start transaction; select 1 from {} limit 0", Dialect::MYSQL.table(table));
-    match conn.query_drop(sql).await {
-        Ok(()) => Ok(true),
-        Err(mysql_async::Error::Server(_)) => run(conn, what, "rollback").await.map(|()| false),
-        Err(error) => Err(fault::driver(what, error)),
+    let begun = Instant::now();
+    loop {
+        let error = match conn.query_drop(&sql).await {
+            Ok(()) => return Ok(true),
+            Err(error @ mysql_async::Error::Server(_)) => fault::driver(what, error),
+            Err(error) => return Err(fault::driver(what, error)),
+        };
+        match error.code() {
+            "lock_wait" if begun.elapsed() < LOCKED_MAX => {}
+            "lock_wait" => {
+                let text = format!("{what}: another session has had it locked for {} s", LOCKED_MAX.as_secs());
+                return Err(ConnectorError::transient("lock_wait", text).caused_by(error));
+            }
+            "table_missing" => return Err(missing(table)),
+            _ => return Ok(false),
+        }
     }
+}
+
+fn missing(table: &TableName) -> ConnectorError {
+    ConnectorError::table(table, "table_missing", format!("table \"{table}\" is not there or may not be read"))
+}
+
+/// Whatever else is asked by this connection waits for locks as the server has it.
+async fn let_go(conn: &mut Conn, what: &str) -> Result<(), ConnectorError> {
+    run(conn, what, "rollback; set session lock_wait_timeout = default").await
 }
 
 async fn described(conn: &mut Conn, engine: Engine, table: &TableName, version: u32, what: &str) -> Result<Described, ConnectorError> {
@@ -135,7 +166,7 @@ async fn described(conn: &mut Conn, engine: Engine, table: &TableName, version: 
     );
     let found = rows::<FoundRow>(conn, what, &sql).await?;
     if found.is_empty() {
-        return Err(ConnectorError::table(table, "table_missing", format!("table \"{table}\" is not there or may not be read")));
+        return Err(missing(table));
     }
     let json = json_columns(conn, engine, table, what).await?;
     let omits_generated = omits_generated(conn, engine);

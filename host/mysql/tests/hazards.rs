@@ -404,3 +404,25 @@ async fn a_table_that_changes_while_it_is_described_is_described_as_it_was_at_on
         changes.await.expect("the changes do not fail");
     }
 }
+
+/// MariaDB leaves tables out of an answer whose locks it waited for too long: one that was locked had no columns, or no key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_locked_for_longer_than_one_wait_is_described_whole() {
+    for (flavour, engine) in FLAVOURS {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table t (id int primary key, doc json)"]).await;
+        let mut locker = bench.conn().await;
+        locker.query_drop("lock tables t write").await.expect("it can be locked");
+        let name = [table_name("t")];
+        let describing = bench.source.describe(&name);
+        tokio::pin!(describing);
+        // The wait is what this is about.
+        if let Ok(early) = tokio::time::timeout(Duration::from_secs(3), &mut describing).await {
+            panic!("{engine:?} {:?}", early.map(|tables| tables[0].schema.clone()));
+        }
+        locker.query_drop("unlock tables").await.expect("it can be let go");
+        let tables = describing.await.unwrap_or_else(|error| panic!("{engine:?} {}", error.chain()));
+        let schema = &tables[0].schema;
+        assert_eq!((schema.columns.len(), &schema.primary_key[..]), (2, &[0][..]), "{engine:?}");
+    }
+}
