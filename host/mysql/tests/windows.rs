@@ -388,3 +388,34 @@ async fn a_window_of_mysql_ends_at_its_view_where_nobody_commits_and_covers_who_
     commit.await.expect("the row is committed");
     assert!(amid.high.covers_position(&now().await), "{amid:?}");
 }
+
+/// A server that waits for a replica has a transaction in its log long before the engine shows it. A stream from such a position does not bring
+/// it, and a view without it would lose it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_has_all_that_the_log_of_mariadb_had_before_it() {
+    for (flavour, engine) in FLAVOURS.into_iter().filter(|(_, engine)| *engine == Engine::Mariadb) {
+        let bench = Bench::start(flavour, engine).await;
+        bench.run(&["create table keyed (id int primary key)", "create table keyless (id int)"]).await;
+        bench.run(&["set global rpl_semi_sync_master_timeout = 2000", "set global rpl_semi_sync_master_wait_point = 'AFTER_SYNC'"]).await;
+        for table in ["keyed", "keyless"] {
+            // It no longer waits once it has waited in vain.
+            bench.run(&["set global rpl_semi_sync_master_enabled = off", "set global rpl_semi_sync_master_enabled = on"]).await;
+            let before = bench.source.log_end().await.expect("log end");
+            let mut writer = bench.conn().await;
+            let sql = format!("insert into {table} values (1)");
+            let writing = tokio::spawn(async move { writer.query_drop(sql).await.expect("it ends in the end") });
+            wait_for("the transaction in the log", PATIENCE, async || {
+                let now = bench.source.log_end().await.expect("log end");
+                if now == before { Err(now) } else { Ok(()) }
+            })
+            .await;
+            let start = bench.source.begin_capture(&scope(&[table])).await.expect("capture begins");
+            assert!(!writing.is_finished(), "{flavour:?}: the transaction waits between log and engine");
+            let parts = read_all(&*start.snapshot, bench.table(table).await, 60).await.expect("the table reads");
+            let [(window, rows)] = &parts[..] else { panic!("{} chunks", parts.len()) };
+            assert_eq!(rows.len(), 1, "{flavour:?} {table}: {window:?} begins before {}", start.position);
+            assert!(window.low.covers_position(&start.position), "{flavour:?} {table}: {window:?} begins before {}", start.position);
+            writing.await.expect("it ends");
+        }
+    }
+}

@@ -17,14 +17,14 @@ use crate::connect::Connector;
 use crate::log_place::{self, Event};
 use crate::raw::RawConn;
 
-/// Between two looks at what is prepared.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Between two looks at what is committed, or prepared.
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long it is awaited that transactions go by themselves, before the log is asked which of them are being committed.
 const GOES_BY_ITSELF: Duration = Duration::from_millis(300);
 
 /// How long a COMMIT may take. A server waits for its replicas in it (`rpl_semi_sync_master_timeout` is 10 s by default).
-const COMMIT_MAX: Duration = Duration::from_secs(60);
+pub(super) const COMMIT_MAX: Duration = Duration::from_secs(60);
 
 /// Names of transactions, as XA RECOVER spells them.
 pub(super) type Names = BTreeSet<String>;

@@ -3,8 +3,10 @@
 //! Every reader has a connection and a read view of its own; views differ, and so each reader has its own window.
 //!
 //! **MariaDB** is exact: `START TRANSACTION WITH CONSISTENT SNAPSHOT` and the binary log position of that very moment
-//! come from the same lock, and `binlog_gtid_pos` names it as GTIDs. `low == high`. (`gtid_binlog_pos` could not serve
-//! instead: it moves when a transaction is written to the log, before the engine shows it.) XA transactions are committed beside that
+//! come from the same lock, and `binlog_gtid_pos` names it as GTIDs. `low == high`. `gtid_binlog_pos` could not serve
+//! instead: it moves when a transaction is written to the log, before that is synced, and before the engine shows it. Capture may begin at such a
+//! position, and what is in the log is sent to readers of it before the engine has it. So a view counts only when it has all that the log
+//! had before it was opened: what it lacked, and a stream from there on does not bring, would be lost. XA transactions are committed beside that
 //! lock (`committing.rs`). Where a server has some, `low` is a position from before the view, up to which all of them are in the engine;
 //! a keyless table is locked.
 //!
@@ -33,8 +35,9 @@ use tidegate_connector::{Chunk, ConnectorError, CutParts, Dialect, RangePart, Ro
 use tidegate_model::position::{GtidSet, PositionError};
 use tidegate_model::{Engine, Position, TableName, Window};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::{Instant, sleep};
 
-use self::committing::Endings;
+use self::committing::{COMMIT_MAX, Endings, PAUSE};
 use self::partition::Partitions;
 use self::reader::{Charsets, ChunkReader};
 use crate::catalog;
@@ -117,10 +120,28 @@ const WHAT: &str = "open a snapshot";
 const BEGIN: &str = "start transaction with consistent snapshot, read only";
 const ISOLATION: &str = "set session transaction isolation level repeatable read";
 
-/// Opens a view of MariaDB and tells its position. `None` when the server cannot name it: it reads its log file from the start for that,
-/// and gives up at an event above its own `max_allowed_packet`.
+/// Opens a view of MariaDB that has everything that is in the log by now, and tells its position. `None` when the server cannot name it: it
+/// reads its log file from the start for that, and gives up at an event above its own `max_allowed_packet`.
 async fn view_at(conn: &mut RawConn) -> Result<Option<Position>, ConnectorError> {
     conn.run(WHAT, ISOLATION).await?;
+    let logged = position(Engine::Mariadb, &known(conn, "select @@global.gtid_binlog_pos").await?)?;
+    let since = Instant::now();
+    loop {
+        let Some(found) = view_as_it_is(conn).await? else { return Ok(None) };
+        if found.covers_position(&logged) {
+            return Ok(Some(found));
+        }
+        conn.run(WHAT, "rollback").await?;
+        if since.elapsed() > COMMIT_MAX {
+            let text = format!("{WHAT}: a transaction is in the log, and not in the engine, for {} s", COMMIT_MAX.as_secs());
+            return Err(ConnectorError::transient("commit_waits", text)
+                .hint("the source's disk is slow, or the source waits for a replica (rpl_semi_sync_master_timeout)"));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn view_as_it_is(conn: &mut RawConn) -> Result<Option<Position>, ConnectorError> {
     conn.run(WHAT, "start transaction with consistent snapshot").await?;
     let status = conn.texts(WHAT, "show status like 'binlog_snapshot_%'").await?;
     let find = |name: &str| {
