@@ -198,9 +198,7 @@ impl Catalog {
                 .execute(&mut *tx)
                 .await?;
         }
-        tx.commit().await?;
-        self.wake_host();
-        self.get_task(name).await
+        self.committed(tx, name).await
     }
 
     /// Asks for a run. The task is `starting` when this returns.
@@ -225,9 +223,7 @@ impl Catalog {
         .bind(now_us())
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
-        self.wake_host();
-        self.get_task(name).await
+        self.committed(tx, name).await
     }
 
     /// Asks for a stop. The task is `stopping` when this returns.
@@ -241,9 +237,7 @@ impl Catalog {
             return Err(CatalogError::conflict("task", name, record.status.name(), "starting or running to stop it"));
         }
         store_state(&mut tx, &self.tenant, &record.id, Desired::Stopped, &TaskStatus::Stopping).await?;
-        tx.commit().await?;
-        self.wake_host();
-        self.get_task(name).await
+        self.committed(tx, name).await
     }
 
     /// Asks for the task's removal: the host cleans up at source and target and then calls [`Catalog::remove_task`],
@@ -258,9 +252,16 @@ impl Catalog {
             return Err(CatalogError::conflict("task", name, record.status.name(), "created, stopped or failed to delete it"));
         }
         store_state(&mut tx, &self.tenant, &record.id, Desired::Deleted(cleanup), &TaskStatus::Deleting).await?;
+        self.committed(tx, name).await
+    }
+
+    /// Commits a wish for a task, and answers the task as it is then: the host may carry the wish out at once, and what is read afterwards
+    /// may be what became of it, or that the task is gone.
+    async fn committed(&self, mut tx: Transaction<'static, Sqlite>, name: &str) -> Result<TaskRecord, CatalogError> {
+        let task = self.as_told(load(&mut tx, &self.tenant, name).await?);
         tx.commit().await?;
         self.wake_host();
-        self.get_task(name).await
+        Ok(task)
     }
 
     /// The host says what a task is doing. `Stopped` and `Failed` also settle the desired state on stopped, so that a

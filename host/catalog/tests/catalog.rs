@@ -213,6 +213,29 @@ async fn failed_task_is_not_wanted_any_more() {
     assert!(matches!(catalog.get_task("orders").await, Err(CatalogError::NotFound { .. })));
 }
 
+/// The API told a caller that the task does not exist whose deletion it had just taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_answered_with_its_task_however_fast_it_is_carried_out() {
+    let dir = TempDir::new().unwrap();
+    let catalog = with_task(dir.path()).await;
+    let host = catalog.clone();
+    let host = tokio::spawn(async move {
+        loop {
+            // Refused until it is asked for.
+            let _ = host.remove_task("orders").await;
+        }
+    });
+    for round in 0..200 {
+        let asked = catalog.request_delete("orders", Cleanup::BestEffort).await;
+        assert_eq!(asked.unwrap_or_else(|error| panic!("round {round}: {error}")).status, TaskStatus::Deleting);
+        while catalog.get_task("orders").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        catalog.create_task(&task("orders")).await.unwrap();
+    }
+    host.abort();
+}
+
 #[tokio::test]
 async fn begun_reload_is_resumed_and_not_repeated() {
     let dir = TempDir::new().unwrap();

@@ -65,8 +65,8 @@ pub(crate) async fn collations(conn: &mut Conn, engine: Engine) -> Result<Collat
 /// How long a description waits at once for somebody who changes or locks the table. Whoever comes after waits for us meanwhile.
 const LOCK_WAIT_S: u32 = 2;
 
-/// How long it waits in all.
-const LOCKED_MAX: Duration = Duration::from_secs(60);
+/// After so long it is a lock rather than a change. The rest of the task does not wait for it.
+const CHANGED_MAX: Duration = Duration::from_secs(20);
 
 /// Name, data type, column type, nullable, extra, greatest length, collation.
 type FoundRow = (String, String, String, String, Option<String>, Option<u64>, Option<String>);
@@ -111,51 +111,38 @@ fn omits_generated(conn: &Conn, engine: Engine) -> bool {
 pub(crate) async fn describe(conn: &mut Conn, engine: Engine, table: &TableName, version: u32) -> Result<Described, ConnectorError> {
     let what = format!("describe table \"{table}\"");
     let found = match hold(conn, table, &what).await {
-        Ok(true) => described(conn, engine, table, version, &what).await,
-        Ok(false) => {
-            let_go(conn, &what).await?;
-            described(conn, engine, table, version, &what).await
-        }
+        Ok(()) => described(conn, engine, table, version, &what).await,
         Err(error) => Err(error),
     };
-    let let_go = let_go(conn, &what).await;
+    // Whatever else is asked by this connection waits for locks as the server has it.
+    let let_go = run(conn, &what, "rollback; set session lock_wait_timeout = default").await;
     let found = found?;
     let_go.map(|()| found)
 }
 
 /// Keeps a table from being changed until the transaction ends: columns and keys are asked for by different statements, and MySQL shows what a
-/// change has done so far, so that a table which was being renamed or made had columns and no key. MariaDB leaves out of an answer what it
-/// waited for too long, with the same effect. False where the table may not be read: it is described as it is found then, and the log tells
-/// of what became of it.
-async fn hold(conn: &mut Conn, table: &TableName, what: &str) -> Result<bool, ConnectorError> {
+/// change has done so far, so that a table which was being renamed or made had columns and no key. Where that cannot be, because the
+/// table may not be read or stays locked, it is described as it is found, and the log tells of what became of it.
+async fn hold(conn: &mut Conn, table: &TableName, what: &str) -> Result<(), ConnectorError> {
     let sql =
         format!("set session lock_wait_timeout = {LOCK_WAIT_S}; start transaction; select 1 from {} limit 0", Dialect::MYSQL.table(table));
     let begun = Instant::now();
     loop {
         let error = match conn.query_drop(&sql).await {
-            Ok(()) => return Ok(true),
+            Ok(()) => return Ok(()),
             Err(error @ mysql_async::Error::Server(_)) => fault::driver(what, error),
             Err(error) => return Err(fault::driver(what, error)),
         };
         match error.code() {
-            "lock_wait" if begun.elapsed() < LOCKED_MAX => {}
-            "lock_wait" => {
-                let text = format!("{what}: another session has had it locked for {} s", LOCKED_MAX.as_secs());
-                return Err(ConnectorError::transient("lock_wait", text).caused_by(error));
-            }
+            "lock_wait" if begun.elapsed() < CHANGED_MAX => {}
             "table_missing" => return Err(missing(table)),
-            _ => return Ok(false),
+            _ => return Ok(()),
         }
     }
 }
 
 fn missing(table: &TableName) -> ConnectorError {
     ConnectorError::table(table, "table_missing", format!("table \"{table}\" is not there or may not be read"))
-}
-
-/// Whatever else is asked by this connection waits for locks as the server has it.
-async fn let_go(conn: &mut Conn, what: &str) -> Result<(), ConnectorError> {
-    run(conn, what, "rollback; set session lock_wait_timeout = default").await
 }
 
 async fn described(conn: &mut Conn, engine: Engine, table: &TableName, version: u32, what: &str) -> Result<Described, ConnectorError> {

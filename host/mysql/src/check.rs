@@ -22,7 +22,7 @@ pub(crate) async fn check(
 ) -> Result<Vec<Finding>, ConnectorError> {
     let conn = &mut connector.open().await?;
     // A table that somebody has locked would hold up the whole task, and its stream with it.
-    run(conn, "bound the wait for locks", "set session lock_wait_timeout = 1").await?;
+    run(conn, "bound the wait for locks", "set session lock_wait_timeout = 2").await?;
     let pairs: Vec<(String, Option<String>)> = rows(conn, "read the server's settings", "show global variables").await?;
     let settings: HashMap<String, String> =
         pairs.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value.unwrap_or_default())).collect();
@@ -218,16 +218,22 @@ async fn cascades(
         return Ok(());
     }
     let scope: HashSet<&TableName> = tables.iter().map(|table| &table.schema.name).collect();
-    let schemas: HashSet<&str> = scope.iter().map(|table| table.schema.as_str()).collect();
-    if schemas.is_empty() {
-        return Ok(());
+    // MariaDB opens each table that it is asked for, and waits for its lock; MySQL looks into its dictionary.
+    let places: BTreeSet<String> = scope
+        .iter()
+        .map(|table| match engine {
+            Engine::Mariadb => child_place(table),
+            _ => format!("constraint_schema = {}", Dialect::MYSQL.literal(&table.schema)),
+        })
+        .collect();
+    let mut found: Vec<(String, String, String, String, String)> = Vec::new();
+    for place in places {
+        let sql = format!(
+            "select constraint_schema, table_name, constraint_name, delete_rule, update_rule from information_schema.referential_constraints \
+             where {place} and (delete_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT') or update_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT'))"
+        );
+        found.extend(rows(conn, "list foreign keys", &sql).await?);
     }
-    let list = schemas.iter().map(|schema| Dialect::MYSQL.literal(schema)).collect::<Vec<_>>().join(", ");
-    let sql = format!(
-        "select constraint_schema, table_name, constraint_name, delete_rule, update_rule from information_schema.referential_constraints \
-         where constraint_schema in ({list}) and (delete_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT') or update_rule in ('CASCADE', 'SET NULL', 'SET DEFAULT'))"
-    );
-    let found: Vec<(String, String, String, String, String)> = rows(conn, "list foreign keys", &sql).await?;
     for (schema, child, name, on_delete, on_update) in found {
         let child = TableName { schema, name: child };
         if scope.contains(&child) {
@@ -244,26 +250,37 @@ async fn cascades(
     Ok(())
 }
 
+/// The condition for a table's rows in `information_schema.referential_constraints`.
+fn child_place(table: &TableName) -> String {
+    format!("constraint_schema = {} and table_name = {}", Dialect::MYSQL.literal(&table.schema), Dialect::MYSQL.literal(&table.name))
+}
+
 /// MariaDB keeps foreign keys from a user who may only read. Their cascades, which it does not log, would be missed.
 async fn hidden_keys(conn: &mut Conn, tables: &[Arc<SourceTable>], cdc: bool, findings: &mut Vec<Finding>) -> Result<(), ConnectorError> {
-    let schemas: BTreeSet<&str> = tables.iter().map(|table| table.schema.name.schema.as_str()).collect();
-    for schema in schemas {
-        let (what, text) = ("list foreign keys", Dialect::MYSQL.literal(schema));
+    let mut hiding = BTreeSet::new();
+    for table in tables {
+        let (what, name) = ("list foreign keys", &table.schema.name);
         let named = format!(
-            "select distinct table_name, constraint_name from information_schema.key_column_usage \
-             where table_schema = {text} and referenced_table_name is not null"
+            "select distinct constraint_name from information_schema.key_column_usage \
+             where table_schema = {} and table_name = {} and referenced_table_name is not null",
+            Dialect::MYSQL.literal(&name.schema),
+            Dialect::MYSQL.literal(&name.name)
         );
-        let named: HashSet<(String, String)> = rows(conn, what, &named).await?.into_iter().collect();
-        let known =
-            format!("select table_name, constraint_name from information_schema.referential_constraints where constraint_schema = {text}");
-        let known: HashSet<(String, String)> = rows(conn, what, &known).await?.into_iter().collect();
-        let of_task = |child: &str| tables.iter().any(|table| (&*table.schema.name.schema, &*table.schema.name.name) == (schema, child));
-        if named.difference(&known).any(|(child, _)| of_task(child)) {
-            let make = if cdc { Finding::error } else { Finding::warning };
-            let found = "no right but SELECT: MariaDB hides foreign keys and what they do to child rows".to_owned();
-            let finding = make("missing_privilege", format!("database \"{schema}\""), found, "SHOW VIEW, or another right".to_owned());
-            findings.push(finding.fix(format!("grant show view on {}.* to <user>", Dialect::MYSQL.identifier(schema))));
+        let named: Vec<String> = rows(conn, what, &named).await?;
+        if named.is_empty() {
+            continue;
         }
+        let known = format!("select constraint_name from information_schema.referential_constraints where {}", child_place(name));
+        let known: Vec<String> = rows(conn, what, &known).await?;
+        if named.iter().any(|key| !known.contains(key)) {
+            hiding.insert(name.schema.as_str());
+        }
+    }
+    for schema in hiding {
+        let make = if cdc { Finding::error } else { Finding::warning };
+        let found = "no right but SELECT: MariaDB hides foreign keys and what they do to child rows".to_owned();
+        let finding = make("missing_privilege", format!("database \"{schema}\""), found, "SHOW VIEW, or another right".to_owned());
+        findings.push(finding.fix(format!("grant show view on {}.* to <user>", Dialect::MYSQL.identifier(schema))));
     }
     Ok(())
 }

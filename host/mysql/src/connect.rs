@@ -123,7 +123,8 @@ pub(crate) async fn rows<T>(conn: &mut Conn, what: &str, sql: &str) -> Result<Ve
 where
     T: FromRow + Send + 'static,
 {
-    conn.query(sql).await.map_err(|error| fault::driver(what, error))
+    let found = conn.query(sql).await.map_err(|error| fault::driver(what, error))?;
+    whole(conn, what).await.map(|()| found)
 }
 
 /// The first row of a statement that always has one.
@@ -132,7 +133,22 @@ where
     T: FromRow + Send + 'static,
 {
     let first = conn.query_first(sql).await.map_err(|error| fault::driver(what, error))?;
+    whole(conn, what).await?;
     first.ok_or_else(|| ConnectorError::definite("unexpected_answer", format!("{what}: the server answered no row")))
+}
+
+/// MariaDB answers questions about its tables without those whose locks it waited for too long, and only warns of it.
+async fn whole(conn: &mut Conn, what: &str) -> Result<(), ConnectorError> {
+    const LOCK_WAIT: u16 = 1205;
+    if conn.get_warnings() == 0 {
+        return Ok(());
+    }
+    let warnings: Vec<(String, u16, String)> = conn.query("show warnings").await.map_err(|error| fault::driver(what, error))?;
+    if warnings.iter().any(|(_, code, _)| *code == LOCK_WAIT) {
+        let text = format!("{what}: another session has held a table's lock for too long");
+        return Err(ConnectorError::transient("lock_wait", text));
+    }
+    Ok(())
 }
 
 /// A statement without an answer.
