@@ -1,15 +1,39 @@
 //! What the target remembers: never behind what the source was told, and never trusted when somebody changed it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::rig::{MARIADB_TO_MYSQL, MYSQL_TO_MARIADB, POSTGRES, POSTGRES_TO_MYSQL, Pair, Rig, times};
+use crate::rig::{MARIADB_TO_MYSQL, MYSQL_TO_MARIADB, PATIENCE, POSTGRES, POSTGRES_TO_MYSQL, Pair, Rig, times};
+
+/// Fewer positions would show little.
+const SEEN_MIN: usize = 4;
 
 fn lsn(text: &str) -> u64 {
     let (high, low) = text.trim_start_matches("postgres:").split_once('/').expect("an LSN has a slash");
     u64::from_str_radix(high, 16).expect("hexadecimal") << 32 | u64::from_str_radix(low, 16).expect("hexadecimal")
+}
+
+/// Numbers polls: so many, and on until `seen` is enough, since a busy disk lets a position move seldom.
+struct Polls {
+    least: u64,
+    begun: Instant,
+    done: u64,
+}
+
+impl Polls {
+    fn new(least: u64) -> Polls {
+        Polls { least, begun: Instant::now(), done: 0 }
+    }
+
+    fn next(&mut self, seen: usize) -> Option<u64> {
+        if self.done >= self.least && (seen >= SEEN_MIN || self.begun.elapsed() > PATIENCE) {
+            return None;
+        }
+        self.done += 1;
+        Some(self.done)
+    }
 }
 
 async fn write_while_it_loads(rig: &Rig) -> crate::rig::Writers {
@@ -25,7 +49,8 @@ async fn confirmed_positions_stay_behind(pair: Pair, polls: u64) {
     let writers = write_while_it_loads(&rig).await;
     let source = rig.source.postgres().client().await;
     let (mut seen, mut last) = (BTreeSet::new(), 0);
-    for poll in 0..polls {
+    let mut polls = Polls::new(polls);
+    while let Some(poll) = polls.next(seen.len()) {
         let slot = source.query_opt("select confirmed_flush_lsn::text from pg_replication_slots where slot_name like 'tidegate_t%'", &[]);
         let Some(slot) = slot.await.expect("the query runs").and_then(|row| row.get::<_, Option<String>>(0)) else { continue };
         let rows = rig.target.rows("select position from tidegate.checkpoint where task = 't'").await;
@@ -37,7 +62,7 @@ async fn confirmed_positions_stay_behind(pair: Pair, polls: u64) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("{} confirmed positions seen", seen.len());
-    assert!(seen.len() >= 4, "the slot was seen at {} positions", seen.len());
+    assert!(seen.len() >= SEEN_MIN, "the slot was seen at {} positions", seen.len());
     println!("{} transactions", writers.stop().await);
     rig.wait_level(&rig.host).await;
     rig.assert_equal().await;
@@ -69,7 +94,8 @@ async fn checkpoints_are_part_of_the_log(pair: Pair, polls: u64) {
     let rig = Rig::between(pair, 5_000, json!({"chunk_rows": 1000})).await;
     let writers = write_while_it_loads(&rig).await;
     let (mut seen, mut last) = (BTreeSet::new(), BTreeMap::new());
-    for poll in 0..polls {
+    let mut polls = Polls::new(polls);
+    while let Some(poll) = polls.next(seen.len()) {
         let rows = rig.target.rows("select position from tidegate.checkpoint where task = 't'").await;
         let Some(checkpoint) = rows.into_iter().flatten().next().flatten() else { continue };
         let executed = rig.source.gtids().await;
@@ -87,7 +113,7 @@ async fn checkpoints_are_part_of_the_log(pair: Pair, polls: u64) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     println!("{} checkpoints seen", seen.len());
-    assert!(seen.len() >= 4, "{} checkpoints were seen", seen.len());
+    assert!(seen.len() >= SEEN_MIN, "{} checkpoints were seen", seen.len());
     println!("{} transactions", writers.stop().await);
     rig.wait_level(&rig.host).await;
     rig.assert_equal().await;
