@@ -279,6 +279,16 @@ pub trait Source: Send + Sync {
     /// As for `open_stream`, as far as the source tells beforehand.
     async fn check_position(&self, scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError>;
 
+    /// Waits until snapshots from now on have all that this position covers, of which the caller heard by the log: a server may send a transaction
+    /// before its engine shows it, and what a snapshot lacks and a stream from there on does not bring would be lost. Nothing to wait for
+    /// where snapshots see to it themselves.
+    ///
+    /// # Errors
+    /// Transient (`commit_waits`) when that takes too long.
+    async fn wait_shown(&self, _position: &Position) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
     /// A new snapshot, with its place in the log: for full loads without capture, for resumed loads, for reloads.
     async fn snapshot(&self, scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError>;
 

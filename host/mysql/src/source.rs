@@ -12,7 +12,7 @@ use tidegate_connector::{
 use tidegate_model::{Engine, LogPlace, Position, TableName, TableObjects, TaskId};
 
 use crate::connect::{Connector, row};
-use crate::snapshot::{SourceSnapshot, position};
+use crate::snapshot::{SourceSnapshot, position, wait_executed};
 use crate::stream::wire::HEARTBEAT;
 use crate::stream::{ChangeReader, check_position};
 use crate::{catalog, check, log_place, objects};
@@ -150,6 +150,11 @@ impl Source for MysqlSource {
 
     async fn check_position(&self, _scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {
         check_position(&mut self.connector.open().await?, self.engine, from).await
+    }
+
+    /// Views of MariaDB wait for the log themselves.
+    async fn wait_shown(&self, position: &Position) -> Result<(), ConnectorError> {
+        if self.engine == Engine::Mariadb { Ok(()) } else { wait_executed(&self.connector, position).await }
     }
 
     async fn snapshot(&self, _scope: &CaptureScope) -> Result<Box<dyn Snapshot>, ConnectorError> {

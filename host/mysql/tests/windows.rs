@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use support::{Bench, Committed, FLAVOURS, follow, read_all, read_chunks, scope};
-use tidegate_connector::{ErrorClass, Source};
+use tidegate_connector::{ErrorClass, Source, StreamEvent};
 use tidegate_harness::{MysqlFlavour, wait_for};
 use tidegate_model::position::GtidSet;
 use tidegate_model::{Cell, Change, Engine, Row, RowChange, Window};
@@ -418,4 +418,35 @@ async fn a_view_has_all_that_the_log_of_mariadb_had_before_it() {
             writing.await.expect("it ends");
         }
     }
+}
+
+/// The same of MySQL, where it is the caller who heard of a transaction by the log: a table is added, or loaded again, while that is waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_of_mysql_is_waited_for_until_it_has_what_the_log_has_told() {
+    let bench = Bench::start(MysqlFlavour::Mysql97, Engine::Mysql).await;
+    bench.run(&["create table t (id int primary key)", "install plugin rpl_semi_sync_source soname 'semisync_source.so'"]).await;
+    bench.run(&["set global rpl_semi_sync_source_timeout = 2000", "set global rpl_semi_sync_source_enabled = on"]).await;
+    let start = bench.source.log_end().await.expect("log end");
+    let mut stream = bench.stream(&["t"], &start).await;
+    let mut writer = bench.conn().await;
+    let writing = tokio::spawn(async move { writer.query_drop("insert into t values (1)").await.expect("it ends in the end") });
+    let heard = wait_for("the transaction in the stream", PATIENCE, async || {
+        let events = stream.next_events().await.expect("the stream goes on");
+        let marks = events.iter().find_map(|event| match event {
+            StreamEvent::Commit { mark, .. } => Some(mark.clone()),
+            _ => None,
+        });
+        marks.ok_or(())
+    })
+    .await;
+    let mut seen = start.clone();
+    seen.advance(&heard);
+    let executed = bench.source.log_end().await.expect("log end");
+    assert!(!executed.covers(&heard) && !writing.is_finished(), "the engine does not show what the stream brought: {executed}");
+    bench.source.wait_shown(&seen).await.expect("it is shown in the end");
+    let snapshot = bench.source.snapshot(&scope(&["t"])).await.expect("a snapshot");
+    let parts = read_all(&*snapshot, bench.table("t").await, 60).await.expect("the table reads");
+    let rows: usize = parts.iter().map(|(_, rows)| rows.len()).sum();
+    assert!(rows == 1 && parts[0].0.low.covers(&heard), "{:?}", parts[0].0);
+    writing.await.expect("it ends");
 }

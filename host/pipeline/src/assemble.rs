@@ -250,10 +250,14 @@ impl Assembler {
         self.tables.keep_from(&self.sent)
     }
 
-    /// From now on changes of this table are set aside until it is loaded. Only while nothing is on its way to the lane.
-    pub(crate) fn load_beside(&mut self, table: Arc<PlannedTable>) {
-        self.aside.forget(&table.source.schema.name);
-        self.tables.insert(table, Place::Loading { since: self.position.clone() });
+    /// From here on, which is what it answers, changes of these tables are set aside until they are loaded. Only while nothing is on its way to the
+    /// lane.
+    pub(crate) fn load_beside(&mut self, tables: &[Arc<PlannedTable>]) -> Position {
+        for table in tables {
+            self.aside.forget(&table.source.schema.name);
+            self.tables.insert(table.clone(), Place::Loading { since: self.position.clone() });
+        }
+        self.position.clone()
     }
 
     /// True when nothing is in the making.

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_connector::{CaptureScope, ConnectorError, ErrorClass, Source, TablePreparation, Target};
+use tidegate_connector::{CaptureScope, ConnectorError, ErrorClass, Snapshot, Source, TablePreparation, Target};
 use tidegate_model::{Engine, Fence, Position, StopPoint, TableName, Upheaval};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -123,10 +123,10 @@ impl Attempt<'_> {
             }
         } else {
             let context = self.load_context(&fence, None);
-            let Standing { snapshot, unloaded, left_out, .. } = standing;
+            let Standing { snapshot, unloaded, left_out, checkpoint, .. } = standing;
             let planned: Vec<_> = planned.iter().filter(|table| !left_out.contains(&table.source.schema.name)).cloned().collect();
             self.watched.board.update(|progress| progress.phase = Phase::Loading);
-            let order = Order { snapshot, scope: self.scope(&planned), tables: unloaded };
+            let order = Order { snapshot, scope: self.scope(&planned), tables: unloaded, since: checkpoint };
             let tables = order.tables.iter().map(|load| (load.table.target.clone(), load.expected())).collect::<Vec<_>>();
             let loaded = self.stoppable(async {
                 self.target.release_tables(&fence, &tables).await?;
@@ -175,6 +175,7 @@ impl Attempt<'_> {
             log_bytes,
             cancel: self.cancel.clone(),
         };
+        let since = checkpoint.clone();
         let mut assembler = Assembler::new(parts, Beginning { checkpoint, stream });
         // What an earlier attempt made durable may not have reached the source.
         let _ = confirmed.send(Some(assembler.confirmable()));
@@ -196,7 +197,7 @@ impl Attempt<'_> {
             self.watched.board.update(|progress| progress.phase = Phase::CatchingUp);
         } else {
             self.release(&fence, &unloaded).await?;
-            self.load(&mut backfill, snapshot, unloaded);
+            self.load(&mut backfill, snapshot, unloaded, since);
         }
         self.watched.loads.fetch_or(backfill_starts, Ordering::Relaxed);
         let suspended = suspended.into_iter().map(|(table, _)| table).collect();
@@ -331,8 +332,8 @@ impl Attempt<'_> {
             });
             let unloaded: Vec<Unloaded> = unloaded.collect();
             self.release(&running.fence, &unloaded).await?;
-            tables.iter().for_each(|table| running.assembler.load_beside(table.clone()));
-            self.load(&mut running.backfill, None, unloaded);
+            let since = running.assembler.load_beside(&tables);
+            self.load(&mut running.backfill, None, unloaded, since);
         }
         Ok(false)
     }
@@ -343,13 +344,13 @@ impl Attempt<'_> {
         self.target.release_tables(fence, &tables).await
     }
 
-    fn load(&self, backfill: &mut Backfill, snapshot: Option<Arc<dyn tidegate_connector::Snapshot>>, tables: Vec<Unloaded>) {
+    fn load(&self, backfill: &mut Backfill, snapshot: Option<Arc<dyn Snapshot>>, tables: Vec<Unloaded>, since: Position) {
         self.watched.board.update(|progress| progress.phase = Phase::Loading);
         let planned: Vec<_> = tables.iter().map(|unloaded| unloaded.table.clone()).collect();
         for table in &planned {
             self.watched.board.table(&table.source.schema.name, |progress| progress.stage = TableStage::BeforeLoad);
         }
-        backfill.start(Order { snapshot, scope: self.scope(&planned), tables });
+        backfill.start(Order { snapshot, scope: self.scope(&planned), tables, since });
     }
 
     fn load_context(&self, fence: &Fence, events: Option<mpsc::UnboundedSender<LoadEvent>>) -> LoadContext {

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use tidegate_connector::{CaptureScope, ChunkRecord, Snapshot, TablePreparation};
+use tidegate_model::Position;
 use tokio::task::JoinSet;
 
 use crate::load::{Load, LoadContext, LoadEvent, LoadTable};
@@ -64,6 +65,8 @@ pub(crate) struct Order {
     pub(crate) snapshot: Option<Arc<dyn Snapshot>>,
     pub(crate) scope: CaptureScope,
     pub(crate) tables: Vec<Unloaded>,
+    /// From where on the stream brings the tables' changes, which a new snapshot must have reached.
+    pub(crate) since: Position,
 }
 
 /// The loads under way. Dropping it stops them; what they did not commit is rolled back.
@@ -99,10 +102,13 @@ impl Backfill {
 
 /// Runs one load to its end.
 pub(crate) async fn backfill(context: LoadContext, order: Order) -> Result<(), TaskError> {
-    let Order { snapshot, scope, tables } = order;
+    let Order { snapshot, scope, tables, since } = order;
     let snapshot = match snapshot {
         Some(snapshot) => snapshot,
-        None => Arc::from(context.source.snapshot(&scope).await?),
+        None => {
+            context.source.wait_shown(&since).await?;
+            Arc::from(context.source.snapshot(&scope).await?)
+        }
     };
     let (source, events, late_keys) = (context.source.clone(), context.events.clone(), context.late_keys);
     let tables = tables.into_iter().map(|table| table.onward(snapshot.as_ref(), events.is_some(), late_keys)).collect();

@@ -124,6 +124,7 @@ const ISOLATION: &str = "set session transaction isolation level repeatable read
 /// reads its log file from the start for that, and gives up at an event above its own `max_allowed_packet`.
 async fn view_at(conn: &mut RawConn) -> Result<Option<Position>, ConnectorError> {
     conn.run(WHAT, ISOLATION).await?;
+    // A position of which a reader of the log heard is in here, too.
     let logged = position(Engine::Mariadb, &known(conn, "select @@global.gtid_binlog_pos").await?)?;
     let since = Instant::now();
     loop {
@@ -132,13 +133,31 @@ async fn view_at(conn: &mut RawConn) -> Result<Option<Position>, ConnectorError>
             return Ok(Some(found));
         }
         conn.run(WHAT, "rollback").await?;
-        if since.elapsed() > COMMIT_MAX {
-            let text = format!("{WHAT}: a transaction is in the log, and not in the engine, for {} s", COMMIT_MAX.as_secs());
-            return Err(ConnectorError::transient("commit_waits", text)
-                .hint("the source's disk is slow, or the source waits for a replica (rpl_semi_sync_master_timeout)"));
-        }
-        sleep(PAUSE).await;
+        pause_for_commit(since).await?;
     }
+}
+
+/// A pause between two looks at whether the engine has what the log has, unless that takes too long `since`.
+async fn pause_for_commit(since: Instant) -> Result<(), ConnectorError> {
+    if since.elapsed() > COMMIT_MAX {
+        let text = format!("{WHAT}: a transaction is in the log, and not in the engine, for {} s", COMMIT_MAX.as_secs());
+        return Err(ConnectorError::transient("commit_waits", text)
+            .hint("the source's disk is slow, or the source waits for a replica (semi-synchronous replication)"));
+    }
+    sleep(PAUSE).await;
+    Ok(())
+}
+
+/// Waits until MySQL's engines have what this position covers. Whoever reads the log may have it before: it is sent once it is synced, and
+/// with AFTER_SYNC the engines wait for a replica after that.
+pub(crate) async fn wait_executed(connector: &Connector, wanted: &Position) -> Result<(), ConnectorError> {
+    let mut conn = connector.open_raw().await?;
+    let since = Instant::now();
+    while !Position::Mysql(executed(&mut conn).await?).covers_position(wanted) {
+        pause_for_commit(since).await?;
+    }
+    conn.quit().await;
+    Ok(())
 }
 
 async fn view_as_it_is(conn: &mut RawConn) -> Result<Option<Position>, ConnectorError> {
