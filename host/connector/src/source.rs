@@ -295,6 +295,11 @@ pub trait Source: Send + Sync {
     /// The end of the log right now: what a target must reach to be level.
     async fn log_end(&self) -> Result<Position, ConnectorError>;
 
+    /// A position behind everything that the server has told a client to be committed: what a target must reach for a cut-over.
+    async fn end_of_commits(&self) -> Result<Position, ConnectorError> {
+        self.log_end().await
+    }
+
     /// The server's clock, microseconds since 1970.
     async fn clock_us(&self) -> Result<i64, ConnectorError>;
 

@@ -42,6 +42,14 @@ pub(crate) async fn existing_tables(conn: &mut Conn, names: &[TableName]) -> Res
     Ok(found)
 }
 
+/// True when the user may see tables of MariaDB's engine Aria, the server's own ones aside. It opens each table for that.
+pub(crate) async fn has_tables_of_aria(conn: &mut Conn) -> Result<bool, ConnectorError> {
+    let what = "look for tables of Aria";
+    run(conn, what, &format!("set session lock_wait_timeout = {LOCK_WAIT_S}")).await?;
+    let sql = format!("select count(*) from information_schema.tables where engine = 'Aria' and table_schema not in {SYSTEM_SCHEMAS}");
+    Ok(row::<u64>(conn, what, &sql).await? > 0)
+}
+
 /// The condition for a table's rows in `information_schema`.
 fn place(table: &TableName) -> String {
     format!("table_schema = {} and table_name = {}", Dialect::MYSQL.literal(&table.schema), Dialect::MYSQL.literal(&table.name))

@@ -266,7 +266,7 @@ async fn positions_of_another_history_are_refused() {
         bench.run(&["flush binary logs", "insert into p values (2)", "flush binary logs"]).await;
         let mut conn = bench.conn().await;
         // A log goes when its file is older than the second that is named.
-        wait_for("the older logs to be purged", Duration::from_secs(30), async || {
+        wait_for("the older logs to be purged", Duration::from_secs(90), async || {
             conn.query_drop("purge binary logs before now()").await.expect("a plain statement");
             let logs: Vec<mysql_async::Row> = conn.query("show binary logs").await.expect("a plain statement");
             if logs.len() == 1 { Ok(()) } else { Err(logs.len()) }

@@ -289,7 +289,7 @@ async fn xa_transactions_of_which_the_log_does_not_tell_stop_the_stream() {
         bench.run(&["flush binary logs"]).await;
         let middle = bench.source.log_end().await.expect("log end");
         let mut conn = bench.conn().await;
-        wait_for("the older logs to be purged", Duration::from_secs(30), async || {
+        wait_for("the older logs to be purged", Duration::from_secs(90), async || {
             conn.query_drop("purge binary logs before now()").await.expect("a plain statement");
             let logs: Vec<Answer> = conn.query("show binary logs").await.expect("a plain statement");
             if logs.len() == 1 { Ok(()) } else { Err(logs.len()) }

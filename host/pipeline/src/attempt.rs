@@ -264,7 +264,7 @@ impl Attempt<'_> {
                         return Ok(Ended::Run(Outcome { cause }));
                     }
                 }
-                Paused::Control(Control::CutOver { done }) => awaited.cut_over_at(self.source.log_end().await?, done),
+                Paused::Control(Control::CutOver { done }) => awaited.cut_over_at(self.source.end_of_commits().await?, done),
                 Paused::Rest => {}
                 Paused::Control(Control::Swap(swap)) => {
                     let trials = &self.watched.row_errors.trials;

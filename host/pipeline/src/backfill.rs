@@ -10,8 +10,8 @@
 
 use std::sync::Arc;
 
-use tidegate_connector::{CaptureScope, ChunkRecord, Snapshot, TablePreparation};
-use tidegate_model::Position;
+use tidegate_connector::{CaptureScope, ChunkRecord, ConnectorError, Snapshot, TablePreparation};
+use tidegate_model::{Position, TableName, Window};
 use tokio::task::JoinSet;
 
 use crate::load::{Load, LoadContext, LoadEvent, LoadTable};
@@ -112,10 +112,38 @@ pub(crate) async fn backfill(context: LoadContext, order: Order) -> Result<(), T
     };
     let (source, events, late_keys) = (context.source.clone(), context.events.clone(), context.late_keys);
     let tables = tables.into_iter().map(|table| table.onward(snapshot.as_ref(), events.is_some(), late_keys)).collect();
-    Load { snapshot, context }.run(tables).await?;
+    let since = events.is_some().then_some(since);
+    Load { snapshot, context, since }.run(tables).await?;
     if let Some(events) = events {
         let log_end = source.log_end().await?;
         let _ = events.send(LoadEvent::AllLoaded { log_end });
     }
     Ok(())
+}
+
+/// What a snapshot lacks, and the stream, which begins at `since`, does not bring, would be lost: another server may have answered.
+pub(crate) fn refuse_older(since: Option<&Position>, table: &TableName, window: &Window) -> Result<(), ConnectorError> {
+    let Some(since) = since.filter(|since| !window.low.covers_position(since)) else { return Ok(()) };
+    let text = format!("table \"{table}\" was read as of {}, and the stream brings its changes from {since} on", window.low);
+    Err(ConnectorError::transient("snapshot_behind", text).hint("let the endpoint's address lead to one server only"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_model::Lsn;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_lacks_what_the_stream_does_not_bring_is_refused() {
+        let at = |place| Position::Postgres(Lsn(place));
+        let read = |since: Option<u64>, low| {
+            let window = Window { low: at(low), high: at(90) };
+            refuse_older(since.map(at).as_ref(), &TableName::new("s", "t"), &window).map_err(|error| error.code())
+        };
+        assert_eq!(read(Some(50), 50), Ok(()));
+        assert_eq!(read(Some(50), 51), Ok(()));
+        assert_eq!(read(Some(50), 49), Err("snapshot_behind"));
+        assert_eq!(read(None, 0), Ok(()), "without a stream nothing is to be brought");
+    }
 }

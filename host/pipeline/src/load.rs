@@ -28,6 +28,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::TableStage;
+use crate::backfill::refuse_older;
 use crate::board::{Board, now_us};
 use crate::evolution::{Definition, outdates};
 use crate::gate::Gate;
@@ -96,6 +97,8 @@ pub(crate) struct LoadContext {
 pub(crate) struct Load {
     pub(crate) snapshot: Arc<dyn Snapshot>,
     pub(crate) context: LoadContext,
+    /// From where on the stream brings the changes of these tables; `None` where there is no stream.
+    pub(crate) since: Option<Position>,
 }
 
 /// A chunk in the queue.
@@ -352,8 +355,9 @@ async fn copy(
 ) -> Result<(Window, u64), TaskError> {
     let board = &load.context.board;
     let planned = &job.table.planned;
-    loader.begin(&planned.target, &job.chunk, job.table.replace).await?;
     let window = reader.window();
+    refuse_older(load.since.as_ref(), &planned.source.schema.name, &window)?;
+    loader.begin(&planned.target, &job.chunk, job.table.replace).await?;
     let read_at_us = now_us();
     loop {
         let reading = board.meter.enter(Stage::Source);

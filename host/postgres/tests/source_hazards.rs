@@ -88,7 +88,7 @@ async fn a_slot_that_the_server_gave_up_is_refused_and_limits_are_told_before() 
             fixture.run("alter system set idle_replication_slot_timeout = '1d'").await;
         }
         fixture.run("select pg_reload_conf()").await;
-        let codes = wait_for("the limit to be in force", std::time::Duration::from_secs(30), async || {
+        let codes = wait_for("the limit to be in force", std::time::Duration::from_secs(90), async || {
             let findings = fixture.source.check(&scope.task, &[], true).await.expect("checked");
             assert!(findings.iter().all(|finding| finding.severity == Severity::Warning), "{findings:?}");
             let codes: Vec<&str> = findings.iter().map(|finding| finding.code).collect();

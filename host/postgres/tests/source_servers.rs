@@ -8,7 +8,7 @@ use fixture::{Fixture, public, read_until, read_while, rows_of, scope, settings,
 use tidegate_connector::{CaptureScope, ErrorClass, ServerSettings, Severity, Source, StreamEvent, TablePreparation, Target};
 use tidegate_harness::pooler::{PoolMode, Pooler};
 use tidegate_harness::{PostgresVersion, wait_for};
-use tidegate_model::{Change, Position, RowChange};
+use tidegate_model::{Change, Lsn, Position, RowChange};
 use tidegate_postgres::source::PostgresSource;
 use tidegate_postgres::target::PostgresTarget;
 
@@ -293,4 +293,27 @@ async fn commits_that_do_not_wait_for_the_log_are_a_warning() {
         found.iter().map(|finding| (finding.code, finding.severity)).collect::<Vec<_>>(),
         [("synchronous_commit", Severity::Warning)]
     );
+}
+
+/// A client hears of a commit before it is in the part of the log that is safe; nothing may be missing after a cut-over.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_for_a_cut_over_is_behind_commits_that_do_not_wait_for_the_log() {
+    let fixture = Fixture::start_with(PostgresVersion::V17, &["wal_writer_delay=1500"]).await;
+    let client = fixture.client().await;
+    let lsn = async |function: &str| -> Lsn {
+        let row = client.query_one(&format!("select {function}()::text"), &[]).await.expect("a plain statement");
+        row.get::<_, String>(0).parse().expect("the server's own text")
+    };
+    client.batch_execute("create table t (id integer); set synchronous_commit = off").await.expect("plain statements");
+    let mut ahead = 0;
+    for number in 0..5 {
+        client.batch_execute(&format!("insert into t values ({number})")).await.expect("a plain statement");
+        let committed = lsn("pg_current_wal_insert_lsn").await;
+        let Position::Postgres(safe) = fixture.source.log_end().await.expect("log end") else { panic!("of another kind") };
+        let Position::Postgres(end) = fixture.source.end_of_commits().await.expect("log end") else { panic!("of another kind") };
+        // Where a page is full, the next place is behind the header of another one.
+        assert!(end.0 + 64 >= committed.0, "{end} lies before a commit that ends at {committed}");
+        ahead += u32::from(safe < committed);
+    }
+    assert!(ahead > 0, "some commit was told before it was safe");
 }

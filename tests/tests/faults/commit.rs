@@ -28,10 +28,10 @@ async fn answers_to_commits_are_lost(rig: &Rig, rounds: u64) {
         rig.to_target.set(Fault::SwallowAfter(bytes - 1 - round % answer));
         let before = rig.checkpoint().await;
         rig.write_one(77, round).await;
-        let committed = wait_for("the commit without an answer", Duration::from_secs(3), async || {
+        let committed = wait_for("the commit without an answer", Duration::from_secs(9), async || {
             if rig.checkpoint().await == before { Err(()) } else { Ok(()) }
         });
-        swallowed += u64::from(tokio::time::timeout(Duration::from_secs(2), committed).await.is_ok());
+        swallowed += u64::from(tokio::time::timeout(Duration::from_secs(6), committed).await.is_ok());
         rig.to_target.set(Fault::Cut);
         tokio::time::sleep(Duration::from_millis(20)).await;
         rig.to_target.set(Fault::Pass);

@@ -25,7 +25,7 @@ async fn a_deletion_under_way_is_not_begun_again_when_another_task_changes() {
         found.into_iter().flatten().flatten().collect::<Vec<String>>()
     };
     let hold = async || {
-        let first = wait_for("the deletion to wait", Duration::from_secs(20), async || {
+        let first = wait_for("the deletion to wait", Duration::from_secs(60), async || {
             let found = cleaners().await;
             if found.len() == 1 { Ok(found) } else { Err(found) }
         })

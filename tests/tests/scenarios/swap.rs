@@ -111,7 +111,7 @@ async fn a_version_that_fails_is_swapped_back_and_one_that_plans_otherwise_is_re
     world.source_sql("insert into item_a values (3, 'three')").await;
     wait_note(&world, "item_a", 3, "THREE").await;
     // The worker tells the catalog after the row is there.
-    wait_for("the event of the return", Duration::from_secs(30), async || {
+    wait_for("the event of the return", Duration::from_secs(90), async || {
         let events = world.host.get("/v1/tasks/swaps/events").await.ok();
         let told = events["events"].as_array().unwrap().iter().any(|event| event["message"].as_str().unwrap_or("").contains("went back"));
         if told { Ok(()) } else { Err(events) }

@@ -8,17 +8,17 @@
 //! position, and what is in the log is sent to readers of it before the engine has it. So a view counts only when it has all that the log
 //! had before it was opened: what it lacked, and a stream from there on does not bring, would be lost. XA transactions are committed beside that
 //! lock (`committing.rs`). Where a server has some, `low` is a position from before the view, up to which all of them are in the engine;
-//! a keyless table is locked.
+//! a keyless table is locked. The transactions that touch a table of Aria, even with a SELECT, are committed in one phase, beside that lock too, for
+//! Aria takes no part in the first of two: of 247 snapshots among 20 sessions 13 lacked rows that their position covers. Where a server has such
+//! tables, each table is locked while its view is opened, which waits for its writers.
 //!
 //! **MySQL** has no such moment without a global lock. `low` is `gtid_executed` read before the view: the server adds a
 //! GTID there only after the engines committed (`MYSQL_BIN_LOG::process_commit_stage_queue`: `ha_commit_low` for the
 //! whole queue, then `Gtid_state::update_commit_group`), so all of `low` is in the view. The reverse is not so: a
 //! transaction may be visible and not yet in `gtid_executed`. Until it is entered there, which is one step with giving it up
 //! (`Gtid_state::update_gtids_impl_own_gtid`), a session owns its GTID, since before the engines commit (`Gtid_state::acquire_ownership` in the
-//! flush stage). So where nobody owns one after the view, what is executed then is `high`. Otherwise it must reach beyond: gaps are filled, and
-//! each source's last number is raised by the count of sessions that can be between their commit and their entry at once, `max_connections`. A
-//! transaction between `low` and `high` is applied idempotently, and what is deleted there is not kept where deleted rows are to be: after
-//! a load of a source that rests, hundreds of transactions may be days. For keyless tables there is no idempotent way:
+//! flush stage). So `high` is what is executed or owned after the view. A
+//! transaction between `low` and `high` is applied idempotently, and what is deleted there is not kept where deleted rows are to be. For keyless tables there is no idempotent way:
 //! `LOCK TABLES ... READ` on a second connection waits until no writer of the table is between the two (metadata locks
 //! are held until after the GTID is entered), and while it stands, view and `gtid_executed` agree on this table.
 
@@ -52,6 +52,8 @@ pub(crate) struct SourceSnapshot {
     /// Asked for once.
     collations: OnceCell<Arc<Collations>>,
     endings: Mutex<Endings>,
+    /// Likewise: whether the server has tables whose transactions are committed in one phase.
+    one_phase: OnceCell<bool>,
 }
 
 #[async_trait]
@@ -97,6 +99,7 @@ impl Snapshot for SourceSnapshot {
         let locked = async |conn: &mut RawConn| self.locked_view(conn, name).await.map_err(|error| error.at_table(name));
         let is_keyless = table.schema.primary_key.is_empty();
         let window = match self.engine {
+            Engine::Mariadb if self.commits_in_one_phase().await? => locked(&mut conn).await?,
             Engine::Mariadb => match self.exact_view(&mut conn, is_keyless).await? {
                 Some(window) => window,
                 None => locked(&mut conn).await?,
@@ -191,30 +194,27 @@ async fn free_view(conn: &mut RawConn) -> Result<Window, ConnectorError> {
     let low = executed(conn).await?;
     conn.run(WHAT, BEGIN).await?;
     // First: what is owned no more by then is executed.
-    let is_owned = !known(conn, "select @@global.gtid_owned").await?.is_empty();
-    let after = executed(conn).await?;
-    if !is_owned {
-        return Ok(Window { low: Position::Mysql(low), high: Position::Mysql(after) });
-    }
-    let sessions = known(conn, "select @@global.max_connections").await?;
-    let sessions = sessions.parse::<u64>().map_err(|error| ConnectorError::definite("unexpected_answer", WHAT).caused_by(error))?;
-    Ok(Window { low: Position::Mysql(low), high: Position::Mysql(reaching_beyond(&after, sessions)) })
+    let owned = owned(&known(conn, OWNED).await?)?;
+    let after = Position::Mysql(executed(conn).await?);
+    Ok(Window { low: Position::Mysql(low), high: after.union(&Position::Mysql(owned)) })
 }
 
-/// Each source's numbers from its first to `more` after its last, without gaps.
-fn reaching_beyond(set: &GtidSet, more: u64) -> GtidSet {
-    let mut beyond = GtidSet::default();
-    for (source, ranges) in set.iter() {
-        if let (Some(first), Some(last)) = (ranges.first(), ranges.last()) {
-            beyond.add(source.clone(), first.0, last.1.saturating_add(more));
-        }
-    }
-    beyond
+/// Asks for what [`owned`] reads.
+pub(crate) const OWNED: &str = "select @@global.gtid_owned";
+
+/// The GTIDs of transactions that are between the log and `gtid_executed`, out of the server's text: `uuid:7#31:8#32`, each with the number of its
+/// session. Source: `Owned_gtids::to_string` of rpl_gtid_owned.cc.
+pub(crate) fn owned(text: &str) -> Result<GtidSet, ConnectorError> {
+    let without_sessions: String = text.split('#').enumerate().fold(String::new(), |mut gtids, (index, part)| {
+        gtids.push_str(if index == 0 { part } else { part.trim_start_matches(|digit: char| digit.is_ascii_digit()) });
+        gtids
+    });
+    parsed(&without_sessions)
 }
 
 impl SourceSnapshot {
     pub(crate) fn new(connector: Connector, engine: Engine) -> Self {
-        Self { connector, engine, collations: OnceCell::new(), endings: Mutex::default() }
+        Self { connector, engine, collations: OnceCell::new(), endings: Mutex::default(), one_phase: OnceCell::new() }
     }
 
     async fn collations(&self) -> Result<Arc<Collations>, ConnectorError> {
@@ -225,6 +225,20 @@ impl SourceSnapshot {
             Ok(Arc::new(found))
         };
         self.collations.get_or_try_init(ask).await.cloned()
+    }
+
+    /// MariaDB. A table that is locked for long may be one of those.
+    async fn commits_in_one_phase(&self) -> Result<bool, ConnectorError> {
+        let ask = async || {
+            let mut conn = self.connector.open().await?;
+            let found = catalog::has_tables_of_aria(&mut conn).await;
+            let _ = conn.disconnect().await;
+            match found {
+                Err(error) if error.code() == "lock_wait" => Ok(true),
+                found => found,
+            }
+        };
+        self.one_phase.get_or_try_init(ask).await.copied()
     }
 
     /// MariaDB. `None` where only a lock makes a view that has a position.
@@ -296,10 +310,11 @@ impl SourceSnapshot {
 }
 
 async fn executed(conn: &mut RawConn) -> Result<GtidSet, ConnectorError> {
-    known(conn, "select @@global.gtid_executed")
-        .await?
-        .parse()
-        .map_err(|error: PositionError| ConnectorError::definite("unexpected_answer", WHAT).caused_by(error))
+    parsed(&known(conn, "select @@global.gtid_executed").await?)
+}
+
+fn parsed(gtids: &str) -> Result<GtidSet, ConnectorError> {
+    gtids.parse().map_err(|error: PositionError| ConnectorError::definite("unexpected_answer", WHAT).caused_by(error))
 }
 
 /// A value that is never NULL.
@@ -320,8 +335,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_high_mark_reaches_beyond_gaps_and_unentered_commits() {
-        let set: GtidSet = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:9-10".parse().expect("well formed");
-        assert_eq!(reaching_beyond(&set, 100).to_string(), "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-110");
+    fn owned_gtids_are_read_without_their_sessions() {
+        let (one, two) = ("3e11fa47-71ca-11e1-9e33-c80aa9429562", "4e11fa47-71ca-11e1-9e33-c80aa9429562");
+        for (text, wanted) in [
+            (String::new(), String::new()),
+            (format!("{one}:7#31"), format!("{one}:7")),
+            (format!("{one}:7#31:8#32,{two}:blue:1#9"), format!("{one}:7-8,{two}:blue:1")),
+            (format!("{one}:7#31,\n{two}:2#4"), format!("{one}:7,{two}:2")),
+        ] {
+            assert_eq!(owned(&text).expect("well formed").to_string(), wanted, "{text}");
+        }
+        assert!(owned("7#31").is_err());
     }
 }

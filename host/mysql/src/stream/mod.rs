@@ -31,6 +31,7 @@ use crate::charset;
 use crate::connect::{Connector, row, rows};
 use crate::fault;
 use crate::loopback::LeftOut;
+use crate::snapshot;
 
 /// Bytes of changes after which a batch is handed out.
 const BATCH_BYTES: usize = 1 << 20;
@@ -253,13 +254,15 @@ pub(crate) async fn check_position(conn: &mut mysql_async::Conn, engine: Engine,
     let what = "compare the position with the source's log";
     match (engine, from) {
         (Engine::Mysql, Position::Mysql(from)) => {
+            // What is in the log and not in the engine was sent to its readers, and is executed by and by. Asked for first: then it is one or the other.
+            let owned = Position::Mysql(snapshot::owned(&row::<String>(conn, what, snapshot::OWNED).await?)?);
             let (executed, purged): (String, String) = row(conn, what, "select @@global.gtid_executed, @@global.gtid_purged").await?;
             let parse = |text: &str| {
                 text.parse::<tidegate_model::position::GtidSet>()
                     .map_err(|error| ConnectorError::definite("unexpected_answer", what).caused_by(error))
             };
             let (executed, purged) = (parse(&executed)?, parse(&purged)?);
-            if !executed.contains_set(from) {
+            if !owned.union(&Position::Mysql(executed)).covers_position(&Position::Mysql(from.clone())) {
                 let text = "the source's executed GTIDs do not hold all of the position: it lost transactions, or is another server";
                 return Err(ConnectorError::definite("source_changed", text).hint("load the task again from this source"));
             }

@@ -4,15 +4,23 @@
 //! that no role setting and no type of the user's changes how it is read.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use tidegate_connector::{ConnectorError, Partition};
 use tidegate_model::{Lsn, TableName};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::collation::collation_definition;
 use crate::fault::pg_error;
 use crate::types::{MONEY, TypeEntry};
+
+/// How late the writer of the log may be with its rounds.
+const ROUNDS_LATE: Duration = Duration::from_secs(1);
+
+/// Between two looks at how far the log is safe.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A table as the catalog has it now.
 #[derive(Debug, Clone)]
@@ -350,6 +358,27 @@ pub(crate) async fn log_end(client: &Client) -> Result<Lsn, ConnectorError> {
     let row = client.query_one("select pg_catalog.pg_current_wal_flush_lsn()::pg_catalog.text", &[]).await;
     let text: String = get(&row.map_err(|error| pg_error(attempted, error))?, 0, attempted)?;
     text.parse().map_err(|cause| ConnectorError::definite("malformed_log", attempted).caused_by(cause))
+}
+
+/// The end of the log once everything that is written to it by now is safe on disk. The server's writer sees to that within three rounds (PostgreSQL
+/// manual, "Asynchronous Commit"); what it leaves after them is the header of a page and no commit.
+pub(crate) async fn end_of_commits(client: &Client) -> Result<Lsn, ConnectorError> {
+    let attempted = "read the end of the log";
+    let sql = "select pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, \
+         (select setting from pg_catalog.pg_settings where name = 'wal_writer_delay')::pg_catalog.int8";
+    let row = client.query_one(sql, &[]).await.map_err(|error| pg_error(attempted, error))?;
+    let written: Lsn = get::<String>(&row, 0, attempted)?
+        .parse()
+        .map_err(|cause| ConnectorError::definite("malformed_log", attempted).caused_by(cause))?;
+    let round = Duration::from_millis(get::<i64>(&row, 1, attempted)?.try_into().unwrap_or(0));
+    let since = Instant::now();
+    loop {
+        let safe = log_end(client).await?;
+        if safe >= written || since.elapsed() > round * 3 + ROUNDS_LATE {
+            return Ok(safe);
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 /// A field of a catalog's row; its type is cast in the statement, so a mismatch is the server's doing.

@@ -137,6 +137,11 @@ impl Source for PostgresSource {
         catalog::log_end(&self.client().await?).await.map(Position::Postgres)
     }
 
+    /// With `synchronous_commit = off`, a session's own choice too, a client hears of a commit before it is in the log's safe part.
+    async fn end_of_commits(&self) -> Result<Position, ConnectorError> {
+        catalog::end_of_commits(&self.client().await?).await.map(Position::Postgres)
+    }
+
     async fn adopt_capture(&self, scope: &CaptureScope, from: &Position) -> Result<(), ConnectorError> {
         capture::adopt(&self.server, scope, from).await
     }
