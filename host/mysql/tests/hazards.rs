@@ -11,7 +11,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use support::{Bench, FLAVOURS, follow, inserted, scope, settings, stop, table_name};
 use tidegate_connector::conformance::{notes, task};
-use tidegate_connector::{CaptureScope, ErrorClass, Severity, Source, TablePreparation, Target};
+use tidegate_connector::{CaptureScope, ErrorClass, Finding, Severity, Source, TablePreparation, Target};
 use tidegate_harness::{MysqlFlavour, MysqlServer, wait_for};
 use tidegate_model::{Cell, Change, Engine, Position, Row, TableName, TaskId};
 use tidegate_mysql::MysqlSource;
@@ -425,4 +425,30 @@ async fn a_table_that_is_locked_for_longer_than_one_wait_is_described_whole() {
         let schema = &tables[0].schema;
         assert_eq!((schema.columns.len(), &schema.primary_key[..]), (2, &[0][..]), "{engine:?}");
     }
+}
+
+/// A table that is being changed is missing from MariaDB's answer after the time for locks: its cascades would be, too, which the log does not tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_cannot_see_a_table_of_mariadb_says_so() {
+    let bench = Bench::start(MysqlFlavour::Mariadb1011, Engine::Mariadb).await;
+    let child = "create table c (id int primary key, p int, foreign key (p) references p (id) on delete cascade)";
+    bench.run(&["create table p (id int primary key)", child, "create table z (id int primary key)"]).await;
+    let table = bench.table("c").await;
+    let checked = async || bench.source.check(&scope(&["c"]).task, std::slice::from_ref(&table), true).await;
+    let cascade = |findings: Vec<Finding>| findings.iter().any(|finding| finding.code == "cascade_not_logged");
+    assert!(cascade(checked().await.expect("the check can be done")));
+    let mut locker = bench.conn().await;
+    locker.query_drop("lock tables z write").await.expect("it can be locked");
+    let mut changer = bench.conn().await;
+    // It has the lock of c, and waits for that of z.
+    let changing = tokio::spawn(async move { changer.query_drop("rename table c to d, z to y").await.expect("it is done in the end") });
+    wait_for("the change to wait", Duration::from_secs(60), async || {
+        let sql = "select count(*) from information_schema.processlist where info like 'rename%' and state like 'Waiting%'";
+        let waiting = bench.server.value(sql).await;
+        if waiting == "1" { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    assert_eq!(checked().await.map_err(|error| error.code()).map(cascade), Err("lock_wait"));
+    locker.query_drop("unlock tables").await.expect("it can be let go");
+    changing.await.expect("it is done");
 }
